@@ -1,0 +1,35 @@
+"""Every error that threeloops raises on purpose, as one tree.
+
+    ThreeLoopsError
+    ├── InputError     what the user gave cannot be used     exit code 2
+    ├── RefusedError   the question was fine, the answer is no exit code 1
+    └── StoreError     a stored table is not what it says      exit code 2
+
+A traceback that reaches a person is a defect of ours, never an answer to theirs.
+"""
+
+from __future__ import annotations
+
+
+class ThreeLoopsError(Exception):
+    """Root of the tree; catch it to catch everything that threeloops raises on purpose."""
+
+
+class InputError(ThreeLoopsError):
+    """The user's input cannot be used: one line that says what, where and how to mend it."""
+
+    def __init__(self, what: str, where: str = "", remedy: str = "") -> None:
+        self.what, self.where, self.remedy = what, where, remedy
+        head = f"{where}: {what}" if where else what
+        super().__init__(f"{head}; {remedy}" if remedy else head)
+
+    def __reduce__(self) -> tuple[type[InputError], tuple[str, str, str]]:
+        return type(self), (self.what, self.where, self.remedy)
+
+
+class StoreError(InputError):
+    """A stored table is missing, or its content is not what its digest or schema says."""
+
+
+class RefusedError(ThreeLoopsError):
+    """A gate or a comparison answers no; the message is the reason."""
