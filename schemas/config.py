@@ -24,7 +24,7 @@ class Frozen(BaseModel):
 
 
 class SamplingSettings(Frozen):
-    """How completions are drawn. The defaults are the policy itself: nothing is cut or sharpened."""
+    """How completions are drawn. The defaults cut and sharpen nothing."""
 
     temperature: Annotated[float, Field(ge=0, le=100, description="0 is greedy")] = 1.0
     top_k: Annotated[int, Field(ge=0, description="0 keeps every token")] = 0
@@ -44,3 +44,61 @@ class LearningSettings(Frozen):
     schedule: Literal["constant", "linear"] = "constant"
     max_gradient_norm: Annotated[float, Field(gt=0)] = 1.0
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
+
+
+class RunConfig(Frozen):
+    """What every loop is told: which policy, on which problems, through which instrument."""
+
+    model: Annotated[
+        str, Field(description="default, a hub id, a folder, or models:/NAME@ALIAS")
+    ] = "default"
+    dataset: Annotated[str, Field(description="arithmetic, or a JSONL, CSV or Parquet file")] = (
+        "arithmetic"
+    )
+    split: Annotated[str, Field(min_length=1, description="the split that is measured")] = "holdout"
+    limit: Annotated[int | None, Field(ge=1, description="measure only the first problems")] = None
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    sampling: SamplingSettings = SamplingSettings()
+    template: Annotated[str, Field(description="prompt template, NAME@VERSION")] = "few_shot_chat@1"
+    scorer: Annotated[str, Field(description="NAME@VERSION, or package.module:function")] = (
+        "final_int@1"
+    )
+    shard_size: Annotated[int, Field(ge=1, description="problems generated together")] = 64
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class EvalConfig(RunConfig):
+    """Loop A: measure a policy, or stored completions, with one scorer."""
+
+    samples: Annotated[int, Field(ge=1, le=4096, description="completions a problem (N)")] = 1
+    completions: Annotated[
+        str | None,
+        Field(description="score these stored completions: a run id, a table or a JSONL file"),
+    ] = None
+
+
+class SelectionConfig(EvalConfig):
+    """Loop B: sample N completions a problem and pick one by a rule."""
+
+    samples: Annotated[int, Field(ge=1, le=4096, description="completions a problem (N)")] = 8
+    pick: Annotated[tuple[SelectionRule, ...], Field(min_length=1)] = SELECTION_RULES
+
+
+class LearningConfig(RunConfig):
+    """Loop C: train a policy on `train_split`, measured before and after on `split`."""
+
+    train_split: Annotated[str, Field(min_length=1)] = "train"
+    steps: Annotated[int, Field(ge=1, description="updates of the policy")] = 20
+    problems_per_step: Annotated[int, Field(ge=1, description="problems a step (B)")] = 8
+    samples: Annotated[int, Field(ge=1, description="completions a problem in a step (N)")] = 8
+    evaluation_samples: Annotated[
+        int, Field(ge=1, description="completions a problem, before and after")
+    ] = 4
+    learning: LearningSettings = LearningSettings()
+    checkpoint_every: Annotated[int, Field(ge=1, description="steps between checkpoints")] = 10
+    register_as: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")] = "threeloops"
+
+    def evaluation(self) -> EvalConfig:
+        """The measurement before and after learning, exactly as loop A would take it."""
+        shared = {name: getattr(self, name) for name in RunConfig.model_fields}
+        return EvalConfig(**shared, samples=self.evaluation_samples)

@@ -12,7 +12,7 @@ from typing import Any
 
 
 def canonical_json(value: Any) -> str:
-    """JSON with sorted keys and no spaces; equal values give equal text. Non-finite floats raise."""
+    """JSON with sorted keys and no spaces: equal values, equal text. Non-finite floats raise."""
     return json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
     )

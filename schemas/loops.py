@@ -1,0 +1,34 @@
+"""The three loops, told apart in words: which one a run was, and what it changed.
+
+Nothing here runs a loop.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Loop:
+    """One of the three uses of the same scorer."""
+
+    letter: str
+    name: str
+    verb: str
+    changed: str
+
+    @property
+    def headline(self) -> str:
+        """One line that opens every result of this loop."""
+        return f"Loop {self.letter}: {self.name} (changed: {self.changed})"
+
+
+EVALUATION = Loop("A", "evaluation", "eval", "nothing")
+SELECTION = Loop("B", "selection", "select", "which output is used")
+LEARNING = Loop("C", "learning", "learn", "the model")
+LOOPS = (EVALUATION, SELECTION, LEARNING)
+
+
+def loop_named(letter: str) -> Loop:
+    """The loop with this letter; KeyError when there is none."""
+    return {loop.letter: loop for loop in LOOPS}[letter]

@@ -1,0 +1,24 @@
+"""The selections table: which completion each selection rule picked for each problem.
+
+`reward` is the picked completion's, for measuring the rule; only `oracle` looked at it to pick.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from schemas.config import SELECTION_RULES
+from schemas.tables import Column, TableSchema
+
+SELECTIONS = TableSchema(
+    kind="selections",
+    columns={
+        "problem_id": Column(pa.string(), not_empty=True),
+        "rule": Column(pa.string(), one_of=SELECTION_RULES),
+        "sample_index": Column(pa.int32(), at_least=0),
+        "reward": Column(pa.float64(), at_least=0.0, at_most=1.0),
+        # how many of the N completions the rule held equally good, before the tie was broken
+        "tied": Column(pa.int32(), at_least=1),
+    },
+    key=("problem_id", "rule"),
+)

@@ -1,0 +1,120 @@
+"""What a table of one kind must look like: Arrow types, and pandera checks over them.
+
+It validates and reports; reading and writing are the store's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from schemas.errors import StoreError
+
+if TYPE_CHECKING:
+    from pandera.pandas import DataFrameSchema
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its Arrow type, whether it may hold nulls, and the values that it may take.
+
+    `at_least`/`at_most` bound numbers, `one_of` lists the legal values, `pattern` is a regular
+    expression that the whole string matches, `longer_than` the least length of a string minus one.
+    """
+
+    type: pa.DataType
+    nullable: bool = False
+    at_least: float | None = None
+    at_most: float | None = None
+    one_of: Sequence[str] | None = None
+    pattern: str | None = None
+    not_empty: bool = False
+
+
+@dataclass(frozen=True)
+class TableSchema:
+    """A kind of table. Columns are strict and ordered; `key` columns are unique together."""
+
+    kind: str
+    columns: Mapping[str, Column]
+    key: tuple[str, ...]
+    note: str = field(default="", compare=False)
+
+    @cached_property
+    def arrow(self) -> pa.Schema:
+        """The Arrow schema, without metadata."""
+        return pa.schema(
+            [pa.field(name, c.type, nullable=c.nullable) for name, c in self.columns.items()]
+        )
+
+    @cached_property
+    def pandera(self) -> DataFrameSchema:
+        """The pandera schema over Arrow-backed pandas columns."""
+        import pandas as pd
+        import pandera.pandas as pandera
+
+        def checks(column: Column) -> list[Any]:
+            made: list[Any] = []
+            if column.at_least is not None:
+                made.append(pandera.Check.ge(column.at_least))
+            if column.at_most is not None:
+                made.append(pandera.Check.le(column.at_most))
+            if column.one_of is not None:
+                made.append(pandera.Check.isin(list(column.one_of)))
+            if column.pattern is not None:
+                made.append(pandera.Check.str_matches(column.pattern))
+            if column.not_empty:
+                made.append(pandera.Check.str_length(min_value=1))
+            return made
+
+        return pandera.DataFrameSchema(
+            {
+                name: pandera.Column(
+                    pd.ArrowDtype(c.type), checks(c), nullable=c.nullable, required=True
+                )
+                for name, c in self.columns.items()
+            },
+            strict=True,
+            ordered=True,
+            unique=list(self.key),
+            name=self.kind,
+        )
+
+    def validate(self, table: pa.Table, where: str = "") -> pa.Table:
+        """Return `table` cast to this schema, or raise StoreError naming column and first bad row.
+
+        A table with no rows is refused: nothing can be measured on it.
+        """
+        import pandas as pd
+        import pandera.pandas as pandera
+
+        where = where or f"{self.kind} table"
+        if table.column_names != list(self.columns):
+            raise StoreError(
+                f"columns are {', '.join(table.column_names)}",
+                where,
+                f"a {self.kind} table has {', '.join(self.columns)}",
+            )
+        if table.num_rows == 0:
+            raise StoreError("has no rows", where, "give at least one")
+        metadata = table.schema.metadata
+        try:
+            cast = table.replace_schema_metadata(None).cast(self.arrow).combine_chunks()
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
+            raise StoreError(str(error).splitlines()[0], where) from None
+        try:
+            self.pandera.validate(cast.to_pandas(types_mapper=pd.ArrowDtype), lazy=True)
+        except pandera.errors.SchemaErrors as error:
+            first = error.failure_cases.iloc[0]
+            row = "" if pd.isna(first["index"]) else f" in row {int(first['index']) + 1}"
+            case = str(first["failure_case"])[:60]
+            raise StoreError(
+                f"column {first['column']} fails {first['check']}{row} ({case!r}), "
+                f"{len(error.failure_cases)} failures in all",
+                where,
+            ) from None
+        return cast.replace_schema_metadata(metadata)

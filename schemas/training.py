@@ -1,0 +1,34 @@
+"""The training table: one row a step of learning, with the digests of what the step learned from.
+
+It holds no clock time, so that the same run gives the same bytes; times are tracked as metrics.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from schemas.tables import Column, TableSchema
+
+DIGEST = r"^[0-9a-f]{64}$"
+
+TRAINING = TableSchema(
+    kind="training",
+    columns={
+        "step": Column(pa.int32(), at_least=1),
+        "problems": Column(pa.int32(), at_least=1),
+        "completions": Column(pa.int32(), at_least=1),
+        "tokens": Column(pa.int64(), at_least=1),
+        "reward_mean": Column(pa.float64(), at_least=0.0, at_most=1.0),
+        "right_format": Column(pa.float64(), at_least=0.0, at_most=1.0),
+        "groups_with_signal": Column(pa.int32(), at_least=0),
+        "loss": Column(pa.float64()),
+        "kl_nats": Column(pa.float64()),
+        "entropy_nats_per_token": Column(pa.float64()),
+        "gradient_norm": Column(pa.float64(), at_least=0.0),
+        "learning_rate": Column(pa.float64(), at_least=0.0),
+        "completions_digest": Column(pa.string(), pattern=DIGEST),
+        "scores_digest": Column(pa.string(), pattern=DIGEST),
+        "policy_lineage": Column(pa.string(), pattern=DIGEST),
+    },
+    key=("step",),
+)
