@@ -1,0 +1,4 @@
+"""The code that keeps artifacts: tables, runs, model versions, pictures.
+
+The bytes live in one home folder; nothing here samples, scores or trains.
+"""
