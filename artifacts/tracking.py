@@ -10,6 +10,7 @@ import contextlib
 import json
 import logging
 import os
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -85,16 +86,15 @@ class TrackedRun:
     def instrument(self, instrument: Instrument) -> None:
         """Tag the instrument: its digest and each of its parts."""
         self.tag(
-            **{"instrument": instrument.digest},
+            instrument=instrument.digest,
             **{f"instrument.{part}": value for part, value in instrument.model_dump().items()},
         )
 
     def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
         """Log metrics, at a step of learning where one is given."""
         from mlflow.entities import Metric
-        from mlflow.utils.time import get_current_time_millis
 
-        now = get_current_time_millis()
+        now = time.time_ns() // 1_000_000
         logged = [Metric(name, float(value), now, step or 0) for name, value in values.items()]
         self._client.log_batch(self.run_id, metrics=logged)
 

@@ -1,0 +1,151 @@
+"""Policies by name: the embedded default, a folder, a hub id, or a version in MLflow's registry.
+
+It finds folders and registers versions; loading weights is the policy room's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+from artifacts.home import current_home
+from artifacts.tracking import TAG, client_for
+from policy.embedded import prepare_default
+from policy.load import check_folder, fingerprint
+from schemas.errors import InputError
+from schemas.references import PolicyRef
+
+DEFAULT = "default"
+REGISTRY = "models:/"
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+# weights and what it takes to read them; never pickles, never code
+HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt"]
+CANDIDATE = "candidate"
+Progress = Callable[[str], None]
+
+
+def resolve_policy(model: str, on_progress: Progress = lambda line: None) -> PolicyRef:
+    """The folder and digest behind a name; the default is converted, a hub model fetched, once.
+
+    `model` is `default`, `models:/NAME@ALIAS`, `models:/NAME/VERSION`, a folder, or a hub id
+    `owner/name`; a folder that exists wins over a hub id. Raises InputError when there is none.
+    """
+    folder = _folder(model, on_progress)
+    check_folder(folder)
+    return PolicyRef(name=model, folder=str(folder), digest=fingerprint(folder))
+
+
+def check_model_name(model: str) -> None:
+    """InputError when `model` cannot name a policy; nothing is converted, fetched or hashed."""
+    if model == DEFAULT:
+        return
+    if model.startswith(REGISTRY):
+        check_folder(_registered_folder(model))
+    elif Path(model).expanduser().exists():
+        check_folder(Path(model).expanduser())
+    elif not HUB_ID.fullmatch(model):
+        raise InputError(
+            "no such folder, and not a hub id either",
+            f"--model {model}",
+            "give default, a folder, OWNER/NAME, models:/NAME@ALIAS or models:/NAME/VERSION",
+        )
+
+
+def _folder(model: str, on_progress: Progress) -> Path:
+    check_model_name(model)
+    if model == DEFAULT:
+        return prepare_default(current_home().models, on_progress=on_progress)
+    if model.startswith(REGISTRY):
+        return _registered_folder(model)
+    local = Path(model).expanduser()
+    return local.absolute() if local.exists() else _from_hub(model, on_progress)
+
+
+def _registered_folder(model: str) -> Path:
+    from mlflow.exceptions import MlflowException
+
+    client = client_for(current_home())
+    name, mark, rest = _registry_name(model)
+    try:
+        version = (
+            client.get_model_version_by_alias(name, rest)
+            if mark == "@"
+            else client.get_model_version(name, rest)
+        )
+    except MlflowException:
+        raise InputError(
+            "no such version in the registry",
+            f"--model {model}",
+            f"the registry has {', '.join(registered_versions()) or 'none yet'}",
+        ) from None
+    return Path(unquote(urlparse(str(version.source)).path))
+
+
+def _registry_name(model: str) -> tuple[str, str, str]:
+    match = re.fullmatch(r"models:/([A-Za-z0-9._-]+)(?:(@)([\w.-]+)|(/)(\d+))", model)
+    if match is None:
+        raise InputError(
+            "is not a registry name",
+            f"--model {model}",
+            "write models:/NAME@ALIAS or models:/NAME/3",
+        )
+    return match[1], match[2] or match[4], match[3] or match[5]
+
+
+def _from_hub(model: str, on_progress: Progress) -> Path:
+    import logging
+
+    from huggingface_hub import snapshot_download
+
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    target = current_home().models / "hub" / model.replace("/", "--")
+    if (target / "config.json").exists():
+        return target
+    on_progress(f"fetching {model} from the hub")
+    try:
+        fetched = snapshot_download(model, allow_patterns=HUB_FILES, local_dir=target)
+    except Exception as error:  # the hub client raises many kinds, all meaning: not fetched
+        raise InputError(
+            f"could not be fetched from the hub ({type(error).__name__})",
+            f"--model {model}",
+            "check the id and the network, or give a local folder",
+        ) from None
+    return Path(fetched)
+
+
+def registered_versions() -> list[str]:
+    """Every version in the registry as `models:/NAME/VERSION`, oldest first."""
+    client = client_for(current_home())
+    versions = client.search_model_versions()
+    return [
+        f"{REGISTRY}{v.name}/{v.version}"
+        for v in sorted(versions, key=lambda v: (v.name, int(v.version)))
+    ]
+
+
+def register_version(
+    name: str, policy: PolicyRef, *, run_id: str, description: str, tags: Mapping[str, str]
+) -> PolicyRef:
+    """Register a saved policy as the next version of `name`, with the alias `candidate`.
+
+    The weights stay where they are, among the artifacts of the run that made them. Returns the
+    same policy under its registry name.
+    """
+    from mlflow.exceptions import MlflowException
+
+    client = client_for(current_home())
+    try:
+        client.get_registered_model(name)
+    except MlflowException:
+        client.create_registered_model(name)
+    version = client.create_model_version(
+        name,
+        source=Path(policy.folder).as_uri(),
+        run_id=run_id,
+        description=description,
+        tags={f"{TAG}digest": policy.digest} | {TAG + key: value for key, value in tags.items()},
+    )
+    client.set_registered_model_alias(name, CANDIDATE, version.version)
+    return policy.model_copy(update={"name": f"{REGISTRY}{name}/{version.version}"})

@@ -1,0 +1,29 @@
+"""Task draw-problems: the problems that one step of learning practises on.
+
+The draw depends on the seed and the step alone, so a resumed run practises the same ones.
+"""
+
+from __future__ import annotations
+
+from artifacts.store import Store, task_key
+from policy.batches import batch_rows
+from schemas.references import TableRef
+from tasks.pipeline_task import pipeline_task
+
+
+@pipeline_task("draw-problems", "draw {count} problems for step {step}")
+def draw_problems(problems: TableRef, *, step: int, count: int, seed: int) -> TableRef:
+    """Take `count` different problems for a step; each problem comes once before any comes again."""
+    store = Store()
+    key = task_key("draw-problems", problems=problems.digest, step=step, count=count, seed=seed)
+    if found := store.find(key):
+        return found
+    rows = batch_rows(problems.rows, count=count, step=step, seed=seed)
+    return store.write(
+        "problems",
+        store.read(problems).take(rows),
+        producer="draw-problems",
+        parents={"problems": problems.digest},
+        config={"step": step, "count": count, "seed": seed},
+        key=key,
+    )

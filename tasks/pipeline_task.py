@@ -1,0 +1,41 @@
+"""A Prefect task that is a plain function call when no flow run is going on.
+
+Inside a flow run it is a task run like any other. Outside, as in a replay without a server, it
+needs no server either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar, cast
+
+from prefect import Task
+from prefect.cache_policies import NO_CACHE
+from prefect.context import FlowRunContext
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class PipelineTask(Task[P, R]):
+    """A task whose call outside a flow run is a call of its function."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:  # type: ignore[override]
+        if FlowRunContext.get() is None:
+            return self.fn(*args, **kwargs)
+        return cast(R, super().__call__(*args, **kwargs))
+
+
+def pipeline_task(
+    name: str, run_name: str | None = None
+) -> Callable[[Callable[P, R]], PipelineTask[P, R]]:
+    """Make a task called `name`; `run_name` is a template over its arguments.
+
+    Prefect's own result cache is off: results are tables, and the table store knows them by key.
+    """
+
+    def decorate(function: Callable[P, R]) -> PipelineTask[P, R]:
+        settings: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
+        return PipelineTask(function, name=name, task_run_name=run_name, **settings)
+
+    return decorate

@@ -1,0 +1,65 @@
+"""The policies and the learner that this process holds in memory, found by reference.
+
+A reference stays valid without them: what is not in memory is loaded again from its folder.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from policy.learner import Learner
+from policy.load import Policy, load_policy
+from schemas.config import LearningSettings
+from schemas.errors import StoreError
+from schemas.references import PolicyRef
+
+_policies: dict[str, Policy] = {}
+_learners: dict[str, Learner] = {}
+
+
+def resident_policy(reference: PolicyRef, device: str) -> Policy:
+    """The policy that a reference names; loaded from its folder unless it is in memory.
+
+    One policy stays in memory besides the learner's. Raises StoreError for a policy in the middle
+    of learning that this process does not hold.
+    """
+    if reference.step:
+        return resident_learner(reference).policy
+    held = _policies.get(reference.digest)
+    if held is None:
+        _policies.clear()
+        held = load_policy(Path(reference.folder), name=reference.name, device=device)
+        _policies[reference.digest] = held
+    return held
+
+
+def resident_learner(reference: PolicyRef) -> Learner:
+    """The learner that has reached this reference's step."""
+    if reference.digest not in _learners:
+        raise StoreError(
+            f"the learner at step {reference.step} is not in this process",
+            reference.name,
+            "go on from its checkpoint with --resume",
+        )
+    return _learners[reference.digest]
+
+
+def start_learner(
+    reference: PolicyRef, settings: LearningSettings, total_steps: int, device: str
+) -> Learner:
+    """A learner whose policy and reference both start as this policy, each with its own weights."""
+    learning = load_policy(Path(reference.folder), name=reference.name, device=device)
+    anchor = resident_policy(reference, device)
+    return Learner(learning, anchor.model, settings, total_steps)
+
+
+def keep_learner(reference: PolicyRef, learner: Learner) -> None:
+    """Hold the learner under the step it has reached, and no longer under an earlier one."""
+    _learners.clear()
+    _learners[reference.digest] = learner
+
+
+def forget() -> None:
+    """Let go of everything held in memory."""
+    _policies.clear()
+    _learners.clear()

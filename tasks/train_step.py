@@ -1,0 +1,125 @@
+"""Task train-step: one update of the policy from scored completions; its numbers become a row.
+
+Sampling and scoring came before; choosing the problems too.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+
+from artifacts.checkpoints import read_checkpoint, write_checkpoint
+from artifacts.store import Store
+from policy.learner import Learner, StepMetrics
+from policy.load import fingerprint
+from policy.template import get_template
+from schemas.config import Frozen, LearningConfig
+from schemas.identity import digest_of
+from schemas.references import PolicyRef, TableRef
+from schemas.training import TRAINING
+from tasks.pipeline_task import pipeline_task
+from tasks.resident import keep_learner, resident_learner, start_learner
+
+
+class StepResult(Frozen):
+    """The policy after a step, and the training table up to it."""
+
+    policy: PolicyRef
+    training: TableRef
+
+
+@pipeline_task("train-step", "train step {completions.rows} completions")
+def train_step(
+    policy: PolicyRef,
+    problems: TableRef,
+    completions: TableRef,
+    scores: TableRef,
+    training: TableRef | None,
+    config: LearningConfig,
+) -> StepResult:
+    """Update the policy once; `training` is the table of the steps before, None at the first."""
+    store = Store()
+    learner = (
+        resident_learner(policy)
+        if policy.step
+        else start_learner(policy, config.learning, config.steps, config.device)
+    )
+    answers, verdicts = store.read(completions), store.read(scores)
+    prompts = get_template(config.template).encode(
+        store.read(problems)["prompt"].to_pylist(), learner.policy.tokenizer
+    )
+    rewards = verdicts["reward"].to_numpy().reshape(len(prompts), -1)
+    metrics = learner.step(
+        prompts, answers["token_ids"].to_pylist(), answers["logprobs"].to_pylist(), rewards
+    )
+    reached = policy.model_copy(
+        update={
+            "step": policy.step + 1,
+            "digest": digest_of([policy.digest, scores.digest, config.learning.model_dump()]),
+        }
+    )
+    keep_learner(reached, learner)
+    row = training_row(reached, metrics, completions, scores, verdicts)
+    rows = [store.read(training).replace_schema_metadata(None), row] if training else [row]
+    written = store.write(
+        "training",
+        pa.concat_tables(rows),
+        producer="train-step",
+        parents={"scores": scores.digest} | ({"training": training.digest} if training else {}),
+        config=config.learning.model_dump(),
+    )
+    return StepResult(policy=reached, training=written)
+
+
+def training_row(
+    reached: PolicyRef,
+    metrics: StepMetrics,
+    completions: TableRef,
+    scores: TableRef,
+    verdicts: pa.Table,
+) -> pa.Table:
+    """One row of the training table."""
+    outcomes = verdicts["outcome"].to_pylist()
+    formed = sum(outcome in ("correct", "wrong_answer") for outcome in outcomes)
+    row = {
+        "step": reached.step,
+        "problems": metrics.problems,
+        "completions": scores.rows,
+        "tokens": metrics.tokens,
+        "reward_mean": metrics.reward_mean,
+        "right_format": formed / len(outcomes),
+        "groups_with_signal": metrics.groups_with_signal,
+        "loss": metrics.loss,
+        "kl_nats": metrics.kl_nats,
+        "entropy_nats_per_token": metrics.entropy_nats_per_token,
+        "gradient_norm": metrics.gradient_norm,
+        "learning_rate": metrics.learning_rate,
+        "completions_digest": completions.digest,
+        "scores_digest": scores.digest,
+        "policy_lineage": reached.digest,
+    }
+    return pa.Table.from_pylist([row], schema=TRAINING.arrow)
+
+
+@pipeline_task("save-policy", "save {policy.name} after step {policy.step}")
+def save_policy(policy: PolicyRef, folder: str) -> PolicyRef:
+    """Write the learner's policy as a folder that any reference to a folder can load."""
+    resident_learner(policy).export(Path(folder))
+    return PolicyRef(name=policy.name, folder=folder, digest=fingerprint(Path(folder)))
+
+
+@pipeline_task("checkpoint", "checkpoint after step {policy.step}")
+def checkpoint(policy: PolicyRef, training: TableRef, folder: str) -> None:
+    """Write everything that going on from this step needs: the state and references."""
+    write_checkpoint(Path(folder), resident_learner(policy).save, policy, training)
+
+
+@pipeline_task("restore", "restore {folder}")
+def restore(start: PolicyRef, folder: str, config: LearningConfig) -> StepResult:
+    """Bring the learner back to a checkpoint's step."""
+    policy, training = read_checkpoint(Path(folder))
+    learner: Learner = start_learner(start, config.learning, config.steps, config.device)
+    learner.load(Path(folder) / "learner")
+    keep_learner(policy, learner)
+    return StepResult(policy=policy, training=training)
