@@ -1,0 +1,102 @@
+"""A learner's state as files: weights, optimiser moments and counters, without pickle.
+
+It does not decide when to save, and knows nothing of registries or tracking.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from schemas.errors import InputError
+
+
+def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Parameters that learn, by name; tied ones appear once, under their first name."""
+    return {name: value for name, value in model.named_parameters() if value.requires_grad}
+
+
+def digest_of_weights(model: nn.Module) -> str:
+    """Hexadecimal SHA-256 over every parameter's name, dtype, shape and bytes, sorted by name."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.named_parameters()):
+        flat = value.detach().cpu().contiguous().reshape(-1)
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(flat.view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A new folder to write into, which takes the place of `folder` only when the block succeeds.
+
+    Everything is flushed to disk before the rename, so that a folder that exists is whole. Where
+    `folder` existed, a kill between the two renames leaves it beside, as `.NAME.former`.
+    """
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = folder.with_name(f".{folder.name}.partial")
+    former = folder.with_name(f".{folder.name}.former")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        yield partial
+        for path in [*partial.rglob("*"), partial]:
+            _flush(path)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    shutil.rmtree(former, ignore_errors=True)
+    if folder.exists():
+        folder.rename(former)
+    partial.rename(folder)
+    _flush(folder.parent)
+    shutil.rmtree(former, ignore_errors=True)
+
+
+def write_state(
+    folder: Path, weights: Mapping[str, Tensor], optimizer: Mapping[str, Tensor], state: Any
+) -> None:
+    """Write the three files of a checkpoint into `folder`."""
+    save_file(_on_cpu(weights), folder / "weights.safetensors")
+    save_file(_on_cpu(optimizer), folder / "optimizer.safetensors")
+    text = json.dumps(state, indent=2, sort_keys=True, allow_nan=False)
+    (folder / "state.json").write_text(text + "\n", encoding="utf-8")
+
+
+def read_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], Any]:
+    """Weights, optimiser moments and counters of a checkpoint; InputError if unreadable."""
+    folder = Path(folder)
+    try:
+        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        weights = load_file(folder / "weights.safetensors")
+        return weights, load_file(folder / "optimizer.safetensors"), state
+    except (OSError, ValueError, SafetensorError) as error:
+        raise InputError(
+            f"not a readable checkpoint: {error}".splitlines()[0],
+            where=str(folder),
+            remedy="give a folder that a learning run has saved",
+        ) from error
+
+
+def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
