@@ -6,7 +6,7 @@ It finds folders and registers versions; loading weights is the policy room's.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
@@ -125,9 +125,7 @@ def registered_versions() -> list[str]:
     ]
 
 
-def register_version(
-    name: str, policy: PolicyRef, *, run_id: str, description: str, tags: Mapping[str, str]
-) -> PolicyRef:
+def register_version(name: str, policy: PolicyRef, run_id: str, description: str) -> PolicyRef:
     """Register a saved policy as the next version of `name`, with the alias `candidate`.
 
     The weights stay where they are, among the artifacts of the run that made them. Returns the
@@ -145,7 +143,7 @@ def register_version(
         source=Path(policy.folder).as_uri(),
         run_id=run_id,
         description=description,
-        tags={f"{TAG}digest": policy.digest} | {TAG + key: value for key, value in tags.items()},
+        tags={f"{TAG}digest": policy.digest},
     )
     client.set_registered_model_alias(name, CANDIDATE, version.version)
     return policy.model_copy(update={"name": f"{REGISTRY}{name}/{version.version}"})

@@ -153,7 +153,8 @@ def content_digest(table: pa.Table) -> str:
     """SHA-256 of a table's rows alone: equal rows, equal digest, whatever their provenance."""
 
     sink = io.BytesIO()
-    bare = table.replace_schema_metadata(None).combine_chunks()
+    plain = pa.schema([pa.field(name, table[name].type) for name in table.column_names])
+    bare = table.cast(plain).combine_chunks()
     with pa.ipc.new_stream(sink, bare.schema) as writer:
         writer.write_table(bare)
     return hashlib.sha256(sink.getbuffer()).hexdigest()

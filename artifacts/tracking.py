@@ -69,6 +69,24 @@ class TrackedRun:
     loop: Loop
     home: Home
     tables: dict[str, TableRef] = field(default_factory=dict)
+    laps: list[float] = field(default_factory=list)
+    _started: float = field(default_factory=time.monotonic)
+    _lap_started: float = field(default_factory=time.monotonic)
+
+    def wall_seconds(self) -> float:
+        """Seconds since this process opened the run."""
+        return time.monotonic() - self._started
+
+    def start_laps(self) -> None:
+        """The next `lap` is measured from here."""
+        self._lap_started = time.monotonic()
+
+    def lap(self) -> float:
+        """Seconds since the last lap, kept in `laps`."""
+        now = time.monotonic()
+        self.laps.append(now - self._lap_started)
+        self._lap_started = now
+        return self.laps[-1]
 
     @property
     def _client(self) -> MlflowClient:
@@ -135,9 +153,7 @@ class TrackedRun:
 
 
 @contextlib.contextmanager
-def tracked_run(
-    loop: Loop, config: Frozen, *, name: str, resume: str | None = None
-) -> Iterator[TrackedRun]:
+def tracked_run(loop: Loop, config: Frozen, resume: str | None = None) -> Iterator[TrackedRun]:
     """Open an MLflow run for one loop; it ends FINISHED, FAILED with the reason, or KILLED.
 
     `resume` goes on with a run that ended early, under the same id.
@@ -150,7 +166,8 @@ def tracked_run(
             f"{TAG}loop_name": loop.name,
             f"{TAG}changed": loop.changed,
         }
-        info = client.create_run(experiment_id(home), run_name=name, tags=tags).info
+        info = client.create_run(experiment_id(home), tags=tags).info
+        client.update_run(info.run_id, name=f"{loop.verb}-{info.run_id[:6]}")
         run = TrackedRun(info.run_id, loop, home)
         for parameter, value in flat(config.model_dump(mode="json")).items():
             client.log_param(run.run_id, parameter, value)

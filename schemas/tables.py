@@ -101,6 +101,10 @@ class TableSchema:
             )
         if table.num_rows == 0:
             raise StoreError("has no rows", where, "give at least one")
+        for name, column in self.columns.items():
+            if table[name].null_count and not column.nullable:
+                row = table[name].is_null().index(True).as_py() + 1
+                raise StoreError(f"column {name} is null in row {row}", where, "give a value")
         metadata = table.schema.metadata
         try:
             cast = table.replace_schema_metadata(None).cast(self.arrow).combine_chunks()

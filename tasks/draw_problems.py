@@ -13,7 +13,7 @@ from tasks.pipeline_task import pipeline_task
 
 @pipeline_task("draw-problems", "draw {count} problems for step {step}")
 def draw_problems(problems: TableRef, *, step: int, count: int, seed: int) -> TableRef:
-    """Take `count` different problems for a step; each problem comes once before any comes again."""
+    """Take `count` different problems; each comes once before any comes again."""
     store = Store()
     key = task_key("draw-problems", problems=problems.digest, step=step, count=count, seed=seed)
     if found := store.find(key):

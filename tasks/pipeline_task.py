@@ -7,7 +7,7 @@ needs no server either.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar
 
 from prefect import Task
 from prefect.cache_policies import NO_CACHE
@@ -23,7 +23,7 @@ class PipelineTask(Task[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:  # type: ignore[override]
         if FlowRunContext.get() is None:
             return self.fn(*args, **kwargs)
-        return cast(R, super().__call__(*args, **kwargs))
+        return super().__call__(*args, **kwargs)
 
 
 def pipeline_task(

@@ -5,9 +5,10 @@ It carries numbers; drawing them is the command line's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -39,3 +40,14 @@ def report(progress: Progress) -> None:
     """Tell whoever listens."""
     for listener in _listeners:
         listener(progress)
+
+
+def say(line: str) -> None:
+    """Tell one line that has no measure."""
+    report(Progress(line, 0, 0, ""))
+
+
+def report_step(step: int, steps: int, row: Mapping[str, Any]) -> None:
+    """Tell that a step of learning is done, with its reward and its drift."""
+    notes = {"reward": f"{row['reward_mean']:.2f}", "KL": f"{row['kl_nats']:.2f}"}
+    report(Progress("learning", step, steps, "steps", notes))

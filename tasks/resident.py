@@ -9,7 +9,7 @@ from pathlib import Path
 
 from policy.learner import Learner
 from policy.load import Policy, load_policy
-from schemas.config import LearningSettings
+from schemas.config import LearningConfig
 from schemas.errors import StoreError
 from schemas.references import PolicyRef
 
@@ -24,7 +24,9 @@ def resident_policy(reference: PolicyRef, device: str) -> Policy:
     of learning that this process does not hold.
     """
     if reference.step:
-        return resident_learner(reference).policy
+        learning = resident_learner(reference).policy
+        assert isinstance(learning, Policy)
+        return learning
     held = _policies.get(reference.digest)
     if held is None:
         _policies.clear()
@@ -44,13 +46,17 @@ def resident_learner(reference: PolicyRef) -> Learner:
     return _learners[reference.digest]
 
 
-def start_learner(
-    reference: PolicyRef, settings: LearningSettings, total_steps: int, device: str
-) -> Learner:
+def start_learner(reference: PolicyRef, config: LearningConfig) -> Learner:
     """A learner whose policy and reference both start as this policy, each with its own weights."""
-    learning = load_policy(Path(reference.folder), name=reference.name, device=device)
-    anchor = resident_policy(reference, device)
-    return Learner(learning, anchor.model, settings, total_steps)
+    learning = load_policy(Path(reference.folder), name=reference.name, device=config.device)
+    anchor = resident_policy(reference, config.device)
+    return Learner(
+        learning,
+        anchor.model,
+        config.learning,
+        config.steps,
+        temperature=config.sampling.temperature,
+    )
 
 
 def keep_learner(reference: PolicyRef, learner: Learner) -> None:

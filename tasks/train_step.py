@@ -14,19 +14,12 @@ from artifacts.store import Store
 from policy.learner import Learner, StepMetrics
 from policy.load import fingerprint
 from policy.template import get_template
-from schemas.config import Frozen, LearningConfig
+from schemas.config import LearningConfig
 from schemas.identity import digest_of
 from schemas.references import PolicyRef, TableRef
 from schemas.training import TRAINING
 from tasks.pipeline_task import pipeline_task
 from tasks.resident import keep_learner, resident_learner, start_learner
-
-
-class StepResult(Frozen):
-    """The policy after a step, and the training table up to it."""
-
-    policy: PolicyRef
-    training: TableRef
 
 
 @pipeline_task("train-step", "train step {completions.rows} completions")
@@ -37,13 +30,17 @@ def train_step(
     scores: TableRef,
     training: TableRef | None,
     config: LearningConfig,
-) -> StepResult:
-    """Update the policy once; `training` is the table of the steps before, None at the first."""
+) -> tuple[PolicyRef, TableRef]:
+    """Update the policy once.
+
+    `training` is the table of the steps before, None at the first. Returns the policy that it
+    became and the training table with one row more.
+    """
     store = Store()
     learner = (
         resident_learner(policy)
         if policy.step
-        else start_learner(policy, config.learning, config.steps, config.device)
+        else start_learner(policy, config)
     )
     answers, verdicts = store.read(completions), store.read(scores)
     prompts = get_template(config.template).encode(
@@ -69,7 +66,7 @@ def train_step(
         parents={"scores": scores.digest} | ({"training": training.digest} if training else {}),
         config=config.learning.model_dump(),
     )
-    return StepResult(policy=reached, training=written)
+    return reached, written
 
 
 def training_row(
@@ -116,10 +113,10 @@ def checkpoint(policy: PolicyRef, training: TableRef, folder: str) -> None:
 
 
 @pipeline_task("restore", "restore {folder}")
-def restore(start: PolicyRef, folder: str, config: LearningConfig) -> StepResult:
-    """Bring the learner back to a checkpoint's step."""
+def restore(start: PolicyRef, folder: str, config: LearningConfig) -> tuple[PolicyRef, TableRef]:
+    """Bring the learner back to a checkpoint's step; returns its policy and training table."""
     policy, training = read_checkpoint(Path(folder))
-    learner: Learner = start_learner(start, config.learning, config.steps, config.device)
+    learner: Learner = start_learner(start, config)
     learner.load(Path(folder) / "learner")
     keep_learner(policy, learner)
-    return StepResult(policy=policy, training=training)
+    return policy, training

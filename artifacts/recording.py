@@ -1,0 +1,198 @@
+"""From measurements to what is kept and shown: metrics, tables, pictures and one result object.
+
+A result is what a command prints with `--json`; its keys are a contract with its readers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from artifacts.describe import describe_result
+from artifacts.pictures import learning_picture, pass_at_k_picture
+from artifacts.store import Store
+from artifacts.tracking import RESULT_FILE, TrackedRun
+from artifacts.views import completions_view
+from schemas.config import EvalConfig, LearningConfig, SelectionConfig
+from schemas.references import PolicyRef, TableRef
+from schemas.results import Estimate, Measurement, SelectedRate, Summary
+
+Result = dict[str, Any]
+
+
+def record_measurement(run: TrackedRun, measured: Measurement, stage: str = "") -> None:
+    """Keep a measurement's tables, metrics, instrument and a readable table with the run.
+
+    `stage` (`before`, `after`) goes into the names where a run measures more than once.
+    """
+    suffix = f"_{stage}" if stage else ""
+    run.instrument(measured.instrument)
+    run.table("problems", measured.problems)
+    run.table(f"completions{suffix}", measured.completions)
+    run.table(f"scores{suffix}", measured.scores)
+    if measured.policy:
+        run.tag(**{f"model{suffix}": measured.policy.name})
+        run.tag(**{f"model_digest{suffix}": measured.policy.digest})
+    summary = measured.summary
+    run.metrics({name + suffix: value for name, value in summary_metrics(summary).items()})
+    store = Store()
+    view = completions_view(
+        store.read(measured.problems),
+        store.read(measured.completions),
+        store.read(measured.scores),
+    )
+    run.view(view, f"completions_view{suffix}.json")
+
+
+def record_step(run: TrackedRun, training: TableRef) -> dict[str, Any]:
+    """Log the newest row of the training table as metrics at its step, with its wall time."""
+    row: dict[str, Any] = Store().read(training).slice(training.rows - 1, 1).to_pylist()[0]
+    step = row["step"]
+    numbers = {f"step.{name}": v for name, v in row.items() if isinstance(v, int | float)}
+    run.metrics(numbers | {"step.wall_seconds": run.lap()}, step=step)
+    return row
+
+
+def record_evaluation(run: TrackedRun, config: EvalConfig, measured: Measurement) -> Result:
+    """The result of loop A."""
+    return _finish(run, _result(run, measured, config) | _rates(measured.summary))
+
+
+def record_selection(
+    run: TrackedRun,
+    config: SelectionConfig,
+    measured: Measurement,
+    table: TableRef,
+    selected: Sequence[SelectedRate],
+) -> Result:
+    """The result of loop B, with the picture of pass@k."""
+    run.table("selections", table)
+    run.metrics({f"selected_pass_rate.{s.rule}": s.rate.value for s in selected})
+    result = _result(run, measured, config) | _rates(measured.summary)
+    result["metrics"]["pass_at_1"] = measured.summary.pass_rate.value
+    result["metrics"]["selected_pass_rate"] = {s.rule: s.rate.value for s in selected}
+    result["selected"] = {s.rule: s.model_dump() for s in selected}
+    result["tables"] = _paths(run)
+    result["pictures"] = _keep_picture(
+        run, "pass_at_k.png", lambda path: pass_at_k_picture(path, {"": measured.summary})
+    )
+    return _finish(run, result)
+
+
+def record_learning(
+    run: TrackedRun,
+    config: LearningConfig,
+    before: Measurement,
+    after: Measurement,
+    training: TableRef,
+    drift: Estimate,
+    version: PolicyRef,
+) -> Result:
+    """The result of loop C, with the learning picture; the model version is in it by name."""
+    run.table("training", training)
+    wall_seconds = run.wall_seconds()
+    run.metrics({"kl_nats": drift.value, "wall_seconds": wall_seconds})
+    run.tag(registered=version.name)
+    result = _result(run, after, config)
+    result["model"] = {
+        "name": version.name,
+        "digest": version.digest,
+        "folder": version.folder,
+        "started_from": before.policy.name if before.policy else None,
+    }
+    result["metrics"] = {
+        "pass_rate_before": before.summary.pass_rate.value,
+        "pass_rate_after": after.summary.pass_rate.value,
+        "kl_nats": drift.value,
+        "steps": training.rows,
+        "wall_seconds": wall_seconds,
+        "seconds_per_step": sum(run.laps) / len(run.laps) if run.laps else None,
+        "problems": after.summary.pass_rate.problems,
+        "completions": after.summary.pass_rate.completions,
+    }
+    result["kl_nats"] = drift.model_dump()
+    result["before"] = _rates(before.summary)
+    result["after"] = _rates(after.summary)
+    result["outcomes_before"] = dict(before.summary.outcomes)
+    rows = Store().read(training).to_pylist()
+    result["pictures"] = _keep_picture(
+        run,
+        "learning.png",
+        lambda path: learning_picture(path, rows, before.summary, after.summary),
+    )
+    return _finish(run, result)
+
+
+def summary_metrics(summary: Summary) -> dict[str, float]:
+    """A summary as flat metric names."""
+    rate = summary.pass_rate
+    flat = {
+        "pass_rate": rate.value,
+        "pass_rate_low": rate.low,
+        "pass_rate_high": rate.high,
+        "right_format": summary.right_format.value,
+        "problems": rate.problems,
+        "completions": rate.completions,
+    }
+    flat |= {f"pass_at_{k}": r.value for k, r in summary.pass_at_k.items()}
+    flat |= {f"outcome.{name}": count for name, count in summary.outcomes.items()}
+    return flat | {f"family.{name}.pass_rate": r.value for name, r in summary.families.items()}
+
+
+def _rates(summary: Summary) -> Result:
+    rate = summary.pass_rate
+    return {
+        "metrics": {
+            "pass_rate": rate.value,
+            "pass_rate_low": rate.low,
+            "pass_rate_high": rate.high,
+            "problems": rate.problems,
+            "completions": rate.completions,
+            "right_format": summary.right_format.value,
+            "pass_at_k": {str(k): r.value for k, r in summary.pass_at_k.items()},
+        },
+        "intervals": {
+            "pass_at_k": {str(k): [r.low, r.high] for k, r in summary.pass_at_k.items()},
+            "right_format": [summary.right_format.low, summary.right_format.high],
+        },
+        "families": {name: r.model_dump() for name, r in summary.families.items()},
+        "codes": dict(summary.codes),
+    }
+
+
+def _result(run: TrackedRun, measured: Measurement, config: EvalConfig | LearningConfig) -> Result:
+    policy = measured.policy
+    return {
+        "run_id": run.run_id,
+        "loop": run.loop.letter,
+        "loop_name": run.loop.name,
+        "changed": run.loop.changed,
+        "instrument": measured.instrument.as_json(),
+        "outcomes": dict(measured.summary.outcomes),
+        "tables": _paths(run),
+        "model": policy.model_dump(include={"name", "digest", "folder"})
+        if policy
+        else {"name": "stored completions", "digest": None, "folder": None},
+        "samples": measured.summary.samples,
+        "config": config.model_dump(mode="json"),
+    }
+
+
+def _paths(run: TrackedRun) -> dict[str, str]:
+    return {name: reference.path for name, reference in run.tables.items()}
+
+
+def _keep_picture(run: TrackedRun, name: str, draw: Callable[[Path], None]) -> dict[str, str]:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        draw(path)
+        run.file(path, "pictures")
+    return {name: str(run.artifact_folder("pictures") / name)}
+
+
+def _finish(run: TrackedRun, result: Result) -> Result:
+    run.describe(describe_result(result))
+    run.json(RESULT_FILE, result)
+    return result

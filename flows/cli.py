@@ -1,0 +1,158 @@
+"""The command `threeloops`: reads what was asked, starts a verb, turns errors into exit codes.
+
+Exit 0 done, 1 the answer is no, 2 bad input. Nothing heavy is imported before it is needed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from flows.options import add_options
+from schemas.config import EvalConfig, LearningConfig, SelectionConfig
+from schemas.errors import InputError, ThreeLoopsError
+
+STORY = """One strict scorer, three loops.
+
+  Loop A  eval    measures a policy          changes nothing
+  Loop B  select  picks the best of N        changes which output is used
+  Loop C  learn   trains the policy          changes the model
+
+All three read the same scorer: reward 1 only if the whole answer is exactly
+`Final: <int>` with the right integer. Whoever changes the scorer has changed
+what is measured."""
+
+EXAMPLES = """examples:
+  threeloops demo                                   the whole story, start to end
+  threeloops eval --samples 4                       how good is the default model?
+  threeloops select --samples 8 --pick majority     how far does search alone get?
+  threeloops learn --steps 20                       train it, and measure what changed
+  threeloops eval --model models:/threeloops@candidate
+  threeloops eval --dataset mine.jsonl --completions answers.jsonl
+
+exit codes: 0 done, 1 the answer is no, 2 bad input"""
+
+SHARED = ("model", "dataset", "split", "limit", "seed", "template", "scorer", "sampling", "device")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Every verb with its options."""
+    parser = argparse.ArgumentParser(
+        prog="threeloops",
+        description=STORY,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+
+    def verb(name: str, summary: str, about: str = "") -> argparse.ArgumentParser:
+        made = verbs.add_parser(
+            name,
+            help=summary,
+            description=about or summary,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        made.add_argument(
+            "--json", action="store_true", help="one JSON object as the last line of stdout"
+        )
+        return made
+
+    demo = verb("demo", "the whole story: measure, select, learn, measure again", DEMO)
+    add_options(demo, LearningConfig, ("model", "dataset", "limit", "seed", "steps"))
+
+    made = verb("eval", "loop A: the pass rate, and why answers fail; changes nothing", EVAL)
+    add_options(made, EvalConfig, ("samples", "completions", "shard_size", *SHARED))
+
+    made = verb("select", "loop B: sample N, pick one; changes which output is used", SELECT)
+    add_options(made, SelectionConfig, ("samples", "pick", "completions", "shard_size", *SHARED))
+
+    made = verb("learn", "loop C: policy gradient with a KL leash; changes the model", LEARN)
+    add_options(
+        made,
+        LearningConfig,
+        ("steps", "problems_per_step", "samples", "learning", "evaluation_samples", "train_split",
+         "checkpoint_every", "register_as", "shard_size", *SHARED),
+    )  # fmt: skip
+    made.add_argument(
+        "--resume", metavar="RUN", help="go on with a learning run that ended early, as it was set"
+    )
+
+    made = verb("rescore", "stored completions under another scorer: what changed", RESCORE)
+    made.add_argument("run", metavar="RUN", help="a run id, a completions table or a JSONL file")
+    add_options(made, EvalConfig, ("scorer", "dataset", "limit"))
+
+    made = verb("runs", "what has been run")
+    made.add_argument("--loop", choices=("A", "B", "C"), help="only this loop")
+    made.add_argument("--limit", type=int, default=20, metavar="N", help="newest N; default 20")
+
+    made = verb("show", "one run: its summary, its failures grouped, its rows")
+    made.add_argument("run", metavar="RUN", help="a run id, the start of one, or a name")
+    made.add_argument("--rows", type=int, default=3, metavar="N", help="rows a code; default 3")
+    made.add_argument("--code", help="only the completions with this code")
+
+    made = verb("tokens", "the tokens of a text under the policy's tokenizer", TOKENS)
+    made.add_argument("text", metavar="TEXT", help="the text, e.g. 'Final: 42'")
+    made.add_argument("--prompt", metavar="QUESTION", help="score TEXT as the answer to this")
+    add_options(made, EvalConfig, ("model", "template", "device"))
+
+    made = verb("up", "Prefect's server, MLflow's page and the deployments, until Ctrl-C")
+    made.add_argument("--prefect-port", type=int, default=4200, metavar="N", help="default 4200")
+    made.add_argument("--mlflow-port", type=int, default=5000, metavar="N", help="default 5000")
+    return parser
+
+
+DEMO = """Measure the default model (loop A), pick the best of its answers (loop B), train it
+(loop C), and measure it again, on problems that training never saw."""
+EVAL = """Loop A, evaluation. Answers every problem, scores every answer, and prints the pass
+rate with its 95 % interval and why answers failed. It changes nothing.
+
+With --completions it scores answers that were made before, and loads no model."""
+SELECT = """Loop B, selection. Samples N answers a problem and picks one of them by a rule:
+
+  oracle      the scorer picks; it has to know the expected answer
+  majority    the integer that most answers agree on
+  likelihood  the answer with the highest log-probability
+  random      any answer: the control
+
+The model stays as it is: a gain here is a gain by search."""
+LEARN = """Loop C, learning. Samples answers, scores them, and makes answers that did better than
+expected more likely: maximise E[reward] - beta * KL(policy || start). The result is a
+model version in the registry; --model models:/NAME/VERSION loads it."""
+RESCORE = """Score stored completions again with another scorer and show what changed, row by row.
+No model is loaded and nothing is generated."""
+TOKENS = """Show how the policy's tokenizer cuts a text, because tiny format changes are big
+probability changes. With --prompt, each token's log-probability under the policy too."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; returns the exit code."""
+    given = vars(build_parser().parse_args(arguments))
+    verb, as_json = given.pop("verb"), given.pop("json")
+    from flows import verbs
+    from flows.terminal import Terminal
+
+    terminal = Terminal(as_json=as_json)
+    try:
+        # libraries print to stdout as they like; with --json it holds one object alone
+        with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+            result: dict[str, Any] = getattr(verbs, f"do_{verb}")(given, terminal)
+    except InputError as error:
+        terminal.fail(str(error))
+        return 2
+    except ThreeLoopsError as error:
+        terminal.fail(str(error))
+        return 1
+    except KeyboardInterrupt:
+        terminal.fail("stopped")
+        return 130
+    if as_json:
+        print(json.dumps(result))
+    return int(result.get("exit_code", 0))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

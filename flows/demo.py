@@ -1,0 +1,114 @@
+"""The whole story on one model and one table: measure, select, learn, measure again.
+
+It starts the three flows one after another; each is a run of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from artifacts.describe import percent
+from flows.terminal import Terminal
+from schemas.config import LearningConfig, RunConfig, SelectionConfig
+
+SELECT_SAMPLES = 8
+STORY = {
+    "A": "how good is it right now?",
+    "B": "how far does search alone get?",
+    "C": "can the model itself get better?",
+}
+
+
+def run_demo(config: LearningConfig, terminal: Terminal) -> dict[str, Any]:
+    """Run loops A, B and C; the result holds all three and the table that compares them."""
+    from flows.eval import eval_flow
+    from flows.learning import learning_flow
+    from flows.render import show_result
+    from flows.selection import selection_flow
+
+    shared = {name: getattr(config, name) for name in RunConfig.model_fields}
+    selecting = SelectionConfig(**shared, samples=SELECT_SAMPLES)
+    plan: dict[str, Callable[[], dict[str, Any]]] = {
+        "A": lambda: eval_flow(config.evaluation()),
+        "B": lambda: selection_flow(selecting),
+        "C": lambda: learning_flow(config),
+    }
+    results: dict[str, dict[str, Any]] = {}
+    terminal.note("starting Prefect's own server; the first time takes half a minute")
+    with terminal.progress():
+        for letter, run_loop in plan.items():
+            terminal.out.rule(f"Loop {letter}: {STORY[letter]}", align="left", style="dim")
+            results[letter] = run_loop()
+            show_result(terminal.out, results[letter])
+    terminal.out.rule("The three loops on the same holdout", align="left", style="bold")
+    rows = comparison_rows(results)
+    show_comparison(terminal, rows)
+    picture = results["C"]["pictures"]["learning.png"]
+    terminal.out.print(f"picture  {picture}", soft_wrap=True, markup=False)
+    terminal.out.print("look further with: threeloops runs; threeloops show RUN; threeloops up")
+    return results["C"] | {"demo": rows, "runs": {k: r["run_id"] for k, r in results.items()}}
+
+
+def comparison_rows(results: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Before and after for each loop: pass@1, pass@4, right format, and KL to the start in nats."""
+    start, search, learned = results["A"], results["B"], results["C"]
+    rows = [
+        {
+            "loop": "A",
+            "changed": "nothing",
+            "what": "the start, measured",
+            **_numbers(start["metrics"]),
+            "kl_nats": 0.0,
+        }
+    ]
+    for rule, selected in search["selected"].items():
+        oracle = " (knows the answer)" if rule == "oracle" else ""
+        rows.append(
+            {
+                "loop": "B",
+                "changed": "the output used",
+                "what": f"1 of {search['samples']} by {rule}{oracle}",
+                "pass_at_1": selected["rate"]["value"],
+                "pass_at_4": None,
+                "right_format": None,
+                "kl_nats": 0.0,
+            }
+        )
+    rows.append(
+        {
+            "loop": "C",
+            "changed": "the model",
+            "what": f"after {learned['metrics']['steps']} steps",
+            **_numbers(learned["after"]["metrics"]),
+            "kl_nats": learned["metrics"]["kl_nats"],
+        }
+    )
+    return rows
+
+
+def show_comparison(terminal: Terminal, rows: list[dict[str, Any]]) -> None:
+    """The one table that the demo ends with."""
+    from flows.render import table
+
+    drawn = table("loop", "what", "changed", "pass@1", "pass@4", "format", "KL")
+    for row in rows:
+        drawn.add_row(
+            row["loop"],
+            row["what"],
+            row["changed"],
+            *(
+                "" if row[name] is None else percent(row[name])
+                for name in ("pass_at_1", "pass_at_4", "right_format")
+            ),
+            f"{row['kl_nats']:.2f}",
+        )
+    terminal.out.print(drawn)
+
+
+def _numbers(metrics: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "pass_at_1": metrics["pass_rate"],
+        "pass_at_4": metrics["pass_at_k"].get("4"),
+        "right_format": metrics["right_format"],
+    }

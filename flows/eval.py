@@ -1,0 +1,64 @@
+"""Loop A, evaluation: measure a policy, or stored completions, and change nothing.
+
+Generation is the only part that needs a model; with `completions` given there is none.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+
+from artifacts.recording import record_evaluation, record_measurement
+from artifacts.registry import resolve_policy
+from artifacts.tracking import tracked_run
+from flows.preflight import preflight
+from schemas.config import EvalConfig
+from schemas.loops import EVALUATION
+from schemas.references import PolicyRef
+from schemas.results import Measurement
+from tasks.aggregate import aggregate
+from tasks.generate import generate
+from tasks.load_completions import load_completions
+from tasks.load_dataset import load_dataset
+from tasks.progress import say
+from tasks.score import score
+
+
+@flow(name="eval", flow_run_name="eval {config.model} on {config.dataset} {config.split}")
+def eval_flow(config: EvalConfig) -> dict[str, Any]:
+    """Loop A: the pass rate with its interval, and why answers fail."""
+    preflight(config)
+    with tracked_run(EVALUATION, config) as run:
+        measured = measure(config)
+        record_measurement(run, measured)
+        return record_evaluation(run, config, measured)
+
+
+def measure(config: EvalConfig, policy: PolicyRef | None = None) -> Measurement:
+    """Generate or load completions, score them and aggregate the scores; part of every loop."""
+    if config.completions is not None:
+        return replay(config, config.completions)
+    problems = load_dataset(config.dataset, config.split, config.limit)
+    policy = policy or resolve_policy(config.model, say)
+    completions = generate(
+        problems,
+        policy,
+        template=config.template,
+        sampling=config.sampling,
+        samples=config.samples,
+        seed=config.seed,
+        shard_size=config.shard_size,
+        device=config.device,
+        label=f"{config.split}: {policy.name}",
+    )
+    scores = score(problems, completions, config.scorer)
+    return aggregate(problems, completions, scores, policy)
+
+
+def replay(config: EvalConfig, source: str) -> Measurement:
+    """Score and aggregate stored completions; no model is loaded."""
+    asked = load_dataset(config.dataset, config.split) if source.endswith(".jsonl") else None
+    problems, completions = load_completions(source, asked, config.limit)
+    scores = score(problems, completions, config.scorer)
+    return aggregate(problems, completions, scores)

@@ -1,0 +1,49 @@
+"""What can be known to be wrong before anything is loaded, started or written.
+
+It repeats no work that matters: reading problems and finding names takes a moment.
+"""
+
+from __future__ import annotations
+
+from artifacts.datasets import load_problems, refuse_shared_questions
+from artifacts.registry import check_model_name
+from policy.batches import batch_rows
+from policy.template import get_template
+from schemas.config import EvalConfig, LearningConfig, RunConfig
+from schemas.errors import InputError
+from scorers.registry import get_scorer
+
+GROUP_BASELINES = ("leave_one_out", "group_mean", "group_normalized")
+
+
+def preflight(config: RunConfig) -> None:
+    """Raise InputError for the first thing in a configuration that cannot work."""
+    get_scorer(config.scorer)
+    get_template(config.template)
+    replayed = isinstance(config, EvalConfig) and config.completions is not None
+    if not replayed:
+        check_model_name(config.model)
+        load_problems(config.dataset, config.split, config.limit)
+    if isinstance(config, LearningConfig):
+        _check_learning(config)
+
+
+def _check_learning(config: LearningConfig) -> None:
+    train = load_problems(config.dataset, config.train_split)
+    refuse_shared_questions(
+        train, load_problems(config.dataset, config.split), f"dataset {config.dataset}"
+    )
+    batch_rows(train.num_rows, count=config.problems_per_step, step=1, seed=0)
+    if config.sampling.top_k or config.sampling.top_p < 1 or config.sampling.temperature == 0:
+        raise InputError(
+            "the gradient is that of the whole policy, but these samples are cut from it",
+            "--top-k, --top-p or --temperature 0",
+            "learn from samples at a temperature above 0, without top-k and top-p",
+        )
+    if config.samples == 1 and config.learning.baseline in GROUP_BASELINES:
+        raise InputError(
+            f"the baseline {config.learning.baseline} compares completions of one problem, "
+            "and there is only one",
+            "--samples 1",
+            "sample 2 or more, or use --baseline running_mean",
+        )

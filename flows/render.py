@@ -1,0 +1,199 @@
+"""Results as a person reads them in a terminal: the loop first, then rates, failures, tables.
+
+Everything fits 80 columns; every rate has its interval and its n.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from artifacts.describe import OUTCOME_WORDS, percent
+from artifacts.store import Store
+from artifacts.tracking import RunRecord
+from artifacts.views import joined
+from artifacts.visible import visible
+from schemas.loops import loop_named
+
+Result = dict[str, Any]
+FAILURES = ("wrong_answer", "bad_format", "truncated")
+
+
+def show_result(console: Console, result: Result) -> None:
+    """Print one result, whichever loop it was."""
+    console.print(loop_named(result["loop"]).headline, style="bold")
+    console.print(f"model {result['model']['name']}", markup=False)
+    if result["loop"] == "C":
+        _show_learning(console, result)
+    else:
+        _show_pass_rate(console, result)
+        _show_failures(console, result["outcomes"])
+        if result["loop"] == "B":
+            _show_selection(console, result)
+        _show_families(console, result["families"])
+    console.print(
+        f"instrument {result['instrument']['digest'][:12]}   run {result['run_id']}",
+        style="dim",
+        soft_wrap=True,
+    )
+
+
+def _show_pass_rate(console: Console, result: Result) -> None:
+    metrics, correct = result["metrics"], result["outcomes"]["correct"]
+    console.print(
+        f"Pass rate: {correct}/{metrics['completions']} = {percent(metrics['pass_rate'])}",
+        style="bold green",
+    )
+    console.print(
+        f"  95 % interval {percent(metrics['pass_rate_low'])} to "
+        f"{percent(metrics['pass_rate_high'])}, n = {metrics['problems']} problems "
+        f"x {result['samples']} samples"
+    )
+
+
+def _show_failures(console: Console, outcomes: dict[str, int]) -> None:
+    console.print("Failures:")
+    for outcome in FAILURES:
+        words = OUTCOME_WORDS[outcome]
+        console.print(f"  - {words[0].upper()}{words[1:]}: {outcomes.get(outcome, 0)}")
+
+
+def _show_selection(console: Console, result: Result) -> None:
+    at_k = result["metrics"]["pass_at_k"]
+    intervals = result["intervals"]["pass_at_k"]
+    drawn = table("", "rate", "95 % interval", "gain")
+    for k in at_k:
+        drawn.add_row(f"pass@{k}", percent(at_k[k]), _interval(*intervals[k]), "")
+    drawn.add_section()
+    for rule, selected in result["selected"].items():
+        rate = selected["rate"]
+        note = " (knows the answer)" if rule == "oracle" else ""
+        drawn.add_row(
+            f"picked by {rule}{note}",
+            percent(rate["value"]),
+            _interval(rate["low"], rate["high"]),
+            f"{100 * selected['gain']:+.0f} points",
+        )
+    console.print(drawn)
+
+
+def _show_learning(console: Console, result: Result) -> None:
+    before, after = result["before"], result["after"]
+    drawn = table("", "before", "95 % interval", "after", "95 % interval")
+    rows = [("pass@1", *_rate_cells(before), *_rate_cells(after))]
+    for k in before["metrics"]["pass_at_k"]:
+        if k != "1":
+            rows.append((f"pass@{k}", *_at_k_cells(before, k), *_at_k_cells(after, k)))
+    formed = [
+        (percent(side["metrics"]["right_format"]), _interval(*side["intervals"]["right_format"]))
+        for side in (before, after)
+    ]
+    rows.append(("right format", *formed[0], *formed[1]))
+    for name, family in before["families"].items():
+        rows.append((name, *_family_cells(family), *_family_cells(after["families"][name])))
+    for row in rows:
+        drawn.add_row(*row)
+    console.print(drawn)
+    metrics, drift = result["metrics"], result["kl_nats"]
+    console.print(
+        f"KL to the start {drift['value']:.2f} nats a completion "
+        f"(95 % interval {drift['low']:.2f} to {drift['high']:.2f}); "
+        f"n = {metrics['problems']} problems x {result['samples']} samples, none trained on"
+    )
+    seconds = metrics["seconds_per_step"]
+    console.print(
+        f"{metrics['steps']} steps"
+        + (f" of {seconds:.1f} s" if seconds else "")
+        + f", {metrics['wall_seconds']:.0f} s in all; registered {result['model']['name']}"
+    )
+
+
+def _show_families(console: Console, families: dict[str, Any]) -> None:
+    if not families:
+        return
+    drawn = table("family", "pass@1", "95 % interval", "problems")
+    for name, rate in families.items():
+        drawn.add_row(name, *_family_cells(rate), str(rate["problems"]))
+    console.print(drawn)
+
+
+def show_runs(console: Console, runs: Sequence[RunRecord], total: int) -> None:
+    """One line a run, newest first."""
+    if not runs:
+        console.print("No runs yet; `threeloops demo` makes the first three.")
+        return
+    drawn = table("run", "loop", "started", "status", "pass@1", "model", "instrument")
+    for run in runs:
+        rate = run.metrics.get("pass_rate_after", run.metrics.get("pass_rate"))
+        drawn.add_row(
+            run.name,
+            run.loop.letter,
+            datetime.fromtimestamp(run.started_ms / 1000).strftime("%m-%d %H:%M"),
+            run.status.lower(),
+            "" if rate is None else percent(rate),
+            (run.tags.get("model_after") or run.tags.get("model") or "")[-24:],
+            run.tags.get("instrument", "")[:8],
+        )
+    console.print(drawn)
+    if total > len(runs):
+        console.print(f"{total - len(runs)} older runs not shown; --limit {total} shows all")
+
+
+def show_rows(
+    console: Console, run: RunRecord, result: Result, *, per_code: int, only: str | None
+) -> list[dict[str, Any]]:
+    """The first rows of each code, most frequent code first; returns what was shown."""
+    suffix = "_after" if result["loop"] == "C" else ""
+    store, tables = Store(), run.table_refs()
+    table = joined(
+        *(
+            store.read(store.lookup(tables[name][0], tables[name][1]))  # type: ignore[arg-type]
+            for name in ("problems", f"completions{suffix}", f"scores{suffix}")
+        )
+    )
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in table.to_pylist():
+        groups.setdefault((row["outcome"], row["code"]), []).append(row)
+    shown = []
+    for (outcome, code), rows in sorted(groups.items(), key=lambda item: -len(item[1])):
+        if only not in (None, code):
+            continue
+        console.print(f"\n{OUTCOME_WORDS[outcome]} / {code}: {len(rows)}", style="bold")
+        for row in rows[:per_code]:
+            line = Text(f"  {visible(row['prompt'])} -> ")
+            line.append(visible(row["completion"]), style="bold")
+            line.append(f"  (expected Final: {row['expected']})", style="dim")
+            console.print(line)
+            shown.append(row)
+    return shown
+
+
+def table(*columns: str) -> Table:
+    """A table without lines; columns that hold numbers are set flush right."""
+    drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for position, column in enumerate(columns):
+        numeric = column in ("rate", "pass@1", "before", "after", "gain", "problems")
+        drawn.add_column(column, justify="right" if numeric and position else "left", no_wrap=True)
+    return drawn
+
+
+def _interval(low: float, high: float) -> str:
+    return f"{percent(low)} to {percent(high)}"
+
+
+def _rate_cells(side: Result) -> tuple[str, str]:
+    m = side["metrics"]
+    return percent(m["pass_rate"]), _interval(m["pass_rate_low"], m["pass_rate_high"])
+
+
+def _at_k_cells(side: Result, k: str) -> tuple[str, str]:
+    return percent(side["metrics"]["pass_at_k"][k]), _interval(*side["intervals"]["pass_at_k"][k])
+
+
+def _family_cells(rate: dict[str, float]) -> tuple[str, str]:
+    return percent(rate["value"]), _interval(rate["low"], rate["high"])

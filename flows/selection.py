@@ -1,0 +1,29 @@
+"""Loop B, selection: sample N answers a problem and pick one by a rule; the model stays as it is.
+
+What changes is which output is used, so a gain here is a gain by search, never by learning.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+
+from artifacts.recording import record_measurement, record_selection
+from artifacts.tracking import tracked_run
+from flows.eval import measure
+from flows.preflight import preflight
+from schemas.config import SelectionConfig
+from schemas.loops import SELECTION
+from tasks.select import select
+
+
+@flow(name="selection", flow_run_name="select 1 of {config.samples} by {config.model}")
+def selection_flow(config: SelectionConfig) -> dict[str, Any]:
+    """Loop B: pass@1, pass@k for every k up to N, and the pass rate of what each rule picks."""
+    preflight(config)
+    with tracked_run(SELECTION, config) as run:
+        measured = measure(config)
+        picks, rates = select(measured, config.pick, config.seed)
+        record_measurement(run, measured)
+        return record_selection(run, config, measured, picks, rates)

@@ -1,0 +1,184 @@
+"""What each verb of the command line does: check, start its flow, show the result.
+
+Each takes the parsed options and the terminal, and returns the result that `--json` prints.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from artifacts.home import current_home
+from flows.options import config_from, refuse_with_replay
+from flows.prefect_settings import configure_prefect
+from flows.terminal import Terminal
+from schemas.config import EvalConfig, LearningConfig, SelectionConfig
+from schemas.errors import InputError
+
+Given = dict[str, Any]
+Result = dict[str, Any]
+
+
+def do_eval(given: Given, terminal: Terminal) -> Result:
+    """Loop A."""
+    from flows.render import show_result
+
+    config = _measured(EvalConfig, given)
+    _prepare(terminal, config)
+    from flows.eval import eval_flow
+
+    result = _run(eval_flow, config, terminal)
+    show_result(terminal.out, result)
+    return result
+
+
+def do_select(given: Given, terminal: Terminal) -> Result:
+    """Loop B."""
+    from flows.render import show_result
+
+    if "pick" in given:
+        given["pick"] = tuple(dict.fromkeys(given["pick"]))
+    config = _measured(SelectionConfig, given)
+    _prepare(terminal, config)
+    from flows.selection import selection_flow
+
+    result = _run(selection_flow, config, terminal)
+    show_result(terminal.out, result)
+    return result
+
+
+def do_learn(given: Given, terminal: Terminal) -> Result:
+    """Loop C."""
+    from flows.render import show_result
+
+    resume = given.pop("resume")
+    if resume is None:
+        config = config_from(LearningConfig, given)
+    else:
+        config, resume = _resumed(resume, given)
+    _prepare(terminal, config)
+    from flows.learning import learning_flow
+
+    try:
+        result = _run(learning_flow, config, terminal, resume=resume)
+    except KeyboardInterrupt:
+        terminal.note("go on with: threeloops learn --resume RUN (`threeloops runs` lists them)")
+        raise
+    show_result(terminal.out, result)
+    return result
+
+
+def do_rescore(given: Given, terminal: Terminal) -> Result:
+    """Loop A on stored completions with another scorer, and what changed."""
+    given["completions"] = given.pop("run")
+    return do_eval(given, terminal)
+
+
+def do_demo(given: Given, terminal: Terminal) -> Result:
+    """The three loops one after another on one model and one table."""
+    from flows.demo import run_demo
+
+    config = config_from(LearningConfig, given)
+    _prepare(terminal, config)
+    return run_demo(config, terminal)
+
+
+def do_runs(given: Given, terminal: Terminal) -> Result:
+    """What has been run."""
+    from artifacts.tracking import all_runs
+    from flows.render import show_runs
+
+    if given["limit"] < 1:
+        raise InputError("is less than 1", f"--limit {given['limit']}")
+    found = [run for run in all_runs() if given["loop"] in (None, run.loop.letter)]
+    shown = found[: given["limit"]]
+    show_runs(terminal.out, shown, len(found))
+    return {
+        "runs": [
+            {
+                "run_id": run.run_id,
+                "name": run.name,
+                "loop": run.loop.letter,
+                "changed": run.loop.changed,
+                "status": run.status,
+                "model": run.tags.get("model") or run.tags.get("model_before"),
+                "instrument": run.tags.get("instrument"),
+                "metrics": dict(run.metrics),
+            }
+            for run in shown
+        ]
+    }
+
+
+def do_show(given: Given, terminal: Terminal) -> Result:
+    """One run, its failures grouped by code with examples."""
+    from artifacts.tracking import find_run
+    from flows.render import show_result, show_rows
+
+    run = find_run(given["run"])
+    result = run.result()
+    if result is None:
+        reason = run.tags.get("error", "it has not finished")
+        raise InputError(f"the run has no result ({reason})", f"run {run.name}")
+    show_result(terminal.out, result)
+    rows = show_rows(terminal.out, run, result, per_code=given["rows"], only=given["code"])
+    return result | {"rows": rows}
+
+
+def do_tokens(given: Given, terminal: Terminal) -> Result:
+    """The tokens of a text."""
+    from flows.tokens import show_tokens
+
+    return show_tokens(given, terminal)
+
+
+def do_up(given: Given, terminal: Terminal) -> Result:
+    """The servers and the deployments, until Ctrl-C."""
+    from flows.up import serve
+
+    return serve(given["prefect_port"], given["mlflow_port"], terminal)
+
+
+def _measured(config: type[Any], given: Given) -> Any:
+    if "completions" in given:
+        refuse_with_replay(given)
+    return config_from(config, given)
+
+
+def _resumed(name: str, given: Given) -> tuple[LearningConfig, str]:
+    from artifacts.checkpoints import newest_checkpoint
+    from artifacts.tracking import find_run
+
+    if given:
+        option = f"--{next(iter(given)).replace('_', '-')}"
+        raise InputError(
+            "a resumed run goes on as it was set", f"{option} with --resume", f"leave {option} out"
+        )
+    run = find_run(name)
+    if run.loop.letter != "C":
+        raise InputError("is not a learning run", f"--resume {name}")
+    if run.status == "FINISHED":
+        raise InputError("the run has finished", f"--resume {name}", "learn from its model version")
+    newest_checkpoint(current_home(), run.run_id)
+    return LearningConfig.model_validate(run.config()), run.run_id
+
+
+def _prepare(terminal: Terminal, config: Any) -> None:
+    """Find what is wrong before anything starts, then set the scene for Prefect."""
+    from flows.preflight import preflight
+
+    preflight(config)
+    configure_prefect(current_home())
+
+
+def _run(flow: Any, config: Any, terminal: Terminal, **more: Any) -> Result:
+    """Run a flow under Prefect; a replay without a server is a plain call, done in a moment."""
+    served = "PREFECT_API_URL" in os.environ
+    replayed = getattr(config, "completions", None) is not None
+    call: Callable[..., Result] = flow.fn if replayed and not served else flow
+    if call is flow:
+        where = os.environ.get("PREFECT_API_URL", "a server of its own")
+        terminal.note(f"starting the flow with Prefect ({where})")
+    with terminal.progress():
+        return call(config, **more)
