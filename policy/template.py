@@ -1,0 +1,170 @@
+"""Prompt templates: how a problem is shown to a model, named, versioned and hashed.
+
+They hold no problems of any dataset and never touch what the model answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from schemas.errors import InputError
+from schemas.identity import digest_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+# marks where the question goes while a frame is taken; a private-use character, in no template
+PLACE = "\ue000"
+
+
+@dataclass(frozen=True)
+class PromptTemplate:
+    """A system message, worked examples, and the question, as a chat or as plain text.
+
+    `system` None leaves the chat template's own default. `instruction` stands after every question,
+    on a line of its own. In plain text the tokenizer's end token closes each worked example, so
+    that a model without a chat template can see how an answer ends.
+    """
+
+    name: str
+    version: int
+    system: str | None
+    instruction: str
+    examples: tuple[tuple[str, str], ...]  # question, answer
+    chat: bool
+
+    @property
+    def id(self) -> str:
+        """Name and version, as a user writes them: `few_shot_chat@1`."""
+        return f"{self.name}@{self.version}"
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of everything that this template says."""
+        return digest_of(asdict(self))
+
+    def render(self, problem_prompt: str, tokenizer: PreTrainedTokenizerBase) -> str:
+        """The text that the model completes.
+
+        Raises InputError when this is a chat template and the tokenizer has none.
+        """
+        if self.chat:
+            return _render_chat(self._messages(problem_prompt), self.id, tokenizer)
+        end = tokenizer.eos_token or "\n"
+        head = [f"{self.system}\n\n"] if self.system else []
+        shown = [f"{self._ask(question)}\n{answer}{end}" for question, answer in self.examples]
+        # the prompt ends with its line, so that an answer starts with no space of its own
+        return "".join([*head, *shown, f"{self._ask(problem_prompt)}\n"])
+
+    def encode(self, prompts: Iterable[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+        """Token ids of each rendered prompt; nothing is cut or padded.
+
+        A problem's text cannot produce a control token: where it spells one, as in `<|im_end|>`, it
+        is encoded apart, as the plain characters it consists of.
+        """
+        before, _, after = self.render(PLACE, tokenizer).partition(PLACE)
+        # a chat template writes its own start token; plain text gets the tokenizer's
+        start = [] if self.chat else _start_token(tokenizer)
+        framing = _controls(before, tokenizer) + _controls(after, tokenizer)
+        encoded = []
+        for prompt in prompts:
+            text = self.render(prompt, tokenizer)
+            ids = _encode(text, tokenizer)
+            question = text[len(before) : len(text) - len(after)]
+            if not (text.startswith(before) and text.endswith(after)):
+                raise InputError(
+                    "the chat template shows something else than the question for this problem",
+                    repr(prompt[:60]),
+                    "use --template few_shot_plain@1",
+                )
+            literal = _encode(question, tokenizer, literal=True)
+            if _count_controls(ids, tokenizer) != framing + _count_controls(literal, tokenizer):
+                ids = [*_encode(before, tokenizer), *literal, *_encode(after, tokenizer)]
+            encoded.append([*start, *ids])
+        return encoded
+
+    def _ask(self, question: str) -> str:
+        return f"{question}\n{self.instruction}" if self.instruction else question
+
+    def _messages(self, problem_prompt: str) -> list[dict[str, str]]:
+        messages = [{"role": "system", "content": self.system}] if self.system else []
+        for question, answer in self.examples:
+            messages.append({"role": "user", "content": self._ask(question)})
+            messages.append({"role": "assistant", "content": answer})
+        return [*messages, {"role": "user", "content": self._ask(problem_prompt)}]
+
+
+def get_template(name: str) -> PromptTemplate:
+    """The template with this name and version; InputError lists them when there is none."""
+    if name not in TEMPLATES:
+        raise InputError(
+            f"no prompt template {name}", remedy=f"there are {', '.join(sorted(TEMPLATES))}"
+        )
+    return TEMPLATES[name]
+
+
+def _render_chat(
+    messages: list[dict[str, str]], template_id: str, tokenizer: PreTrainedTokenizerBase
+) -> str:
+    from jinja2 import TemplateError
+
+    if not tokenizer.chat_template:
+        raise InputError(
+            f"the template {template_id} is a chat, but this model has no chat template",
+            remedy="use --template few_shot_plain@1",
+        )
+    try:
+        return str(
+            tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        )
+    except TemplateError as error:
+        raise InputError(
+            f"the model's chat template refuses {template_id} ({error})",
+            remedy="use --template few_shot_plain@1",
+        ) from error
+
+
+def _encode(
+    text: str, tokenizer: PreTrainedTokenizerBase, *, literal: bool = False
+) -> Sequence[int]:
+    """Token ids of `text`; `literal` takes the spelling of a control token for plain text."""
+    tokens: Any = tokenizer(
+        text, add_special_tokens=False, split_special_tokens=literal, verbose=False
+    )
+    ids: Sequence[int] = tokens.input_ids
+    return ids
+
+
+def _start_token(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """What this tokenizer puts before a text of its own accord: its start token or nothing."""
+    wrapping: Any = tokenizer("")
+    first = list(wrapping.input_ids)[:1]
+    return first if first == [tokenizer.bos_token_id] else []
+
+
+def _controls(text: str, tokenizer: PreTrainedTokenizerBase) -> int:
+    return _count_controls(_encode(text, tokenizer), tokenizer)
+
+
+def _count_controls(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> int:
+    controls = set(tokenizer.get_added_vocab().values())
+    return sum(token in controls for token in ids)
+
+
+EXAMPLES = (
+    ("What is 34 + 52?", "Final: 86"),
+    ("What is 47 - 35?", "Final: 12"),
+    ("What is 3 * 25?", "Final: 75"),
+)
+TEMPLATES = {
+    template.id: template
+    for template in (
+        PromptTemplate("few_shot_chat", 1, None, "", EXAMPLES, chat=True),
+        PromptTemplate("few_shot_plain", 1, None, "", EXAMPLES, chat=False),
+        PromptTemplate(
+            "zero_shot_chat", 1, None, "Output exactly one line: Final: <int>", (), chat=True
+        ),
+    )
+}
