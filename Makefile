@@ -36,7 +36,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@touch $@
 
 model: setup  ## the default model, converted once into the home folder
-	@$(BIN)/python -m policy.embedded
+	@$(BIN)/python -c 'from artifacts.registry import resolve_policy; resolve_policy("default", print)'
 
 prove-lock:  ## install the lock into a fresh environment and run one flow there
 	@scripts/prove-lock $(PYTHON)

@@ -40,7 +40,7 @@ VIEW_FILE = "completions_view.json"
 def client_for(home: Home) -> MlflowClient:
     """The MLflow client on the home folder's own SQLite database; made on first use."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
     logging.getLogger("alembic").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # SQLAlchemy's deprecations inside MLflow

@@ -26,24 +26,34 @@ class Frozen(BaseModel):
 class SamplingSettings(Frozen):
     """How completions are drawn. The defaults cut and sharpen nothing."""
 
-    temperature: Annotated[float, Field(ge=0, le=100, description="0 is greedy")] = 1.0
+    temperature: Annotated[float, Field(ge=0, le=100, description="1 is the policy, 0 greedy")] = (
+        1.0
+    )
     top_k: Annotated[int, Field(ge=0, description="0 keeps every token")] = 0
     top_p: Annotated[float, Field(gt=0, le=1, description="1 keeps every token")] = 1.0
-    max_new_tokens: Annotated[int, Field(ge=1, le=4096)] = 16
+    max_new_tokens: Annotated[int, Field(ge=1, le=4096, description="longest answer")] = 16
 
 
 class LearningSettings(Frozen):
     """One policy-gradient update: maximise E[reward] − β·KL(policy ‖ reference)."""
 
-    baseline: Baseline = "leave_one_out"
-    kl_weight: Annotated[float, Field(ge=0, description="β, reward per nat")] = 0.01
-    kl_estimator: KlEstimator = "k1"
-    kl_placement: KlPlacement = "reward"
-    reduction: LossReduction = "sequence"
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-5
-    schedule: Literal["constant", "linear"] = "constant"
-    max_gradient_norm: Annotated[float, Field(gt=0)] = 1.0
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    baseline: Annotated[Baseline, Field(description="advantage = reward - baseline")] = (
+        "leave_one_out"
+    )
+    kl_weight: Annotated[float, Field(ge=0, description="beta of the KL leash, reward per nat")] = (
+        0.01
+    )
+    kl_estimator: Annotated[KlEstimator, Field(description="how KL is estimated")] = "k1"
+    kl_placement: Annotated[KlPlacement, Field(description="where the penalty goes")] = "reward"
+    reduction: Annotated[LossReduction, Field(description="how token losses are summed")] = (
+        "sequence"
+    )
+    learning_rate: Annotated[float, Field(gt=0, description="of AdamW")] = 1e-5
+    schedule: Annotated[
+        Literal["constant", "linear"], Field(description="of the learning rate; linear falls to 0")
+    ] = "constant"
+    max_gradient_norm: Annotated[float, Field(gt=0, description="clip above it")] = 1.0
+    weight_decay: Annotated[float, Field(ge=0, description="of AdamW")] = 0.0
 
 
 class RunConfig(Frozen):
@@ -57,7 +67,7 @@ class RunConfig(Frozen):
     )
     split: Annotated[str, Field(min_length=1, description="the split that is measured")] = "holdout"
     limit: Annotated[int | None, Field(ge=1, description="measure only the first problems")] = None
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63, description="of every draw")] = 0
     sampling: SamplingSettings = SamplingSettings()
     template: Annotated[str, Field(description="prompt template, NAME@VERSION")] = "few_shot_chat@1"
     scorer: Annotated[str, Field(description="NAME@VERSION, or package.module:function")] = (
