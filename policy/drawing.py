@@ -1,0 +1,110 @@
+"""Tokens from logits: one uniform number a token, the inverse of the cumulative distribution.
+
+It runs no model and holds no random state; the uniforms are handed in.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from schemas.config import SamplingSettings
+from schemas.errors import InputError
+
+BLOCK = 256  # vocabulary entries summed together; √V is best and this is near it for any model
+CHUNK_BYTES = 2**20  # of exponentials held at a time, so that they stay in a core's cache
+
+
+def draw(
+    logits: Tensor, owner: Tensor, uniforms: Tensor, settings: SamplingSettings
+) -> tuple[Tensor, Tensor]:
+    """S tokens and their log-probabilities (nats, float64) from D distributions.
+
+    `logits` [D, V] may be overwritten; `owner` [S], ascending, says which distribution each token
+    is drawn from; `uniforms` [S], float64 in [0, 1). Token i is the first whose cumulative
+    probability exceeds `uniforms[i]`. The log-probability is under the distribution drawn from:
+    after temperature, top-k and top-p, renormalised. At temperature 0 that is a point mass on the
+    likeliest token (the first of equals), hence 0 nats.
+
+    Raises InputError when a distribution is not one, which is what a model that diverged gives.
+    """
+    if settings.temperature == 0:
+        _check_finite(logits.amax(dim=-1))
+        return logits.argmax(dim=-1)[owner], torch.zeros_like(uniforms)
+    rows = max(1, CHUNK_BYTES // (logits.shape[-1] * logits.element_size()))
+    bounds = torch.arange(0, logits.shape[0] + rows, rows, device=owner.device)
+    splits = torch.searchsorted(owner, bounds).tolist()
+    drawn = [
+        _draw_chunk(_cut(part, settings), owner[first:last] - start, uniforms[first:last])
+        for start, part, first, last in zip(
+            range(0, logits.shape[0], rows), logits.split(rows), splits, splits[1:], strict=False
+        )
+    ]
+    tokens, logprobs = zip(*drawn, strict=True)
+    return torch.cat(tokens), torch.cat(logprobs)
+
+
+def log_distribution(logits: Tensor, settings: SamplingSettings) -> Tensor:
+    """The log-probabilities [D, V] in nats that `draw` draws from; −inf for what is cut."""
+    if settings.temperature == 0:
+        point = torch.full_like(logits, float("-inf"))
+        return point.scatter_(-1, logits.argmax(dim=-1, keepdim=True), 0.0)
+    return _cut(logits.clone(), settings).log_softmax(dim=-1)
+
+
+def _cut(logits: Tensor, settings: SamplingSettings) -> Tensor:
+    """Logits after temperature, then top-k, then top-p, in float32; in place where possible.
+
+    Top-k keeps every token that is as likely as the k-th. Top-p keeps the likeliest tokens up to
+    and including the one with which their probability reaches p (Holtzman et al., "The Curious Case
+    of Neural Text Degeneration", 2020), in the order of the vocabulary among equals.
+    """
+    logits = logits.float()
+    if settings.temperature != 1:
+        logits = logits.div_(settings.temperature)
+    if 0 < settings.top_k < logits.shape[-1]:
+        least = logits.topk(settings.top_k, dim=-1).values[:, -1:]
+        logits = logits.masked_fill_(logits < least, float("-inf"))
+    if settings.top_p < 1:
+        ranked, order = logits.sort(dim=-1, descending=True, stable=True)
+        mass = ranked.softmax(dim=-1, dtype=torch.float64)
+        reached_before = mass.cumsum(dim=-1) - mass >= settings.top_p
+        dropped = torch.zeros_like(reached_before).scatter_(-1, order, reached_before)
+        logits = logits.masked_fill_(dropped, float("-inf"))
+    return logits
+
+
+def _draw_chunk(logits: Tensor, owner: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
+    """`draw` for a few rows of finished logits: find the block, then the token within it."""
+    rows, vocabulary = logits.shape
+    blocks = -(-vocabulary // BLOCK)
+    highest = logits.amax(dim=-1, keepdim=True)
+    weights = logits.new_zeros(rows, blocks * BLOCK)
+    torch.sub(logits, highest, out=weights[:, :vocabulary]).exp_()
+    weights = weights.view(rows, blocks, BLOCK)
+    mass = weights.sum(dim=-1).double().cumsum(dim=-1)
+    total = mass[:, -1]
+    _check_finite(total)
+
+    mass, total = mass[owner], total[owner]
+    target = _below(uniforms * total, total)
+    block = torch.searchsorted(mass, target[:, None], right=True)
+    before = torch.where(block > 0, mass.gather(1, (block - 1).clamp(min=0)), 0.0)
+    inside = weights[owner, block[:, 0]].double().cumsum(dim=-1)
+    rest = _below(target - before[:, 0], inside[:, -1])
+    token = block[:, 0] * BLOCK + torch.searchsorted(inside, rest[:, None], right=True)[:, 0]
+    height = (logits[owner, token] - highest[owner, 0]).double()
+    return token, (height - total.log()).clamp(max=0.0)
+
+
+def _below(value: Tensor, limit: Tensor) -> Tensor:
+    """`value`, or the number just under `limit` where rounding has reached it."""
+    return torch.minimum(value, torch.nextafter(limit, torch.zeros_like(limit)))
+
+
+def _check_finite(values: Tensor) -> None:
+    if not bool(torch.isfinite(values).all()):
+        raise InputError(
+            "the model's logits are not finite numbers, so nothing can be drawn from them",
+            remedy="check the weights; learning with a high learning rate can destroy them",
+        )

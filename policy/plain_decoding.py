@@ -1,0 +1,111 @@
+"""Decoding with the model's own attention and cache: slow, and right for any decoder-only model.
+
+It shares nothing between prompts and pads nothing, so there is no mask to get wrong.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from policy.drawing import draw
+from policy.load import Policy
+from schemas.config import SamplingSettings
+
+
+class Completions:
+    """The tokens of R completions of at most T tokens, as they are drawn."""
+
+    def __init__(
+        self,
+        uniforms: Tensor,
+        end_token_ids: Sequence[int],
+        settings: SamplingSettings,
+        on_finished: Callable[[int], None],
+    ) -> None:
+        rows, self.limit = uniforms.shape
+        self.uniforms = uniforms
+        self.ends = torch.tensor(end_token_ids, device=uniforms.device)
+        self.settings = settings
+        self.tokens = torch.zeros(uniforms.shape, dtype=torch.long, device=uniforms.device)
+        self.logprobs = torch.zeros_like(uniforms)
+        self.lengths = torch.zeros(rows, dtype=torch.long, device=uniforms.device)
+        self.on_finished = on_finished
+
+    def draw(self, logits: Tensor, owner: Tensor, rows: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """Draw token `step` of these rows; row i from the distribution `owner[i]` (ascending).
+
+        Returns the drawn tokens and which of the rows go on.
+        """
+        tokens, logprobs = draw(logits, owner, self.uniforms[rows, step], self.settings)
+        self.tokens[rows, step] = tokens
+        self.logprobs[rows, step] = logprobs
+        self.lengths[rows] = step + 1
+        unfinished = ~torch.isin(tokens, self.ends)
+        if step + 1 == self.limit:
+            unfinished = torch.zeros_like(unfinished)
+        self.on_finished(int((~unfinished).sum()))
+        return tokens, unfinished
+
+    def listed(self) -> tuple[list[list[int]], list[list[float]]]:
+        """Token ids and log-probabilities of every row, each as long as its completion."""
+        lengths = self.lengths.tolist()
+        tokens, logprobs = self.tokens.tolist(), self.logprobs.tolist()
+        return (
+            [row[:length] for row, length in zip(tokens, lengths, strict=True)],
+            [row[:length] for row, length in zip(logprobs, lengths, strict=True)],
+        )
+
+
+def decode_plainly(
+    policy: Policy, prompts: Sequence[Sequence[int]], owner: Tensor, completions: Completions
+) -> None:
+    """Fill `completions`, R rows, of which row r completes `prompts[owner[r]]` (`owner` ascending).
+
+    Prompts of equal length run together; each is computed once and its cache then repeated.
+    """
+    lengths = torch.tensor([len(prompt) for prompt in prompts], device=owner.device)
+    for length in lengths.unique().tolist():
+        chosen = (lengths == length).nonzero()[:, 0]
+        rows = (lengths[owner] == length).nonzero()[:, 0]
+        ids = torch.tensor([prompts[i] for i in chosen.tolist()], device=owner.device)
+        _decode_equal_lengths(
+            policy, ids, torch.searchsorted(chosen, owner[rows]), rows, completions
+        )
+
+
+def _decode_equal_lengths(
+    policy: Policy, ids: Tensor, owner: Tensor, rows: Tensor, completions: Completions
+) -> None:
+    from transformers import DynamicCache
+
+    cache = DynamicCache(config=policy.model.config)
+    logits = last_logits(policy.model, ids, cache)
+    length = ids.shape[1]
+    for step in range(completions.limit):
+        tokens, going_on = completions.draw(logits, owner, rows, step)
+        if not going_on.any():
+            return
+        # from the second step on, every row has a distribution of its own
+        cache.reorder_cache(owner[going_on])
+        rows, tokens = rows[going_on], tokens[going_on]
+        owner = torch.arange(len(rows), device=rows.device)
+        positions = torch.full_like(tokens, length + step)[:, None]
+        logits = last_logits(policy.model, tokens[:, None], cache, positions)
+
+
+def last_logits(model: Any, ids: Tensor, cache: Any, position_ids: Tensor | None = None) -> Tensor:
+    """The logits [rows, V] after the last token of `ids` [rows, length]."""
+    options: dict[str, Any] = {}
+    accepted = inspect.signature(model.forward).parameters
+    if "logits_to_keep" in accepted:
+        options["logits_to_keep"] = 1
+    if position_ids is not None and "position_ids" in accepted:
+        options["position_ids"] = position_ids
+    output = model(input_ids=ids, past_key_values=cache, use_cache=True, **options)
+    logits: Tensor = output.logits[:, -1]
+    return logits
