@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from policy.checkpoint import (
     digest_of_weights,
@@ -25,58 +24,22 @@ from policy.checkpoint import (
     whole_folder,
     write_state,
 )
-from policy.divergence import k1, k3
-from policy.logprobs import Tokens, completion_mask, plain_logprobs
-from policy.objective import (
-    Objective,
-    RunningMean,
-    completion_losses,
-    groups_with_signal,
-)
+from policy.gradient import accumulate_gradient, gradients_of
+from policy.load import Policy
+from policy.logprobs import CompletionLogprobs
+from policy.objective import RunningMean
+from policy.packing import Tokens
+from policy.passes import automatic_budget
+from policy.step_batch import flat_logprobs, step_batch
+from policy.step_metrics import StepMetrics, step_metrics
 from schemas.config import LearningSettings
 from schemas.errors import InputError, ThreeLoopsError
+
+__all__ = ["Learner", "NonFiniteError", "StepMetrics", "scheduled_rate"]
 
 
 class NonFiniteError(ThreeLoopsError):
     """A loss or gradient is not a finite number; the weights are as they were before the step."""
-
-
-class Trainable(Protocol):
-    """What of `policy.load.Policy` the learner uses."""
-
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
-
-
-@dataclass(frozen=True)
-class StepMetrics:
-    """What one update measured, under the policy before the update.
-
-    `kl_nats` is the mean over completions of the whole completion's log-ratio (k1: unbiased, either
-    sign); `kl_nats_k3` the mean of the token-wise k3 summed over a completion (unbiased, never
-    negative, far less noise). `entropy_nats_per_token` is minus the mean log-probability of the
-    sampled tokens. `gradient_norm` is taken before clipping. `sampling_gap_nats` is the mean
-    absolute difference per token from the sampler's log-probabilities, None if it gave none: well
-    above rounding, it says that the completions came from another policy than the one updated (a
-    different temperature, a truncated distribution, stale weights) and the gradient is biased.
-    """
-
-    step: int
-    problems: int
-    completions: int
-    tokens: int
-    loss: float
-    reward_mean: float
-    advantage_std: float
-    groups_with_signal: int
-    kl_nats: float
-    kl_nats_k3: float
-    entropy_nats_per_token: float
-    gradient_norm: float
-    clipped: bool
-    learning_rate: float
-    sampling_gap_nats: float | None
-    passes: int
 
 
 def scheduled_rate(base: float, schedule: str, step: int, total_steps: int) -> float:
@@ -104,33 +67,15 @@ class Learner:
 
     def __init__(
         self,
-        policy: Trainable,
+        policy: Policy,
         reference_model: PreTrainedModel,
         settings: LearningSettings,
         total_steps: int,
         *,
         temperature: float = 1.0,
+        max_tokens_per_pass: int | None = None,
     ) -> None:
-        if reference_model is policy.model:
-            raise InputError(
-                "the reference is the policy itself, so their divergence would always be 0",
-                remedy="load the reference as a second copy",
-            )
-        if settings.kl_weight > 0 and (settings.kl_estimator, settings.kl_placement) == (
-            "k1",
-            "loss",
-        ):
-            raise InputError(
-                "k1 as a loss has an expected gradient of zero: it would only add noise",
-                where="kl_placement",
-                remedy="put k1 in the reward, or use k2 as a loss",
-            )
-        if temperature <= 0:
-            raise InputError(
-                f"cannot learn from completions sampled at temperature {temperature}",
-                where="temperature",
-                remedy="sample at a temperature above 0",
-            )
+        _check_can_learn(policy.model, reference_model, settings, temperature)
         self.policy = policy
         self.reference_model = reference_model.requires_grad_(False).train(False)
         self.settings = settings
@@ -139,11 +84,14 @@ class Learner:
         self.steps_done = 0
         self.running_mean = RunningMean()
         policy.model.train(False)
+        self._path = CompletionLogprobs(policy.model)
+        self._tokens_per_pass = max_tokens_per_pass or automatic_budget(policy.model)
         self._parameters = trainable(policy.model)
         self._optimizer = torch.optim.AdamW(
             self._parameters.values(),
             lr=settings.learning_rate,
             weight_decay=settings.weight_decay,
+            fused=True,  # one pass over the weights instead of eight
         )
 
     def step(
@@ -157,95 +105,58 @@ class Learner:
 
         `prompts` are B lists of token ids, `completions` B·N of them in the order of the prompts,
         each with its end token where the model ended it; `rewards` is [B, N]. All completions must
-        have been sampled from the policy as it is now.
+        have been sampled from the policy as it is now; `sampling_logprobs` are only compared with.
 
         Raises InputError for shapes that do not fit and NonFiniteError, with the weights untouched,
         for a loss or gradient that is not finite.
         """
-        scores = torch.as_tensor(rewards, dtype=torch.float32)
-        _check_shapes(prompts, completions, scores)
+        batch = step_batch(prompts, completions, rewards, self.policy.model.device)
+        sampled = flat_logprobs(sampling_logprobs, batch) if sampling_logprobs is not None else None
         rate = scheduled_rate(
             self.settings.learning_rate, self.settings.schedule, self.steps_done, self.total_steps
         )
-        scores = scores.to(self.policy.model.device)
-        mask = completion_mask(completions, scores.device)
         self._optimizer.zero_grad(set_to_none=True)
-        logprobs, reference, objective = self._accumulate(prompts, completions, mask, scores)
-        loss = objective.losses.mean().item()
-        norm = self._update(loss, rate)
-        self.running_mean = self.running_mean.updated(objective.signal)
+        outcome = accumulate_gradient(
+            batch,
+            self.policy.model,
+            self.reference_model,
+            self._path,
+            self.settings,
+            running_mean=self.running_mean.mean,
+            temperature=self.temperature,
+            tokens_per_pass=self._tokens_per_pass,
+        )
+        norm = self._update(outcome.loss, rate)
+        self.running_mean = self.running_mean.updated(outcome.signal)
         self.steps_done += 1
-
-        log_ratio = (logprobs - reference).double()
-        tokens = int(mask.sum())
-        return StepMetrics(
+        return step_metrics(
+            batch,
+            outcome,
+            sampled,
             step=self.steps_done,
-            problems=len(prompts),
-            completions=len(completions),
-            tokens=tokens,
-            loss=loss,
-            reward_mean=scores.double().mean().item(),
-            advantage_std=objective.advantages.std(correction=0).item(),
-            groups_with_signal=int(groups_with_signal(scores).sum()),
-            kl_nats=k1(log_ratio).sum().item() / len(completions),
-            kl_nats_k3=k3(log_ratio).sum().item() / len(completions),
-            entropy_nats_per_token=-logprobs.double().sum().item() / tokens,
             gradient_norm=norm,
             clipped=norm > self.settings.max_gradient_norm,
             learning_rate=rate,
-            sampling_gap_nats=_gap(logprobs, sampling_logprobs, mask),
-            passes=1,
         )
-
-    def _accumulate(
-        self,
-        prompts: Sequence[Tokens],
-        completions: Sequence[Tokens],
-        mask: Tensor,
-        rewards: Tensor,
-    ) -> tuple[Tensor, Tensor, Objective]:
-        """Add this batch's gradient to the parameters'; log-probabilities [C, T] and losses."""
-        logprobs = plain_logprobs(self.policy.model, prompts, completions, self.temperature)
-        with torch.no_grad():
-            reference = plain_logprobs(self.reference_model, prompts, completions, self.temperature)
-        shape = (*rewards.shape, -1)
-        objective = completion_losses(
-            logprobs.view(shape),
-            reference.view(shape),
-            mask.view(shape),
-            rewards,
-            baseline=self.settings.baseline,
-            kl_weight=self.settings.kl_weight,
-            kl_estimator=self.settings.kl_estimator,
-            kl_placement=self.settings.kl_placement,
-            reduction=self.settings.reduction,
-            running_mean=self.running_mean.mean,
-        )
-        torch.autograd.backward(objective.losses.mean())
-        return logprobs.detach(), reference, objective
 
     def _update(self, loss: float, rate: float) -> float:
         """Clip and apply the accumulated gradient; returns its norm before clipping."""
-        gradients = []
-        for parameter in self._parameters.values():
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-            gradients.append(parameter.grad)
-        norm = torch.nn.utils.get_total_norm(gradients)
-        if not math.isfinite(loss) or not math.isfinite(norm.item()):
+        parameters = list(self._parameters.values())
+        total = torch.nn.utils.get_total_norm(gradients_of(parameters))
+        norm, limit = total.item(), self.settings.max_gradient_norm
+        if not math.isfinite(loss) or not math.isfinite(norm):
             self._optimizer.zero_grad(set_to_none=True)
             raise NonFiniteError(
-                f"step {self.steps_done + 1}: loss {loss}, gradient norm {norm.item()}; "
+                f"step {self.steps_done + 1}: loss {loss}, gradient norm {norm}; "
                 "the weights are unchanged"
             )
-        limit = self.settings.max_gradient_norm
         if norm > limit:
-            torch.nn.utils.clip_grads_with_norm_(self._parameters.values(), limit, norm)
+            torch.nn.utils.clip_grads_with_norm_(parameters, limit, total)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
-        return norm.item()
+        return norm
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint that `load` continues from byte for byte; whole or not at all."""
@@ -322,32 +233,33 @@ class Learner:
             self.policy.tokenizer.save_pretrained(partial)
 
 
-def _check_shapes(
-    prompts: Sequence[Tokens], completions: Sequence[Tokens], rewards: Tensor
+def _check_can_learn(
+    model: PreTrainedModel,
+    reference_model: PreTrainedModel,
+    settings: LearningSettings,
+    temperature: float,
 ) -> None:
-    problem = ""
-    if rewards.dim() != 2 or rewards.numel() == 0:
-        problem = f"rewards must be a table of B problems × N completions, not {rewards.shape}"
-    elif len(prompts) != rewards.shape[0] or len(completions) != rewards.numel():
-        problem = (
-            f"{len(prompts)} prompts and {len(completions)} completions do not fit "
-            f"rewards of shape {tuple(rewards.shape)}"
+    """Raise InputError for what could run and would learn nothing, or something else."""
+    if reference_model is model:
+        raise InputError(
+            "the reference is the policy itself, so their divergence would always be 0",
+            remedy="load the reference as a second copy",
         )
-    elif not all(prompts) or not all(completions):
-        problem = "a prompt or a completion has no token"
-    elif not rewards.isfinite().all():
-        problem = "a reward is not a finite number"
-    if problem:
-        raise InputError(problem, where="step")
-
-
-def _gap(
-    logprobs: Tensor, sampling_logprobs: Sequence[Sequence[float]] | None, mask: Tensor
-) -> float | None:
-    if sampling_logprobs is None:
-        return None
-    flat = [value for row in sampling_logprobs for value in row]
-    if len(flat) != int(mask.sum()):
-        raise InputError("sampling_logprobs must have one number per token of the completions")
-    given = torch.tensor(flat, dtype=torch.float64)
-    return (logprobs[mask].double().cpu() - given).abs().mean().item()
+    penalty = (settings.kl_estimator, settings.kl_placement)
+    if settings.kl_weight > 0 and penalty == ("k1", "loss"):
+        raise InputError(
+            "k1 as a loss has an expected gradient of zero: it would only add noise",
+            where="kl_placement",
+            remedy="put k1 in the reward, or use k2 as a loss",
+        )
+    if temperature <= 0:
+        raise InputError(
+            f"cannot learn from completions sampled at temperature {temperature}",
+            where="temperature",
+            remedy="sample at a temperature above 0",
+        )
+    if model.dtype not in (torch.float32, torch.float64):
+        raise InputError(
+            f"weights in {model.dtype} are too coarse for small updates, which would round to none",
+            remedy="load the policy in float32",
+        )

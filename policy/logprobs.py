@@ -1,63 +1,67 @@
-"""Log-probabilities of completions under a model, one row of the batch per completion.
+"""Log-probabilities of completions, by the fast path where a model allows it.
 
-It does not sample, share prefixes (see `policy.packing`) or know what the numbers are for.
+It chooses between `policy.shared_logprobs` and `policy.plain_logprobs`; the numbers are the same.
 """
 
 from __future__ import annotations
 
-import inspect
+import logging
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-Tokens = Sequence[int]
+from policy.packing import Tokens, header_length, packed_size
+from policy.plain_logprobs import plain_logprobs
+from policy.shared_logprobs import shared_logprobs, why_not_shared
+from policy.tree_attention import UnservedError
+
+logger = logging.getLogger(__name__)
 
 
-def completion_mask(completions: Sequence[Tokens], device: torch.device) -> Tensor:
-    """[C, T] booleans: true on the tokens of each completion, T being the longest one's length."""
-    lengths = torch.tensor([len(completion) for completion in completions], device=device)
-    return torch.arange(int(lengths.max()), device=device) < lengths[:, None]
+class CompletionLogprobs:
+    """The log-probabilities of completions under models of one architecture.
 
-
-def plain_logprobs(
-    model: PreTrainedModel,
-    prompts: Sequence[Tokens],
-    completions: Sequence[Tokens],
-    temperature: float = 1.0,
-) -> Tensor:
-    """Token log-probabilities [C, T] in nats of B·N completions of B prompts, row-major.
-
-    Right-padded rows through the model's own forward; works for any decoder-only model. Zero where
-    `completion_mask` is false. Differentiable.
+    What packed rows cannot serve takes the plain path, which is several times slower, and the
+    reason is logged once.
     """
-    device = model.device
-    samples = len(completions) // len(prompts)
-    rows = [
-        [*prompts[index // samples], *completion] for index, completion in enumerate(completions)
-    ]
-    starts = torch.tensor([len(prompts[index // samples]) for index in range(len(rows))])
-    width = max(len(row) for row in rows) - 1
-    tokens = torch.tensor([[*row, *([0] * (width + 1 - len(row)))] for row in rows], device=device)
-    present = torch.arange(width) < torch.tensor([[len(row) - 1] for row in rows])
 
-    inputs = {
-        "input_ids": tokens[:, :-1],
-        "attention_mask": present.long().to(device),
-        "use_cache": False,
-    }
-    first = 0
-    if "logits_to_keep" in inspect.signature(model.forward).parameters:
-        first = int(starts.min()) - 1
-        inputs["logits_to_keep"] = width - first
-    logits = model(**inputs).logits.float() / temperature
+    def __init__(self, model: PreTrainedModel) -> None:
+        self._unserved = why_not_shared(model)
+        self._told = False
+        self.shares = not self._unserved
+        if self._unserved:
+            self._tell(self._unserved)
 
-    mask = completion_mask(completions, device)
-    offsets = torch.arange(mask.shape[1])
-    predicted_from = (starts[:, None] - 1 + offsets).clamp(max=width - 1).to(device)
-    chosen = tokens[:, 1:].gather(1, predicted_from)
-    row_index = torch.arange(len(rows), device=device)[:, None]
-    picked = logits[row_index, predicted_from - first]
-    values: Tensor = picked.gather(2, chosen[..., None])[..., 0] - picked.logsumexp(dim=-1)
-    return values.masked_fill(~mask, 0.0)
+    def __call__(
+        self,
+        model: PreTrainedModel,
+        prompts: Sequence[Tokens],
+        completions: Sequence[Tokens],
+        temperature: float,
+    ) -> Tensor:
+        """Token log-probabilities [B·N, T] in nats of the completions of B prompts, row-major."""
+        if self.shares:
+            try:
+                return shared_logprobs(model, prompts, completions, temperature)
+            except UnservedError as error:
+                self._tell(str(error))
+        return plain_logprobs(model, prompts, completions, temperature)
+
+    def sizes(self, prompts: Sequence[Tokens], completions: Sequence[Tokens]) -> list[int]:
+        """Tokens that each problem adds to a forward pass, [B]."""
+        samples = len(completions) // len(prompts)
+        header = header_length(prompts)
+        sizes = []
+        for index, prompt in enumerate(prompts):
+            own = completions[index * samples : (index + 1) * samples]
+            if self.shares:
+                sizes.append(packed_size(prompt, own, header))
+            else:
+                sizes.append(samples * (len(prompt) + max(map(len, own))))
+        return sizes
+
+    def _tell(self, reason: str) -> None:
+        if not self._told:
+            logger.warning("one row per completion, without shared prefixes: %s", reason)
+        self._told = True

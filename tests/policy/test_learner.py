@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from policy.learner import Learner, NonFiniteError, StepMetrics, scheduled_rate
+from policy.load import Policy
 from schemas.config import LearningSettings
 from schemas.errors import InputError
 
@@ -27,10 +29,11 @@ class Tokenizer:
         (Path(folder) / "tokenizer.json").write_text("{}", encoding="utf-8")
 
 
-class TinyPolicy:
-    def __init__(self, model: Any) -> None:
-        self.model = model
-        self.tokenizer: Any = Tokenizer()
+def _policy(model: Any) -> Policy:
+    tokenizer: Any = Tokenizer()
+    return Policy(
+        model, tokenizer, "tiny", "0" * 64, (1,), Path(), torch.device("cpu"), torch.float32
+    )
 
 
 def _model(seed: int = 0) -> Any:
@@ -48,12 +51,20 @@ def _model(seed: int = 0) -> Any:
     return LlamaForCausalLM(config)
 
 
-def _learner(total_steps: int = 6, seed: int = 0, **settings: Any) -> Learner:
+def _learner(tokens_per_pass: int | None = None, **settings: Any) -> Learner:
     settings = {"learning_rate": 1e-2} | settings
-    reference = _model(seed)
+    reference = _model()
     return Learner(
-        TinyPolicy(copy.deepcopy(reference)), reference, LearningSettings(**settings), total_steps
+        _policy(copy.deepcopy(reference)),
+        reference,
+        LearningSettings(**settings),
+        total_steps=6,
+        max_tokens_per_pass=tokens_per_pass,
     )
+
+
+def _weights(learner: Learner) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in learner.policy.model.named_parameters()}
 
 
 def _step(learner: Learner, rewards: Sequence[Sequence[float]] = REWARDS) -> StepMetrics:
@@ -106,6 +117,44 @@ def test_the_gradient_is_clipped_to_the_norm_asked_for() -> None:
     assert not _step(_learner(max_gradient_norm=1e3)).clipped
 
 
+@pytest.mark.parametrize("reduction", ["sequence", "token"])
+def test_several_passes_give_the_update_of_one(reduction: str) -> None:
+    whole, split = (_learner(tokens, reduction=reduction) for tokens in (None, 1))
+    one, three = _step(whole), _step(split)
+    assert (one.passes, three.passes) == (1, 3)
+    assert three.loss == pytest.approx(one.loss, abs=1e-6)
+    assert three.gradient_norm == pytest.approx(one.gradient_norm, rel=1e-5)
+    assert three.entropy_nats_per_token == pytest.approx(one.entropy_nats_per_token, rel=1e-6)
+    for name, weights in _weights(whole).items():
+        torch.testing.assert_close(_weights(split)[name], weights, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("rewards", [REWARDS, [[1.0, 1.0]] * 3])
+def test_leaving_out_groups_without_gradient_changes_nothing(
+    rewards: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sparing, full = _learner(kl_weight=0.0), _learner(kl_weight=0.0)
+    for learner in (sparing, full):
+        _step(learner, [[1.0, 0.0], [0.0, 1.0], [0.5, 1.0]])  # gives Adam a momentum
+    got = _step(sparing, rewards)
+    monkeypatch.setattr(
+        "policy.gradient.groups_with_gradient", lambda rewards, *_: torch.ones(len(rewards)) > 0
+    )
+    expected = _step(full, rewards)
+    assert got.gradient_norm == pytest.approx(expected.gradient_norm, rel=1e-5)
+    assert got.kl_nats == pytest.approx(expected.kl_nats, abs=1e-6)
+    assert got.entropy_nats_per_token == pytest.approx(expected.entropy_nats_per_token)
+    for name, weights in _weights(full).items():
+        torch.testing.assert_close(_weights(sparing)[name], weights, rtol=0, atol=1e-4)
+
+
+def test_the_temperature_of_the_sampler_is_part_of_the_policy() -> None:
+    model = _model()
+    learner = Learner(_policy(copy.deepcopy(model)), model, LearningSettings(), 1, temperature=1e4)
+    # so hot that every one of the 32 tokens is equally likely
+    assert _step(learner).entropy_nats_per_token == pytest.approx(math.log(32), abs=1e-3)
+
+
 def test_linear_schedule_falls_towards_zero_and_ends() -> None:
     rates = [scheduled_rate(1.0, "linear", step, 4) for step in range(4)]
     assert rates == [1.0, 0.75, 0.5, 0.25]
@@ -133,7 +182,7 @@ def test_six_steps_equal_three_saved_loaded_and_three_more_byte_for_byte(
     for _ in range(3):
         _step(first)
     first.save(tmp_path / "checkpoint")
-    resumed = _learner(seed=0, **settings)
+    resumed = _learner(**settings)
     resumed.load(tmp_path / "checkpoint")
     assert resumed.weights_digest() == first.weights_digest()
     again = [_step(resumed) for _ in range(3)]
@@ -244,7 +293,7 @@ def test_dropout_is_off_whatever_the_model_was_built_with() -> None:
 @pytest.mark.parametrize(
     ("prompts", "completions", "rewards", "says"),
     [
-        (PROMPTS, COMPLETIONS, [1.0] * 6, "table of B problems"),
+        (PROMPTS, COMPLETIONS, [1.0] * 6, "B problems × N completions"),
         (PROMPTS[:2], COMPLETIONS, REWARDS, "do not fit"),
         (PROMPTS, COMPLETIONS[:5], REWARDS, "do not fit"),
         (PROMPTS, [*COMPLETIONS[:5], []], REWARDS, "has no token"),
@@ -262,8 +311,8 @@ def test_input_that_does_not_fit_is_refused(
 def test_settings_that_cannot_work_are_refused_at_the_start() -> None:
     model = _model()
     with pytest.raises(InputError, match="policy itself"):
-        Learner(TinyPolicy(model), model, LearningSettings(), 1)
+        Learner(_policy(model), model, LearningSettings(), 1)
     with pytest.raises(InputError, match="expected gradient of zero"):
         _learner(kl_estimator="k1", kl_placement="loss")
     with pytest.raises(InputError, match="temperature 0"):
-        Learner(TinyPolicy(model), _model(), LearningSettings(), 1, temperature=0)
+        Learner(_policy(model), _model(), LearningSettings(), 1, temperature=0)

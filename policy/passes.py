@@ -1,0 +1,63 @@
+"""Which problems go through the model together: as many as fit into memory.
+
+It knows sizes only. Gradients of several passes add up to that of one, so the plan changes the time
+and the memory of a step and, but for rounding, not its result.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from transformers import PreTrainedModel
+
+CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+MOST_TOKENS = 2048  # more at once is no faster
+LEAST_TOKENS = 256
+SHARE_OF_MEMORY = 0.25
+
+
+def plan_passes(sizes: Sequence[int], groups: Sequence[int], budget: int) -> list[list[int]]:
+    """Split `groups` (indices into `sizes`), in order, so that each part's sizes sum to `budget`.
+
+    A group is never divided, since its baseline needs all its completions: one larger than the
+    budget goes alone.
+    """
+    parts: list[list[int]] = []
+    used = 0
+    for group in groups:
+        if not parts or used + sizes[group] > budget:
+            parts.append([])
+            used = 0
+        parts[-1].append(group)
+        used += sizes[group]
+    return parts
+
+
+def automatic_budget(model: PreTrainedModel) -> int:
+    """Tokens of one pass with gradient, from the size of the model and of the memory.
+
+    The memory counted is what the machine has, not what is free at the moment: the same run on the
+    same machine is always split alike, and so gives the same bytes.
+    """
+    config = model.config.get_text_config()
+    hidden = config.hidden_size
+    intermediate = getattr(config, "intermediate_size", None) or 4 * hidden
+    # measured on Llama models: what one layer keeps for the backward pass, then the logits
+    floats = config.num_hidden_layers * (14 * hidden + 4 * intermediate) + config.vocab_size
+    fitting = int(SHARE_OF_MEMORY * memory_bytes(model) / (4 * floats))
+    return max(LEAST_TOKENS, min(MOST_TOKENS, fitting))
+
+
+def memory_bytes(model: PreTrainedModel) -> int:
+    """Memory in bytes of the model's device, or of the container where that is less."""
+    if model.device.type == "cuda":
+        import torch
+
+        return int(torch.cuda.get_device_properties(model.device).total_memory)
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        return min(total, int(CGROUP_LIMIT.read_text()))
+    except (OSError, ValueError):  # no container, or one without a limit
+        return total

@@ -1,0 +1,209 @@
+"""Attention over a packed row: every branch sees the header, its prompt and itself.
+
+It does not build the row (see `policy.packing`); it serves models that call transformers' attention
+interface with plain softmax attention, and refuses the others.
+
+Only the pairs that attend are computed, as matrix products over blocks; no T × T mask exists. The
+keys and values of the header are shared by all branches, those of a prompt by its N completions:
+
+    scores of a completion = [ q·header | q·prompt | q·itself, causal ], one softmax over all
+
+Axes: K groups of heads that share keys, G query heads in a group, B prompts, N completions of each,
+L tokens of the longest branch, D width of a head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface, PreTrainedModel
+
+from policy.packing import Branches, Tree
+
+NAME = "threeloops_tree"
+HARMLESS = {"position_ids", "use_cache", "sliding_window", "output_attentions"}
+
+
+class UnservedError(Exception):
+    """The model attends in a way that a packed row cannot follow; the plain path can."""
+
+
+class Keys(NamedTuple):
+    """Keys and values [K, b, n, S, D] that queries see, and what of them is hidden.
+
+    b is B or 1, n is N or 1: where it is 1, all the queries along that axis share them. `bias` is 0
+    or −inf and broadcasts to the scores [K, B, N, L, G, S].
+    """
+
+    keys: Tensor
+    values: Tensor
+    bias: Tensor | None
+
+
+def tree_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    tree: Tree | None = None,
+    **others: Any,
+) -> tuple[Tensor, None]:
+    """Attention of one packed row: [1, T, heads, D] from query [1, heads, T, D].
+
+    Raises UnservedError for arguments that may change the result in a way not known here.
+    """
+    if tree is None:
+        raise UnservedError(f"{type(module).__name__} does not pass the tree on")
+    _refuse_unknown(attention_mask, dropout, tree, others)
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    groups = key.shape[1]
+    sizes = [tree.header, tree.prompts.tokens, tree.completions.tokens]
+    q, k, v = (
+        one[0].transpose(0, 1).split_with_sizes(sizes) for one in (query * scale, key, value)
+    )
+
+    parts = []
+    above: list[Keys] = []
+    if tree.header:
+        parts.append(_causal(q[0], k[0], v[0]))
+        above.append(Keys(_shared(k[0]), _shared(v[0]), None))
+    prompts = (len(tree.prompts.block), 1)
+    own = _own(k[1], v[1], tree.prompts, prompts)
+    parts.append(_branches(q[1], [*above, own], tree.prompts, prompts, groups))
+    if tree.completions.tokens:
+        completions = (prompts[0], len(tree.completions.block) // prompts[0])
+        hidden = _hidden(~tree.prompts.present, query.dtype)[None, :, None, None, None]
+        above.append(Keys(own.keys, own.values, hidden))
+        own = _own(k[2], v[2], tree.completions, completions)
+        parts.append(_branches(q[2], [*above, own], tree.completions, completions, groups))
+    return torch.cat(parts)[None], None
+
+
+def _refuse_unknown(
+    attention_mask: Tensor | None, dropout: float, tree: Tree, others: dict[str, Any]
+) -> None:
+    window = others.get("sliding_window")
+    if window is not None and window < tree.longest:
+        raise UnservedError(f"a window of {window} tokens is shorter than a path of {tree.longest}")
+    given = {name for name, value in others.items() if value is not None and value is not False}
+    unknown = sorted(given - HARMLESS)
+    if attention_mask is not None:
+        unknown.append("attention_mask")
+    if dropout:
+        unknown.append("dropout")
+    if unknown:
+        raise UnservedError(f"attention with {', '.join(unknown)}")
+
+
+def _branches(
+    query: Tensor, seen: Sequence[Keys], branches: Branches, shape: tuple[int, int], groups: int
+) -> Tensor:
+    """Outputs [t, heads, D] of branches' queries [t, heads, D]."""
+    block = _to_block(query.view(len(query), groups, -1, query.shape[-1]), branches, shape)
+    out = _attend(block, seen).permute(1, 2, 3, 0, 4, 5)  # [B, N, L, K, G, D]
+    apply: Any = _ToTokens.apply
+    tokens: Tensor = apply(out.reshape(-1, *query.shape[1:]), branches.back)
+    return tokens
+
+
+def _attend(query: Tensor, seen: Sequence[Keys]) -> Tensor:
+    """Softmax attention of [K, B, N, L, G, D] over several sets of keys at once."""
+    scores = []
+    for keys, _, bias in seen:
+        flat = keys.flatten(0, 2)
+        score = (query.reshape(len(flat), -1, query.shape[-1]) @ flat.mT).view(
+            *query.shape[:-1], -1
+        )
+        scores.append(score if bias is None else score + bias)
+    weights = torch.cat(scores, dim=-1).softmax(dim=-1, dtype=torch.float32).to(query.dtype)
+    out = torch.zeros_like(query)
+    for weight, (_, values, _) in zip(
+        weights.split_with_sizes([keys.shape[-2] for keys, _, _ in seen], dim=-1), seen, strict=True
+    ):
+        flat = values.flatten(0, 2)
+        out = out + (weight.reshape(len(flat), -1, flat.shape[1]) @ flat).view(query.shape)
+    return out
+
+
+def _own(key: Tensor, value: Tensor, branches: Branches, shape: tuple[int, int]) -> Keys:
+    """A branch's own tokens, each seeing itself and those before it."""
+    length = branches.block.shape[1]
+    later = torch.ones(length, length, dtype=torch.bool, device=key.device).triu(diagonal=1)
+    bias = _hidden(later, key.dtype)[:, None]
+    return Keys(_to_block(key, branches, shape), _to_block(value, branches, shape), bias)
+
+
+def _shared(tensor: Tensor) -> Tensor:
+    """The header's keys [H, K, D] as [K, 1, 1, H, D]."""
+    return tensor.transpose(0, 1)[:, None, None]
+
+
+def _causal(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """The header's attention to itself: [H, heads, D]; the query is already scaled."""
+    q, k, v = (one.transpose(0, 1)[None] for one in (query, key, value))
+    out = scaled_dot_product_attention(q, k, v, is_causal=True, scale=1.0, enable_gqa=True)
+    return out[0].transpose(0, 1)
+
+
+def _hidden(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(mask, -torch.inf)
+
+
+def _to_block(tokens: Tensor, branches: Branches, shape: tuple[int, int]) -> Tensor:
+    """[K, B, N, L, …] contiguous, from the branches' tokens [t, K, …]."""
+    apply: Any = _ToBlock.apply
+    padded: Tensor = apply(tokens, branches.block.flatten(), branches.back)
+    block = padded.view(*shape, branches.block.shape[1], *tokens.shape[1:])
+    return block.movedim(3, 0).contiguous()
+
+
+class _ToBlock(torch.autograd.Function):
+    """Rows of tokens into a padded block; each token lands once, so the gradient is a gather."""
+
+    @staticmethod
+    def forward(ctx: Any, tokens: Tensor, block: Tensor, back: Tensor) -> Tensor:
+        ctx.save_for_backward(back)
+        return tokens.index_select(0, block)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (back,) = ctx.saved_tensors
+        return gradients[0].index_select(0, back), None, None
+
+
+class _ToTokens(torch.autograd.Function):
+    """The rows of a padded block that are tokens; padding gets no gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, padded: Tensor, back: Tensor) -> Tensor:
+        ctx.save_for_backward(back)
+        ctx.rows = len(padded)
+        return padded.index_select(0, back)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (back,) = ctx.saved_tensors
+        padded = gradients[0].new_zeros(ctx.rows, *gradients[0].shape[1:])
+        return padded.index_copy(0, back, gradients[0]), None
+
+
+@contextmanager
+def attending_as_a_tree(model: PreTrainedModel) -> Iterator[None]:
+    """Use `tree_attention` within the block and the model's former implementation after it."""
+    former = model.config._attn_implementation
+    model.config._attn_implementation = NAME
+    try:
+        yield
+    finally:
+        model.config._attn_implementation = former
+
+
+AttentionInterface.register(NAME, tree_attention)
