@@ -1,0 +1,87 @@
+"""Scorers by name: `final_int@1`, its bare name, `package.module:attribute`, or an entry point.
+
+It judges nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import EntryPoint, entry_points
+
+from schemas.errors import InputError
+from scorers.final_int import FINAL_INT_1
+from scorers.verdict import Scorer
+
+ENTRY_POINT_GROUP = "threeloops.scorers"
+BUILT_IN = (FINAL_INT_1,)
+
+
+def get_scorer(name: str) -> Scorer:
+    """The scorer of a name.
+
+    - `final_int@1`: one of ours, or one that an installed package offers as an entry point of the
+      group `threeloops.scorers` (its entry point is named like the scorer, with or without version).
+    - `final_int`: the newest version of that name.
+    - `package.module:attribute`: a `Scorer` that a module of the user's holds, such as
+      `scorers.custom.custom_scorer` makes.
+
+    Raises InputError for a name that does not exist, listing those that do, for a module or
+    attribute that cannot be loaded, and for a scorer that takes the name and version of ours.
+    """
+    if ":" in name:
+        return _loaded(EntryPoint(name=name, value=name, group=ENTRY_POINT_GROUP))
+    bare, _, version = name.partition("@")
+    offered = [
+        _loaded(point)
+        for point in entry_points(group=ENTRY_POINT_GROUP)
+        if point.name in (name, bare) or point.name.partition("@")[0] == bare
+    ]
+    found = [
+        scorer
+        for scorer in (*BUILT_IN, *offered)
+        if scorer.name == bare and version in ("", str(scorer.version))
+    ]
+    if not found or name.endswith("@"):
+        known = [scorer.id for scorer in BUILT_IN]
+        known += [point.name for point in entry_points(group=ENTRY_POINT_GROUP)]
+        raise InputError(
+            f"there is no scorer {name!r}",
+            remedy=f"there are {', '.join(known)}; your own is package.module:attribute",
+        )
+    return max(found, key=lambda scorer: scorer.version)
+
+
+def list_scorers() -> tuple[Scorer, ...]:
+    """Every scorer that has a name: ours, then those of installed packages.
+
+    Raises InputError for an installed package's scorer that cannot be loaded.
+    """
+    return (*BUILT_IN, *(_loaded(point) for point in entry_points(group=ENTRY_POINT_GROUP)))
+
+
+def _loaded(point: EntryPoint) -> Scorer:
+    """The scorer that `point.value`, package.module:attribute, stands for."""
+    module, _, attribute = point.value.partition(":")
+    where = f"scorer {point.value}"
+    try:
+        found: object = importlib.import_module(module)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"there is no module {error.name!r}", where, "set PYTHONPATH to the folder that has it"
+        ) from error
+    except AttributeError as error:
+        raise InputError(" ".join(str(error).split()), where) from error
+    except Exception as error:
+        what = " ".join(f"its import raised {type(error).__name__}: {error}".split())
+        raise InputError(what, where) from error
+    if not isinstance(found, Scorer):
+        raise InputError(
+            "it is not a Scorer, and so has no name, version or spec",
+            where,
+            "decorate the function with scorers.custom.custom_scorer(name=, version=, spec=)",
+        )
+    if any(found.id == ours.id and found is not ours for ours in BUILT_IN):
+        raise InputError(f"it calls itself {found.id}, which is ours", where, "rename it")
+    return found
