@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import math
 import re
 from collections.abc import Callable
 from numbers import Real
@@ -92,7 +91,7 @@ def _is_reward(value: object) -> bool:
     """Whether a value is a bool or a number from 0 to 1, numpy's included."""
     if type(value).__module__ == "numpy" and type(value).__name__ == "bool":
         return True
-    return isinstance(value, Real) and math.isfinite(value) and 0 <= value <= 1
+    return isinstance(value, Real) and 0.0 <= float(value) <= 1.0
 
 
 def _fingerprint(function: RowFunction) -> str:

@@ -1,11 +1,11 @@
-"""The format rules of `final_int@1`: an ordered list of what can be wrong with a text, and its code.
+"""The format rules of `final_int@1`: an ordered list of what can be wrong with a text, with codes.
 
 It decides no reward. A text earns one by plain equality, before any of these patterns is tried;
 they only name the reason why a text did not, and the first that matches gives the code.
 
-Each pattern stands for the whole text and is written in the part of the language that Python's `re`
-and Google's RE2 read alike, with every class of characters spelled out: no library's Unicode tables,
-locale or case folding can change a code.
+Each pattern stands for the whole text and keeps to what Python's `re` and Google's RE2 read alike,
+with every class of characters spelled out: no library's Unicode tables, locale or case folding can
+change a code.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ RULES = (
     Rule(
         "exponent",
         "a number in exponent notation",
-        f"{PREFIX}[+-]?(?:[0-9]+[.]?[0-9]*|[.][0-9]+)[eE][+-]?[0-9]+",
+        f"{PREFIX}[+-]?(?:[0-9]+(?:[.][0-9]*)?|[.][0-9]+)[eE][+-]?[0-9]+",
     ),
     Rule(
         "other_base",
@@ -107,8 +107,8 @@ RULES = (
     ),
     Rule(
         "expression",
-        "an expression: only digits, spaces and + - * / = ^ ( )",
-        f"{PREFIX}[-+*/=^() 0-9]*[0-9][-+*/=^() 0-9]*",
+        "an expression of digits, spaces and + - * / = ^ ( )",
+        f"{PREFIX}(?:[0-9]|[-+=(][-+*/=^() ]*[0-9])(?:[-+*/=^() 0-9]*[-+=)0-9])?",
     ),
     Rule(
         "non_ascii_minus",

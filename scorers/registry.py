@@ -20,7 +20,7 @@ def get_scorer(name: str) -> Scorer:
     """The scorer of a name.
 
     - `final_int@1`: one of ours, or one that an installed package offers as an entry point of the
-      group `threeloops.scorers` (its entry point is named like the scorer, with or without version).
+      group `threeloops.scorers`; the entry point is named like the scorer, version or not.
     - `final_int`: the newest version of that name.
     - `package.module:attribute`: a `Scorer` that a module of the user's holds, such as
       `scorers.custom.custom_scorer` makes.

@@ -1,0 +1,103 @@
+"""A user's own scorer: what it may return, and that its mistakes never become rewards."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from schemas.errors import InputError
+from scorers.custom import RowFunction, custom_scorer
+from scorers.verdict import Scorer, Verdict
+
+
+def named(function: RowFunction) -> Scorer:
+    return custom_scorer(name="mine", version=1, spec="a rule")(function)
+
+
+def judge(function: RowFunction, *texts: str, finish_reason: str = "stop") -> list[dict[str, Any]]:
+    rows = len(texts)
+    table = named(function).score(
+        pa.array(texts), pa.array([finish_reason] * rows), pa.array(["12"] * rows)
+    )
+    rows_out: list[dict[str, Any]] = table.to_pylist()
+    return rows_out
+
+
+def test_a_bool_becomes_a_reward_and_an_outcome() -> None:
+    right, wrong = judge(lambda text, _, expected: text.endswith(expected), "so 12", "so 13")
+    assert (right["reward"], right["outcome"], right["code"]) == (1.0, "correct", "accepted")
+    assert (wrong["reward"], wrong["outcome"], wrong["code"]) == (0.0, "wrong_answer", "rejected")
+
+
+def test_a_partial_reward_is_kept_and_is_not_correct() -> None:
+    (row,) = judge(lambda *_: 0.25, "x")
+    assert (row["reward"], row["outcome"], row["code"]) == (0.25, "wrong_answer", "partial")
+
+
+def test_numpy_numbers_and_bools_are_rewards_too() -> None:
+    assert judge(lambda *_: np.bool_(True), "x")[0]["reward"] == 1.0
+    assert judge(lambda *_: np.float32(0.5), "x")[0]["reward"] == 0.5
+    assert judge(lambda *_: np.int64(0), "x")[0]["reward"] == 0.0
+
+
+def test_an_unrewarded_answer_that_was_cut_off_is_truncated() -> None:
+    assert judge(lambda *_: False, "x", finish_reason="length")[0]["outcome"] == "truncated"
+
+
+def test_a_whole_verdict_is_kept() -> None:
+    verdict = Verdict(0.0, "bad_format", "shouting", "12")
+    assert judge(lambda *_: verdict, "12!")[0] == {
+        "reward": 0.0,
+        "outcome": "bad_format",
+        "code": "shouting",
+        "parsed_answer": "12",
+    }
+
+
+def test_an_exception_names_the_row_and_is_never_a_zero() -> None:
+    def fragile(text: str, finish_reason: str, expected_answer: str) -> bool:
+        return int(text) == int(expected_answer)
+
+    with pytest.raises(InputError, match="scorer mine@1, row 1: its function raised ValueError"):
+        judge(fragile, "12", "twelve")
+
+
+@pytest.mark.parametrize("bad", [None, "yes", 2, -0.1, float("nan"), float("inf"), 1 + 0j, [1]])
+def test_what_is_no_reward_names_the_row(bad: Any) -> None:
+    with pytest.raises(InputError, match="scorer mine@1, row 0: its function returned"):
+        judge(lambda *_: bad, "x")
+
+
+def test_a_verdict_with_an_unknown_outcome_names_the_row() -> None:
+    with pytest.raises(InputError, match="row 0: its function returned Verdict"):
+        judge(lambda *_: Verdict(1.0, "great", "x", None), "x")
+
+
+def test_an_edited_function_has_another_digest_even_at_the_same_version() -> None:
+    def one(text: str, finish_reason: str, expected_answer: str) -> bool:
+        return text == expected_answer
+
+    def other(text: str, finish_reason: str, expected_answer: str) -> bool:
+        return text == expected_answer + "!"
+
+    assert named(one).id == named(other).id
+    assert named(one).spec_digest == named(one).spec_digest != named(other).spec_digest
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "spec"),
+    [
+        ("a@b", 1, "s"),
+        ("a:b", 1, "s"),
+        ("", 1, "s"),
+        ("a", 0, "s"),
+        ("a", True, "s"),
+        ("a", 1, " "),
+    ],
+)
+def test_a_bad_name_version_or_empty_spec_is_refused(name: str, version: int, spec: str) -> None:
+    with pytest.raises(InputError):
+        custom_scorer(name=name, version=version, spec=spec)
