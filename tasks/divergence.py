@@ -5,9 +5,14 @@ It reads completions that the trained policy sampled, so it samples nothing itse
 
 from __future__ import annotations
 
+from artifacts.store import Store
+from policy.drift import completion_log_ratios
+from policy.template import get_template
 from schemas.references import PolicyRef, TableRef
 from schemas.results import Estimate
+from scorers.summary import mean_over_problems
 from tasks.pipeline_task import pipeline_task
+from tasks.resident import resident_policy
 
 
 @pipeline_task("divergence", "divergence of {policy.name} on {completions.rows} completions")
@@ -19,9 +24,18 @@ def divergence(
     template: str,
     device: str = "auto",
 ) -> Estimate:
-    """KL(policy ‖ reference) in nats a completion: the mean log-ratio of the policy's own samples.
+    """KL(policy ‖ reference) in nats a completion: the mean log-ratio of the policy's samples.
 
-    Completions must have been drawn at temperature 1 without top-k or top-p for this to be the
-    divergence of the policy itself.
+    It is the divergence of the policies themselves when the completions were drawn at temperature
+    1 without top-k and top-p, as is the default.
     """
-    raise NotImplementedError
+    store = Store()
+    moved = resident_policy(policy, device)
+    anchor = resident_policy(reference, device)
+    prompts = get_template(template).encode(
+        store.read(problems)["prompt"].to_pylist(), moved.tokenizer
+    )
+    answers = store.read(completions)["token_ids"].to_pylist()
+    return mean_over_problems(
+        completion_log_ratios(moved.model, anchor.model, prompts, answers)
+    )
