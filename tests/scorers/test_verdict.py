@@ -65,4 +65,7 @@ def test_name_version_and_spec_all_change_the_digest() -> None:
 def test_the_strict_scorers_digest_is_pinned() -> None:
     # a changed digest is a changed rule: it needs a new version, not a new number here
     assert FINAL_INT_1.id == "final_int@1"
-    assert FINAL_INT_1.spec_digest == "2303b1683f63d79fb60f22af29547c8fee9b1e062b731fb0d72c686e958076dd"
+    assert (
+        FINAL_INT_1.spec_digest
+        == "2303b1683f63d79fb60f22af29547c8fee9b1e062b731fb0d72c686e958076dd"
+    )
