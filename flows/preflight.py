@@ -30,9 +30,14 @@ def preflight(config: RunConfig) -> None:
 
 def _check_learning(config: LearningConfig) -> None:
     train = load_problems(config.dataset, config.train_split)
-    refuse_shared_questions(
-        train, load_problems(config.dataset, config.split), f"dataset {config.dataset}"
-    )
+    measured = load_problems(config.dataset, config.split, config.limit)
+    refuse_shared_questions(train, measured, f"dataset {config.dataset}")
+    if measured.num_rows < 2:
+        raise InputError(
+            "one measured problem is too few for an interval",
+            f"--split {config.split}",
+            "measure two or more",
+        )
     batch_rows(train.num_rows, count=config.problems_per_step, step=1, seed=0)
     if config.sampling.top_k or config.sampling.top_p < 1 or config.sampling.temperature == 0:
         raise InputError(

@@ -36,6 +36,4 @@ def divergence(
         store.read(problems)["prompt"].to_pylist(), moved.tokenizer
     )
     answers = store.read(completions)["token_ids"].to_pylist()
-    return mean_over_problems(
-        completion_log_ratios(moved.model, anchor.model, prompts, answers)
-    )
+    return mean_over_problems(completion_log_ratios(moved.model, anchor.model, prompts, answers))

@@ -39,4 +39,4 @@ def select(
         config={"rules": list(rules), "seed": seed},
         key=key,
     )
-    return written, selected_rates(table, measured.summary)
+    return written, selected_rates(table, measured.summary.pass_rate)

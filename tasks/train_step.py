@@ -37,11 +37,7 @@ def train_step(
     became and the training table with one row more.
     """
     store = Store()
-    learner = (
-        resident_learner(policy)
-        if policy.step
-        else start_learner(policy, config)
-    )
+    learner = resident_learner(policy) if policy.step else start_learner(policy, config)
     answers, verdicts = store.read(completions), store.read(scores)
     prompts = get_template(config.template).encode(
         store.read(problems)["prompt"].to_pylist(), learner.policy.tokenizer

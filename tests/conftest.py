@@ -9,7 +9,7 @@ import pytest
 from artifacts.home import Home, current_home
 
 
-@pytest.fixture()
+@pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     """An empty home folder for one test."""
     monkeypatch.setenv("THREELOOPS_HOME", str(tmp_path / "home"))

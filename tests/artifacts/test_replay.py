@@ -18,7 +18,7 @@ from schemas.references import TableRef
 IDS = arithmetic("dev").slice(0, 3)["problem_id"].to_pylist()
 
 
-@pytest.fixture()
+@pytest.fixture
 def problems(home: Home) -> TableRef:
     return Store(home).write("problems", arithmetic("dev").slice(0, 3), producer="t")
 
