@@ -37,7 +37,11 @@ def draw(
     drawn = [
         _draw_chunk(_cut(part, settings), owner[first:last] - start, uniforms[first:last])
         for start, part, first, last in zip(
-            range(0, logits.shape[0], rows), logits.split(rows), splits, splits[1:], strict=False
+            range(0, logits.shape[0], rows),
+            torch.split(logits, rows),
+            splits,
+            splits[1:],
+            strict=False,
         )
     ]
     tokens, logprobs = zip(*drawn, strict=True)

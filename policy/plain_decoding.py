@@ -6,59 +6,14 @@ It shares nothing between prompts and pads nothing, so there is no mask to get w
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from policy.drawing import draw
+from policy.completions import Completions
 from policy.load import Policy
-from schemas.config import SamplingSettings
-
-
-class Completions:
-    """The tokens of R completions of at most T tokens, as they are drawn."""
-
-    def __init__(
-        self,
-        uniforms: Tensor,
-        end_token_ids: Sequence[int],
-        settings: SamplingSettings,
-        on_finished: Callable[[int], None],
-    ) -> None:
-        rows, self.limit = uniforms.shape
-        self.uniforms = uniforms
-        self.ends = torch.tensor(end_token_ids, device=uniforms.device)
-        self.settings = settings
-        self.tokens = torch.zeros(uniforms.shape, dtype=torch.long, device=uniforms.device)
-        self.logprobs = torch.zeros_like(uniforms)
-        self.lengths = torch.zeros(rows, dtype=torch.long, device=uniforms.device)
-        self.on_finished = on_finished
-
-    def draw(self, logits: Tensor, owner: Tensor, rows: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        """Draw token `step` of these rows; row i from the distribution `owner[i]` (ascending).
-
-        Returns the drawn tokens and which of the rows go on.
-        """
-        tokens, logprobs = draw(logits, owner, self.uniforms[rows, step], self.settings)
-        self.tokens[rows, step] = tokens
-        self.logprobs[rows, step] = logprobs
-        self.lengths[rows] = step + 1
-        unfinished = ~torch.isin(tokens, self.ends)
-        if step + 1 == self.limit:
-            unfinished = torch.zeros_like(unfinished)
-        self.on_finished(int((~unfinished).sum()))
-        return tokens, unfinished
-
-    def listed(self) -> tuple[list[list[int]], list[list[float]]]:
-        """Token ids and log-probabilities of every row, each as long as its completion."""
-        lengths = self.lengths.tolist()
-        tokens, logprobs = self.tokens.tolist(), self.logprobs.tolist()
-        return (
-            [row[:length] for row, length in zip(tokens, lengths, strict=True)],
-            [row[:length] for row, length in zip(logprobs, lengths, strict=True)],
-        )
 
 
 def decode_plainly(
@@ -69,7 +24,7 @@ def decode_plainly(
     Prompts of equal length run together; each is computed once and its cache then repeated.
     """
     lengths = torch.tensor([len(prompt) for prompt in prompts], device=owner.device)
-    for length in lengths.unique().tolist():
+    for length in torch.unique(lengths).tolist():
         chosen = (lengths == length).nonzero()[:, 0]
         rows = (lengths[owner] == length).nonzero()[:, 0]
         ids = torch.tensor([prompts[i] for i in chosen.tolist()], device=owner.device)
@@ -83,7 +38,7 @@ def _decode_equal_lengths(
 ) -> None:
     from transformers import DynamicCache
 
-    cache = DynamicCache(config=policy.model.config)
+    cache: Any = DynamicCache(config=policy.model.config)
     logits = last_logits(policy.model, ids, cache)
     length = ids.shape[1]
     for step in range(completions.limit):

@@ -5,15 +5,26 @@ It judges nothing and reads no text; prompts and completions are token ids.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
+from weakref import WeakSet
 
 import torch
+from torch import Tensor
 
+from policy.completions import Completions
 from policy.load import Policy
-from policy.plain_decoding import Completions, decode_plainly
+from policy.memory import rows_that_fit
+from policy.plain_decoding import decode_plainly
 from schemas.config import SamplingSettings
 from schemas.errors import InputError
+
+Decode = Callable[[Sequence[Sequence[int]], Tensor, Completions], None]
+logger = logging.getLogger(__name__)
+_told_plain: WeakSet[torch.nn.Module] = WeakSet()  # models whose slow path has been mentioned
 
 
 @dataclass(frozen=True)
@@ -25,6 +36,7 @@ class Samples:
     logprobs: list[list[float]]  # nats, of each token under the distribution it was drawn from
     samples_per_problem: int
     rows_per_batch: int  # completions decoded together
+    decoder: str  # `shared` or, for models that it cannot serve, `plain`
 
 
 def sample(
@@ -50,7 +62,6 @@ def sample(
     """
     _check(policy, prompts, samples, settings, max_rows)
     rows = len(prompts) * samples
-    together = min(rows, max_rows or 1024)
     generator = torch.Generator().manual_seed(seed)
     shape = (rows, settings.max_new_tokens)
     uniforms = torch.rand(shape, generator=generator, dtype=torch.float64).to(policy.device)
@@ -64,20 +75,49 @@ def sample(
 
     token_ids: list[list[int]] = []
     logprobs: list[list[float]] = []
-    with torch.inference_mode():
+    with torch.inference_mode(), _decoder(policy, prompts, settings) as (decoder, decode):
+        # the shared decoder keeps a prompt once for all its completions
+        copies = samples if decoder == "shared" else 1
+        kept = settings.max_new_tokens + max(map(len, prompts)) // copies
+        together = min(rows, max_rows or rows_that_fit(policy, kept))
         for first, last in batches(len(prompts), samples, together):
             completions = Completions(
                 uniforms[first:last], policy.end_token_ids, settings, finished
             )
             problems = torch.arange(first, last, device=policy.device) // samples
             head, tail = first // samples, (last - 1) // samples
-            decode_plainly(policy, prompts[head : tail + 1], problems - head, completions)
+            decode(prompts[head : tail + 1], problems - head, completions)
             batch_ids, batch_logprobs = completions.listed()
             token_ids += batch_ids
             logprobs += batch_logprobs
     ends = set(policy.end_token_ids)
     reasons = ["stop" if tokens[-1] in ends else "length" for tokens in token_ids]
-    return Samples(token_ids, reasons, logprobs, samples, together)
+    return Samples(token_ids, reasons, logprobs, samples, together, decoder)
+
+
+@contextmanager
+def _decoder(
+    policy: Policy, prompts: Sequence[Sequence[int]], settings: SamplingSettings
+) -> Iterator[tuple[str, Decode]]:
+    """The fast decoder where it can serve the model, else the plain one, and its name."""
+    from policy.shared_decoding import SharedDecoder
+    from policy.shared_prefix import CannotShareError, obstacle, shared_prefix_of
+
+    new_tokens = settings.max_new_tokens
+    reason = obstacle(policy.model, max(map(len, prompts)) + new_tokens)
+    with ExitStack() as stack:
+        if reason is None:
+            stack.enter_context(shared_prefix_of(policy.model))
+            try:
+                shared = SharedDecoder(policy.model, prompts, new_tokens, policy.device)
+                yield "shared", shared.decode
+                return
+            except CannotShareError as error:
+                reason = str(error)
+    if policy.model not in _told_plain:
+        _told_plain.add(policy.model)
+        logger.warning("%s is sampled slowly, without sharing: %s", policy.name, reason)
+    yield "plain", partial(decode_plainly, policy)
 
 
 def batches(problems: int, samples: int, max_rows: int) -> Iterator[tuple[int, int]]:
