@@ -1,0 +1,103 @@
+"""What picking the best of N costs and what chance alone would reach.
+
+It picks nothing; `selection` does.
+
+Axes: B problems, N samples of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from schemas.errors import InputError
+
+
+def best_of_n_divergence(pass_rate: ArrayLike, samples: int) -> NDArray[np.float64]:
+    """KL(best-of-N policy ‖ policy) in nats, exactly, for a reward of 0 or 1.
+
+    `pass_rate` is p, the chance that one completion is correct, one number a problem; N is
+    `samples`, drawn independently, and ties are broken uniformly. The best of N is wrong only if
+    all N are, so it is correct with chance q = 1 − (1 − p)^N. Within the correct completions, and
+    within the wrong ones, a uniform choice leaves the policy's own proportions. Hence the density
+    ratio of the two policies is q/p on every correct completion and (1 − p)^(N−1) on every wrong
+    one, and
+
+        KL = q·log(q/p) + (1 − p)^N·(N − 1)·log(1 − p).
+
+    It is 0 where p is 0 or 1, and at most `best_of_n_bound`. A p that was estimated from the same
+    samples gives the value of a plug-in, not an unbiased estimate.
+
+    Raises InputError for a p outside [0, 1] or N below 1.
+    """
+    chance = np.asarray(pass_rate, dtype=np.float64)
+    _at_least_one(samples)
+    if not np.all((chance >= 0) & (chance <= 1)):
+        raise InputError("a pass rate is not between 0 and 1")
+    inside = (chance > 0) & (chance < 1)
+    p = np.where(inside, chance, 0.5)
+    log_wrong = np.log1p(-p)
+    q = -np.expm1(samples * log_wrong)
+    nats = q * np.log(q / p) + np.exp(samples * log_wrong) * (samples - 1) * log_wrong
+    return np.where(inside, np.maximum(nats, 0.0), 0.0)
+
+
+def best_of_n_bound(samples: int) -> float:
+    """log N − (N − 1)/N nats: what the divergence of best-of-N is often said to be.
+
+    It is an upper bound, exact only where no two completions tie (Beirami et al., "Theoretical
+    guarantees on the best-of-n alignment policy", 2024); a reward of 0 or 1 always ties.
+    """
+    _at_least_one(samples)
+    return float(np.log(samples) - (samples - 1) / samples)
+
+
+def shuffled_pass_at_k(
+    parsed_answers: Sequence[Sequence[str | None]],
+    expected_answers: Sequence[str],
+    ks: Iterable[int] | None = None,
+) -> dict[int, float]:
+    """pass@k of a control that answers each problem with the other problems' answers.
+
+    `parsed_answers` [B, N] and `expected_answers` [B]. For each problem, k answers are drawn
+    without replacement from the (B − 1)·N that the policy gave to the other problems; the value is
+    exact, not simulated: 1 − C(M − c, k)/C(M, k) with c right answers among M = (B − 1)·N, averaged
+    over problems. A pass@k not far above it says that the policy knows which numbers come up, not
+    which belongs where. By default for k = 1 … N.
+
+    Raises InputError with fewer than two problems, or for a k outside 1 … N.
+    """
+    answers = [list(row) for row in parsed_answers]
+    if len(answers) < 2:
+        raise InputError("a control of shuffled answers needs two problems or more")
+    number = len(answers[0])
+    if number == 0 or any(len(row) != number for row in answers):
+        raise InputError("every problem needs the same number of answers, one or more")
+    if len(expected_answers) != len(answers):
+        raise InputError(f"{len(expected_answers)} expected answers for {len(answers)} problems")
+    wanted = list(range(1, number + 1)) if ks is None else list(ks)
+    if any(not 1 <= k <= number for k in wanted):
+        raise InputError(f"k must be between 1 and {number}")
+    given: dict[str | None, int] = {}
+    for row in answers:
+        for answer in row:
+            given[answer] = given.get(answer, 0) + 1
+    right = np.array(
+        [
+            given.get(expected, 0) - row.count(expected)
+            for expected, row in zip(expected_answers, answers, strict=True)
+        ],
+        dtype=np.float64,
+    )
+    pool = (len(answers) - 1) * number
+    before = np.arange(number, dtype=np.float64)
+    wrong = np.maximum(pool - right[:, None] - before, 0) / (pool - before)
+    values = (1 - np.cumprod(wrong, axis=1)).mean(axis=0)
+    return {k: float(values[k - 1]) for k in wanted}
+
+
+def _at_least_one(samples: int) -> None:
+    if samples < 1:
+        raise InputError(f"the best of {samples} does not exist")
