@@ -42,7 +42,7 @@ def train_step(
     prompts = get_template(config.template).encode(
         store.read(problems)["prompt"].to_pylist(), learner.policy.tokenizer
     )
-    rewards = verdicts["reward"].to_numpy().reshape(len(prompts), -1)
+    rewards = verdicts["reward"].to_numpy().copy().reshape(len(prompts), -1)
     metrics = learner.step(
         prompts, answers["token_ids"].to_pylist(), answers["logprobs"].to_pylist(), rewards
     )

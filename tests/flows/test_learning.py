@@ -1,0 +1,110 @@
+"""Loop C changes the model, says by how much, and goes on where it was cut off."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from artifacts.tracking import all_runs, find_run
+from flows.eval import eval_flow
+from flows.learning import learning_flow
+from schemas.config import LearningConfig
+from schemas.errors import InputError
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_learning_registers_a_version_that_evaluation_loads(
+    learning_config: LearningConfig,
+) -> None:
+    result = learning_flow(learning_config)
+    assert (result["loop"], result["changed"]) == ("C", "the model")
+    metrics = result["metrics"]
+    assert metrics["steps"] == 4
+    assert {"pass_rate_before", "pass_rate_after", "kl_nats", "wall_seconds"} <= set(metrics)
+    assert result["model"]["name"] == "models:/threeloops/1"
+    training = pq.read_table(result["tables"]["training"]).to_pylist()
+    assert [row["step"] for row in training] == [1, 2, 3, 4]
+    assert training[0]["kl_nats"] == pytest.approx(0.0, abs=1e-5), "it starts as its reference"
+    run = find_run(result["run_id"])
+    assert run.tags["registered"] == "models:/threeloops/1"
+    assert run.metrics["step.reward_mean"] == training[-1]["reward_mean"]
+    for name in ("models:/threeloops/1", "models:/threeloops@candidate"):
+        config = learning_config.evaluation().model_copy(update={"model": name})
+        again = eval_flow(config)
+        assert again["metrics"]["pass_rate"] == metrics["pass_rate_after"]
+        assert again["model"]["digest"] == result["model"]["digest"]
+
+
+def test_the_same_learning_gives_the_same_tables_and_weights(
+    learning_config: LearningConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    first = learning_flow.fn(learning_config)
+    monkeypatch.setenv("THREELOOPS_HOME", str(tmp_path / "other"))
+    again = learning_flow.fn(learning_config)
+    assert _training(first) == _training(again)
+    assert first["model"]["digest"] == again["model"]["digest"]
+    start = first["instrument"]
+    assert again["instrument"] == start
+
+
+def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(
+    learning_config: LearningConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import flows.learning as module
+    from tasks import resident
+
+    whole = learning_flow.fn(learning_config)
+    monkeypatch.setenv("THREELOOPS_HOME", str(tmp_path / "other"))
+    real, steps = module.train_step, []
+
+    def cut_off(*arguments: object) -> object:
+        steps.append(1)
+        if len(steps) == 4:
+            raise KeyboardInterrupt
+        return real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "train_step", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        learning_flow.fn(learning_config)
+    (run,) = all_runs()
+    assert run.status == "KILLED"
+    resident.forget()
+    resumed = learning_flow.fn(learning_config, resume=run.run_id)
+    assert resumed["run_id"] == run.run_id
+    assert len(steps) == 6, "two steps after the checkpoint at step 2"
+    assert _training(resumed) == _training(whole)
+    assert resumed["model"]["digest"] == whole["model"]["digest"]
+
+
+def test_a_kl_leash_keeps_the_policy_near_its_start(learning_config: LearningConfig) -> None:
+    def drift(kl_weight: float) -> float:
+        settings = learning_config.learning.model_copy(
+            update={"kl_weight": kl_weight, "learning_rate": 3e-3}
+        )
+        config = learning_config.model_copy(update={"learning": settings, "steps": 8})
+        return float(learning_flow.fn(config)["metrics"]["kl_nats"])
+
+    assert drift(100.0) < drift(0.0) or drift(0.0) == pytest.approx(0.0, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"samples": 1}, "compares completions of one problem"),
+        ({"problems_per_step": 10_000}, "needs 10000 problems"),
+        ({"split": "train"}, "also trained on"),
+        ({"limit": 1}, "too few for an interval"),
+    ],
+)
+def test_a_configuration_that_cannot_learn_is_refused_at_once(
+    learning_config: LearningConfig, change: dict[str, object], reason: str
+) -> None:
+    with pytest.raises(InputError, match=reason):
+        learning_flow.fn(learning_config.model_copy(update=change))
+    assert all_runs() == []
+
+
+def _training(result: dict[str, dict[str, str]]) -> bytes:
+    return Path(result["tables"]["training"]).read_bytes()
