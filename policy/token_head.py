@@ -24,8 +24,8 @@ def token_logprobs(
     """[M] log-probabilities in nats of `targets` [M], each predicted by `hidden[rows]`.
 
     `hidden` is [P, width], `weight` [V, width], `bias` [V] or None. Several targets may share a
-    row. Logits are divided by the temperature. Differentiable once in hidden, weight and bias; the
-    P × V logits are kept once for that, and not at all without gradient.
+    row. Logits are divided by the temperature. Differentiable once in hidden, weight and bias; for
+    that, P × V numbers are kept once, and without gradient none.
     """
     apply: Any = _TokenLogprobs.apply
     values: Tensor = apply(hidden, weight, bias, rows, targets, temperature)
@@ -44,47 +44,45 @@ class _TokenLogprobs(torch.autograd.Function):
         temperature: float,
     ) -> Tensor:
         keep = any(ctx.needs_input_grad)
-        normalisers, kept = [], []
-        values = hidden.new_empty(len(rows), dtype=torch.promote_types(hidden.dtype, torch.float32))
+        size = len(hidden) if keep else min(CHUNK, len(hidden))
+        buffer = hidden.new_empty(size, len(weight))  # logits, then exp(logits − largest)
+        largest, sums = hidden.new_empty(2, len(hidden))
+        values = hidden.new_empty(len(rows))
         for start in range(0, len(hidden), CHUNK):
-            logits = hidden[start : start + CHUNK] @ weight.T
+            part = slice(start, min(start + CHUNK, len(hidden)))
+            place = part if keep else slice(0, part.stop - start)
+            logits = torch.mm(hidden[part], weight.T, out=buffer[place])
             if bias is not None:
                 logits += bias
-            logits = logits.to(values.dtype).div_(temperature)
-            normaliser = logits.logsumexp(dim=-1)
-            mine = ((rows >= start) & (rows < start + CHUNK)).nonzero()[:, 0]
-            local = rows[mine] - start
-            values[mine] = logits[local, targets[mine]] - normaliser[local]
-            if keep:
-                kept.append(logits)
-                normalisers.append(normaliser)
-        ctx.save_for_backward(hidden, weight, rows, targets)
-        ctx.kept, ctx.normalisers, ctx.temperature = kept, normalisers, temperature
-        return values
+            if temperature != 1.0:
+                logits /= temperature
+            mine = ((rows >= start) & (rows < part.stop)).nonzero()[:, 0]
+            values[mine] = logits[rows[mine] - start, targets[mine]]
+            torch.amax(logits, dim=-1, out=largest[part])
+            torch.sum(logits.sub_(largest[part, None]).exp_(), dim=-1, out=sums[part])
+        if keep:
+            ctx.save_for_backward(hidden, weight, rows, targets)
+            ctx.exponentials, ctx.sums, ctx.temperature = buffer, sums, temperature
+        logprobs: Tensor = values - (largest + sums.log())[rows]
+        return logprobs
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """d logits = Σ over targets of gradient · (one-hot − softmax) / temperature."""
         hidden, weight, rows, targets = ctx.saved_tensors
         gradient = gradients[0] / ctx.temperature
+        per_row = gradient.new_zeros(len(hidden)).index_add_(0, rows, gradient)
         # the same token may be predicted from a row several times: add up before scattering
         places, inverse = (rows * len(weight) + targets).unique(return_inverse=True)
         per_place = gradient.new_zeros(len(places)).index_add_(0, inverse, gradient)
-        per_row = gradient.new_zeros(len(hidden)).index_add_(0, rows, gradient)
-        hidden_gradient = torch.empty_like(hidden)
-        weight_gradient = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
-        bias_gradient = weight.new_zeros(len(weight)) if ctx.needs_input_grad[2] else None
-        place_rows, place_tokens = places // len(weight), places % len(weight)
-        for start in range(0, len(hidden), CHUNK):
-            part = slice(start, start + CHUNK)
-            logits = ctx.kept.pop(0)
-            logits.sub_(ctx.normalisers.pop(0)[:, None]).exp_().mul_(-per_row[part, None])
-            mine = ((place_rows >= start) & (place_rows < start + CHUNK)).nonzero()[:, 0]
-            logits[place_rows[mine] - start, place_tokens[mine]] += per_place[mine]
-            logits = logits.to(weight.dtype)
-            hidden_gradient[part] = logits @ weight
-            if weight_gradient is not None:
-                weight_gradient.addmm_(logits.T, hidden[part])
-            if bias_gradient is not None:
-                bias_gradient += logits.sum(dim=0)
-        return hidden_gradient, weight_gradient, bias_gradient, None, None, None
+        logits_gradient = ctx.exponentials.mul_((-per_row / ctx.sums)[:, None])
+        logits_gradient.view(-1)[places] += per_place
+        del ctx.exponentials  # overwritten: there is no second backward
+        return (
+            logits_gradient @ weight if ctx.needs_input_grad[0] else None,
+            logits_gradient.T @ hidden if ctx.needs_input_grad[1] else None,
+            logits_gradient.sum(dim=0) if ctx.needs_input_grad[2] else None,
+            None,
+            None,
+            None,
+        )
