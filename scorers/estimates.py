@@ -27,7 +27,14 @@ from scorers.intervals import (
     wilson_interval,
 )
 
-__all__ = ["family_rates", "mean_rate", "pass_at_k", "pass_rate", "wilson_interval"]
+__all__ = [
+    "family_rates",
+    "mean_rate",
+    "pass_at_k",
+    "pass_rate",
+    "problem_rates",
+    "wilson_interval",
+]
 
 Counts = NDArray[np.int64]
 
@@ -49,8 +56,14 @@ def pass_rate(
 
     Raises InputError without problems, or for counts that cannot be.
     """
+    rates = problem_rates(correct, samples)
+    return mean_rate(rates, samples, level=level, seed=seed, resamples=resamples)
+
+
+def problem_rates(correct: ArrayLike, samples: ArrayLike) -> Floats:
+    """The share of correct completions of each problem, [B]; arguments as for `pass_rate`."""
     right, drawn = _counts(correct, samples)
-    return mean_rate(right / drawn, drawn, level=level, seed=seed, resamples=resamples)
+    return np.asarray(right / drawn, dtype=np.float64)
 
 
 def mean_rate(
@@ -67,7 +80,7 @@ def mean_rate(
     without problems, or for a rate outside [0, 1].
     """
     values = np.asarray(rates, dtype=np.float64)
-    _, drawn = _counts(np.zeros(len(values), dtype=np.int64), samples)
+    _, drawn = _counts(np.zeros(values.shape, dtype=np.int64), samples)
     if not np.all((values >= 0) & (values <= 1)):
         raise InputError("a problem's rate is not between 0 and 1")
     levels, counts = levels_of(values)

@@ -81,10 +81,9 @@ def intervals_over_problems(
     wilson = _wilson(mean, np.full(len(mean), float(problems)), float(norm.ppf(0.5 + level / 2)))
     if problems == 1 or whole.all():
         return wilson
-    spread, freedom = _resampled_spread(levels, counts, seed, resamples)
+    spread, trust = resampled_spread(levels, counts, seed, resamples)
     binomial = mean * (1 - mean)
     told = binomial / np.maximum(spread**2, binomial / completions + np.finfo(float).tiny)
-    trust = np.maximum(freedom - 4, 0) / (freedom + 1)
     trials = problems + trust * np.maximum(told - problems, 0)
     low, high = _wilson(mean, trials, float(student.ppf(0.5 + level / 2, problems - 1)))
     return np.where(whole, wilson[0], low), np.where(whole, wilson[1], high)
@@ -116,10 +115,14 @@ def levels_of(values: ArrayLike) -> tuple[Floats, NDArray[np.int64]]:
     return levels[:, None], counts
 
 
-def _resampled_spread(
+def resampled_spread(
     levels: Floats, counts: NDArray[np.int64], seed: int, resamples: int
 ) -> tuple[Floats, Floats]:
-    """Standard error of the mean and degrees of freedom of its variance, each [K]."""
+    """Standard error s of the mean [K], and the trust w [K] that it deserves, from 0 to below 1.
+
+    w = max(0, ν − 4)/(ν + 1) with the degrees of freedom ν of `intervals_over_problems`: 0 where
+    two problems or fewer carry the variance, a half where about five do.
+    """
     problems = int(counts.sum())
     means, squares = resampled_means(levels, counts, seed, resamples)
     spread = means.std(axis=0) * np.sqrt(problems / (problems - 1))
@@ -128,7 +131,8 @@ def _resampled_spread(
     variance = np.maximum(counts @ levels**2 / problems - mean**2, 0)
     noise = np.maximum(variances.var(axis=0), np.finfo(float).tiny)
     equal = np.ptp(levels, axis=0) == 0  # no variance, and no doubt about it
-    return spread, np.where(equal, problems - 1, np.clip(2 * variance**2 / noise, 1, problems - 1))
+    freedom = np.where(equal, problems - 1, np.clip(2 * variance**2 / noise, 1, problems - 1))
+    return np.where(equal, 0.0, spread), np.maximum(freedom - 4, 0) / (freedom + 1)
 
 
 def _wilson(rate: Floats, trials: Floats, quantile: float) -> tuple[Floats, Floats]:
