@@ -84,9 +84,8 @@ def refuse_with_replay(given: Mapping[str, Any]) -> None:
 
 def _choices(annotation: Any) -> list[str] | None:
     values = [value for value in get_args(annotation) if isinstance(value, str)]
-    inner = [value for part in get_args(annotation) for value in get_args(part)]
-    found = values or [value for value in inner if isinstance(value, str)]
-    return found or None
+    inner = [found for part in get_args(annotation) for found in _choices(part) or ()]
+    return values or inner or None
 
 
 def _metavar(name: str) -> str:

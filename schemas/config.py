@@ -91,7 +91,10 @@ class SelectionConfig(EvalConfig):
     """Loop B: sample N completions a problem and pick one by a rule."""
 
     samples: Annotated[int, Field(ge=1, le=4096, description="completions a problem (N)")] = 8
-    pick: Annotated[tuple[SelectionRule, ...], Field(min_length=1)] = SELECTION_RULES
+    pick: Annotated[
+        tuple[SelectionRule, ...] | None,
+        Field(min_length=1, description="a rule, may be repeated; by default all that can be used"),
+    ] = None
 
 
 class LearningConfig(RunConfig):

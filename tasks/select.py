@@ -9,17 +9,21 @@ from artifacts.store import Store, task_key
 from schemas.config import SelectionRule
 from schemas.references import TableRef
 from schemas.results import Measurement, SelectedRate
-from scorers.picked import pick_all, selected_rates
+from scorers.picked import pick_all, possible_rules, selected_rates
 from tasks.pipeline_task import pipeline_task
 
 
-@pipeline_task("select", "select 1 of {measured.summary.samples} by {rules}")
+@pipeline_task("select", "select 1 of {measured.summary.samples}")
 def select(
-    measured: Measurement, rules: tuple[SelectionRule, ...], seed: int
+    measured: Measurement, wanted: tuple[SelectionRule, ...] | None, seed: int
 ) -> tuple[TableRef, list[SelectedRate]]:
-    """Pick by every rule; returns the selections table and each rule's pass rate."""
+    """Pick by every wanted rule, or by all that can be used.
+
+    Returns the selections table and each rule's pass rate.
+    """
     store = Store()
     answers, verdicts = store.read(measured.completions), store.read(measured.scores)
+    rules = wanted or possible_rules(answers)
     key = task_key(
         "select",
         completions=measured.completions.digest,
