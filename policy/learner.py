@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from policy.branching import Tokens
 from policy.checkpoint import (
     digest_of_weights,
     read_state,
@@ -28,7 +29,6 @@ from policy.gradient import accumulate_gradient, gradients_of
 from policy.load import Policy
 from policy.logprobs import CompletionLogprobs
 from policy.objective import RunningMean
-from policy.packing import Tokens
 from policy.passes import automatic_budget
 from policy.step_batch import flat_logprobs, step_batch
 from policy.step_metrics import StepMetrics, step_metrics
@@ -85,7 +85,7 @@ class Learner:
         self.running_mean = RunningMean()
         policy.model.train(False)
         self._path = CompletionLogprobs(policy.model)
-        self._tokens_per_pass = max_tokens_per_pass or automatic_budget(policy.model)
+        self._tokens_per_pass = max_tokens_per_pass
         self._parameters = trainable(policy.model)
         self._optimizer = torch.optim.AdamW(
             self._parameters.values(),
@@ -115,6 +115,7 @@ class Learner:
         rate = scheduled_rate(
             self.settings.learning_rate, self.settings.schedule, self.steps_done, self.total_steps
         )
+        longest = max(map(len, prompts)) + max(map(len, completions))
         self._optimizer.zero_grad(set_to_none=True)
         outcome = accumulate_gradient(
             batch,
@@ -124,7 +125,7 @@ class Learner:
             self.settings,
             running_mean=self.running_mean.mean,
             temperature=self.temperature,
-            tokens_per_pass=self._tokens_per_pass,
+            tokens_per_pass=self._tokens_per_pass or automatic_budget(self.policy.model, longest),
         )
         norm = self._update(outcome.loss, rate)
         self.running_mean = self.running_mean.updated(outcome.signal)

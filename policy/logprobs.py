@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from policy.packing import Tokens, header_length, packed_size
+from policy.branching import Tokens
+from policy.packing import header_length
 from policy.plain_logprobs import plain_logprobs
 from policy.shared_logprobs import shared_logprobs, why_not_shared
 from policy.tree_attention import UnservedError
@@ -49,14 +50,14 @@ class CompletionLogprobs:
         return plain_logprobs(model, prompts, completions, temperature)
 
     def sizes(self, prompts: Sequence[Tokens], completions: Sequence[Tokens]) -> list[int]:
-        """Tokens that each problem adds to a forward pass, [B]."""
+        """Tokens that each problem adds to a forward pass at most, [B]."""
         samples = len(completions) // len(prompts)
         header = header_length(prompts)
         sizes = []
         for index, prompt in enumerate(prompts):
             own = completions[index * samples : (index + 1) * samples]
             if self.shares:
-                sizes.append(packed_size(prompt, own, header))
+                sizes.append(len(prompt) - header + sum(len(completion) - 1 for completion in own))
             else:
                 sizes.append(samples * (len(prompt) + max(map(len, own))))
         return sizes

@@ -35,8 +35,10 @@ def plan_passes(sizes: Sequence[int], groups: Sequence[int], budget: int) -> lis
     return parts
 
 
-def automatic_budget(model: PreTrainedModel) -> int:
-    """Tokens of one pass with gradient, from the size of the model and of the memory.
+def automatic_budget(model: PreTrainedModel, longest: int) -> int:
+    """Tokens of one pass with gradient, from the sizes of the model, its paths and the memory.
+
+    `longest` bounds the tokens that one token attends to.
 
     The memory counted is what the machine has, not what is free at the moment: the same run on the
     same machine is always split alike, and so gives the same bytes.
@@ -44,8 +46,10 @@ def automatic_budget(model: PreTrainedModel) -> int:
     config = model.config.get_text_config()
     hidden = config.hidden_size
     intermediate = getattr(config, "intermediate_size", None) or 4 * hidden
-    # measured on Llama models: what one layer keeps for the backward pass, then the logits
-    floats = config.num_hidden_layers * (14 * hidden + 4 * intermediate) + config.vocab_size
+    # measured on Llama models: what a layer keeps for the backward pass, of that the attention's
+    # weights twice; then the logits
+    per_layer = 14 * hidden + 4 * intermediate + 2 * config.num_attention_heads * longest
+    floats = config.num_hidden_layers * per_layer + config.vocab_size
     fitting = int(SHARE_OF_MEMORY * memory_bytes(model) / (4 * floats))
     return max(LEAST_TOKENS, min(MOST_TOKENS, fitting))
 

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from policy.packing import Tokens, completion_mask
+from policy.branching import Tokens
+from policy.packing import completion_mask
 
 
 def plain_logprobs(

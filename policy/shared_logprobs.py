@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from policy.packing import Tokens, completion_mask, pack
+from policy.branching import Tokens
+from policy.packing import completion_mask, pack
 from policy.plain_logprobs import plain_logprobs
 from policy.token_head import token_logprobs
 from policy.tree_attention import UnservedError, attending_as_a_tree

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from policy.packing import Tokens, completion_mask
+from policy.branching import Tokens
+from policy.packing import completion_mask
 from schemas.errors import InputError
 
 

@@ -1,21 +1,23 @@
-"""Attention over a packed row: every branch sees the header, its prompt and itself.
+"""Attention over a packed row: a tail sees the header, its part of the stem and itself.
 
 It does not build the row (see `policy.packing`); it serves models that call transformers' attention
 interface with plain softmax attention, and refuses the others.
 
 Only the pairs that attend are computed, as matrix products over blocks; no T × T mask exists. The
-keys and values of the header are shared by all branches, those of a prompt by its N completions:
+keys and values of the header are shared by everything else, those of a stem by its N tails:
 
-    scores of a completion = [ q·header | q·prompt | q·itself, causal ], one softmax over all
+    scores of a tail = [ q·header | q·stem, its path only | q·itself, causal ], one softmax over all
 
-Axes: K groups of heads that share keys, G query heads in a group, B prompts, N completions of each,
-L tokens of the longest branch, D width of a head.
+Axes: K groups of heads that share keys, G query heads in a group, B problems, N completions of
+each, L tokens of the longest branch (a stem or a tail), S keys, D width of a head.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import reduce
+from operator import add
 from typing import Any, NamedTuple
 
 import torch
@@ -26,7 +28,15 @@ from transformers import AttentionInterface, PreTrainedModel
 from policy.packing import Branches, Tree
 
 NAME = "threeloops_tree"
-HARMLESS = {"position_ids", "use_cache", "sliding_window", "output_attentions"}
+# what models tell an attention function about themselves without meaning another result
+HARMLESS = {
+    "cache_position",
+    "is_causal",
+    "output_attentions",
+    "position_ids",
+    "sliding_window",
+    "use_cache",
+}
 
 
 class UnservedError(Exception):
@@ -65,25 +75,27 @@ def tree_attention(
     _refuse_unknown(attention_mask, dropout, tree, others)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     groups = key.shape[1]
-    sizes = [tree.header, tree.prompts.tokens, tree.completions.tokens]
+    sizes = [tree.header, tree.stems.tokens, tree.tails.tokens]
     q, k, v = (
-        one[0].transpose(0, 1).split_with_sizes(sizes) for one in (query * scale, key, value)
+        one.squeeze(0).transpose(0, 1).split_with_sizes(sizes)
+        for one in (query * scale, key, value)
     )
-
     parts = []
-    above: list[Keys] = []
+    seen: list[Keys] = []
     if tree.header:
         parts.append(_causal(q[0], k[0], v[0]))
-        above.append(Keys(_shared(k[0]), _shared(v[0]), None))
-    prompts = (len(tree.prompts.block), 1)
-    own = _own(k[1], v[1], tree.prompts, prompts)
-    parts.append(_branches(q[1], [*above, own], tree.prompts, prompts, groups))
-    if tree.completions.tokens:
-        completions = (prompts[0], len(tree.completions.block) // prompts[0])
-        hidden = _hidden(~tree.prompts.present, query.dtype)[None, :, None, None, None]
-        above.append(Keys(own.keys, own.values, hidden))
-        own = _own(k[2], v[2], tree.completions, completions)
-        parts.append(_branches(q[2], [*above, own], tree.completions, completions, groups))
+        seen.append(Keys(_shared(k[0]), _shared(v[0]), None))
+    problems, samples = tree.to_stems.shape[:2]
+    shape = (problems, 1)
+    keys, values = _to_block(k[1], tree.stems, shape), _to_block(v[1], tree.stems, shape)
+    own = Keys(keys, values, tree.within_stems)
+    parts.append(_branches(q[1], [*seen, own], tree.stems, shape, groups))
+    if tree.tails.tokens:
+        seen.append(Keys(keys, values, tree.to_stems))
+        shape = (problems, samples)
+        keys, values = _to_block(k[2], tree.tails, shape), _to_block(v[2], tree.tails, shape)
+        own = Keys(keys, values, tree.within_tails)
+        parts.append(_branches(q[2], [*seen, own], tree.tails, shape, groups))
     return torch.cat(parts)[None], None
 
 
@@ -95,6 +107,8 @@ def _refuse_unknown(
         raise UnservedError(f"a window of {window} tokens is shorter than a path of {tree.longest}")
     given = {name for name, value in others.items() if value is not None and value is not False}
     unknown = sorted(given - HARMLESS)
+    if others.get("is_causal") is False:
+        unknown.append("is_causal")
     if attention_mask is not None:
         unknown.append("attention_mask")
     if dropout:
@@ -124,21 +138,12 @@ def _attend(query: Tensor, seen: Sequence[Keys]) -> Tensor:
         )
         scores.append(score if bias is None else score + bias)
     weights = torch.cat(scores, dim=-1).softmax(dim=-1, dtype=torch.float32).to(query.dtype)
-    out = torch.zeros_like(query)
-    for weight, (_, values, _) in zip(
-        weights.split_with_sizes([keys.shape[-2] for keys, _, _ in seen], dim=-1), seen, strict=True
-    ):
+    widths = [keys.shape[-2] for keys, _, _ in seen]
+    outs = []
+    for weight, (_, values, _) in zip(weights.split_with_sizes(widths, -1), seen, strict=True):
         flat = values.flatten(0, 2)
-        out = out + (weight.reshape(len(flat), -1, flat.shape[1]) @ flat).view(query.shape)
-    return out
-
-
-def _own(key: Tensor, value: Tensor, branches: Branches, shape: tuple[int, int]) -> Keys:
-    """A branch's own tokens, each seeing itself and those before it."""
-    length = branches.block.shape[1]
-    later = torch.ones(length, length, dtype=torch.bool, device=key.device).triu(diagonal=1)
-    bias = _hidden(later, key.dtype)[:, None]
-    return Keys(_to_block(key, branches, shape), _to_block(value, branches, shape), bias)
+        outs.append((weight.reshape(len(flat), -1, flat.shape[1]) @ flat).view(query.shape))
+    return reduce(add, outs)
 
 
 def _shared(tensor: Tensor) -> Tensor:
@@ -151,10 +156,6 @@ def _causal(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     q, k, v = (one.transpose(0, 1)[None] for one in (query, key, value))
     out = scaled_dot_product_attention(q, k, v, is_causal=True, scale=1.0, enable_gqa=True)
     return out[0].transpose(0, 1)
-
-
-def _hidden(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(mask, -torch.inf)
 
 
 def _to_block(tokens: Tensor, branches: Branches, shape: tuple[int, int]) -> Tensor:

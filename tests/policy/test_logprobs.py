@@ -69,7 +69,9 @@ def _batch(header: int = 5, seed: int = 0) -> tuple[list[list[int]], list[list[i
     shared = tokens(header)
     prompts = [shared + tokens(length) for length in (1, 4, 2)]
     completions = [tokens(length) for length in (3, 1, 6, 2, 1, 1, 5, 4, 2, 7, 1, 3)]
+    completions[2][:2] = completions[0][:2]
     completions[3] = completions[0][:2]
+    completions[7][:3] = completions[6][:3]
     return prompts, completions
 
 
@@ -112,6 +114,23 @@ def test_packed_numbers_and_gradients_are_those_of_one_forward_per_completion(
     got = shared_logprobs(model, *batch)
     torch.testing.assert_close(got, expected, rtol=0.0, atol=1e-4)
     _assert_same_gradients(_gradients(model, got), _gradients(model, expected))
+
+
+@pytest.mark.parametrize("most_shared", [0, 3, 256])
+@pytest.mark.parametrize("seed", range(4))
+def test_shared_beginnings_change_no_number(
+    seed: int, most_shared: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("policy.branching.MOST_SHARED", most_shared)
+    model = _model(LlamaConfig(**SIZES))
+    draw = random.Random(seed)
+    prompts = [[1, *(draw.randrange(2) for _ in range(draw.randint(1, 4)))] for _ in range(3)]
+    # two tokens only, so that completions begin alike, contain one another or are equal
+    completions = [[draw.randrange(2) for _ in range(draw.randint(1, 6))] for _ in range(18)]
+    expected = _one_by_one(model, prompts, completions)
+    got = shared_logprobs(model, prompts, completions)
+    torch.testing.assert_close(got, expected[:, : got.shape[1]], rtol=0.0, atol=1e-4)
+    _assert_same_gradients(_gradients(model, got), _gradients(model, expected[:, : got.shape[1]]))
 
 
 @pytest.mark.parametrize("kind", [*SERVED, *UNSERVED])

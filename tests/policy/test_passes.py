@@ -44,7 +44,8 @@ def test_the_automatic_budget_follows_the_memory_within_bounds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model = _tiny()
-    floats = 14 * 16 + 4 * 32 + 32
+    floats = 14 * 16 + 4 * 32 + 2 * 2 * 10 + 32
+    assert automatic_budget(model, 10**9) == 256
     for memory, tokens in ((0, 256), (4 * 4 * floats * 1000, 1000), (2**40, 2048)):
         monkeypatch.setattr("policy.passes.memory_bytes", lambda model, memory=memory: memory)
-        assert automatic_budget(model) == tokens
+        assert automatic_budget(model, 10) == tokens
