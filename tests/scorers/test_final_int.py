@@ -203,6 +203,18 @@ def test_more_rows_than_a_block_keep_their_order() -> None:
     assert table["parsed_answer"].to_pylist() == numbers
 
 
+def test_a_million_mixed_rows_take_seconds_and_little_memory() -> None:
+    rows = [tuple(case[key] for key in KEYS) for case in CASES if storable(case["text"])]
+    text, reasons, expected = (pa.array(list(column)) for column in zip(*rows, strict=True))
+    mixed = pa.array([place % len(rows) for place in range(1_000_000)])
+    start, held = time.process_time(), pa.total_allocated_bytes()
+    table = FINAL_INT_1.score(text.take(mixed), reasons.take(mixed), expected.take(mixed))
+    assert time.process_time() - start < 20  # about 3 s on one slow core
+    assert pa.total_allocated_bytes() - held < 2**28
+    assert pa.default_memory_pool().max_memory() < 2**31
+    assert table.slice(0, len(rows)).to_pylist() == table.slice(len(rows), len(rows)).to_pylist()
+
+
 # ---- contrast: what looser scorers would pay for ----
 
 

@@ -1,0 +1,66 @@
+"""The worker process of `math_verify@1`: one question a line on stdin, one answer a line on stdout.
+
+It keeps no time; the parent does, and kills it. It imports nothing of threeloops, so that it starts
+in the time that the package math-verify takes, whatever the parent has loaded.
+
+    {"text": "…", "expected": "12"}  ->  {"verdict": "equal", "parsed": "12"}
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import sys
+from typing import Any
+
+MEMORY_LIMIT = 4 << 30  # bytes; an expression like 9**9**9 must not take the machine with it
+
+
+def main() -> None:
+    """Answer until stdin ends."""
+    answers = os.fdopen(os.dup(1), "w", encoding="ascii")
+    sys.stdout = sys.stderr  # whatever a library prints is no answer
+    sys.set_int_max_str_digits(0)
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
+    judge = _judge()
+    _say(answers, {"ready": True})
+    for line in sys.stdin:
+        question = json.loads(line)
+        try:
+            _say(answers, judge(question["text"], question["expected"]))
+        except Exception as error:
+            _say(answers, {"verdict": "error", "parsed": None, "error": type(error).__name__})
+
+
+def _judge() -> Any:
+    sympy = importlib.import_module("sympy")
+    library = importlib.import_module("math_verify")
+
+    def judge(text: str, expected: str) -> dict[str, str | None]:
+        found = library.parse(text, parsing_timeout=None, raise_on_error=True)
+        if not found:
+            return {"verdict": "nothing_found", "parsed": None}
+        equal = library.verify(
+            sympy.Integer(expected), found, timeout_seconds=None, raise_on_error=True
+        )
+        whole = isinstance(found[0], sympy.Integer)
+        return {
+            "verdict": "equal" if equal else "not_equal",
+            "parsed": str(found[0]) if whole else None,
+        }
+
+    return judge
+
+
+def _say(answers: Any, answer: dict[str, Any]) -> None:
+    answers.write(json.dumps(answer) + "\n")
+    answers.flush()
+
+
+if __name__ == "__main__":
+    main()
