@@ -1,0 +1,140 @@
+"""What changes when the same completions are scored by another scorer: how many, which, and why.
+
+It says nothing of which scorer is right.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas.errors import InputError
+
+Direction = Literal["lost", "won", "moved"]
+KEY = ("problem_id", "sample_index")
+READ = ("reward", "outcome", "code")
+
+
+@dataclass(frozen=True)
+class ChangedRow:
+    """One completion whose verdict changed; each pair is (before, after)."""
+
+    problem_id: str
+    sample_index: int
+    reward: tuple[float, float]
+    outcome: tuple[str, str]
+    code: tuple[str, str]
+
+
+@dataclass(frozen=True)
+class ChangedGroup:
+    """All rows that changed from one code to another in one direction.
+
+    `direction` is `lost` where the reward fell, `won` where it rose, `moved` where only the outcome
+    or code changed.
+    """
+
+    direction: Direction
+    codes: tuple[str, str]
+    rows: tuple[ChangedRow, ...]
+
+
+@dataclass(frozen=True)
+class ScoreChanges:
+    """Two verdicts on each of `rows` completions; correct means a reward of 1.
+
+    The four counts add up to `rows`. `groups` holds every changed row, most telling first: groups
+    whose reward changed before those whose code alone did, larger groups before smaller ones.
+    """
+
+    rows: int
+    correct_in_both: int
+    correct_only_before: int
+    correct_only_after: int
+    correct_in_neither: int
+    groups: tuple[ChangedGroup, ...]
+
+    def of(self, direction: Direction) -> tuple[ChangedRow, ...]:
+        """The rows that changed in one direction, in the order of their groups."""
+        return tuple(
+            row for group in self.groups if group.direction == direction for row in group.rows
+        )
+
+
+def compare_scores(before: pa.Table, after: pa.Table) -> ScoreChanges:
+    """Compare two score tables of the same completions, row by row, whatever their order.
+
+    Raises InputError where they do not hold the same completions, saying how many are only in one,
+    where one holds a completion twice, or where there are none.
+    """
+    first, second = _in_order(before, "first"), _in_order(after, "second")
+    if any(not first[name].equals(second[name]) for name in KEY):
+        ours, theirs = _keys(first), _keys(second)
+        raise InputError(
+            f"the two score tables judge different completions: {len(ours & theirs)} are in both, "
+            f"{len(ours - theirs)} only in the first, {len(theirs - ours)} only in the second",
+            remedy="score the same completions twice",
+        )
+    was, now = (pc.equal(table["reward"], 1.0) for table in (first, second))
+    return ScoreChanges(
+        rows=first.num_rows,
+        correct_in_both=_count(pc.and_(was, now)),
+        correct_only_before=_count(pc.and_not(was, now)),
+        correct_only_after=_count(pc.and_not(now, was)),
+        correct_in_neither=_count(pc.and_not(pc.invert(was), now)),
+        groups=_most_telling_first(_changed(first, second)),
+    )
+
+
+def _changed(first: pa.Table, second: pa.Table) -> list[ChangedGroup]:
+    """The rows that changed, in groups; both tables are in the order of the keys."""
+    differs = pc.not_equal(first["reward"], second["reward"])
+    for name in ("outcome", "code"):
+        differs = pc.or_(differs, pc.not_equal(first[name], second[name]))
+    groups: dict[tuple[Direction, tuple[str, str]], list[ChangedRow]] = defaultdict(list)
+    old, new = (table.filter(differs).to_pylist() for table in (first, second))
+    for one, other in zip(old, new, strict=True):
+        pairs = {name: (one[name], other[name]) for name in READ}
+        row = ChangedRow(one["problem_id"], one["sample_index"], **pairs)
+        groups[_direction(*row.reward), row.code].append(row)
+    return [ChangedGroup(way, codes, tuple(rows)) for (way, codes), rows in groups.items()]
+
+
+def _direction(before: float, after: float) -> Direction:
+    if after == before:
+        return "moved"
+    return "won" if after > before else "lost"
+
+
+def _most_telling_first(groups: Sequence[ChangedGroup]) -> tuple[ChangedGroup, ...]:
+    return tuple(
+        sorted(
+            groups,
+            key=lambda group: (group.direction == "moved", -len(group.rows), group.codes),
+        )
+    )
+
+
+def _in_order(scores: pa.Table, which: str) -> pa.Table:
+    """The columns compared, in the order of the keys."""
+    if not scores.num_rows:
+        raise InputError(f"the {which} score table is empty")
+    table = scores.select([*KEY, *READ]).sort_by([(name, "ascending") for name in KEY])
+    if table.num_rows > 1:
+        same = pc.and_(*(pc.equal(table[name][1:], table[name][:-1]) for name in KEY))
+        if pc.any(same).as_py():
+            raise InputError(f"the {which} score table judges a completion twice")
+    return table
+
+
+def _keys(scores: pa.Table) -> set[tuple[str, int]]:
+    return set(zip(*(scores[name].to_pylist() for name in KEY), strict=True))
+
+
+def _count(mask: pa.ChunkedArray) -> int:
+    return int(pc.sum(mask).as_py())
