@@ -211,7 +211,6 @@ def test_a_million_mixed_rows_take_seconds_and_little_memory() -> None:
     table = FINAL_INT_1.score(text.take(mixed), reasons.take(mixed), expected.take(mixed))
     assert time.process_time() - start < 20  # about 3 s on one slow core
     assert pa.total_allocated_bytes() - held < 2**28
-    assert pa.default_memory_pool().max_memory() < 2**31
     assert table.slice(0, len(rows)).to_pylist() == table.slice(len(rows), len(rows)).to_pylist()
 
 
