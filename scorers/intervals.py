@@ -71,7 +71,7 @@ def intervals_over_problems(
 
     Percentiles of the resamples themselves undercover where problems are few or rates near 0 or 1:
     for nominal 95 % they hold 82 % at B = 50, rate 0.03, and 31 % at B = 10; accelerated and
-    studentised ones fail there too. This interval holds 93 to 98 % for B ≥ 50 in every scenario of
+    studentised ones fail there too. This interval holds 93 to 99 % for B ≥ 50 in every scenario of
     `coverage`, and errs upwards (94 to 100 %) for fewer. No interval holds for a rate that rests
     on one or two problems of a kind that the sample may miss altogether.
     """
