@@ -184,7 +184,7 @@ class Learner:
         self._optimizer.state.clear()
         for name, parameter in self._parameters.items() if moments else ():
             self._optimizer.state[parameter] = {
-                "step": torch.tensor(float(state["steps_done"])),
+                "step": torch.tensor(float(state["steps_done"]), device=parameter.device),
                 "exp_avg": moments[f"exp_avg/{name}"].to(parameter.device),
                 "exp_avg_sq": moments[f"exp_avg_sq/{name}"].to(parameter.device),
             }

@@ -268,7 +268,19 @@ def test_an_exported_folder_loads_as_a_transformers_model(tmp_path: Path) -> Non
     assert (tmp_path / "exported" / "tokenizer.json").exists()
 
 
-def test_a_non_finite_gradient_leaves_weights_and_counters_untouched() -> None:
+def test_an_infinite_gradient_of_a_finite_loss_leaves_the_weights_untouched() -> None:
+    learner = _learner()
+    before = learner.weights_digest()
+    weight = next(learner.policy.model.parameters())
+    hook = weight.register_hook(lambda gradient: gradient * float("inf"))
+    with pytest.raises(NonFiniteError, match="gradient norm"):
+        _step(learner)
+    assert learner.weights_digest() == before
+    hook.remove()
+    assert _step(learner) == _step(_learner())
+
+
+def test_a_non_finite_loss_leaves_weights_and_counters_untouched() -> None:
     learner = _learner()
     _step(learner)
     before = learner.weights_digest()
