@@ -31,7 +31,8 @@ def completion_log_ratios(
     samples = len(completions) // len(prompts)
     sizes = logprobs.sizes(prompts, completions)
     ratios: list[list[float]] = []
-    for part in plan_passes(sizes, range(len(prompts)), automatic_budget(model)):
+    longest = max(map(len, prompts)) + max(map(len, completions))
+    for part in plan_passes(sizes, range(len(prompts)), automatic_budget(model, longest)):
         asked = [prompts[index] for index in part]
         given = list(completions[part[0] * samples : (part[-1] + 1) * samples])
         gap = logprobs(model, asked, given, 1.0).sum(-1)

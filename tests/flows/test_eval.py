@@ -81,8 +81,10 @@ def test_completions_of_someone_else_are_scored(tmp_path: Path) -> None:
         )
     )
     answers = tmp_path / "answers.jsonl"
-    texts = ["Final: 1", "Final: 3", "Final: 3\n", {"completion": "Fin", "finish_reason": "length"}]
-    answers.write_text("\n".join(json.dumps({"id": i, "samples": [t]}) for i, t in enumerate(texts)))
+    cut = {"completion": "Fin", "finish_reason": "length"}
+    texts = ["Final: 1", "Final: 3", "Final: 3\n", cut]
+    rows = [json.dumps({"id": i, "samples": [text]}) for i, text in enumerate(texts)]
+    answers.write_text("\n".join(rows))
     result = eval_flow.fn(EvalConfig(dataset=str(dataset), completions=str(answers)))
     assert result["outcomes"] == {
         "correct": 1,

@@ -1,0 +1,124 @@
+"""`threeloops up` on real servers: a deployment runs; a new version is measured by itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from artifacts.home import Home
+from artifacts.tracking import RunRecord, all_runs, find_run
+from flows.up import refuse_taken
+from schemas.errors import InputError
+
+BIN = Path(sys.executable).parent
+PATIENCE = 240.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(found: Callable[[], Any], what: str) -> Any:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if result := found():
+            return result
+        time.sleep(1.0)
+    raise AssertionError(f"waited {PATIENCE:.0f} s for {what}")
+
+
+@pytest.fixture
+def environment(home: Home) -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
+    return kept | {"THREELOOPS_HOME": str(home.root), "PATH": f"{BIN}:{os.environ['PATH']}"}
+
+
+@pytest.fixture
+def served(home: Home, environment: dict[str, str]) -> Iterator[dict[str, str]]:
+    """A running `threeloops up`; the addresses of its servers."""
+    ports = {"--prefect-port": str(free_port()), "--mlflow-port": str(free_port())}
+    words = [word for pair in ports.items() for word in pair]
+    log = (home.root / "up.log").open("wb")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", "up", *words], env=environment, stdout=log, stderr=log
+    )
+    record = home.root / "up.json"
+
+    def ready() -> bool:
+        assert process.poll() is None, (home.root / "up.log").read_text()
+        return record.exists()
+
+    try:
+        wait_for(ready, "the servers")
+        yield json.loads(record.read_text())
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(60)
+        finally:
+            process.kill()
+            log.close()
+    assert process.returncode == 0
+    assert not record.exists(), "nobody is sent to servers that have gone"
+
+
+def test_a_deployment_runs_and_a_registered_version_is_evaluated_by_itself(
+    served: dict[str, str], environment: dict[str, str], tiny: str
+) -> None:
+    with urllib.request.urlopen(served["mlflow"], timeout=10) as page:
+        assert b"MLflow" in page.read()
+    config = {"model": tiny, "limit": 4, "samples": 1, "sampling": {"max_new_tokens": 4}}
+    params = json.dumps({"config": config})
+    subprocess.run(
+        ["prefect", "deployment", "run", "eval/nightly", "--params", params],
+        env=environment | {"PREFECT_API_URL": served["prefect"]},
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+
+    def finished(model: str) -> list[RunRecord]:
+        return [
+            run
+            for run in all_runs()
+            if run.loop.letter == "A"
+            and run.status == "FINISHED"
+            and run.tags.get("model") == model
+        ]
+
+    (nightly,) = wait_for(lambda: finished(tiny), "the deployment's run")
+    assert nightly.metrics["completions"] == 4
+    learn = "learn --steps 1 --problems-per-step 2 --samples 2 --limit 2 --max-new-tokens 4 --json"
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli", *learn.split(), "--model", tiny],
+        env=environment,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert served["prefect"] in done.stderr, "a run from another terminal uses these servers"
+    version = json.loads(done.stdout)["model"]["name"]
+    (triggered,) = wait_for(lambda: finished(version), "the triggered run")
+    assert find_run(triggered.run_id).config()["samples"] == 4
+
+
+def test_a_taken_port_is_named() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(InputError, match=f"port {port} is taken"):
+            refuse_taken("--prefect-port", port)
