@@ -153,10 +153,12 @@ def _count_controls(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> i
     return sum(token in controls for token in ids)
 
 
+# outside the ranges of the built-in dataset, so that none of its questions is ever answered here
 EXAMPLES = (
-    ("What is 34 + 52?", "Final: 86"),
-    ("What is 47 - 35?", "Final: 12"),
-    ("What is 3 * 25?", "Final: 75"),
+    ("What is 8 + 35?", "Final: 43"),
+    ("What is 27 - 19?", "Final: 8"),
+    ("What is 3 * 33?", "Final: 99"),
+    ("What is 30 - 4?", "Final: 26"),
 )
 TEMPLATES = {
     template.id: template
