@@ -17,11 +17,12 @@ from torch import Tensor
 
 from policy.completions import Completions
 from policy.load import Policy
-from policy.memory import rows_that_fit
 from policy.plain_decoding import decode_plainly
 from schemas.config import SamplingSettings
 from schemas.errors import InputError
 
+SHARE_OF_MEMORY = 0.25
+MOST_ROWS = 2048  # more save nothing: the matrix products are large enough by then
 Decode = Callable[[Sequence[Sequence[int]], Tensor, Completions], None]
 logger = logging.getLogger(__name__)
 _told_plain: WeakSet[torch.nn.Module] = WeakSet()  # models whose slow path has been mentioned
@@ -75,7 +76,11 @@ def sample(
 
     token_ids: list[list[int]] = []
     logprobs: list[list[float]] = []
-    with torch.inference_mode(), _decoder(policy, prompts, settings) as (decoder, decode):
+    with (
+        torch.inference_mode(),
+        _evaluating(policy.model),
+        _decoder(policy, prompts, settings) as (decoder, decode),
+    ):
         # the shared decoder keeps a prompt once for all its completions
         copies = samples if decoder == "shared" else 1
         kept = settings.max_new_tokens + max(map(len, prompts)) // copies
@@ -103,21 +108,51 @@ def _decoder(
     from policy.shared_decoding import SharedDecoder
     from policy.shared_prefix import CannotShareError, obstacle, shared_prefix_of
 
-    new_tokens = settings.max_new_tokens
-    reason = obstacle(policy.model, max(map(len, prompts)) + new_tokens)
+    model, new_tokens = policy.model, settings.max_new_tokens
+    reason = obstacle(model, max(map(len, prompts)) + new_tokens)
     with ExitStack() as stack:
+        name = "plain"
+        decode: Decode = partial(decode_plainly, policy)
         if reason is None:
-            stack.enter_context(shared_prefix_of(policy.model))
+            stack.enter_context(shared_prefix_of(model))
             try:
-                shared = SharedDecoder(policy.model, prompts, new_tokens, policy.device)
-                yield "shared", shared.decode
-                return
+                name = "shared"
+                decode = SharedDecoder(model, prompts, new_tokens, policy.device).decode
             except CannotShareError as error:
-                reason = str(error)
-    if policy.model not in _told_plain:
-        _told_plain.add(policy.model)
-        logger.warning("%s is sampled slowly, without sharing: %s", policy.name, reason)
-    yield "plain", partial(decode_plainly, policy)
+                name, reason = "plain", str(error)
+                stack.close()
+        if reason is not None and model not in _told_plain:
+            _told_plain.add(model)
+            logger.warning("%s is sampled slowly, without sharing: %s", policy.name, reason)
+        yield name, decode
+
+
+@contextmanager
+def _evaluating(model: torch.nn.Module) -> Iterator[None]:
+    """Nothing is dropped out while sampling, whatever else the model is in the middle of."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
+
+
+def rows_that_fit(policy: Policy, tokens_a_row: int) -> int:
+    """Completions to decode together, at least 1, when each keeps this many tokens' keys.
+
+    It depends on the machine's memory, not on what is free just now, so that the same run is always
+    batched, and so rounded, alike. Two copies of a row's logits are counted too.
+    """
+    from policy.passes import memory_bytes
+
+    config = policy.model.config.get_text_config()
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    numbers: int = 2 * config.num_hidden_layers * heads * width * tokens_a_row
+    numbers += 2 * config.vocab_size
+    share = int(memory_bytes(policy.model) * SHARE_OF_MEMORY)
+    return max(1, min(MOST_ROWS, share // (numbers * policy.dtype.itemsize)))
 
 
 def batches(problems: int, samples: int, max_rows: int) -> Iterator[tuple[int, int]]:
@@ -147,7 +182,7 @@ def _check(
         raise InputError(
             f"cannot decode {max_rows} completions at a time", remedy="take at least 1"
         )
-    context = getattr(policy.model.config, "max_position_embeddings", None)
+    context = getattr(policy.model.config.get_text_config(), "max_position_embeddings", None)
     for index, prompt in enumerate(prompts):
         if not prompt:
             raise InputError(f"prompt {index} is empty", remedy="give it at least one token")
