@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from policy.branching import Tokens
 from policy.packing import completion_mask, pack
 from policy.plain_logprobs import plain_logprobs
+from policy.shared_prefix import obstacle
 from policy.token_head import token_logprobs
 from policy.tree_attention import UnservedError, attending_as_a_tree
 
@@ -67,13 +68,15 @@ def why_not_shared(model: PreTrainedModel) -> str:
     tokens = [(7 * index + 3) % size for index in range(16)]
     prompts = [tokens[:4], [*tokens[:2], *tokens[4:7]]]
     completions = [tokens[7:10], tokens[10:11], tokens[11:13], tokens[13:16]]
+    if (reason := obstacle(model, total_tokens=0)) is not None:
+        return reason
     if getattr(model.config.get_text_config(), "final_logit_softcapping", None):
         return "its logits are capped"
     try:
         with torch.no_grad():
             shared = shared_logprobs(model, prompts, completions)
-    except (UnservedError, TypeError) as error:
-        return str(error)
+    except Exception as error:  # whatever a model may raise, the plain path asks less of it
+        return str(error).split("\n")[0] or type(error).__name__
     with torch.no_grad():
         plain = plain_logprobs(model, prompts, completions)
     gap = (shared - plain).abs().max().item()

@@ -137,7 +137,8 @@ def _attend(query: Tensor, seen: Sequence[Keys]) -> Tensor:
             *query.shape[:-1], -1
         )
         scores.append(score if bias is None else score + bias)
-    weights = torch.cat(scores, dim=-1).softmax(dim=-1, dtype=torch.float32).to(query.dtype)
+    # biases are float32, so that the softmax of coarser queries is taken in float32, too
+    weights = torch.cat(scores, dim=-1).softmax(dim=-1).to(query.dtype)
     widths = [keys.shape[-2] for keys, _, _ in seen]
     outs = []
     for weight, (_, values, _) in zip(weights.split_with_sizes(widths, -1), seen, strict=True):
