@@ -9,6 +9,7 @@ import pytest
 from artifacts.arithmetic import DEV, FAMILIES, HOLDOUT, SPLITS, arithmetic
 from artifacts.datasets import load_problems
 from artifacts.store import content_digest
+from policy.template import TEMPLATES
 from schemas.errors import InputError
 from schemas.problems import PROBLEMS
 
@@ -51,9 +52,18 @@ def test_the_dataset_never_changes() -> None:
     assert {split: digest[:12] for split, digest in digests.items()} == PINNED
 
 
-PINNED = {"train": "", "dev": "", "holdout": ""}
+PINNED = {"train": "347a33ced1cd", "dev": "ea0a01b63fe6", "holdout": "72eed34901ef"}
 
 
 def test_an_unknown_split_is_named() -> None:
     with pytest.raises(InputError, match="no split 'test'.*train, dev, holdout"):
         load_problems("arithmetic", "test")
+
+
+def test_the_worked_examples_of_the_prompt_answer_no_question_of_the_dataset() -> None:
+    examples = {
+        question(prompt) for template in TEMPLATES.values() for prompt, _ in template.examples
+    }
+    asked = {question(p) for split in SPLITS for p in arithmetic(split)["prompt"].to_pylist()}
+    assert examples
+    assert not examples & asked
