@@ -55,6 +55,7 @@ def learning_picture(
     drift.plot(
         xs, [row["kl_nats"] for row in training], color="#b03a48", linestyle=":", label="KL (right)"
     )
+    drift.spines["top"].set_visible(False)
     drift.set_ylabel("KL to the start, nats a completion")
     drift.set_ylim(bottom=min(0.0, *[row["kl_nats"] for row in training]))
     lines = [axis.get_legend_handles_labels() for axis in (steps, drift)]

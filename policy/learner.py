@@ -229,7 +229,7 @@ class Learner:
 
     def export(self, folder: Path) -> None:
         """Write model and tokenizer as a plain transformers folder; whole or not at all."""
-        with whole_folder(folder) as partial:
+        with quiet_transformers(), whole_folder(folder) as partial:
             self.policy.model.save_pretrained(partial)
             self.policy.tokenizer.save_pretrained(partial)
 
