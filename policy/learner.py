@@ -26,7 +26,7 @@ from policy.checkpoint import (
     write_state,
 )
 from policy.gradient import accumulate_gradient, gradients_of
-from policy.load import Policy
+from policy.load import Policy, quiet_transformers
 from policy.logprobs import CompletionLogprobs
 from policy.objective import RunningMean
 from policy.passes import automatic_budget

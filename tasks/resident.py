@@ -24,9 +24,7 @@ def resident_policy(reference: PolicyRef, device: str) -> Policy:
     of learning that this process does not hold.
     """
     if reference.step:
-        learning = resident_learner(reference).policy
-        assert isinstance(learning, Policy)
-        return learning
+        return resident_learner(reference).policy
     held = _policies.get(reference.digest)
     if held is None:
         _policies.clear()
