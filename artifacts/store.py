@@ -97,12 +97,7 @@ class Store:
                 "is not in the store", f"{reference.kind} table {reference.digest[:12]}"
             )
         if file_digest(path) != reference.digest:
-            raise StoreError(
-                f"its bytes no longer have the digest {reference.digest[:12]}; it was changed "
-                "after it was written",
-                str(path),
-                "delete the file and run again",
-            )
+            raise _changed(path, reference.digest)
         return read_parquet(path, SCHEMAS[reference.kind])
 
     def find(self, key: str) -> TableRef | None:
@@ -119,7 +114,10 @@ class Store:
         path = self._path(kind, digest)
         if not path.exists():
             raise StoreError(f"no such {kind} table in the store", digest[:12])
-        rows = pq.ParquetFile(path).metadata.num_rows
+        try:
+            rows = pq.ParquetFile(path).metadata.num_rows
+        except (pa.ArrowException, OSError):
+            raise _changed(path, digest) from None
         return TableRef(kind=kind, digest=digest, path=str(path), rows=rows)
 
     def _path(self, kind: str, digest: str) -> Path:
@@ -127,6 +125,14 @@ class Store:
 
     def _key_path(self, key: str) -> Path:
         return self.root / "keys" / f"{key}.json"
+
+
+def _changed(path: Path, digest: str) -> StoreError:
+    return StoreError(
+        f"its bytes no longer have the digest {digest[:12]}; it was changed after it was written",
+        str(path),
+        "delete the file and run again",
+    )
 
 
 def task_key(task: str, **inputs: Any) -> str:

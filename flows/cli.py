@@ -10,6 +10,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from flows.options import add_options
@@ -132,6 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
     given = vars(build_parser().parse_args(arguments))
     verb, as_json = given.pop("verb"), given.pop("json")
+    _find_modules_here()
     from flows import verbs
     from flows.terminal import Terminal
 
@@ -152,6 +154,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if as_json:
         print(json.dumps(result))
     return int(result.get("exit_code", 0))
+
+
+def _find_modules_here() -> None:
+    """Let `--scorer mymodule:scorer` name a module in the working directory.
+
+    It is looked in last, so that a file there cannot stand in for an installed package.
+    """
+    if not {"", here := str(Path.cwd())} & set(sys.path):
+        sys.path.append(here)
 
 
 if __name__ == "__main__":

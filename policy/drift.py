@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedModel
 
+from policy.branching import Tokens
 from policy.logprobs import CompletionLogprobs
-from policy.packing import Tokens
 from policy.passes import automatic_budget, plan_passes
 
 
