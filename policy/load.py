@@ -225,7 +225,7 @@ def _device(device: str) -> torch.device:
 
 
 def _check_weights(info: dict[str, Any], folder: Path) -> None:
-    """Refuse weights that would be left random; weights that the model has no place for are idle."""
+    """Refuse weights that would be left random; those without a place in the model are idle."""
     for key, fault in (("missing_keys", "are missing"), ("mismatched_keys", "have another shape")):
         if names := sorted(str(name) for name in info.get(key, ())):
             raise InputError(

@@ -1,0 +1,40 @@
+"""Tiny random models, made once a session, and the real one for tests marked `slow`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from policy.embedded import prepare_default
+from policy.load import Policy, load_policy
+from policy.tiny import make_tiny_model
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of the tiny model of an architecture; tests must leave it as it is."""
+    root = tmp_path_factory.mktemp("tiny")
+    return cache(
+        lambda architecture: make_tiny_model(root / architecture, architecture=architecture)
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_policy(tiny_folder: Callable[[str], Path]) -> Callable[[str], Policy]:
+    """The tiny model of an architecture, loaded."""
+    return cache(lambda architecture: load_policy(tiny_folder(architecture), name=architecture))
+
+
+@pytest.fixture(scope="session")
+def default_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the embedded default model, converted once a session."""
+    return prepare_default(tmp_path_factory.mktemp("models"), on_progress=lambda _: None)
+
+
+@pytest.fixture(scope="session")
+def default_policy(default_folder: Path) -> Policy:
+    """The embedded default model."""
+    return load_policy(default_folder, name="default")
