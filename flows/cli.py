@@ -83,8 +83,14 @@ def build_parser() -> argparse.ArgumentParser:
     )
 
     made = verb("rescore", "stored completions under another scorer: what changed", RESCORE)
-    made.add_argument("run", metavar="RUN", help="a run id, a completions table or a JSONL file")
+    made.add_argument(
+        "run", metavar="RUN", nargs="?", help="a run id, a completions table or a JSONL file"
+    )
+    made.add_argument(
+        "--golden", metavar="FILE", help="check the scorer on rows with known rewards instead"
+    )
     add_options(made, EvalConfig, ("scorer", "dataset", "limit"))
+    _rows(made, "rows shown of each group that changed")
 
     made = verb("runs", "what has been run")
     made.add_argument("--loop", choices=("A", "B", "C"), help="only this loop")
@@ -124,7 +130,20 @@ LEARN = """Loop C, learning. Samples answers, scores them, and makes answers tha
 expected more likely: maximise E[reward] - beta * KL(policy || start). The result is a
 model version in the registry; --model models:/NAME/VERSION loads it."""
 RESCORE = """Score stored completions again with another scorer and show what changed, row by row.
-No model is loaded and nothing is generated."""
+No model is loaded and nothing is generated.
+
+  threeloops rescore eval-1a2b3c --scorer contains_int@1
+  threeloops rescore answers.jsonl --dataset mine.jsonl --scorer mymodule:scorer
+
+The new scores are kept beside the old ones, as a run of their own. Completions from a
+file were never scored: they are compared with what final_int@1 says of them.
+
+  threeloops rescore --golden golden.jsonl --dataset mine.jsonl
+
+checks the scorer itself. Each line is {"id": PROBLEM, "completion": TEXT,
+"expected_reward": 0 or 1}; it may add "finish_reason" ("stop" or "length"). Rows that
+earn more than they should are false positives, exploits that pay; rows that earn less
+are false negatives. Exit 1 if there is any of either."""
 TOKENS = """Show how the policy's tokenizer cuts a text, because tiny format changes are big
 probability changes. With --prompt, each token's log-probability under the policy too."""
 
@@ -154,6 +173,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if as_json:
         print(json.dumps(result))
     return int(result.get("exit_code", 0))
+
+
+def _rows(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument("--rows", type=int, default=3, metavar="N", help=f"{what}; default 3")
 
 
 def _find_modules_here() -> None:

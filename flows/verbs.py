@@ -18,6 +18,7 @@ from schemas.errors import InputError
 
 Given = dict[str, Any]
 Result = dict[str, Any]
+STRICT = "final_int@1"
 
 
 def do_eval(given: Given, terminal: Terminal) -> Result:
@@ -70,9 +71,30 @@ def do_learn(given: Given, terminal: Terminal) -> Result:
 
 
 def do_rescore(given: Given, terminal: Terminal) -> Result:
-    """Loop A on stored completions with another scorer, and what changed."""
-    given["completions"] = given.pop("run")
-    return do_eval(given, terminal)
+    """Loop A on stored completions with another scorer and what changed, or golden rows."""
+    from artifacts.measured import stored_table
+    from artifacts.rescoring import keep_changes, score_changes, scores_before
+    from artifacts.tracking import find_run
+    from flows.render_comparison import show_changes
+    from tasks.score import score
+
+    source, golden, rows = given.pop("run"), given.pop("golden"), given.pop("rows")
+    if (source is None) == (golden is None):
+        raise InputError("needs either RUN or --golden FILE", "rescore")
+    if golden is not None:
+        return _check_golden(golden, given, terminal)
+    old = scores_before(source)
+    result = do_eval(given | {"completions": source}, terminal)
+    run = find_run(result["run_id"])
+    problems, completions, new = (
+        stored_table(run, name) for name in ("problems", "completions", "scores")
+    )
+    first = old or score(problems, completions, STRICT)
+    changes = score_changes(first, new, completions, problems, rows=rows)
+    changes["scored_before"] = old is not None
+    keep_changes(run, changes)
+    show_changes(terminal.out, changes)
+    return result | {"changes": changes}
 
 
 def do_demo(given: Given, terminal: Terminal) -> Result:
@@ -138,6 +160,18 @@ def do_up(given: Given, terminal: Terminal) -> Result:
     from flows.up import serve
 
     return serve(given["prefect_port"], given["mlflow_port"], terminal)
+
+
+def _check_golden(golden: str, given: Given, terminal: Terminal) -> Result:
+    from artifacts.rescoring import golden_check
+    from flows.render_comparison import show_golden
+
+    if "limit" in given:
+        raise InputError("every golden row is checked", "--limit with --golden", "leave it out")
+    config = config_from(EvalConfig, given)
+    result = golden_check(golden, config.dataset, config.scorer)
+    show_golden(terminal.out, result)
+    return result | {"exit_code": 0 if result["passed"] else 1}
 
 
 def _measured(config: type[Any], given: Given) -> Any:
