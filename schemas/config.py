@@ -48,10 +48,10 @@ class LearningSettings(Frozen):
     reduction: Annotated[LossReduction, Field(description="how token losses are summed")] = (
         "sequence"
     )
-    learning_rate: Annotated[float, Field(gt=0, description="of AdamW")] = 1e-5
+    learning_rate: Annotated[float, Field(gt=0, description="of AdamW")] = 2e-5
     schedule: Annotated[
         Literal["constant", "linear"], Field(description="of the learning rate; linear falls to 0")
-    ] = "constant"
+    ] = "linear"
     max_gradient_norm: Annotated[float, Field(gt=0, description="clip above it")] = 1.0
     weight_decay: Annotated[float, Field(ge=0, description="of AdamW")] = 0.0
 
@@ -101,8 +101,8 @@ class LearningConfig(RunConfig):
     """Loop C: train a policy on `train_split`, measured before and after on `split`."""
 
     train_split: Annotated[str, Field(min_length=1)] = "train"
-    steps: Annotated[int, Field(ge=1, description="updates of the policy")] = 20
-    problems_per_step: Annotated[int, Field(ge=1, description="problems a step (B)")] = 8
+    steps: Annotated[int, Field(ge=1, description="updates of the policy")] = 50
+    problems_per_step: Annotated[int, Field(ge=1, description="problems a step (B)")] = 16
     samples: Annotated[int, Field(ge=1, description="completions a problem in a step (N)")] = 8
     evaluation_samples: Annotated[
         int, Field(ge=1, description="completions a problem, before and after")
