@@ -23,6 +23,11 @@ def percent(value: float) -> str:
     return f"{100 * value:.0f} %" if value >= 0.0995 or value == 0 else f"{100 * value:.1f} %"
 
 
+def points(value: float) -> str:
+    """A difference of rates in percentage points, signed, with one digit."""
+    return f"{100 * value:+.1f}"
+
+
 def describe_result(result: dict[str, Any]) -> str:
     """Markdown: the loop, the rates with intervals, why answers failed, and the instrument."""
     lines = [

@@ -16,6 +16,7 @@ from typing import Any
 from flows.options import add_options
 from schemas.config import EvalConfig, LearningConfig, SelectionConfig
 from schemas.errors import InputError, ThreeLoopsError
+from schemas.references import Instrument
 
 STORY = """One strict scorer, three loops.
 
@@ -34,6 +35,7 @@ EXAMPLES = """examples:
   threeloops learn --steps 20                       train it, and measure what changed
   threeloops eval --model models:/threeloops@candidate
   threeloops eval --dataset mine.jsonl --completions answers.jsonl
+  threeloops compare RUN RUN                        which is better, and by how much?
 
 exit codes: 0 done, 1 the answer is no, 2 bad input"""
 
@@ -92,6 +94,17 @@ def build_parser() -> argparse.ArgumentParser:
     add_options(made, EvalConfig, ("scorer", "dataset", "limit"))
     _rows(made, "rows shown of each group that changed")
 
+    made = verb("compare", "two runs: same instrument? which is better, by how much", COMPARE)
+    made.add_argument("a", metavar="A", help="a run, RUN:before, RUN:after or RUN:RULE")
+    made.add_argument("b", metavar="B", help="another; the difference is B's rate minus A's")
+    made.add_argument(
+        "--allow",
+        action="append",
+        choices=list(Instrument.model_fields),
+        help="this part may differ",
+    )
+    _rows(made, "problems shown that flipped each way")
+
     made = verb("runs", "what has been run")
     made.add_argument("--loop", choices=("A", "B", "C"), help="only this loop")
     made.add_argument("--limit", type=int, default=20, metavar="N", help="newest N; default 20")
@@ -144,6 +157,20 @@ checks the scorer itself. Each line is {"id": PROBLEM, "completion": TEXT,
 "expected_reward": 0 or 1}; it may add "finish_reason" ("stop" or "length"). Rows that
 earn more than they should are false positives, exploits that pay; rows that earn less
 are false negatives. Exit 1 if there is any of either."""
+COMPARE = """Compare two runs, problem by problem. They must have been measured with the same
+instrument: dataset, split, prompt_template, scorer and sampling. Otherwise the answer is
+no (exit 1), with each part that differs and both its values; --allow PART compares all
+the same, and says so.
+
+  threeloops compare eval-1a2b3c eval-4d5e6f
+  threeloops compare learn-1a2b3c:before learn-1a2b3c:after
+  threeloops compare eval-1a2b3c select-4d5e6f:majority
+
+A learning run alone means what it measured after. A selection run alone means all its
+samples; with a rule, what that rule picked. What is printed: both pass rates, their
+difference with its 95 % interval over problems, a paired test, the difference in each
+family, the smallest difference that could have been seen, the problems that flipped,
+and whether a gain is one by search (loop B) or by learning (loop C)."""
 TOKENS = """Show how the policy's tokenizer cuts a text, because tiny format changes are big
 probability changes. With --prompt, each token's log-probability under the policy too."""
 

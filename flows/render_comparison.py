@@ -6,11 +6,13 @@ made visible.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
+from artifacts.describe import percent, points
 from artifacts.visible import visible
 from flows.render import table
 
@@ -20,6 +22,104 @@ DIRECTIONS = {
     "won": "correct now, not before",
     "moved": "same reward, another reason",
 }
+TESTS = {
+    "mcnemar_exact": "McNemar's exact test",
+    "sign_flip_exact": "an exact permutation test over problems",
+    "sign_flip_sampled": "a permutation test over problems",
+}
+
+
+def show_comparison(console: Console, result: Result) -> None:
+    """Two runs: what each was, which parts differ, and, where they may be compared, by how much."""
+    for letter, run in zip("AB", result["runs"], strict=True):
+        console.print(_one_run(letter, run), soft_wrap=True)
+    show_differing(console, result)
+    if result["comparable"]:
+        _show_difference(console, result)
+        for way, words in (("better", "right in B more often"), ("worse", "right in A more often")):
+            _show_flips(console, result, way, words)
+    for sentence in result["reading"]:
+        console.print(sentence, markup=False)
+
+
+def show_differing(console: Console, result: Result) -> None:
+    """The parts in which the instruments differ, with both values."""
+    if result["same_instrument"]:
+        console.print(f"same instrument {result['instrument']['digest'][:12]}", style="dim")
+        return
+    console.print("The instruments differ:", style="bold red")
+    for part, values in result["differs"].items():
+        note = " (allowed)" if part in result["allowed"] else ""
+        console.print(f"  {part}{note}", markup=False)
+        for letter, value in zip("AB", values, strict=True):
+            console.print(f"    {letter}  {short(value)}", markup=False, soft_wrap=True)
+    if result["allowed"] and result["comparable"]:
+        console.print(
+            "Compared all the same, as allowed: the difference may be the instrument's.",
+            style="bold red",
+        )
+
+
+def short(value: str) -> str:
+    """A part of an instrument with each digest cut to its first 12 characters."""
+    return re.sub(r"\b([0-9a-f]{12})[0-9a-f]{52}\b", r"\1", value)
+
+
+def _one_run(letter: str, run: Result) -> Text:
+    line = Text(f"{letter}  ").append(run["name"], style="bold")
+    line.append(f"  loop {run['loop']}, changed: {run['changed']}; {run['model']}")
+    if run.get("kl_nats") is not None:
+        line.append(f" after {run['steps']} steps, {run['kl_nats']:.2f} nats from its start")
+    return line.append(f"; {run['problems']} problems x {run['samples']} samples")
+
+
+def _show_difference(console: Console, result: Result) -> None:
+    difference = result["difference"]
+    drawn = table("", "rate", "95 % interval")
+    for letter, rate in zip("AB", result["pass_rates"], strict=True):
+        interval = f"{percent(rate['low'])} to {percent(rate['high'])}"
+        drawn.add_row(f"pass rate {letter}", percent(rate["value"]), interval)
+    drawn.add_section()
+    drawn.add_row("B - A, points", *_points(difference))
+    for name, change in result["families"].items():
+        drawn.add_row(f"  {name}", *_points(change))
+    console.print(drawn)
+    p = result["p_value"]
+    console.print(
+        f"{TESTS[result['test']]}: p = {p:.4f}"
+        if p >= 0.0001
+        else f"{TESTS[result['test']]}: p < 0.0001",
+        markup=False,
+    )
+    console.print(
+        f"{difference['problems']} problems: {difference['better']} better, "
+        f"{difference['worse']} worse; the smallest difference that so many would show four "
+        f"times in five is {points(difference['detectable']).lstrip('+')} points"
+    )
+    if any(result["left_out"]):
+        ours, theirs = result["left_out"]
+        console.print(f"left out: {ours} problems only in A, {theirs} only in B", style="bold red")
+
+
+def _show_flips(console: Console, result: Result, way: str, words: str) -> None:
+    flips = result["flipped"][way]
+    if not flips:
+        return
+    console.print(f"{words}: {result['difference'][way]}", style="bold")
+    for flip in flips:
+        line = Text(f"  {visible(flip['prompt'])}")
+        line.append(f"  (expected Final: {flip['expected_answer']})\n", style="dim")
+        for letter, when in (("A", "before"), ("B", "after")):
+            right, all_of_them = flip[when]
+            line.append(f"    {letter} {right}/{all_of_them}  ")
+            line.append(visible(flip[f"answer_{when}"]["text"]), style="bold")
+            line.append(f"  ({flip[f'answer_{when}']['code']})", style="dim")
+            line.append("\n" if letter == "A" else "")
+        console.print(line)
+
+
+def _points(change: Result) -> tuple[str, str]:
+    return points(change["value"]), f"{points(change['low'])} to {points(change['high'])}"
 
 
 def show_changes(console: Console, changes: Result) -> None:
@@ -40,7 +140,7 @@ def show_changes(console: Console, changes: Result) -> None:
         codes = " -> ".join(group["codes"])
         words = DIRECTIONS[group["direction"]]
         console.print(f"\n{words}: {group['count']}  ({codes})", style="bold", markup=False)
-        for row in group["rows"]:
+        for row in group["rows"] if group["direction"] != "moved" else ():
             console.print(_answer(row["prompt"], row["completion"], row["expected"]))
 
 

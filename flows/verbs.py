@@ -97,6 +97,25 @@ def do_rescore(given: Given, terminal: Terminal) -> Result:
     return result | {"changes": changes}
 
 
+def do_compare(given: Given, terminal: Terminal) -> Result:
+    """Two runs on the same instrument, or a refusal that names what differs."""
+    from artifacts.comparison import compare_measurements
+    from artifacts.measured import find_measurement
+    from flows.render_comparison import show_comparison
+
+    first, second = find_measurement(given["a"]), find_measurement(given["b"])
+    result = compare_measurements(first, second, given["allow"] or (), rows=given["rows"])
+    show_comparison(terminal.out, result)
+    if not result["comparable"]:
+        parts = result["refused_parts"]
+        terminal.fail(
+            f"refused: {first.name} and {second.name} were measured with different "
+            f"instruments, in {', '.join(parts)}; "
+            f"{' '.join(f'--allow {part}' for part in parts)} compares them all the same"
+        )
+    return result | {"exit_code": 0 if result["comparable"] else 1}
+
+
 def do_demo(given: Given, terminal: Terminal) -> Result:
     """The three loops one after another on one model and one table."""
     from flows.demo import run_demo
