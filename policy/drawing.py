@@ -24,7 +24,7 @@ def draw(
     is drawn from; `uniforms` [S], float64 in [0, 1). Token i is the first whose cumulative
     probability exceeds `uniforms[i]`. The log-probability is under the distribution drawn from:
     after temperature, top-k and top-p, renormalised. At temperature 0 that is a point mass on the
-    likeliest token (the first of equals), hence 0 nats.
+    likeliest token, hence 0 nats.
 
     Raises InputError when a distribution is not one, which is what a model that diverged gives.
     """

@@ -20,6 +20,7 @@ Hydragen's idea (Juravsky et al., "Hydragen: High-Throughput LLM Inference with 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -259,6 +260,8 @@ def obstacle(model: PreTrainedModel, total_tokens: int) -> str | None:
         return "its attention cannot be exchanged"
     if getattr(model, "_is_stateful", False):
         return "it keeps a state besides keys and values"
+    if "logits_to_keep" not in inspect.signature(model.forward).parameters:
+        return "it computes the logits of every token"
     kinds = set(getattr(config, "layer_types", None) or ())
     if odd := sorted(kinds - {"full_attention", "sliding_attention"}):
         return f"it has layers of the kind {', '.join(odd)}"
