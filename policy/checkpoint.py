@@ -79,10 +79,10 @@ def read_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], Any]
     """Weights, optimiser moments and counters of a checkpoint; InputError if unreadable."""
     folder = Path(folder)
     try:
-        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        state = dict(json.loads((folder / "state.json").read_text(encoding="utf-8")))
         weights = load_file(folder / "weights.safetensors")
         return weights, load_file(folder / "optimizer.safetensors"), state
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, TypeError, SafetensorError) as error:
         raise InputError(
             f"not a readable checkpoint: {error}".splitlines()[0],
             where=str(folder),

@@ -213,8 +213,8 @@ class Learner:
         shapes = {name: value.shape for name, value in self._parameters.items()}
         if {name: value.shape for name, value in weights.items()} != shapes:
             differing.append("model")
-        expected = 2 * len(shapes) if state.get("steps_done") else 0
-        if len(moments) != expected:
+        kinds = ("exp_avg", "exp_avg_sq") if state.get("steps_done") else ()
+        if moments.keys() != {f"{kind}/{name}" for kind in kinds for name in shapes}:
             differing.append("optimizer")
         if differing:
             raise InputError(

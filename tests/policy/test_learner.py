@@ -52,7 +52,7 @@ def _model(seed: int = 0) -> Any:
 
 
 def _learner(tokens_per_pass: int | None = None, **settings: Any) -> Learner:
-    settings = {"learning_rate": 1e-2} | settings
+    settings = {"learning_rate": 1e-2, "schedule": "constant"} | settings
     reference = _model()
     return Learner(
         _policy(copy.deepcopy(reference)),
@@ -256,6 +256,15 @@ def test_a_folder_that_is_no_checkpoint_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a readable checkpoint") as caught:
         _learner().load(tmp_path / "nowhere")
     assert "nowhere" in caught.value.where
+
+
+@pytest.mark.parametrize("content", ["", "[1, 2]", "{", "3"])
+def test_a_damaged_checkpoint_is_refused(tmp_path: Path, content: str) -> None:
+    learner = _learner()
+    learner.save(tmp_path / "checkpoint")
+    (tmp_path / "checkpoint" / "state.json").write_text(content, encoding="utf-8")
+    with pytest.raises(InputError, match="not a readable checkpoint"):
+        learner.load(tmp_path / "checkpoint")
 
 
 def test_an_exported_folder_loads_as_a_transformers_model(tmp_path: Path) -> None:
