@@ -63,12 +63,12 @@ def comparison_rows(results: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
         }
     ]
     for rule, selected in search["selected"].items():
-        oracle = " (knows the answer)" if rule == "oracle" else ""
+        oracle = "*" if rule == "oracle" else ""
         rows.append(
             {
                 "loop": "B",
-                "changed": "the output used",
-                "what": f"1 of {search['samples']} by {rule}{oracle}",
+                "changed": "the output",
+                "what": f"best of {search['samples']} by {rule}{oracle}",
                 "pass_at_1": selected["rate"]["value"],
                 "pass_at_4": None,
                 "right_format": None,
@@ -91,7 +91,7 @@ def show_comparison(terminal: Terminal, rows: list[dict[str, Any]]) -> None:
     """The one table that the demo ends with."""
     from flows.render import table
 
-    drawn = table("loop", "what", "changed", "pass@1", "pass@4", "format", "KL")
+    drawn = table("loop", "what", "changed", "pass@1", "pass@4", "format", "KL, nats")
     for row in rows:
         drawn.add_row(
             row["loop"],
@@ -104,6 +104,7 @@ def show_comparison(terminal: Terminal, rows: list[dict[str, Any]]) -> None:
             f"{row['kl_nats']:.2f}",
         )
     terminal.out.print(drawn)
+    terminal.out.print("* knows the expected answer: what a perfect judge could pick", style="dim")
 
 
 def _numbers(metrics: dict[str, Any]) -> dict[str, Any]:
