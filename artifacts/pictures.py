@@ -62,7 +62,9 @@ def learning_picture(
     steps.legend(
         [h for handles, _ in lines for h in handles],
         [t for _, texts in lines for t in texts],
-        loc="upper left",
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.13),
+        ncols=2,
         fontsize=8,
         frameon=False,
     )

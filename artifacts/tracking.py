@@ -70,6 +70,7 @@ class TrackedRun:
     home: Home
     tables: dict[str, TableRef] = field(default_factory=dict)
     laps: list[float] = field(default_factory=list)
+    _views: list[dict[str, str]] = field(default_factory=list)
     _started: float = field(default_factory=time.monotonic)
     _lap_started: float = field(default_factory=time.monotonic)
 
@@ -141,8 +142,8 @@ class TrackedRun:
         shown = rows.astype(object).where(rows.notna(), None)
         content = {"columns": list(rows.columns), "data": shown.to_numpy().tolist()}
         self._client.log_text(self.run_id, json.dumps(content, ensure_ascii=False), name)
-        entry = [{"path": name, "type": "table"}]
-        self._client.set_tag(self.run_id, "mlflow.loggedArtifacts", json.dumps(entry))
+        self._views.append({"path": name, "type": "table"})
+        self._client.set_tag(self.run_id, "mlflow.loggedArtifacts", json.dumps(self._views))
 
     def artifact_folder(self, name: str) -> Path:
         """A folder among the run's artifacts to write into, so that large files are not copied."""

@@ -19,17 +19,17 @@ def joined(problems: pa.Table, completions: pa.Table, scores: pa.Table) -> pa.Ta
     """Every completion with its problem and its verdict, in the completions' order."""
     row = pc.index_in(completions["problem_id"], problems["problem_id"].combine_chunks())
     columns = {
-        "problem": completions["problem_id"],
-        "sample": completions["sample_index"],
-        "family": problems["family"].take(row),
         "prompt": problems["prompt"].take(row),
-        "expected": problems["expected_answer"].take(row),
         "completion": completions["text"],
         "outcome": scores["outcome"],
-        "code": scores["code"],
         "reward": scores["reward"],
+        "expected": problems["expected_answer"].take(row),
+        "code": scores["code"],
         "sum_logprob": completions["sum_logprob"],
         "tokens": completions["token_count"],
+        "family": problems["family"].take(row),
+        "problem": completions["problem_id"],
+        "sample": completions["sample_index"],
     }
     return pa.table(columns)
 
