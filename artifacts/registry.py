@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
@@ -22,8 +23,33 @@ REGISTRY = "models:/"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 # weights and what it takes to read them; never pickles, never code
 HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt"]
-CANDIDATE = "candidate"
+CANDIDATE, CHAMPION = "candidate", "champion"
 Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class RegisteredVersion:
+    """One version in the registry: where its weights are, the digest they had when it was
+    registered, and the run that made it.
+    """
+
+    model: str
+    number: str
+    folder: Path
+    digest: str
+    run_id: str
+
+    @property
+    def name(self) -> str:
+        """`models:/NAME/VERSION`."""
+        return f"{REGISTRY}{self.model}/{self.number}"
+
+    def intact(self) -> bool:
+        """Whether the files that define the policy still have the registered digest."""
+        try:
+            return self.folder.is_dir() and fingerprint(self.folder) == self.digest
+        except InputError:  # its weights are gone
+            return False
 
 
 def resolve_policy(model: str, on_progress: Progress = lambda line: None) -> PolicyRef:
@@ -63,11 +89,12 @@ def _folder(model: str, on_progress: Progress) -> Path:
     return local.absolute() if local.exists() else _from_hub(model, on_progress)
 
 
-def _registered_folder(model: str) -> Path:
+def registered_version(model: str, where: str = "--model") -> RegisteredVersion:
+    """The version behind `models:/NAME@ALIAS` or `models:/NAME/VERSION`; InputError without one."""
     from mlflow.exceptions import MlflowException
 
     client = client_for(current_home())
-    name, mark, rest = _registry_name(model)
+    name, mark, rest = _registry_name(model, where)
     try:
         version = (
             client.get_model_version_by_alias(name, rest)
@@ -77,18 +104,52 @@ def _registered_folder(model: str) -> Path:
     except MlflowException:
         raise InputError(
             "no such version in the registry",
-            f"--model {model}",
+            f"{where} {model}",
             f"the registry has {', '.join(registered_versions()) or 'none yet'}",
         ) from None
-    return Path(unquote(urlparse(str(version.source)).path))
+    return RegisteredVersion(
+        model=name,
+        number=str(version.version),
+        folder=Path(unquote(urlparse(str(version.source)).path)),
+        digest=version.tags.get(f"{TAG}digest", ""),
+        run_id=version.run_id or "",
+    )
 
 
-def _registry_name(model: str) -> tuple[str, str, str]:
+def champion_of(model: str) -> RegisteredVersion | None:
+    """The version of a registered model that has the alias `champion`, or None."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client_for(current_home()).get_model_version_by_alias(model, CHAMPION)
+    except MlflowException:
+        return None
+    return registered_version(f"{REGISTRY}{model}@{CHAMPION}")
+
+
+def make_champion(version: RegisteredVersion) -> None:
+    """Give a version the alias `champion`, taking it from the one that has it."""
+    client_for(current_home()).set_registered_model_alias(version.model, CHAMPION, version.number)
+
+
+def tag_version(version: RegisteredVersion, **tags: str) -> None:
+    """Set tags of a version below our own prefix."""
+    for name, value in tags.items():
+        client_for(current_home()).set_model_version_tag(
+            version.model, version.number, TAG + name, value[:5000]
+        )
+
+
+def _registered_folder(model: str) -> Path:
+    return registered_version(model).folder
+
+
+def _registry_name(model: str, where: str) -> tuple[str, str, str]:
     match = re.fullmatch(r"models:/([A-Za-z0-9._-]+)(?:(@)([\w.-]+)|(/)(\d+))", model)
     if match is None:
         raise InputError(
             "is not a registry name",
-            f"--model {model}",
+            f"{where} {model}",
             "write models:/NAME@ALIAS or models:/NAME/3",
         )
     return match[1], match[2] or match[4], match[3] or match[5]

@@ -35,6 +35,7 @@ EXAMPLES = """examples:
   threeloops learn --steps 20                       train it, and measure what changed
   threeloops eval --model models:/threeloops@candidate
   threeloops eval --dataset mine.jsonl --completions answers.jsonl
+  threeloops promote models:/threeloops/1           is it better than the champion?
   threeloops compare RUN RUN                        which is better, and by how much?
 
 exit codes: 0 done, 1 the answer is no, 2 bad input"""
@@ -105,6 +106,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _rows(made, "problems shown that flipped each way")
 
+    made = verb("promote", "the gate: a model version becomes the champion on evidence", PROMOTE)
+    made.add_argument("version", metavar="models:/NAME/VERSION", help="or models:/NAME@candidate")
+    made.add_argument(
+        "--min-gain", type=float, default=0.0, metavar="X",
+        help="the gain's interval must lie above it, as a rate: 0.02 is two points; default 0",
+    )  # fmt: skip
+
     made = verb("runs", "what has been run")
     made.add_argument("--loop", choices=("A", "B", "C"), help="only this loop")
     made.add_argument("--limit", type=int, default=20, metavar="N", help="newest N; default 20")
@@ -171,6 +179,20 @@ samples; with a rule, what that rule picked. What is printed: both pass rates, t
 difference with its 95 % interval over problems, a paired test, the difference in each
 family, the smallest difference that could have been seen, the problems that flipped,
 and whether a gain is one by search (loop B) or by learning (loop C)."""
+PROMOTE = """Give a model version the alias champion, if the evidence is there:
+
+  - it was evaluated on the holdout, and so was the present champion, with the same
+    instrument; where there is no champion, the model that it started from counts
+  - no table of either was changed since, nor the weights
+  - it was not trained on problems of the holdout
+  - the 95 % interval of its gain, paired over problems, lies above --min-gain
+
+A learning run's own before and after on the holdout are evaluations. Otherwise the
+answer is no (exit 1), with every reason. Either way the decision and its evidence are
+kept as a run in MLflow and as tags of the version.
+
+  threeloops promote models:/threeloops/1
+  threeloops eval --model models:/threeloops@champion"""
 TOKENS = """Show how the policy's tokenizer cuts a text, because tiny format changes are big
 probability changes. With --prompt, each token's log-probability under the policy too."""
 

@@ -60,6 +60,27 @@ def show_differing(console: Console, result: Result) -> None:
         )
 
 
+def show_decision(console: Console, result: Result) -> None:
+    """What the gate decided, the evidence it was decided on, and every reason against."""
+    against = result["against"]
+    style = "bold green" if result["promoted"] else "bold red"
+    name = result["candidate"]["name"]
+    console.print(f"{name}: {result['decision']}", style=style, markup=False)
+    console.print(f"against the {against['role']}, {against['name'] or 'not known'}", markup=False)
+    if result["evidence"]:
+        show_comparison(console, result["evidence"])
+    if result["pairs_considered"] > 1:
+        console.print(
+            f"{result['pairs_considered']} pairs of evaluations have a common instrument; the "
+            "newest of the largest decides, not the best"
+        )
+    for reason in result["reasons"]:
+        console.print(f"- {reason}", markup=False, soft_wrap=True)
+    if result["promoted"]:
+        console.print(f"{result['champion']} is the champion now", style="bold", markup=False)
+    console.print(f"decision {result['run_id']}", style="dim")
+
+
 def short(value: str) -> str:
     """A part of an instrument with each digest cut to its first 12 characters."""
     return re.sub(r"\b([0-9a-f]{12})[0-9a-f]{52}\b", r"\1", value)

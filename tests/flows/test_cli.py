@@ -13,7 +13,19 @@ import pytest
 
 from flows.cli import build_parser, main
 
-VERBS = ("demo", "eval", "select", "learn", "rescore", "runs", "show", "tokens", "up")
+VERBS = (
+    "demo",
+    "eval",
+    "select",
+    "learn",
+    "rescore",
+    "compare",
+    "promote",
+    "runs",
+    "show",
+    "tokens",
+    "up",
+)
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -1,0 +1,79 @@
+"""Decisions of the gate in MLflow: a run of its own, tags on the model version, and the alias.
+
+A decision is no loop, so it is not among the runs of loops. It decides nothing itself.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from artifacts.describe import points
+from artifacts.home import current_home
+from artifacts.registry import RegisteredVersion, make_champion, tag_version
+from artifacts.tracking import TAG, client_for, experiment_id
+
+DECISION_FILE = "decision.json"
+Result = dict[str, Any]
+
+
+def record_decision(version: RegisteredVersion, decided: Result) -> str:
+    """Keep a decision with its evidence, tag the version, and make it champion if it says so.
+
+    Returns the id of the decision's run. The run is finished only after the alias was given.
+    """
+    from mlflow.entities import Metric
+
+    home = current_home()
+    client = client_for(home)
+    evidence = decided["evidence"] or {}
+    gain = evidence.get("difference")
+    tags = {
+        "decision": decided["decision"],
+        "candidate": version.name,
+        "against": decided["against"]["name"],
+        "reasons": "; ".join(decided["reasons"]),
+        "instrument": evidence.get("instrument", {}).get("digest", ""),
+    }
+    run_id = str(
+        client.create_run(
+            experiment_id(home), tags={TAG + name: value[:5000] for name, value in tags.items()}
+        ).info.run_id
+    )
+    client.update_run(run_id, name=f"promote-{run_id[:6]}")
+    client.set_tag(run_id, "mlflow.note.content", _describe(version, decided))
+    client.log_dict(run_id, decided | {"run_id": run_id}, DECISION_FILE)
+    numbers = {"min_gain": decided["min_gain"]}
+    if gain:
+        numbers |= {f"gain_{name}": gain[name] for name in ("value", "low", "high")}
+        numbers["p_value"] = evidence["p_value"]
+    now = time.time_ns() // 1_000_000
+    client.log_batch(run_id, [Metric(name, float(v), now, 0) for name, v in numbers.items()])
+    tag_version(
+        version,
+        decision=decided["decision"],
+        decision_run=run_id,
+        decided_against=decided["against"]["name"],
+        gain=f"{points(gain['value'])} ({points(gain['low'])} to {points(gain['high'])}) points"
+        if gain
+        else "not known",
+    )
+    if decided["promoted"]:
+        make_champion(version)
+    client.set_terminated(run_id, "FINISHED")
+    return run_id
+
+
+def _describe(version: RegisteredVersion, decided: Result) -> str:
+    lines = [f"**{version.name}: {decided['decision']}**", ""]
+    against = decided["against"]
+    lines.append(f"Against the {against['role']}: `{against['name'] or 'not known'}`")
+    if decided["evidence"]:
+        gain = decided["evidence"]["difference"]
+        lines.append(
+            f"Gain {points(gain['value'])} points (95 % interval {points(gain['low'])} to "
+            f"{points(gain['high'])}; {gain['problems']} problems)"
+        )
+        lines += [f"- {run['name']}" for run in decided["evidence"]["runs"]]
+    lines += ["", *(f"- {reason}" for reason in decided["reasons"])]
+    return "\n".join(lines)

@@ -1,0 +1,288 @@
+"""The gate: a version becomes the champion on evidence from the holdout, and on nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from artifacts.registry import champion_of, registered_version, resolve_policy
+from artifacts.store import Store
+from artifacts.tracking import TAG, all_runs, client_for, current_home
+from flows.cli import main
+from flows.eval import eval_flow
+from flows.learning import learning_flow
+from policy.template import get_template
+from schemas.config import EvalConfig, LearningConfig
+from schemas.identity import canonical_json
+from schemas.references import PolicyRef
+from schemas.results import Estimate, Measurement
+from tasks.aggregate import aggregate
+from tasks.load_dataset import load_dataset
+from tasks.score import score
+
+Learn = Callable[..., dict[str, Any]]
+Run = Callable[..., dict[str, Any]]
+COUNT = 40
+VERSION = "models:/threeloops/1"
+
+
+def answered(config: EvalConfig, policy: PolicyRef, rate: float) -> Measurement:
+    """A measurement in which the first `rate` of the problems is answered right."""
+    store, problems = Store(), load_dataset(config.dataset, config.split, config.limit)
+    table = store.read(problems)
+    right = rate * table.num_rows
+    expected = [int(value) for value in table["expected_answer"].to_pylist()]
+    rows = {
+        "problem_id": table["problem_id"],
+        "sample_index": pa.array([0] * len(expected), pa.int32()),
+        "text": pa.array([f"Final: {v + (i >= right)}" for i, v in enumerate(expected)]),
+        "finish_reason": pa.array(["stop"] * len(expected)),
+        "token_count": pa.array([3] * len(expected), pa.int32()),
+        "sum_logprob": pa.array([-1.0] * len(expected)),
+        "shard_seed": pa.array([config.seed] * len(expected), pa.int64()),
+        "token_ids": pa.array([[1, 2, 3]] * len(expected), pa.list_(pa.int32())),
+        "logprobs": pa.array([[-0.5, -0.25, -0.25]] * len(expected), pa.list_(pa.float32())),
+    }
+    template = get_template(config.template)
+    completions = store.write(
+        "completions",
+        pa.table(rows),
+        producer="generate",
+        parents={"problems": problems.digest},
+        config={
+            "policy": policy.digest,
+            "template": f"{template.id}:{template.digest}",
+            "sampling": canonical_json(config.sampling.model_dump()),
+        },
+    )
+    return aggregate(problems, completions, score(problems, completions, config.scorer), policy)
+
+
+@pytest.fixture
+def rates(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pass rates that the next measurements will find, in their order."""
+    coming: list[float] = []
+
+    def measured(config: EvalConfig, policy: PolicyRef | None = None) -> Measurement:
+        return answered(config, policy or resolve_policy(config.model), coming.pop(0))
+
+    def drifted(*_: object) -> Estimate:
+        return Estimate(value=0.5, low=0.4, high=0.6, problems=COUNT, completions=COUNT)
+
+    monkeypatch.setattr("flows.learning.measure", measured)
+    monkeypatch.setattr("flows.eval.measure", measured)
+    monkeypatch.setattr("flows.learning.divergence", drifted)
+    return coming
+
+
+@pytest.fixture
+def learn(learning_config: LearningConfig, rates: list[float]) -> Learn:
+    """Train two steps from the tiny model, or another; it measures these rates."""
+
+    def call(before: float, after: float, **more: Any) -> dict[str, Any]:
+        rates[:] = [before, after]
+        settings = learning_config.learning.model_copy(update={"weight_decay": 0.5})
+        small = {"limit": COUNT, "steps": 2, "learning": settings}
+        return dict(learning_flow.fn(learning_config.model_copy(update=small | more)))
+
+    return call
+
+
+@pytest.fixture
+def promote(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Ask the gate for a decision, with --json."""
+
+    def call(*arguments: str, code: int = 0) -> dict[str, Any]:
+        capsys.readouterr()
+        assert main(["promote", *arguments, "--json"]) == code
+        return dict(json.loads(capsys.readouterr().out))
+
+    return call
+
+
+def champion() -> str | None:
+    found = champion_of("threeloops")
+    return found.name if found else None
+
+
+def test_a_version_that_beats_its_start_on_the_holdout_becomes_the_champion(
+    learn: Learn, promote: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    learned = learn(0.25, 0.75)
+    result = promote(VERSION)
+    assert (result["decision"], result["champion"], champion()) == ("promoted", VERSION, VERSION)
+    assert (result["against"]["role"], result["reasons"]) == ("start", [])
+    gain = result["evidence"]["difference"]
+    assert (gain["value"], gain["problems"]) == (0.5, COUNT)
+    assert gain["low"] > 0
+    client = client_for(current_home())
+    kept = client.get_run(result["run_id"])
+    assert kept.info.status == "FINISHED"
+    assert kept.data.tags[f"{TAG}decision"] == "promoted"
+    assert kept.data.metrics["gain_low"] == gain["low"]
+    tags = client.get_model_version("threeloops", "1").tags
+    assert tags[f"{TAG}decision_run"] == result["run_id"]
+    assert tags[f"{TAG}gain"].startswith("+50.0")
+    assert [run.run_id for run in all_runs()] == [learned["run_id"]], "a decision is no loop"
+    assert promote(VERSION, code=1)["reasons"][0] == "it is the champion already"
+    assert champion() == VERSION
+    assert main(["runs"]) == 0
+
+
+def test_without_a_gain_that_is_above_chance_nothing_is_promoted(
+    learn: Learn, promote: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    learn(0.5, 0.525)
+    result = promote(VERSION, code=1)
+    (reason,) = result["reasons"]
+    assert "its gain is +2.5 points" in reason
+    assert "not above +0.0" in reason
+    assert champion() is None
+    assert main(["promote", VERSION]) == 1
+    captured = capsys.readouterr()
+    assert "models:/threeloops/1: refused" in captured.out
+    assert "not promoted; its gain is" in captured.err
+
+
+def test_the_interval_must_lie_above_the_gain_that_was_asked_for(
+    learn: Learn, promote: Run
+) -> None:
+    learn(0.25, 0.75)
+    assert "not above +45.0" in promote(VERSION, "--min-gain", "0.45", code=1)["reasons"][0]
+    assert champion() is None
+    promote(VERSION, "--min-gain", "0.1")
+    assert champion() == VERSION
+
+
+def test_a_later_version_is_held_against_the_champion(learn: Learn, promote: Run) -> None:
+    learn(0.25, 0.75)
+    promote(VERSION)
+    learn(0.25, 0.6, seed=1)
+    worse = promote("models:/threeloops/2", code=1)
+    assert (worse["against"]["role"], worse["against"]["name"]) == ("champion", VERSION)
+    assert worse["evidence"]["difference"]["value"] == pytest.approx(-0.15)
+    assert champion() == VERSION
+    learn(0.75, 1.0, model=VERSION, seed=2)
+    better = promote("models:/threeloops@candidate")
+    assert better["champion"] == champion() == "models:/threeloops/3"
+    assert "a difference is by learning" in " ".join(better["evidence"]["reading"])
+
+
+@pytest.mark.parametrize("name", ["scores_after", "completions_before"])
+def test_nothing_is_promoted_on_a_table_that_was_changed(
+    learn: Learn, promote: Run, name: str
+) -> None:
+    learned = learn(0.25, 0.75)
+    path = Path(learned["tables"][name])
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    reasons = promote(VERSION, code=1)["reasons"]
+    assert any(str(path) in reason and "the digest" in reason for reason in reasons)
+    assert champion() is None
+
+
+def test_scores_swapped_for_those_of_other_completions_are_found(
+    learn: Learn, promote: Run
+) -> None:
+    learned = learn(0.25, 0.25)
+    run = all_runs()[0]
+    _, better = (
+        answered(
+            EvalConfig(model=learned["model"]["folder"], limit=COUNT),
+            resolve_policy(learned["model"]["folder"]),
+            rate,
+        )
+        for rate in (0.25, 1.0)
+    )
+    client_for(current_home()).set_tag(
+        run.run_id, f"{TAG}table.scores_after", f"scores:{better.scores.digest}"
+    )
+    (run.folder / "tables" / "scores_after.parquet").write_bytes(
+        Path(better.scores.path).read_bytes()
+    )
+    reasons = promote(VERSION, code=1)["reasons"]
+    assert any("made from other completions than the run's" in reason for reason in reasons)
+    assert champion() is None
+
+
+def test_weights_that_were_changed_are_not_promoted(learn: Learn, promote: Run) -> None:
+    learn(0.25, 0.75)
+    weights = next(registered_version(VERSION).folder.glob("*.safetensors"))
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    (reason,) = promote(VERSION, code=1)["reasons"]
+    assert "no longer have the registered digest" in reason
+    assert champion() is None
+
+
+def test_an_evaluation_elsewhere_than_on_the_holdout_is_no_evidence(
+    learn: Learn, promote: Run, rates: list[float], tiny: str
+) -> None:
+    learn(0.25, 0.75, split="dev")
+    reasons = promote(VERSION, code=1)["reasons"]
+    assert len(reasons) == 2
+    assert all("no evaluation on the holdout split (only on dev)" in reason for reason in reasons)
+    rates[:] = [0.25, 0.75]
+    sampling = LearningConfig().sampling
+    for model in (tiny, VERSION):
+        eval_flow.fn(EvalConfig(model=model, limit=COUNT, sampling=sampling))
+    result = promote(VERSION)
+    assert [run["loop"] for run in result["evidence"]["runs"]] == ["A", "A"]
+    assert champion() == VERSION
+
+
+def test_evaluations_with_different_instruments_are_no_evidence(learn: Learn, promote: Run) -> None:
+    learn(0.25, 0.75)
+    promote(VERSION)
+    learn(0.25, 1.0, seed=1, scorer="contains_int@1")
+    (reason,) = promote("models:/threeloops/2", code=1)["reasons"]
+    assert "with different instruments, in scorer" in reason
+    assert champion() == VERSION
+
+
+def test_a_version_that_practised_on_the_holdout_is_not_promoted(
+    learn: Learn, promote: Run, rates: list[float], tiny: str
+) -> None:
+    learn(0.25, 0.75, train_split="holdout", split="dev", limit=None)
+    rates[:] = [0.25, 0.75]
+    for model in (tiny, VERSION):
+        eval_flow.fn(EvalConfig(model=model))
+    (reason,) = promote(VERSION, code=1)["reasons"]
+    assert "was trained on 4 of the holdout's problems" in reason
+    assert champion() is None
+
+
+def test_the_newest_of_the_largest_evaluations_decides_not_the_best(
+    learn: Learn, promote: Run, rates: list[float], learning_config: LearningConfig
+) -> None:
+    learn(0.5, 1.0)
+    rates[:] = [0.5]
+    config = learning_config.evaluation().model_copy(update={"model": VERSION, "limit": COUNT})
+    eval_flow.fn(config.model_copy(update={"seed": 5}))
+    result = promote(VERSION, code=1)
+    assert result["pairs_considered"] == 2
+    assert result["evidence"]["difference"]["value"] == 0
+    assert champion() is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["models:/nobody/1"], "promote models:/nobody/1: no such version"),
+        (["nobody"], "promote nobody: is not a registry name"),
+        (["models:/x/1", "--min-gain", "2"], "--min-gain 2.0: is not a rate from 0 to 1"),
+        (["models:/x/1", "--min-gain", "nan"], "--min-gain nan"),
+    ],
+)
+def test_what_cannot_be_promoted_is_exit_2(
+    arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["promote", *arguments]) == 2
+    assert reason in capsys.readouterr().err
