@@ -78,7 +78,7 @@ def do_rescore(given: Given, terminal: Terminal) -> Result:
     from flows.render_comparison import show_changes
     from tasks.score import score
 
-    source, golden, rows = given.pop("run"), given.pop("golden"), given.pop("rows")
+    source, golden, rows = given.pop("run"), given.pop("golden"), _rows(given)
     if (source is None) == (golden is None):
         raise InputError("needs either RUN or --golden FILE", "rescore")
     if golden is not None:
@@ -103,8 +103,9 @@ def do_compare(given: Given, terminal: Terminal) -> Result:
     from artifacts.measured import find_measurement
     from flows.render_comparison import show_comparison
 
+    rows = _rows(given)
     first, second = find_measurement(given["a"]), find_measurement(given["b"])
-    result = compare_measurements(first, second, given["allow"] or (), rows=given["rows"])
+    result = compare_measurements(first, second, given["allow"] or (), rows=rows)
     show_comparison(terminal.out, result)
     if not result["comparable"]:
         parts = result["refused_parts"]
@@ -198,6 +199,13 @@ def do_up(given: Given, terminal: Terminal) -> Result:
     from flows.up import serve
 
     return serve(given["prefect_port"], given["mlflow_port"], terminal)
+
+
+def _rows(given: Given) -> int:
+    rows = int(given.pop("rows"))
+    if rows < 0:
+        raise InputError("is less than 0", f"--rows {rows}")
+    return rows
 
 
 def _check_golden(golden: str, given: Given, terminal: Terminal) -> Result:

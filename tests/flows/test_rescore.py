@@ -163,6 +163,7 @@ def test_a_golden_row_that_cannot_be_used_is_one_line_and_exit_2(
         (["x", "--golden", "y"], "needs either RUN or --golden FILE"),
         (["--golden", "none.jsonl"], "--golden none.jsonl: no such file"),
         (["nobody"], "no such run"),
+        (["nobody", "--rows", "-1"], "--rows -1: is less than 0"),
     ],
 )
 def test_what_cannot_be_rescored_is_exit_2(
