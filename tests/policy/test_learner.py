@@ -3,7 +3,7 @@
 import copy
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from policy.learner import Learner, NonFiniteError, StepMetrics, scheduled_rate
-from policy.load import Policy
-from schemas.config import LearningSettings
+from policy.load import Policy, load_policy
+from policy.sampling import sample
+from schemas.config import LearningSettings, SamplingSettings
 from schemas.errors import InputError
 
 PROMPTS = [[5, 6, 7, 8], [5, 6, 9], [5, 6, 7, 11, 12]]
@@ -98,6 +99,24 @@ def test_the_gap_to_the_sampler_is_measured_per_token() -> None:
     metrics = learner.step(PROMPTS, COMPLETIONS, shifted, REWARDS)
     assert metrics.sampling_gap_nats is not None
     assert 0.2 < metrics.sampling_gap_nats < 0.8
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gemma2"])
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_completions_of_the_sampler_leave_no_gap(
+    tiny_folder: Callable[[str], Path], architecture: str, temperature: float
+) -> None:
+    policy, anchor = (load_policy(tiny_folder(architecture), name=architecture) for _ in range(2))
+    settings = SamplingSettings(temperature=temperature, max_new_tokens=8)
+    drawn = sample(policy, PROMPTS, samples=4, settings=settings, seed=0)
+    rewards = [[float(len(ids)) for ids in drawn.token_ids[4 * b : 4 * b + 4]] for b in range(3)]
+    learner = Learner(policy, anchor.model, LearningSettings(), 2, temperature=temperature)
+    metrics = learner.step(PROMPTS, drawn.token_ids, drawn.logprobs, rewards)
+    assert metrics.sampling_gap_nats is not None
+    assert metrics.sampling_gap_nats < 1e-4
+    stale = learner.step(PROMPTS, drawn.token_ids, drawn.logprobs, rewards)
+    assert stale.sampling_gap_nats is not None
+    assert stale.sampling_gap_nats > metrics.sampling_gap_nats
 
 
 def test_equal_rewards_still_pull_towards_the_reference() -> None:

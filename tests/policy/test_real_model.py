@@ -1,4 +1,4 @@
-"""The fast path on the default model: same numbers, and within the memory it promises."""
+"""The fast path on the default model: the same numbers as the plain one."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import torch
 
-from policy.embedded import prepare_default
 from policy.load import load_policy
 from policy.plain_logprobs import plain_logprobs
 from policy.shared_logprobs import shared_logprobs
@@ -16,10 +15,9 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def batch(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, list[list[int]], list[list[int]]]:
+def batch(default_folder: Path) -> tuple[Any, list[list[int]], list[list[int]]]:
     """The default model, two few-shot prompts, and three completions of each."""
-    folder = prepare_default(Path(tmp_path_factory.mktemp("models")), on_progress=lambda _: None)
-    policy = load_policy(folder, name="default", device="cpu")
+    policy = load_policy(default_folder, name="default", device="cpu")
     template = get_template("few_shot_chat@1")
     prompts = template.encode(["What is 12 + 7?", "What is 4 × 11?"], policy.tokenizer)
     answers = ["Final: 19", "Final: 21", "12 + 7 is nineteen.", "Final: 44", "44", "Final: 44"]
