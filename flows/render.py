@@ -101,9 +101,9 @@ def _show_learning(console: Console, result: Result) -> None:
     console.print(drawn)
     metrics, drift = result["metrics"], result["kl_nats"]
     console.print(
+        f"n = {metrics['problems']} problems x {result['samples']} samples, none trained on\n"
         f"KL to the start {drift['value']:.2f} nats a completion "
-        f"(95 % interval {drift['low']:.2f} to {drift['high']:.2f}); "
-        f"n = {metrics['problems']} problems x {result['samples']} samples, none trained on"
+        f"(95 % interval {drift['low']:.2f} to {drift['high']:.2f})"
     )
     seconds = metrics["seconds_per_step"]
     console.print(
