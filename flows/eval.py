@@ -18,7 +18,6 @@ from schemas.loops import EVALUATION
 from schemas.references import PolicyRef
 from schemas.results import Measurement
 from tasks.aggregate import aggregate
-from tasks.generate import generate
 from tasks.load_completions import load_completions
 from tasks.load_dataset import load_dataset
 from tasks.progress import say
@@ -39,6 +38,8 @@ def measure(config: EvalConfig, policy: PolicyRef | None = None) -> Measurement:
     """Generate or load completions, score them and aggregate the scores; part of every loop."""
     if config.completions is not None:
         return replay(config, config.completions)
+    from tasks.generate import generate  # brings in torch, which a replay does without
+
     problems = load_dataset(config.dataset, config.split, config.limit)
     policy = policy or resolve_policy(config.model, say)
     completions = generate(

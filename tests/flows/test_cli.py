@@ -44,6 +44,12 @@ def test_help_says_what_each_loop_changes(capsys: pytest.CaptureFixture[str]) ->
         assert words in shown
 
 
+def test_a_replay_needs_no_torch() -> None:
+    code = "import sys, flows.eval, flows.selection; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
 def test_help_needs_no_heavy_import() -> None:
     heavy = "torch", "transformers", "mlflow", "prefect", "pandas"
     code = (

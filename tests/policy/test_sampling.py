@@ -160,6 +160,16 @@ def test_a_model_that_asks_its_attention_for_something_unknown_is_decoded_plainl
     assert llama.model.config._attn_implementation == "sdpa"
 
 
+def test_a_model_that_wants_more_of_its_cache_is_decoded_plainly(
+    llama: Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = sample(llama, few_shot(llama), samples=4)
+    monkeypatch.delattr(shared_prefix.PrefixCache, "update")  # the library's own finds no layers
+    plain = sample(llama, few_shot(llama), samples=4)
+    assert plain.decoder == "plain"
+    assert_same(shared, plain)
+
+
 def test_a_model_that_cannot_be_shared_is_said_so_once(
     tiny_policy: Callable[[str], Policy],
     monkeypatch: pytest.MonkeyPatch,

@@ -138,6 +138,14 @@ def test_what_it_cannot_compute_is_refused(asked: dict[str, Any], reason: str) -
         )
 
 
+def test_a_layer_that_stored_no_keys_is_refused() -> None:
+    scene = Scene()
+    tokens = random(1, HEADS, 1, WIDTH)
+    borrowing = SimpleNamespace(layer_idx=1)
+    with pytest.raises(CannotShareError, match="another layer's keys"):
+        shared_prefix_attention(borrowing, tokens, tokens, tokens, None, shared_prefix=scene.cache)
+
+
 def test_what_changes_nothing_is_accepted() -> None:
     scene = Scene()
     scene.cache.stage = None
@@ -173,6 +181,7 @@ def test_obstacles_are_named(tiny_policy: Callable[[str], Policy]) -> None:
     [
         ("layer_types", ["full_attention", "linear_attention"], "of the kind linear_attention"),
         ("rope_parameters", {"rope_type": "dynamic"}, "rotation dynamic"),
+        ("rope_parameters", {"full_attention": {"rope_type": "longrope"}}, "rotation longrope"),
     ],
 )
 def test_a_config_that_says_more_than_plain_attention_is_an_obstacle(
