@@ -22,6 +22,8 @@ from policy.shared_prefix import CannotShareError, Grid, PrefixCache, Reading, S
 
 CHUNK_TOKENS = 4096  # prompt tokens read in one pass; more would save nothing
 CHUNK_SCORES = 2**25  # attention scores of such a pass: 128 MiB in float32
+# what a model raises that asks a cache for more than `update`
+CACHE_ERRORS = (AttributeError, LookupError, NotImplementedError, TypeError, ValueError)
 
 
 class SharedDecoder:
@@ -38,7 +40,12 @@ class SharedDecoder:
         header = common_prefix(prompts)
         # without a header, one token is read just to see what the layers ask of their attention
         ids = torch.tensor(header or prompts[0][:1], device=device)
-        self._forward(ids, torch.arange(len(ids), device=device), None)
+        try:
+            self._forward(ids, torch.arange(len(ids), device=device), None)
+        except CACHE_ERRORS as error:
+            raise CannotShareError(
+                f"it uses its cache in a way of its own ({type(error).__name__}: {error})"
+            ) from error
         if self._cache.attended != set(range(config.num_hidden_layers)):
             raise CannotShareError("not all its layers attend through the exchanged function")
         if not header:

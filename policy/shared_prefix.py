@@ -196,8 +196,10 @@ def shared_prefix_attention(
         raise CannotShareError(f"its attention takes {', '.join(unknown) or 'a mask or dropout'}")
     if scaling is None:
         scaling = query.shape[-1] ** -0.5
+    layer = shared_prefix.keys.get(module.layer_idx)
+    if layer is None:
+        raise CannotShareError("a layer attends to another layer's keys")
     shared_prefix.attended.add(module.layer_idx)
-    layer = shared_prefix.keys[module.layer_idx]
     if shared_prefix.stage is None:
         output = F.scaled_dot_product_attention(
             query, key, value, is_causal=True, scale=scaling, enable_gqa=True
@@ -268,9 +270,11 @@ def obstacle(model: PreTrainedModel, total_tokens: int) -> str | None:
     window = getattr(config, "sliding_window", None)
     if window and window < total_tokens:
         return f"it attends to the last {window} tokens only"
-    rotation = (getattr(config, "rope_parameters", None) or {}).get("rope_type")
-    if rotation in LENGTH_DEPENDENT_ROTATIONS:
-        return f"its rotation {rotation} depends on the longest sequence"
+    rope = getattr(config, "rope_parameters", None) or {}
+    # one set of parameters, or one for each kind of layer
+    rotations = {part.get("rope_type") for part in (rope, *rope.values()) if isinstance(part, dict)}
+    if odd := sorted(rotations & LENGTH_DEPENDENT_ROTATIONS):
+        return f"its rotation {odd[0]} depends on the longest sequence"
     return None
 
 
