@@ -15,6 +15,7 @@ from scipy import stats
 from schemas.errors import InputError
 from schemas.results import Estimate, Summary
 from schemas.scores import OUTCOMES
+from scorers.best_of_n import shuffled_pass_at_k
 from scorers.estimates import family_rates, pass_at_k, pass_rate
 
 FORMED = ("correct", "wrong_answer")
@@ -45,7 +46,15 @@ def summarize(problems: pa.Table, scores: pa.Table) -> Summary:
         outcomes={name: counted[name] for name in OUTCOMES},
         codes=dict(Counter(scores["code"].to_pylist()).most_common()),
         families=family_rates(correct, samples, problems["family"].to_pylist()),
+        control=_control(problems, scores, samples),
     )
+
+
+def _control(problems: pa.Table, scores: pa.Table, samples: int) -> dict[int, float]:
+    if samples < 2 or problems.num_rows < 2:
+        return {}
+    parsed = np.array(scores["parsed_answer"].to_pylist(), dtype=object).reshape(-1, samples)
+    return shuffled_pass_at_k(parsed.tolist(), problems["expected_answer"].to_pylist())
 
 
 def mean_over_problems(values: Sequence[Sequence[float]], level: float = 0.95) -> Estimate:
