@@ -112,12 +112,12 @@ def _show_learning(console: Console, result: Result) -> None:
     metrics, drift = result["metrics"], result["kl_nats"]
     console.print(
         f"n = {metrics['problems']} problems x {result['samples']} samples, none trained on\n"
-        f"KL to the start {drift['value']:.2f} nats a completion "
-        f"(95 % interval {drift['low']:.2f} to {drift['high']:.2f})"
+        f"KL to the start {nats(drift['value'])} nats a completion "
+        f"(95 % interval {nats(drift['low'])} to {nats(drift['high'])})"
     )
     seconds = metrics["seconds_per_step"]
     console.print(
-        f"{metrics['steps']} steps"
+        f"{metrics['steps']} step{'' if metrics['steps'] == 1 else 's'}"
         + (f" of {seconds:.1f} s" if seconds else "")
         + f", {metrics['wall_seconds']:.0f} s in all; registered {result['model']['name']}"
     )
@@ -139,6 +139,11 @@ def table(*columns: str) -> Table:
         numeric = column in NUMERIC
         drawn.add_column(column, justify="right" if numeric and position else "left", no_wrap=True)
     return drawn
+
+
+def nats(value: float) -> str:
+    """A divergence with two digits, and never a negative zero."""
+    return f"{round(value, 2) + 0.0:.2f}"  # adding 0 turns -0.0 into 0.0
 
 
 def _interval(low: float, high: float) -> str:

@@ -21,6 +21,7 @@ from flows.render import table
 from schemas.errors import InputError
 
 MODEL_WIDTH = 20
+CANDIDATE_WIDTH = 18
 EXAMPLE_WIDTH = 60
 
 
@@ -50,7 +51,7 @@ def show_runs(console: Console, runs: Sequence[RunRecord], found: int, recorded:
 def show_decisions(console: Console, decisions: Sequence[DecisionRecord]) -> None:
     """One line a decision of the gate."""
     console.print()
-    drawn = table("decision", "decided", "", "candidate", "gain in points")
+    drawn = table("decision", "decided", "what", "candidate", "gain in points")
     for made in decisions:
         gain = [made.metrics.get(f"gain_{part}") for part in ("value", "low", "high")]
         value, low, high = ("" if part is None else points(part) for part in gain)
@@ -58,7 +59,7 @@ def show_decisions(console: Console, decisions: Sequence[DecisionRecord]) -> Non
             made.name,
             _started(made.started_ms),
             made.decision,
-            _end_of(made.candidate, MODEL_WIDTH),
+            _end_of(made.candidate, CANDIDATE_WIDTH),
             f"{value} [{low}, {high}]" if value else "not known",
         )
     console.print(drawn)
