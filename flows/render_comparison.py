@@ -90,9 +90,8 @@ def _one_run(letter: str, run: Result) -> Text:
     line = Text(f"{letter}  ").append(run["name"], style="bold")
     line.append(f"  loop {run['loop']}, changed: {run['changed']}; {run['model']}")
     if run.get("kl_nats") is not None:
-        line.append(
-            f" after {run['steps']} step{'' if run['steps'] == 1 else 's'}, {nats(run['kl_nats'])} nats from its start"
-        )
+        steps = f"{run['steps']} step{'' if run['steps'] == 1 else 's'}"
+        line.append(f" after {steps}, {nats(run['kl_nats'])} nats from its start")
     return line.append(f"; {run['problems']} problems x {run['samples']} samples")
 
 
