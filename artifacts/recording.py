@@ -5,17 +5,20 @@ A result is what a command prints with `--json`; its keys are a contract with it
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from artifacts.checkpoints import checkpoint_folder
 from artifacts.describe import describe_result
 from artifacts.pictures import learning_picture, pass_at_k_picture
 from artifacts.store import Store
 from artifacts.tracking import RESULT_FILE, TrackedRun
 from artifacts.views import completions_view
 from schemas.config import EvalConfig, LearningConfig, SelectionConfig
+from schemas.errors import StoppedError
 from schemas.references import PolicyRef, TableRef
 from schemas.results import Estimate, Measurement, SelectedRate, Summary
 
@@ -53,6 +56,22 @@ def record_step(run: TrackedRun, training: TableRef) -> dict[str, Any]:
     numbers = {f"step.{name}": v for name, v in row.items() if isinstance(v, int | float)}
     run.metrics(numbers | {"step.wall_seconds": run.lap()}, step=step)
     return row
+
+
+def record_stop(run: TrackedRun, stop: StoppedError, training: TableRef | None) -> StoppedError:
+    """Keep the training table up to the last good policy, and no later weights.
+
+    Returns the error with what is left.
+    """
+    shutil.rmtree(run.artifact_folder("model"), ignore_errors=True)
+    if training is not None:
+        run.table("training", training)
+    run.tag(stopped_at_step=str(stop.step), last_good_step=str(stop.last_good))
+    kept = "the last good policy is the one it started from"
+    if stop.last_good:
+        folder = checkpoint_folder(run.home, run.run_id, stop.last_good)
+        kept = f"the last good policy, after step {stop.last_good}, is kept in {folder}"
+    return stop.having(f"{kept}; no version was registered; {stop.remedy}")
 
 
 def record_evaluation(run: TrackedRun, config: EvalConfig, measured: Measurement) -> Result:

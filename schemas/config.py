@@ -108,6 +108,10 @@ class LearningConfig(RunConfig):
         int, Field(ge=1, description="completions a problem, before and after")
     ] = 4
     learning: LearningSettings = LearningSettings()
+    max_kl_nats: Annotated[
+        float | None,
+        Field(gt=0, description="stop when KL to the start exceeds it, in nats a completion"),
+    ] = None
     checkpoint_every: Annotated[int, Field(ge=1, description="steps between checkpoints")] = 10
     register_as: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")] = "threeloops"
 

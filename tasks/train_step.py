@@ -44,7 +44,11 @@ def train_step(
     )
     rewards = verdicts["reward"].to_numpy().copy().reshape(len(prompts), -1)
     metrics = learner.step(
-        prompts, answers["token_ids"].to_pylist(), answers["logprobs"].to_pylist(), rewards
+        prompts,
+        answers["token_ids"].to_pylist(),
+        answers["logprobs"].to_pylist(),
+        rewards,
+        max_kl_nats=config.max_kl_nats,
     )
     reached = policy.model_copy(
         update={

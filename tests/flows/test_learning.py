@@ -78,6 +78,15 @@ def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(
     assert resumed["model"]["digest"] == whole["model"]["digest"]
 
 
+def test_the_learning_that_these_tests_repeat_changes_the_weights(
+    learning_config: LearningConfig,
+) -> None:
+    result = learning_flow.fn(learning_config)
+    rows = pq.read_table(result["tables"]["training"]).to_pylist()
+    assert sum(row["groups_with_signal"] for row in rows) > 0
+    assert rows[-1]["gradient_norm"] > 0
+
+
 def test_a_kl_leash_keeps_the_policy_near_its_start(learning_config: LearningConfig) -> None:
     def drift(kl_weight: float) -> float:
         settings = learning_config.learning.model_copy(
