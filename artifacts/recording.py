@@ -12,15 +12,15 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from artifacts.checkpoints import checkpoint_folder
-from artifacts.describe import describe_result
+from artifacts.describe import describe_result, percent
 from artifacts.pictures import learning_picture, pass_at_k_picture
 from artifacts.store import Store
 from artifacts.tracking import RESULT_FILE, TrackedRun
 from artifacts.views import completions_view
-from schemas.config import EvalConfig, LearningConfig, SelectionConfig
+from schemas.config import DEV, EvalConfig, LearningConfig, SelectionConfig
 from schemas.errors import StoppedError
 from schemas.references import PolicyRef, TableRef
-from schemas.results import Estimate, Measurement, SelectedRate, Summary
+from schemas.results import Estimate, Measurement, SelectedRate, StepRate, Summary
 
 Result = dict[str, Any]
 
@@ -56,6 +56,23 @@ def record_step(run: TrackedRun, training: TableRef) -> dict[str, Any]:
     numbers = {f"step.{name}": v for name, v in row.items() if isinstance(v, int | float)}
     run.metrics(numbers | {"step.wall_seconds": run.lap()}, step=step)
     return row
+
+
+def record_dev(run: TrackedRun, seen: StepRate) -> str:
+    """Log a pass rate on dev with its interval at its step; returns it in words."""
+    rate = seen.rate
+    run.metrics(
+        {
+            "dev_pass_rate": rate.value,
+            "dev_pass_rate_low": rate.low,
+            "dev_pass_rate_high": rate.high,
+        },
+        step=seen.step,
+    )
+    return (
+        f"step {seen.step}: pass@1 on {DEV} {percent(rate.value)} (95 % interval "
+        f"{percent(rate.low)} to {percent(rate.high)}, n = {rate.problems} problems)"
+    )
 
 
 def record_stop(run: TrackedRun, stop: StoppedError, training: TableRef | None) -> StoppedError:
@@ -106,6 +123,7 @@ def record_learning(
     before: Measurement,
     after: Measurement,
     training: TableRef,
+    dev: Sequence[StepRate],
     drift: Estimate,
     version: PolicyRef,
 ) -> Result:
@@ -132,6 +150,7 @@ def record_learning(
         "completions": after.summary.pass_rate.completions,
     }
     result["kl_nats"] = drift.model_dump()
+    result["dev"] = [seen.rate.model_dump() | {"step": seen.step} for seen in dev]
     result["before"] = _rates(before.summary)
     result["after"] = _rates(after.summary)
     result["outcomes_before"] = dict(before.summary.outcomes)

@@ -79,7 +79,8 @@ def build_parser() -> argparse.ArgumentParser:
         made,
         LearningConfig,
         ("steps", "problems_per_step", "samples", "learning", "evaluation_samples", "train_split",
-         "max_kl_nats", "checkpoint_every", "register_as", "shard_size", *SHARED),
+         "dev_every", "dev_samples", "dev_limit", "max_kl_nats", "checkpoint_every",
+         "register_as", "shard_size", *SHARED),
     )  # fmt: skip
     made.add_argument(
         "--resume", metavar="RUN", help="go on with a learning run that ended early, as it was set"

@@ -19,6 +19,7 @@ from artifacts.describe import model_card
 from artifacts.recording import record_learning, record_measurement, record_step, record_stop
 from artifacts.registry import register_version, resolve_policy
 from artifacts.tracking import TrackedRun, tracked_run
+from flows.development import look, look_back, watched_steps
 from flows.eval import measure
 from flows.events import announce_version
 from flows.preflight import preflight
@@ -27,6 +28,7 @@ from schemas.config import LearningConfig
 from schemas.errors import StoppedError
 from schemas.loops import LEARNING
 from schemas.references import PolicyRef, TableRef
+from schemas.results import StepRate
 from tasks.divergence import divergence
 from tasks.draw_problems import draw_problems
 from tasks.generate import generate
@@ -47,7 +49,7 @@ def learning_flow(config: LearningConfig, resume: str | None = None) -> dict[str
         before = measure(config.evaluation(), start)
         record_measurement(run, before, "before")
         try:
-            policy, training = learn(config, run, start, problems, resumed=resume is not None)
+            policy, training, dev = learn(config, run, start, problems, resume is not None)
             trained = save_policy(policy, str(run.artifact_folder("model")))
             with blaming(config.steps):
                 after = measure(config.evaluation(), trained)
@@ -59,28 +61,33 @@ def learning_flow(config: LearningConfig, resume: str | None = None) -> dict[str
         version = register_version(
             config.register_as, trained, run.run_id, model_card(config, before, after, drift)
         )
-        result = record_learning(run, config, before, after, training, drift, version)
+        result = record_learning(run, config, before, after, training, dev, drift, version)
         drop_checkpoints(run.home, run.run_id)
         announce_version(version, run.run_id)
         return result
 
 
 def learn(
-    config: LearningConfig, run: TrackedRun, start: PolicyRef, problems: TableRef, *, resumed: bool
-) -> tuple[PolicyRef, TableRef]:
-    """Every step from the start or from the newest checkpoint."""
-    policy, training = start, None
+    config: LearningConfig, run: TrackedRun, start: PolicyRef, problems: TableRef, resumed: bool
+) -> tuple[PolicyRef, TableRef, list[StepRate]]:
+    """Every step from the start or from the newest checkpoint, and what was seen on the way."""
+    watched = watched_steps(config)
     if resumed:
         policy, training = restore(start, str(newest_checkpoint(run.home, run.run_id)), config)
+        dev = look_back(config, start, training, watched)
+    else:
+        policy, training = start, None
+        dev = look(config, run, start, watched)
     run.start_laps()
     for step in range(policy.step + 1, config.steps + 1):
         with blaming(policy.step):
             policy, training = take_step(config, problems, policy, training)
         report_step(step, config.steps, record_step(run, training))
+        dev += look(config, run, policy, watched)
         if step % config.checkpoint_every == 0 and step < config.steps:
             checkpoint(policy, training, str(checkpoint_folder(run.home, run.run_id, step)))
     assert training is not None  # a configuration has at least one step
-    return policy, training
+    return policy, training, dev
 
 
 def take_step(

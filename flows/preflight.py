@@ -5,11 +5,11 @@ It repeats no work that matters: reading problems and finding names takes a mome
 
 from __future__ import annotations
 
-from artifacts.datasets import load_problems, refuse_shared_questions
+from artifacts.datasets import has_split, load_problems, refuse_shared_questions
 from artifacts.registry import check_model_name
 from policy.batches import batch_rows
 from policy.template import get_template
-from schemas.config import EvalConfig, LearningConfig, RunConfig
+from schemas.config import DEV, EvalConfig, LearningConfig, RunConfig
 from schemas.errors import InputError
 from scorers.registry import get_scorer
 
@@ -32,6 +32,9 @@ def _check_learning(config: LearningConfig) -> None:
     train = load_problems(config.dataset, config.train_split)
     measured = load_problems(config.dataset, config.split, config.limit)
     refuse_shared_questions(train, measured, f"dataset {config.dataset}")
+    if config.dev_every and has_split(config.dataset, DEV):
+        dev = load_problems(config.dataset, DEV, config.dev_limit)
+        refuse_shared_questions(train, dev, f"dataset {config.dataset}, split {DEV}")
     if measured.num_rows < 2:
         raise InputError(
             "one measured problem is too few for an interval",

@@ -67,6 +67,7 @@ def learning_config(tiny: str, small_sums: str) -> LearningConfig:
         samples=8,
         evaluation_samples=2,
         checkpoint_every=2,
+        dev_every=2,
         sampling=SamplingSettings(max_new_tokens=6),
         learning=LearningSettings(learning_rate=1e-3, kl_weight=0.1),
     )
