@@ -13,7 +13,8 @@ from typing import Any
 
 from artifacts.checkpoints import checkpoint_folder
 from artifacts.describe import describe_result, percent
-from artifacts.pictures import learning_picture, pass_at_k_picture
+from artifacts.learning_picture import learning_picture
+from artifacts.pictures import pass_at_k_picture
 from artifacts.store import Store
 from artifacts.tracking import RESULT_FILE, TrackedRun
 from artifacts.views import completions_view
@@ -158,7 +159,7 @@ def record_learning(
     result["pictures"] = _keep_picture(
         run,
         "learning.png",
-        lambda path: learning_picture(path, rows, before.summary, after.summary),
+        lambda path: learning_picture(path, config, rows, dev, before.summary, after.summary),
     )
     return _finish(run, result)
 
