@@ -18,10 +18,11 @@ from artifacts.pictures import pass_at_k_picture
 from artifacts.store import Store
 from artifacts.tracking import RESULT_FILE, TrackedRun
 from artifacts.views import completions_view
-from schemas.config import DEV, EvalConfig, LearningConfig, SelectionConfig
+from schemas.config import DEV, GROUP_BASELINES, EvalConfig, LearningConfig, SelectionConfig
 from schemas.errors import StoppedError
 from schemas.references import PolicyRef, TableRef
 from schemas.results import Estimate, Measurement, SelectedRate, StepRate, Summary
+from schemas.training import steps_without_signal
 
 Result = dict[str, Any]
 
@@ -50,9 +51,15 @@ def record_measurement(run: TrackedRun, measured: Measurement, stage: str = "") 
     run.view(view, f"completions_view{suffix}.json")
 
 
-def record_step(run: TrackedRun, training: TableRef) -> dict[str, Any]:
-    """Log the newest row of the training table as metrics at its step, with its wall time."""
-    row: dict[str, Any] = Store().read(training).slice(training.rows - 1, 1).to_pylist()[0]
+def record_step(run: TrackedRun, config: LearningConfig, training: TableRef) -> dict[str, Any]:
+    """Log the newest row of the training table as metrics at its step, with its wall time.
+
+    Returns the row, and how many steps have passed since the rewards could last teach something.
+    """
+    table = Store().read(training)
+    row: dict[str, Any] = table.slice(training.rows - 1, 1).to_pylist()[0]
+    grouped = config.learning.baseline in GROUP_BASELINES
+    row["steps_without_signal"] = steps_without_signal(table, grouped=grouped)
     step = row["step"]
     numbers = {f"step.{name}": v for name, v in row.items() if isinstance(v, int | float)}
     run.metrics(numbers | {"step.wall_seconds": run.lap()}, step=step)

@@ -82,7 +82,7 @@ def learn(
     for step in range(policy.step + 1, config.steps + 1):
         with blaming(policy.step):
             policy, training = take_step(config, problems, policy, training)
-        report_step(step, config.steps, record_step(run, training))
+        report_step(step, config.steps, record_step(run, config, training))
         dev += look(config, run, policy, watched)
         if step % config.checkpoint_every == 0 and step < config.steps:
             checkpoint(policy, training, str(checkpoint_folder(run.home, run.run_id, step)))

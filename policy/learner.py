@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -249,6 +249,13 @@ def _check_can_learn(
         raise InputError(
             "the reference is the policy itself, so their divergence would always be 0",
             remedy="load the reference as a second copy",
+        )
+    sizes = [len(cast(Any, one.get_input_embeddings()).weight) for one in (model, reference_model)]
+    if sizes[0] != sizes[1]:
+        raise InputError(
+            f"the policy has {sizes[0]} tokens and its reference {sizes[1]}, so no divergence "
+            "between them can be computed",
+            remedy="take the reference from the model that the policy was started from",
         )
     penalty = (settings.kl_estimator, settings.kl_placement)
     if settings.kl_weight > 0 and penalty == ("k1", "loss"):

@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Baseline = Literal["none", "running_mean", "leave_one_out", "group_mean", "group_normalized"]
+# these compare the completions of one problem with each other
+GROUP_BASELINES: tuple[Baseline, ...] = ("leave_one_out", "group_mean", "group_normalized")
 KlEstimator = Literal["k1", "k2", "k3"]
 KlPlacement = Literal["loss", "reward"]
 LossReduction = Literal["sequence", "token"]

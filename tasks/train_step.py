@@ -13,6 +13,7 @@ from artifacts.checkpoints import read_checkpoint, write_checkpoint
 from artifacts.store import Store
 from policy.learner import Learner, StepMetrics
 from policy.load import fingerprint
+from policy.memory import explaining_out_of_memory
 from policy.template import get_template
 from schemas.config import LearningConfig
 from schemas.identity import digest_of
@@ -43,13 +44,17 @@ def train_step(
         store.read(problems)["prompt"].to_pylist(), learner.policy.tokenizer
     )
     rewards = verdicts["reward"].to_numpy().copy().reshape(len(prompts), -1)
-    metrics = learner.step(
-        prompts,
-        answers["token_ids"].to_pylist(),
-        answers["logprobs"].to_pylist(),
-        rewards,
-        max_kl_nats=config.max_kl_nats,
-    )
+    with explaining_out_of_memory(
+        f"training on {config.samples} completions a problem",
+        "lower --samples or --max-new-tokens, or take a smaller --model",
+    ):
+        metrics = learner.step(
+            prompts,
+            answers["token_ids"].to_pylist(),
+            answers["logprobs"].to_pylist(),
+            rewards,
+            max_kl_nats=config.max_kl_nats,
+        )
     reached = policy.model_copy(
         update={
             "step": policy.step + 1,

@@ -360,6 +360,13 @@ def test_input_that_does_not_fit_is_refused(
         _learner().step(prompts, completions, None, rewards)
 
 
+def test_a_reference_with_another_vocabulary_is_refused() -> None:
+    config = _model().config
+    larger = LlamaForCausalLM(LlamaConfig(**config.to_dict() | {"vocab_size": 40}))
+    with pytest.raises(InputError, match="the policy has 32 tokens and its reference 40"):
+        Learner(_policy(_model()), larger, LearningSettings(), 1)
+
+
 def test_settings_that_cannot_work_are_refused_at_the_start() -> None:
     model = _model()
     with pytest.raises(InputError, match="policy itself"):
