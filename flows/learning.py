@@ -119,7 +119,7 @@ def halt(
     stop: StoppedError,
 ) -> StoppedError:
     """Keep the last good policy as a checkpoint; returns the error that says where it is."""
-    stop.with_traceback(None)  # it holds the whole learner
+    stop.with_traceback(None).__context__ = None  # they hold the whole learner
     forget()
     training = go_back(config, run, start, problems, stop.last_good) if stop.last_good else None
     return record_stop(run, stop, training)
