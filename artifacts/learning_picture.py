@@ -37,7 +37,7 @@ def learning_picture(
     """Left: reward and pass@1 against steps, then pass@k; right: four numbers of every step."""
     figure = quiet_pyplot().figure(figsize=(14, 8))
     grid = figure.add_gridspec(
-        2, 3, width_ratios=(1.7, 1, 1), left=0.05, right=0.985, top=0.9, bottom=0.07,
+        2, 3, width_ratios=(1.7, 1, 1), left=0.05, right=0.985, top=0.9, bottom=0.12,
         hspace=0.48, wspace=0.24,
     )  # fmt: skip
     rates, at_k = (figure.add_subplot(grid[row, 0]) for row in (0, 1))
@@ -47,6 +47,7 @@ def learning_picture(
     _draw_rates(rates, config, training, dev, before, after)
     draw_pass_at_k(at_k, {"before": before, "after": after})
     at_k.title.set_fontsize(11)
+    _legend_below(at_k)
     limits = {"gradient_norm": (config.learning.max_gradient_norm, "clipped above")}
     if config.max_kl_nats is not None:
         limits["kl_nats"] = (config.max_kl_nats, "--max-kl")
@@ -106,9 +107,7 @@ def _draw_rates(
     axes.set(ylim=(0, 1), xlabel="step", ylabel="reward, pass@1")
     axes.locator_params(axis="x", integer=True)
     axes.set_title("Reward, and pass@1 with 95 % interval", fontsize=11)
-    axes.legend(
-        frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.48, -0.17), ncols=2
-    )
+    _legend_below(axes)
 
 
 def _draw_estimates(
@@ -152,6 +151,13 @@ def _draw_side(
     axes.set_ylim(min(0.0, *values), top)
     axes.set_title(title, fontsize=11)
     axes.set_xlabel("step")
+
+
+def _legend_below(axes: Axes) -> None:
+    """Put the legend where no curve can be."""
+    axes.legend(
+        frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.48, -0.17), ncols=2
+    )
 
 
 def _n(rate: Estimate) -> str:

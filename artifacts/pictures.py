@@ -39,20 +39,29 @@ def draw_pass_at_k(axes: Axes, summaries: Mapping[str, Summary]) -> None:
             [r.value for r in rates],
             color=colour,
             marker="s" if name == "after" else "o",
-            label=name or None,
+            label=name or "pass@k",
         )
         axes.fill_between(
             ks, [r.low for r in rates], [r.high for r in rates], color=colour, alpha=0.15
         )
-    problems = next(iter(summaries.values())).pass_rate.problems
+        if summary.control:
+            control = sorted(summary.control.items())
+            axes.plot(
+                [k for k, _ in control],
+                [value for _, value in control],
+                color=colour,
+                linestyle=":",
+                label=f"{name} control: other problems' answers".strip(),
+            )
+    first = next(iter(summaries.values()))
+    problems, samples = first.pass_rate.problems, first.samples
     axes.set_xscale("log", base=2)
     ticks = [k for k in (1, 2, 4, 8, 16, 32, 64, 128, 256) if k <= largest]
     axes.set_xticks(ticks, [str(k) for k in ticks])
     axes.minorticks_off()
     axes.set(xlabel="k", ylabel="pass@k", ylim=(0, 1))
-    axes.set_title(f"pass@k with 95 % interval, n = {problems} problems")
-    if any(summaries):
-        axes.legend(frameon=False)
+    axes.set_title(f"pass@k, 95 % interval, n = {problems} problems x {samples} samples")
+    axes.legend(frameon=False, fontsize=9)
 
 
 def _figure(columns: int) -> tuple[Any, Any]:

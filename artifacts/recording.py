@@ -21,7 +21,7 @@ from artifacts.views import completions_view
 from schemas.config import DEV, GROUP_BASELINES, EvalConfig, LearningConfig, SelectionConfig
 from schemas.errors import StoppedError
 from schemas.references import PolicyRef, TableRef
-from schemas.results import Estimate, Measurement, SelectedRate, StepRate, Summary
+from schemas.results import Estimate, Measurement, Selection, StepRate, Summary
 from schemas.training import steps_without_signal
 
 Result = dict[str, Any]
@@ -100,28 +100,41 @@ def record_stop(run: TrackedRun, stop: StoppedError, training: TableRef | None) 
 
 
 def record_evaluation(run: TrackedRun, config: EvalConfig, measured: Measurement) -> Result:
-    """The result of loop A."""
-    return _finish(run, _result(run, measured, config) | _rates(measured.summary))
+    """The result of loop A, with the picture of pass@k where problems have several samples."""
+    result = _result(run, measured, config) | _rates(measured.summary)
+    if measured.summary.samples > 1:
+        result["pictures"] = _pass_at_k_picture(run, measured)
+    return _finish(run, result)
 
 
 def record_selection(
     run: TrackedRun,
     config: SelectionConfig,
     measured: Measurement,
-    table: TableRef,
-    selected: Sequence[SelectedRate],
+    selection: Selection,
 ) -> Result:
     """The result of loop B, with the picture of pass@k."""
-    run.table("selections", table)
-    run.metrics({f"selected_pass_rate.{s.rule}": s.rate.value for s in selected})
+    run.table("selections", selection.picks)
+    for s in selection.rates:
+        run.metrics(
+            {
+                f"selected_pass_rate.{s.rule}": s.rate.value,
+                f"selected_pass_rate_low.{s.rule}": s.rate.low,
+                f"selected_pass_rate_high.{s.rule}": s.rate.high,
+            }
+        )
+    run.metrics({"best_of_n_divergence_nats": selection.divergence_nats.value})
     result = _result(run, measured, config) | _rates(measured.summary)
     result["metrics"]["pass_at_1"] = measured.summary.pass_rate.value
-    result["metrics"]["selected_pass_rate"] = {s.rule: s.rate.value for s in selected}
-    result["selected"] = {s.rule: s.model_dump() for s in selected}
+    result["metrics"]["selected_pass_rate"] = {s.rule: s.rate.value for s in selection.rates}
+    result["selected"] = {s.rule: s.model_dump() for s in selection.rates}
+    result["best_of_n"] = {
+        "samples": measured.summary.samples,
+        "divergence_nats": selection.divergence_nats.model_dump(),
+        "bound_nats": selection.divergence_bound_nats,
+    }
     result["tables"] = _paths(run)
-    result["pictures"] = _keep_picture(
-        run, "pass_at_k.png", lambda path: pass_at_k_picture(path, {"": measured.summary})
-    )
+    result["pictures"] = _pass_at_k_picture(run, measured)
     return _finish(run, result)
 
 
@@ -203,6 +216,7 @@ def _rates(summary: Summary) -> Result:
             "pass_at_k": {str(k): [r.low, r.high] for k, r in summary.pass_at_k.items()},
             "right_format": [summary.right_format.low, summary.right_format.high],
         },
+        "control": {"pass_at_k": {str(k): value for k, value in summary.control.items()}},
         "families": {name: r.model_dump() for name, r in summary.families.items()},
         "codes": dict(summary.codes),
     }
@@ -228,6 +242,12 @@ def _result(run: TrackedRun, measured: Measurement, config: EvalConfig | Learnin
 
 def _paths(run: TrackedRun) -> dict[str, str]:
     return {name: reference.path for name, reference in run.tables.items()}
+
+
+def _pass_at_k_picture(run: TrackedRun, measured: Measurement) -> dict[str, str]:
+    return _keep_picture(
+        run, "pass_at_k.png", lambda path: pass_at_k_picture(path, {"": measured.summary})
+    )
 
 
 def _keep_picture(run: TrackedRun, name: str, draw: Callable[[Path], None]) -> dict[str, str]:

@@ -34,6 +34,7 @@ def summary(value: float) -> Summary:
         outcomes={},
         codes={},
         families={},
+        control={1: value, 2: value},
     )
 
 
