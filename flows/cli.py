@@ -79,7 +79,8 @@ def build_parser() -> argparse.ArgumentParser:
         made,
         LearningConfig,
         ("steps", "problems_per_step", "samples", "learning", "evaluation_samples", "train_split",
-         "checkpoint_every", "register_as", "shard_size", *SHARED),
+         "dev_every", "dev_samples", "dev_limit", "max_kl_nats", "checkpoint_every",
+         "register_as", "shard_size", *SHARED),
     )  # fmt: skip
     made.add_argument(
         "--resume", metavar="RUN", help="go on with a learning run that ended early, as it was set"
@@ -167,7 +168,11 @@ SELECT = """Loop B, selection. Samples N answers a problem and picks one of them
 The model stays as it is: a gain here is a gain by search."""
 LEARN = """Loop C, learning. Samples answers, scores them, and makes answers that did better than
 expected more likely: maximise E[reward] - beta * KL(policy || start). The result is a
-model version in the registry; --model models:/NAME/VERSION loads it."""
+model version in the registry; --model models:/NAME/VERSION loads it.
+
+Every --dev-every steps it measures the split dev, to judge settings by. It stops, keeps
+the last good policy and registers nothing (exit 1) on a number that is not finite, or
+when KL to the start exceeds --max-kl; --resume RUN --max-kl NATS goes on from there."""
 RESCORE = """Score stored completions again with another scorer and show what changed, row by row.
 No model is loaded and nothing is generated.
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from artifacts.home import current_home
-from flows.options import config_from, refuse_with_replay
+from flows.options import config_from, flag, refuse_with_replay
 from flows.prefect_settings import configure_prefect
 from flows.terminal import Terminal
 from schemas.config import EvalConfig, LearningConfig, SelectionConfig
@@ -266,8 +266,11 @@ def _resumed(name: str, given: Given) -> tuple[LearningConfig, str]:
     from artifacts.checkpoints import newest_checkpoint
     from artifacts.tracking import find_run
 
+    # where the guard stops changes no step before it
+    guard = {name: given.pop(name) for name in ("max_kl_nats",) if name in given}
+    limit = config_from(LearningConfig, guard).max_kl_nats
     if given:
-        option = f"--{next(iter(given)).replace('_', '-')}"
+        option = flag(next(iter(given)))
         raise InputError(
             "a resumed run goes on as it was set", f"{option} with --resume", f"leave {option} out"
         )
@@ -277,7 +280,8 @@ def _resumed(name: str, given: Given) -> tuple[LearningConfig, str]:
     if run.status == "FINISHED":
         raise InputError("the run has finished", f"--resume {name}", "learn from its model version")
     newest_checkpoint(current_home(), run.run_id)
-    return LearningConfig.model_validate(run.config()), run.run_id
+    config = LearningConfig.model_validate(run.config())
+    return config.model_copy(update={"max_kl_nats": limit} if guard else {}), run.run_id
 
 
 def _prepare(terminal: Terminal, config: Any) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from transformers import PreTrainedModel
 
@@ -43,15 +44,21 @@ def automatic_budget(model: PreTrainedModel, longest: int) -> int:
     The memory counted is what the machine has, not what is free at the moment: the same run on the
     same machine is always split alike, and so gives the same bytes.
     """
-    config = model.config.get_text_config()
-    hidden = config.hidden_size
-    intermediate = getattr(config, "intermediate_size", None) or 4 * hidden
-    # measured on Llama models: what a layer keeps for the backward pass, of that the attention's
-    # weights twice; then the logits
-    per_layer = 14 * hidden + 4 * intermediate + 2 * config.num_attention_heads * longest
-    floats = config.num_hidden_layers * per_layer + config.vocab_size
+    floats = floats_a_token(model.config.get_text_config(), longest)
     fitting = int(SHARE_OF_MEMORY * memory_bytes(model) / (4 * floats))
     return max(LEAST_TOKENS, min(MOST_TOKENS, fitting))
+
+
+def floats_a_token(config: Any, longest: int) -> int:
+    """Numbers kept for the backward pass of one token, which attends to `longest` tokens.
+
+    Measured on Llama models: what a layer keeps, of that the attention's weights twice; then the
+    logits.
+    """
+    hidden = config.hidden_size
+    intermediate = getattr(config, "intermediate_size", None) or 4 * hidden
+    per_layer = 14 * hidden + 4 * intermediate + 2 * config.num_attention_heads * longest
+    return int(config.num_hidden_layers * per_layer + config.vocab_size)
 
 
 def memory_bytes(model: PreTrainedModel) -> int:

@@ -21,6 +21,13 @@ class Estimate(Frozen):
     completions: int
 
 
+class StepRate(Frozen):
+    """The pass rate of the policy that has done `step` steps of learning."""
+
+    step: int
+    rate: Estimate
+
+
 class Summary(Frozen):
     """What one scorer said of one completions table.
 
