@@ -273,7 +273,7 @@ def obstacle(model: PreTrainedModel, total_tokens: int) -> str | None:
     rope = getattr(config, "rope_parameters", None) or {}
     # one set of parameters, or one for each kind of layer
     rotations = {part.get("rope_type") for part in (rope, *rope.values()) if isinstance(part, dict)}
-    if odd := sorted(rotations & LENGTH_DEPENDENT_ROTATIONS):
+    if odd := sorted(LENGTH_DEPENDENT_ROTATIONS & rotations):
         return f"its rotation {odd[0]} depends on the longest sequence"
     return None
 
