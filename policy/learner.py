@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from policy.adapter import is_adapted, merged_weights
 from policy.branching import Tokens
 from policy.checkpoint import (
     digest_of_weights,
@@ -61,14 +62,15 @@ class Learner:
     """A policy, its frozen reference and an optimiser.
 
     `policy.model` is updated in place. `reference_model` is the policy the run started from, a
-    separate copy. `temperature` is the one that the completions were sampled at; the objective is
-    then that of the policy at this temperature.
+    separate copy; for a model with an adapter it is None, and the reference is the model with its
+    adapter off, which takes no second copy. `temperature` is the one that the completions were
+    sampled at; the objective is then that of the policy at this temperature.
     """
 
     def __init__(
         self,
         policy: Policy,
-        reference_model: PreTrainedModel,
+        reference_model: PreTrainedModel | None,
         settings: LearningSettings,
         total_steps: int,
         *,
@@ -77,7 +79,9 @@ class Learner:
     ) -> None:
         _check_can_learn(policy.model, reference_model, settings, temperature)
         self.policy = policy
-        self.reference_model = reference_model.requires_grad_(False).train(False)
+        if reference_model is not None:
+            reference_model.requires_grad_(False).train(False)
+        self.reference_model = reference_model
         self.settings = settings
         self.total_steps = total_steps
         self.temperature = temperature
@@ -199,6 +203,7 @@ class Learner:
             "temperature": self.temperature,
             "running_mean": [self.running_mean.mean, self.running_mean.count],
             "settings": self.settings.model_dump(),
+            "start": self.policy.digest,
         }
 
     def _check_same(
@@ -206,7 +211,8 @@ class Learner:
     ) -> None:
         """Raise InputError unless the checkpoint continues this very run."""
         mine = self._counters()
-        compared = ["format", "temperature", "settings"]
+        # the start is the reference, and with an adapter all weights but its own
+        compared = ["format", "temperature", "settings", "start"]
         if self.settings.schedule != "constant":
             compared.append("total_steps")
         differing = [key for key in compared if state.get(key) != mine[key]]
@@ -228,19 +234,26 @@ class Learner:
         return digest_of_weights(self.policy.model)
 
     def export(self, folder: Path) -> None:
-        """Write model and tokenizer as a plain transformers folder; whole or not at all."""
+        """Write model and tokenizer as a plain transformers folder; whole or not at all.
+
+        An adapter is merged into the weights, so that loading the folder takes no adapter.
+        """
+        model: Any = self.policy.model
+        weights = merged_weights(model) if is_adapted(model) else None
         with quiet_transformers(), whole_folder(folder) as partial:
-            self.policy.model.save_pretrained(partial)
+            model.save_pretrained(partial, state_dict=weights)
             self.policy.tokenizer.save_pretrained(partial)
 
 
 def _check_can_learn(
     model: PreTrainedModel,
-    reference_model: PreTrainedModel,
+    reference_model: PreTrainedModel | None,
     settings: LearningSettings,
     temperature: float,
 ) -> None:
     """Raise InputError for what could run and would learn nothing, or something else."""
+    if reference_model is None and not is_adapted(model):
+        raise InputError("a policy without an adapter needs a reference model of its own")
     if reference_model is model:
         raise InputError(
             "the reference is the policy itself, so their divergence would always be 0",
