@@ -6,7 +6,7 @@ It changes no weight and keeps no state but the parameters' `.grad`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +17,7 @@ from policy.adapter import without_adapter
 from policy.logprobs import CompletionLogprobs
 from policy.objective import Objective, completion_losses, groups_with_gradient
 from policy.passes import plan_passes
+from policy.recompute import recomputing_layers
 from policy.step_batch import StepBatch
 from schemas.config import LearningSettings
 
@@ -67,7 +68,9 @@ def accumulate_gradient(
         groups = (live == learn).nonzero()[:, 0].tolist()
         for chosen in plan_passes(sizes, groups, tokens_per_pass):
             part = batch.only(chosen)
-            with torch.set_grad_enabled(learn):
+            keeping_less = learn and settings.gradient_checkpointing
+            recomputing = recomputing_layers(model) if keeping_less else nullcontext()
+            with torch.set_grad_enabled(learn), recomputing:
                 mine = _logprobs(path, model, part, temperature)
             with torch.no_grad(), _reference(model, reference_model) as reference:
                 theirs = _logprobs(path, reference, part, temperature)

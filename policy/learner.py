@@ -31,6 +31,7 @@ from policy.load import Policy, quiet_transformers
 from policy.logprobs import CompletionLogprobs
 from policy.objective import RunningMean
 from policy.passes import automatic_budget
+from policy.recompute import recomputable_layers
 from policy.step_batch import flat_logprobs, step_batch
 from policy.step_metrics import StepMetrics, step_metrics
 from schemas.config import LearningSettings
@@ -75,7 +76,6 @@ class Learner:
         total_steps: int,
         *,
         temperature: float = 1.0,
-        max_tokens_per_pass: int | None = None,
     ) -> None:
         _check_can_learn(policy.model, reference_model, settings, temperature)
         self.policy = policy
@@ -88,8 +88,9 @@ class Learner:
         self.steps_done = 0
         self.running_mean = RunningMean()
         policy.model.train(False)
+        if settings.gradient_checkpointing:
+            recomputable_layers(policy.model)
         self._path = CompletionLogprobs(policy.model)
-        self._tokens_per_pass = max_tokens_per_pass
         self._parameters = trainable(policy.model)
         self._optimizer = torch.optim.AdamW(
             self._parameters.values(),
@@ -129,7 +130,7 @@ class Learner:
             self.settings,
             running_mean=self.running_mean.mean,
             temperature=self.temperature,
-            tokens_per_pass=self._tokens_per_pass or automatic_budget(self.policy.model, longest),
+            tokens_per_pass=self._tokens_per_pass(longest),
         )
         norm = self._update(outcome.loss, rate)
         self.running_mean = self.running_mean.updated(outcome.signal)
@@ -162,6 +163,11 @@ class Learner:
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         return norm
+
+    def _tokens_per_pass(self, longest: int) -> int:
+        recompute = self.settings.gradient_checkpointing
+        asked = self.settings.max_tokens_per_pass
+        return asked or automatic_budget(self.policy.model, longest, recompute=recompute)
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint that `load` continues from byte for byte; whole or not at all."""

@@ -198,10 +198,10 @@ class _ToTokens(torch.autograd.Function):
 
 
 @contextmanager
-def attending_as_a_tree(model: PreTrainedModel) -> Iterator[None]:
-    """Use `tree_attention` within the block and the model's former implementation after it."""
+def attending_as(model: PreTrainedModel, name: str) -> Iterator[None]:
+    """Use this attention within the block and the model's former implementation after it."""
     former = model.config._attn_implementation
-    model.config._attn_implementation = NAME
+    model.config._attn_implementation = name
     try:
         yield
     finally:

@@ -63,6 +63,15 @@ class LearningSettings(Frozen):
     ] = "none"
     lora_rank: Annotated[int, Field(ge=1, description="of the adapter of each linear layer")] = 16
     lora_alpha: Annotated[float, Field(gt=0, description="adapters count alpha / rank")] = 32.0
+    gradient_checkpointing: Annotated[
+        bool, Field(description="compute layers twice rather than keep what they computed")
+    ] = False
+    max_tokens_per_pass: Annotated[
+        int | None,
+        Field(
+            ge=1, description="split a step's gradient; a problem is never split; default by memory"
+        ),
+    ] = None
 
     @model_validator(mode="before")
     @classmethod
