@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from policy.branching import Tokens
 from policy.packing import header_length
 from policy.plain_logprobs import plain_logprobs
+from policy.precision import computing
 from policy.shared_logprobs import shared_logprobs, why_not_shared
 from policy.tree_attention import UnservedError
 
@@ -42,12 +43,13 @@ class CompletionLogprobs:
         temperature: float,
     ) -> Tensor:
         """Token log-probabilities [B·N, T] in nats of the completions of B prompts, row-major."""
-        if self.shares:
-            try:
-                return shared_logprobs(model, prompts, completions, temperature)
-            except UnservedError as error:
-                self._tell(str(error))
-        return plain_logprobs(model, prompts, completions, temperature)
+        with computing(model):
+            if self.shares:
+                try:
+                    return shared_logprobs(model, prompts, completions, temperature)
+                except UnservedError as error:
+                    self._tell(str(error))
+            return plain_logprobs(model, prompts, completions, temperature)
 
     def sizes(self, prompts: Sequence[Tokens], completions: Sequence[Tokens]) -> list[int]:
         """Tokens that each problem adds to a forward pass at most, [B]."""

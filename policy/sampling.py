@@ -18,6 +18,7 @@ from torch import Tensor
 from policy.completions import Completions
 from policy.load import Policy
 from policy.plain_decoding import decode_plainly
+from policy.precision import computing
 from schemas.config import SamplingSettings
 from schemas.errors import InputError
 
@@ -78,6 +79,7 @@ def sample(
     logprobs: list[list[float]] = []
     with (
         torch.inference_mode(),
+        computing(policy.model, keep_casts=True),
         _evaluating(policy.model),
         _decoder(policy, prompts, settings) as (decoder, decode),
     ):

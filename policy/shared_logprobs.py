@@ -47,7 +47,7 @@ def shared_logprobs(
             tree=packed.tree,
         ).last_hidden_state[0]
     values = token_logprobs(
-        hidden.index_select(0, packed.predicting),
+        hidden.index_select(0, packed.predicting).to(head.weight.dtype),
         head.weight,
         head.bias,
         packed.rows,

@@ -26,6 +26,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, PreTrainedModel
 
 from policy.packing import Branches, Tree
+from policy.precision import working_dtype
 
 NAME = "threeloops_tree"
 # what models tell an attention function about themselves without meaning another result
@@ -75,9 +76,10 @@ def tree_attention(
     _refuse_unknown(attention_mask, dropout, tree, others)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     groups = key.shape[1]
+    dtype = working_dtype(query)
     sizes = [tree.header, tree.stems.tokens, tree.tails.tokens]
     q, k, v = (
-        one.squeeze(0).transpose(0, 1).split_with_sizes(sizes)
+        one.squeeze(0).to(dtype).transpose(0, 1).split_with_sizes(sizes)
         for one in (query * scale, key, value)
     )
     parts = []
