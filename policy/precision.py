@@ -7,8 +7,8 @@ On a GPU, autocast takes matrix products in bfloat16 from the float32 weights. T
 bfloat16 copy of the model, synchronised after each step. Autocast was chosen because sampling, the
 pass that is differentiated and the reference then run the same modules through the same casts: the
 log-probabilities that the sampler records are those of the policy that learns, up to the order of
-sums in bfloat16, with no copy to keep or to forget. What a copy would save is the casting; within
-one call of the sampler each weight that learns is cast once and kept, frozen ones at every token.
+sums in bfloat16, with no copy to keep or to forget. What a copy would save is the casting; but a
+call of the sampler casts each weight once and keeps that until it ends.
 
 The output layer and the softmax stay in float32. bfloat16 has 8 bits: it would move a logit of 20
 by up to 0.06, and a token's log-probability with it, which is more than many a step of learning.
@@ -17,7 +17,7 @@ by up to 0.06, and a token's log-probability with it, which is more than many a 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -40,14 +40,21 @@ def compute_dtype(device: torch.device) -> torch.dtype:
 def computing(model: PreTrainedModel, *, keep_casts: bool = False) -> Iterator[None]:
     """Within the block, the model computes as its device does best.
 
-    `keep_casts` keeps a weight's bfloat16 version for the block. It is for blocks without gradient
-    only: a version that was cast without gradient would cut the weight off from a later pass.
+    With `keep_casts` the block has no gradient and keeps each weight's bfloat16 version to its end;
+    a version that was cast without gradient would cut the weight off from a pass with it.
     """
     dtype = compute_dtype(model.device)
-    if dtype == torch.float32 or model.dtype != torch.float32:
-        yield
-        return
-    with torch.autocast(model.device.type, dtype, cache_enabled=keep_casts), _precise_head(model):
+    with ExitStack() as stack:
+        if dtype == torch.float32 or model.dtype != torch.float32:
+            if keep_casts:
+                stack.enter_context(torch.inference_mode())
+        else:
+            if keep_casts:
+                stack.enter_context(torch.no_grad())  # in inference mode autocast keeps nothing
+                stack.enter_context(_all_learning(model))
+            kind = model.device.type
+            stack.enter_context(torch.autocast(kind, dtype, cache_enabled=keep_casts))
+            stack.enter_context(_precise_head(model))
         yield
 
 
@@ -60,6 +67,22 @@ def working_dtype(tensor: Tensor) -> torch.dtype:
     if torch.is_autocast_enabled(kind):
         return torch.get_autocast_dtype(kind)
     return tensor.dtype
+
+
+@contextmanager
+def _all_learning(model: PreTrainedModel) -> Iterator[None]:
+    """Autocast keeps the casts of parameters that require a gradient only; so all do for a while.
+
+    Without it, the weights beside an adapter would be cast again for every token.
+    """
+    frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
+    for parameter in frozen:
+        parameter.requires_grad_(True)
+    try:
+        yield
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(False)
 
 
 @contextmanager

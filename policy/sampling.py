@@ -75,7 +75,6 @@ def sample(
     token_ids: list[list[int]] = []
     logprobs: list[list[float]] = []
     with (
-        torch.inference_mode(),
         computing(policy.model, keep_casts=True),
         _evaluating(policy.model),
         _decoder(policy, prompts, settings) as (decoder, decode),

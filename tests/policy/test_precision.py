@@ -126,6 +126,28 @@ def test_keys_are_kept_in_half_the_memory(
     assert seen == {torch.bfloat16}
 
 
+@pytest.mark.usefixtures("coarsely")
+@pytest.mark.parametrize("adapter", [False, True])
+def test_the_sampler_casts_each_weight_once(
+    adapter: bool, tiny_folder: Callable[[str], Path]
+) -> None:
+    policy = load_policy(tiny_folder("llama"), name="tiny")
+    if adapter:
+        add_adapter(policy.model, rank=4, alpha=8, seed=0)
+    learning = trainable(policy.model).keys()
+    shape = [64, 48]  # of the matrix that leads out of a layer's inner width
+    with torch.profiler.profile(record_shapes=True) as watched:
+        drawn = sample(policy, PROMPTS, samples=4, settings=SETTINGS, seed=0)
+    assert max(map(len, drawn.token_ids)) > 3, "several passes"
+    casts = [
+        event
+        for event in watched.events() or ()
+        if event.name == "aten::_to_copy" and event.input_shapes[:1] == [shape]
+    ]
+    assert len(casts) == 2, "one a layer"
+    assert trainable(policy.model).keys() == learning, "as before afterwards"
+
+
 def gradient(model: Any, *, recompute: bool = False) -> Tensor:
     path = CompletionLogprobs(model)
     if recompute:
