@@ -276,8 +276,9 @@ def obstacle(model: PreTrainedModel, total_tokens: int) -> str | None:
         return f"it attends to the last {window} tokens only"
     rope = getattr(config, "rope_parameters", None) or {}
     # one set of parameters, or one for each kind of layer
-    rotations = {part.get("rope_type") for part in (rope, *rope.values()) if isinstance(part, dict)}
-    if odd := sorted(LENGTH_DEPENDENT_ROTATIONS & rotations):
+    parts = [part for part in (rope, *rope.values()) if isinstance(part, dict)]
+    rotations = {str(part.get("rope_type")) for part in parts}
+    if odd := sorted(rotations & LENGTH_DEPENDENT_ROTATIONS):
         return f"its rotation {odd[0]} depends on the longest sequence"
     return None
 
