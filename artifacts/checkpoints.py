@@ -33,17 +33,19 @@ def checkpoint_folder(home: Home, run_id: str, step: int) -> Path:
 def write_checkpoint(
     folder: Path, save_learner: Callable[[Path], None], policy: PolicyRef, training: TableRef
 ) -> None:
-    """Write a checkpoint, then delete the older ones of the same run.
+    """Write a checkpoint, then delete all but one of the older ones of the same run.
 
-    The record is written last: a folder without one is not a checkpoint.
+    The record is written last: a folder without one is not a checkpoint. The one before stays,
+    because only the next step measures whether the policy of this one is sound.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     save_learner(folder / "learner")
     record = CheckpointRecord(policy=policy, training=training)
     write_whole(folder / RECORD, record.model_dump_json(indent=1).encode())
+    before = [other for other in _whole_checkpoints(folder.parent) if other < folder]
     for other in folder.parent.iterdir():
-        if other != folder:
+        if other not in (folder, *before[-1:]):
             shutil.rmtree(other)
 
 
@@ -55,14 +57,27 @@ def read_checkpoint(folder: Path) -> tuple[PolicyRef, TableRef]:
 
 def newest_checkpoint(home: Home, run_id: str) -> Path:
     """The newest whole checkpoint of a run; InputError when it has none."""
-    whole = sorted((home.checkpoints / run_id).glob(f"step-*/{RECORD}"))
+    whole = _whole_checkpoints(home.checkpoints / run_id)
     if not whole:
         raise InputError(
             "the run has no checkpoint", f"--resume {run_id}", "start again without --resume"
         )
-    return whole[-1].parent
+    return whole[-1]
+
+
+def checkpoint_within(home: Home, run_id: str, step: int) -> Path | None:
+    """The newest whole checkpoint up to a step, or None; later ones are deleted."""
+    last = checkpoint_folder(home, run_id, step)
+    whole = _whole_checkpoints(last.parent)
+    for later in (folder for folder in whole if folder > last):
+        shutil.rmtree(later)
+    return max((folder for folder in whole if folder <= last), default=None)
 
 
 def drop_checkpoints(home: Home, run_id: str) -> None:
     """Delete a run's checkpoints; its result is kept elsewhere."""
     shutil.rmtree(home.checkpoints / run_id, ignore_errors=True)
+
+
+def _whole_checkpoints(of_run: Path) -> list[Path]:
+    return sorted(record.parent for record in of_run.glob(f"step-*/{RECORD}"))

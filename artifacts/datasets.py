@@ -61,6 +61,13 @@ def select_split(table: pa.Table, split: str, where: str) -> pa.Table:
     return chosen
 
 
+def has_split(dataset: str, split: str) -> bool:
+    """Whether a dataset has rows of this split; a file that knows no splits has none."""
+    if dataset == arithmetic.NAME:
+        return split in arithmetic.SPLITS
+    return split in read_problem_file(dataset)["split"].to_pylist()
+
+
 def refuse_shared_questions(train: pa.Table, measured: pa.Table, where: str) -> None:
     """InputError when a measured prompt is also trained on: its rate would measure memory."""
     seen = set(train["prompt"].to_pylist())

@@ -5,13 +5,18 @@ A decision is no loop, so it is not among the runs of loops. It decides nothing 
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlparse
 
 from artifacts.describe import points
 from artifacts.home import current_home
 from artifacts.registry import RegisteredVersion, make_champion, tag_version
-from artifacts.tracking import TAG, client_for, experiment_id
+from artifacts.tracking import TAG, client_for, experiment_id, mlflow_runs
 
 DECISION_FILE = "decision.json"
 Result = dict[str, Any]
@@ -62,6 +67,50 @@ def record_decision(version: RegisteredVersion, decided: Result) -> str:
         make_champion(version)
     client.set_terminated(run_id, "FINISHED")
     return run_id
+
+
+@dataclass(frozen=True)
+class DecisionRecord:
+    """A decision of the gate as it was recorded."""
+
+    run_id: str
+    name: str
+    started_ms: int
+    decision: str
+    candidate: str
+    against: str
+    metrics: Mapping[str, float]
+    folder: Path
+
+    def result(self) -> Result:
+        """The whole decision with its evidence."""
+        return dict(json.loads((self.folder / DECISION_FILE).read_text()))
+
+
+def all_decisions() -> list[DecisionRecord]:
+    """Every decision in the home folder, newest first."""
+    return [
+        DecisionRecord(
+            run_id=run.info.run_id,
+            name=run.info.run_name or "",
+            started_ms=run.info.start_time,
+            decision=run.data.tags[f"{TAG}decision"],
+            candidate=run.data.tags[f"{TAG}candidate"],
+            against=run.data.tags.get(f"{TAG}against", ""),
+            metrics=run.data.metrics,
+            folder=Path(unquote(urlparse(run.info.artifact_uri).path)),
+        )
+        for run in mlflow_runs()
+        if f"{TAG}decision" in run.data.tags and run.info.status == "FINISHED"
+    ]
+
+
+def find_decision(name: str) -> DecisionRecord | None:
+    """The decision with this id, start of an id (4 characters or more) or name, if there is one."""
+    for found in all_decisions():
+        if name in (found.run_id, found.name) or (len(name) >= 4 and found.run_id.startswith(name)):
+            return found
+    return None
 
 
 def _describe(version: RegisteredVersion, decided: Result) -> str:

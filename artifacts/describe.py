@@ -51,7 +51,19 @@ def describe_result(result: dict[str, Any]) -> str:
             f"{metrics['completions']} completions)"
         )
     for name, selected in result.get("selected", {}).items():
-        lines.append(f"- picked by {name}: {percent(selected['rate']['value'])}")
+        rate, gain = selected["rate"], selected["gain"]
+        knows = " (needs the expected answer)" if name == "oracle" else ""
+        lines.append(
+            f"- picked by {name}{knows}: {percent(rate['value'])} ({percent(rate['low'])} to "
+            f"{percent(rate['high'])}), gain by search {points(gain['value'])} points "
+            f"({points(gain['low'])} to {points(gain['high'])})"
+        )
+    if "best_of_n" in result:
+        best = result["best_of_n"]
+        lines.append(
+            f"- best of {best['samples']} by the oracle: {best['divergence_nats']['value']:.2f} "
+            f"nats from the policy, bound {best['bound_nats']:.2f}"
+        )
     lines += ["", "Outcomes:"]
     for outcome, count in result["outcomes"].items():
         lines.append(f"- {OUTCOME_WORDS[outcome]}: {count}")

@@ -11,6 +11,14 @@ from artifacts.measured import stored_table
 from artifacts.store import Store, provenance_of
 from artifacts.tracking import RunRecord
 from schemas.loops import LEARNING
+from schemas.references import PolicyRef, TableRef
+
+
+def policies_on_the_way(start: PolicyRef, training: TableRef) -> list[PolicyRef]:
+    """The start and the policy after each step of a training table, as learning referred to it."""
+    rows = Store().read(training).select(["step", "policy_lineage"]).to_pylist()
+    reached = [{"step": row["step"], "digest": row["policy_lineage"]} for row in rows]
+    return [start, *(start.model_copy(update=update) for update in reached)]
 
 
 def made_by(digest: str, runs: Sequence[RunRecord]) -> Iterator[RunRecord]:

@@ -5,19 +5,24 @@ A result is what a command prints with `--json`; its keys are a contract with it
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from artifacts.describe import describe_result
-from artifacts.pictures import learning_picture, pass_at_k_picture
+from artifacts.checkpoints import checkpoint_folder
+from artifacts.describe import describe_result, percent
+from artifacts.learning_picture import learning_picture
+from artifacts.pictures import pass_at_k_picture
 from artifacts.store import Store
 from artifacts.tracking import RESULT_FILE, TrackedRun
 from artifacts.views import completions_view
-from schemas.config import EvalConfig, LearningConfig, SelectionConfig
+from schemas.config import DEV, GROUP_BASELINES, EvalConfig, LearningConfig, SelectionConfig
+from schemas.errors import StoppedError
 from schemas.references import PolicyRef, TableRef
-from schemas.results import Estimate, Measurement, SelectedRate, Summary
+from schemas.results import Estimate, Measurement, Selection, StepRate, Summary
+from schemas.training import steps_without_signal
 
 Result = dict[str, Any]
 
@@ -46,38 +51,90 @@ def record_measurement(run: TrackedRun, measured: Measurement, stage: str = "") 
     run.view(view, f"completions_view{suffix}.json")
 
 
-def record_step(run: TrackedRun, training: TableRef) -> dict[str, Any]:
-    """Log the newest row of the training table as metrics at its step, with its wall time."""
-    row: dict[str, Any] = Store().read(training).slice(training.rows - 1, 1).to_pylist()[0]
+def record_step(run: TrackedRun, config: LearningConfig, training: TableRef) -> dict[str, Any]:
+    """Log the newest row of the training table as metrics at its step, with its wall time.
+
+    Returns the row, and how many steps have passed since the rewards could last teach something.
+    """
+    table = Store().read(training)
+    row: dict[str, Any] = table.slice(training.rows - 1, 1).to_pylist()[0]
+    grouped = config.learning.baseline in GROUP_BASELINES
+    row["steps_without_signal"] = steps_without_signal(table, grouped=grouped)
     step = row["step"]
     numbers = {f"step.{name}": v for name, v in row.items() if isinstance(v, int | float)}
     run.metrics(numbers | {"step.wall_seconds": run.lap()}, step=step)
     return row
 
 
+def record_dev(run: TrackedRun, seen: StepRate) -> str:
+    """Log a pass rate on dev with its interval at its step; returns it in words."""
+    rate = seen.rate
+    run.metrics(
+        {
+            "dev_pass_rate": rate.value,
+            "dev_pass_rate_low": rate.low,
+            "dev_pass_rate_high": rate.high,
+        },
+        step=seen.step,
+    )
+    return (
+        f"step {seen.step}: pass@1 on {DEV} {percent(rate.value)} (95 % interval "
+        f"{percent(rate.low)} to {percent(rate.high)}, n = {rate.problems} problems)"
+    )
+
+
+def record_stop(run: TrackedRun, stop: StoppedError, training: TableRef | None) -> StoppedError:
+    """Keep the training table up to the last good policy, and no later weights.
+
+    Returns the error with what is left.
+    """
+    shutil.rmtree(run.artifact_folder("model"), ignore_errors=True)
+    if training is not None:
+        run.table("training", training)
+    run.tag(stopped_at_step=str(stop.step), last_good_step=str(stop.last_good))
+    kept = "the last good policy is the one it started from"
+    if stop.last_good:
+        folder = checkpoint_folder(run.home, run.run_id, stop.last_good)
+        kept = f"the last good policy, after step {stop.last_good}, is kept in {folder}"
+    return stop.having(f"{kept}; no version was registered; {stop.remedy}")
+
+
 def record_evaluation(run: TrackedRun, config: EvalConfig, measured: Measurement) -> Result:
-    """The result of loop A."""
-    return _finish(run, _result(run, measured, config) | _rates(measured.summary))
+    """The result of loop A, with the picture of pass@k where problems have several samples."""
+    result = _result(run, measured, config) | _rates(measured.summary)
+    if measured.summary.samples > 1:
+        result["pictures"] = _pass_at_k_picture(run, measured)
+    return _finish(run, result)
 
 
 def record_selection(
     run: TrackedRun,
     config: SelectionConfig,
     measured: Measurement,
-    table: TableRef,
-    selected: Sequence[SelectedRate],
+    selection: Selection,
 ) -> Result:
     """The result of loop B, with the picture of pass@k."""
-    run.table("selections", table)
-    run.metrics({f"selected_pass_rate.{s.rule}": s.rate.value for s in selected})
+    run.table("selections", selection.picks)
+    for s in selection.rates:
+        run.metrics(
+            {
+                f"selected_pass_rate.{s.rule}": s.rate.value,
+                f"selected_pass_rate_low.{s.rule}": s.rate.low,
+                f"selected_pass_rate_high.{s.rule}": s.rate.high,
+            }
+        )
+    run.metrics({"best_of_n_divergence_nats": selection.divergence_nats.value})
     result = _result(run, measured, config) | _rates(measured.summary)
     result["metrics"]["pass_at_1"] = measured.summary.pass_rate.value
-    result["metrics"]["selected_pass_rate"] = {s.rule: s.rate.value for s in selected}
-    result["selected"] = {s.rule: s.model_dump() for s in selected}
+    result["metrics"]["selected_pass_rate"] = {s.rule: s.rate.value for s in selection.rates}
+    result["selected"] = {s.rule: s.model_dump() for s in selection.rates}
+    result["best_of_n"] = {
+        "samples": measured.summary.samples,
+        "divergence_nats": selection.divergence_nats.model_dump(),
+        "bound_nats": selection.divergence_bound_nats,
+    }
     result["tables"] = _paths(run)
-    result["pictures"] = _keep_picture(
-        run, "pass_at_k.png", lambda path: pass_at_k_picture(path, {"": measured.summary})
-    )
+    result["pictures"] = _pass_at_k_picture(run, measured)
     return _finish(run, result)
 
 
@@ -87,6 +144,7 @@ def record_learning(
     before: Measurement,
     after: Measurement,
     training: TableRef,
+    dev: Sequence[StepRate],
     drift: Estimate,
     version: PolicyRef,
 ) -> Result:
@@ -113,6 +171,7 @@ def record_learning(
         "completions": after.summary.pass_rate.completions,
     }
     result["kl_nats"] = drift.model_dump()
+    result["dev"] = [seen.rate.model_dump() | {"step": seen.step} for seen in dev]
     result["before"] = _rates(before.summary)
     result["after"] = _rates(after.summary)
     result["outcomes_before"] = dict(before.summary.outcomes)
@@ -120,7 +179,7 @@ def record_learning(
     result["pictures"] = _keep_picture(
         run,
         "learning.png",
-        lambda path: learning_picture(path, rows, before.summary, after.summary),
+        lambda path: learning_picture(path, config, rows, dev, before.summary, after.summary),
     )
     return _finish(run, result)
 
@@ -157,6 +216,7 @@ def _rates(summary: Summary) -> Result:
             "pass_at_k": {str(k): [r.low, r.high] for k, r in summary.pass_at_k.items()},
             "right_format": [summary.right_format.low, summary.right_format.high],
         },
+        "control": {"pass_at_k": {str(k): value for k, value in summary.control.items()}},
         "families": {name: r.model_dump() for name, r in summary.families.items()},
         "codes": dict(summary.codes),
     }
@@ -182,6 +242,12 @@ def _result(run: TrackedRun, measured: Measurement, config: EvalConfig | Learnin
 
 def _paths(run: TrackedRun) -> dict[str, str]:
     return {name: reference.path for name, reference in run.tables.items()}
+
+
+def _pass_at_k_picture(run: TrackedRun, measured: Measurement) -> dict[str, str]:
+    return _keep_picture(
+        run, "pass_at_k.png", lambda path: pass_at_k_picture(path, {"": measured.summary})
+    )
 
 
 def _keep_picture(run: TrackedRun, name: str, draw: Callable[[Path], None]) -> dict[str, str]:

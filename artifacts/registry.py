@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlparse
 
 from artifacts.home import current_home
 from artifacts.tracking import TAG, client_for
+from policy.embedded import FOLDER as DEFAULT_FOLDER
 from policy.embedded import prepare_default
 from policy.load import check_folder, fingerprint
 from schemas.errors import InputError
@@ -77,6 +78,18 @@ def check_model_name(model: str) -> None:
             f"--model {model}",
             "give default, a folder, OWNER/NAME, models:/NAME@ALIAS or models:/NAME/VERSION",
         )
+
+
+def known_folder(model: str) -> Path | None:
+    """The folder of a name that `check_model_name` lets through, or None if it has yet to come."""
+    if model.startswith(REGISTRY):
+        return _registered_folder(model)
+    local = Path(model).expanduser()
+    if model == DEFAULT:
+        local = current_home().models / DEFAULT_FOLDER
+    elif not local.exists():
+        local = _hub_folder(model)
+    return local.absolute() if (local / "config.json").exists() else None
 
 
 def _folder(model: str, on_progress: Progress) -> Path:
@@ -161,7 +174,7 @@ def _from_hub(model: str, on_progress: Progress) -> Path:
     from huggingface_hub import snapshot_download
 
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    target = current_home().models / "hub" / model.replace("/", "--")
+    target = _hub_folder(model)
     if (target / "config.json").exists():
         return target
     on_progress(f"fetching {model} from the hub")
@@ -174,6 +187,10 @@ def _from_hub(model: str, on_progress: Progress) -> Path:
             "check the id and the network, or give a local folder",
         ) from None
     return Path(fetched)
+
+
+def _hub_folder(model: str) -> Path:
+    return current_home().models / "hub" / model.replace("/", "--")
 
 
 def registered_versions() -> list[str]:

@@ -162,7 +162,8 @@ def _samples(row: dict[str, Any], where: str) -> Iterator[tuple[str, str]]:
 
 
 def _refuse_mismatch(known: list[str], answers: dict[str, list[Any]], where: str) -> None:
-    unknown = [identity for identity in answers if identity not in set(known)]
+    names = set(known)
+    unknown = [identity for identity in answers if identity not in names]
     if unknown:
         raise InputError(
             f"{len(unknown)} of {len(answers)} ids are not in the dataset (first: {unknown[0]!r})",

@@ -85,7 +85,7 @@ def score_changes(
             {
                 "direction": group.direction,
                 "codes": list(group.codes),
-                "count": len(group.rows),
+                "count": group.count,
                 "rows": [
                     {
                         "problem_id": row.problem_id,
@@ -94,7 +94,7 @@ def score_changes(
                         "reward": list(row.reward),
                         "outcome": list(row.outcome),
                     }
-                    for row in group.rows[:rows]
+                    for row in group.first(rows)
                 ],
             }
             for group in changes.groups
@@ -188,12 +188,12 @@ def _judged_by_both(longer: pa.Table, shorter: pa.Table) -> pa.Table:
     """The rows of the longer table that the shorter one has too."""
     if longer.num_rows == shorter.num_rows:
         return longer
-    kept = set(zip(*_keys(shorter), strict=True))
-    return longer.filter(pa.array([key in kept for key in zip(*_keys(longer), strict=True)]))
+    keys = ["problem_id", "sample_index"]
+    return longer.join(shorter.select(keys), keys, join_type="left semi")
 
 
 def _shown(changes: ScoreChanges, rows: int) -> list[ChangedRow]:
-    return [row for group in changes.groups for row in group.rows[:rows]]
+    return [row for group in changes.groups for row in group.first(rows)]
 
 
 def _texts(
@@ -214,7 +214,3 @@ def _texts(
         for row in answers.select(["problem_id", "sample_index", "text"]).to_pylist()
         if (row["problem_id"], row["sample_index"]) in keys
     }
-
-
-def _keys(table: pa.Table) -> tuple[list[str], list[int]]:
-    return table["problem_id"].to_pylist(), table["sample_index"].to_pylist()

@@ -13,6 +13,7 @@ import os
 import platform
 import tempfile
 from collections.abc import Mapping
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -96,9 +97,8 @@ class Store:
             raise StoreError(
                 "is not in the store", f"{reference.kind} table {reference.digest[:12]}"
             )
-        if file_digest(path) != reference.digest:
-            raise _changed(path, reference.digest)
-        return read_parquet(path, SCHEMAS[reference.kind])
+        status = path.stat()
+        return _read_intact(path, reference, status.st_mtime_ns, status.st_size)
 
     def find(self, key: str) -> TableRef | None:
         """The table that a task with this key wrote before, if it is still there, else None."""
@@ -125,6 +125,17 @@ class Store:
 
     def _key_path(self, key: str) -> Path:
         return self.root / "keys" / f"{key}.json"
+
+
+@lru_cache(maxsize=8)
+def _read_intact(path: Path, reference: TableRef, mtime_ns: int, size: int) -> pa.Table:
+    """The table of a file, read and checked once for each state of the file.
+
+    The tasks of a flow read the same few tables again and again; tables cannot be changed.
+    """
+    if file_digest(path) != reference.digest:
+        raise _changed(path, reference.digest)
+    return read_parquet(path, SCHEMAS[reference.kind])
 
 
 def _changed(path: Path, digest: str) -> StoreError:

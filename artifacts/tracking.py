@@ -248,7 +248,12 @@ def _record(run: Run) -> RunRecord:
 
 
 def all_runs() -> list[RunRecord]:
-    """Every run in the home folder, newest first."""
+    """Every run of a loop in the home folder, newest first."""
+    return [_record(run) for run in mlflow_runs() if f"{TAG}loop" in run.data.tags]
+
+
+def mlflow_runs() -> list[Run]:
+    """Every MLflow run in the home folder, newest first: the loops' and the gate's."""
     home = current_home()
     pages: list[Run] = []
     token = None
@@ -259,7 +264,7 @@ def all_runs() -> list[RunRecord]:
         pages += list(page)
         token = page.token
         if not token:
-            return [_record(run) for run in pages if f"{TAG}loop" in run.data.tags]
+            return pages
 
 
 def find_run(name: str) -> RunRecord:

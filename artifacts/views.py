@@ -39,12 +39,11 @@ def completions_view(
 ) -> pd.DataFrame:
     """At most `cap` rows, every outcome given an equal share while it lasts, failures first."""
     table = joined(problems, completions, scores)
-    outcomes = table["outcome"].to_pylist()
-    rows = {o: [i for i, outcome in enumerate(outcomes) if outcome == o] for o in OUTCOME_ORDER}
-    shares = fair_shares([len(found) for found in rows.values()], cap)
-    chosen = [
-        index for found, share in zip(rows.values(), shares, strict=True) for index in found[:share]
-    ]
+    rows = [pc.indices_nonzero(pc.equal(table["outcome"], name)) for name in OUTCOME_ORDER]
+    shares = fair_shares([len(found) for found in rows], cap)
+    chosen = pa.concat_arrays(
+        [found.slice(0, share) for found, share in zip(rows, shares, strict=True)]
+    )
     frame: pd.DataFrame = table.take(chosen).to_pandas()
     for column in ("prompt", "completion"):
         frame[column] = [visible(text) for text in frame[column]]

@@ -79,7 +79,8 @@ def build_parser() -> argparse.ArgumentParser:
         made,
         LearningConfig,
         ("steps", "problems_per_step", "samples", "learning", "evaluation_samples", "train_split",
-         "checkpoint_every", "register_as", "shard_size", *SHARED),
+         "dev_every", "dev_samples", "dev_limit", "max_kl_nats", "checkpoint_every",
+         "register_as", "shard_size", *SHARED),
     )  # fmt: skip
     made.add_argument(
         "--resume", metavar="RUN", help="go on with a learning run that ended early, as it was set"
@@ -113,14 +114,32 @@ def build_parser() -> argparse.ArgumentParser:
         help="the gain's interval must lie above it, as a rate: 0.02 is two points; default 0",
     )  # fmt: skip
 
-    made = verb("runs", "what has been run")
+    made = verb("runs", "what has been run, and what the gate decided", RUNS)
     made.add_argument("--loop", choices=("A", "B", "C"), help="only this loop")
+    made.add_argument("--model", metavar="NAME", help="part of a model's name, or its digest")
+    made.add_argument("--instrument", metavar="DIGEST", help="the start of an instrument's digest")
+    made.add_argument(
+        "--sort",
+        default="started",
+        choices=("started", "pass_rate", "loop", "model", "instrument"),
+        help="default started, newest first; by pass rate the highest first",
+    )
+    made.add_argument(
+        "--failures", action="store_true", help="group these runs' failures by code, with examples"
+    )
     made.add_argument("--limit", type=int, default=20, metavar="N", help="newest N; default 20")
 
-    made = verb("show", "one run: its summary, its failures grouped, its rows")
+    made = verb("show", "one run: its summary, its failures grouped, its rows", SHOW)
     made.add_argument("run", metavar="RUN", help="a run id, the start of one, or a name")
     made.add_argument("--rows", type=int, default=3, metavar="N", help="rows a code; default 3")
     made.add_argument("--code", help="only the completions with this code")
+    made.add_argument("--family", help="only the problems of this family")
+    made.add_argument(
+        "--sort",
+        default="problem",
+        choices=("problem", "likelihood"),
+        help="rows of a group: in the problems' order, or what the policy was surest of first",
+    )
 
     made = verb("tokens", "the tokens of a text under the policy's tokenizer", TOKENS)
     made.add_argument("text", metavar="TEXT", help="the text, e.g. 'Final: 42'")
@@ -149,7 +168,11 @@ SELECT = """Loop B, selection. Samples N answers a problem and picks one of them
 The model stays as it is: a gain here is a gain by search."""
 LEARN = """Loop C, learning. Samples answers, scores them, and makes answers that did better than
 expected more likely: maximise E[reward] - beta * KL(policy || start). The result is a
-model version in the registry; --model models:/NAME/VERSION loads it."""
+model version in the registry; --model models:/NAME/VERSION loads it.
+
+Every --dev-every steps it measures the split dev, to judge settings by. It stops, keeps
+the last good policy and registers nothing (exit 1) on a number that is not finite, or
+when KL to the start exceeds --max-kl; --resume RUN --max-kl NATS goes on from there."""
 RESCORE = """Score stored completions again with another scorer and show what changed, row by row.
 No model is loaded and nothing is generated.
 
@@ -193,6 +216,14 @@ kept as a run in MLflow and as tags of the version.
 
   threeloops promote models:/threeloops/1
   threeloops eval --model models:/threeloops@champion"""
+RUNS = """One line a run, newest first: pass@1 with its 95 % interval (of a learning run: after),
+the model it measured or made, and the instrument. Below, the decisions of the gate.
+
+  threeloops runs --instrument 2700fe0a --sort pass_rate    what may be compared, best first
+  threeloops runs --model models:/threeloops --failures     why those answers fail"""
+SHOW = """One run or decision: what it printed, then its completions grouped by outcome and code.
+What cannot be seen is written as an escape, because tiny format changes are big
+probability changes: \\n, \\u200b, and \u2420 for a space at either end or beside another."""
 TOKENS = """Show how the policy's tokenizer cuts a text, because tiny format changes are big
 probability changes. With --prompt, each token's log-probability under the policy too."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from artifacts.describe import percent
 from flows.terminal import Terminal
 from schemas.config import LearningConfig, RunConfig, SelectionConfig
 
@@ -51,14 +50,17 @@ def run_demo(config: LearningConfig, terminal: Terminal) -> dict[str, Any]:
 
 
 def comparison_rows(results: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """Before and after for each loop: pass@1, pass@4, right format, and KL to the start in nats."""
+    """Before and after for each loop: pass@1, pass@4, right format, and KL to the start in nats.
+
+    For loop B the model stays; the divergence is that of what the oracle picks.
+    """
     start, search, learned = results["A"], results["B"], results["C"]
     rows = [
         {
             "loop": "A",
             "changed": "nothing",
             "what": "the start, measured",
-            **_numbers(start["metrics"]),
+            **_numbers(start),
             "kl_nats": 0.0,
         }
     ]
@@ -70,9 +72,11 @@ def comparison_rows(results: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
                 "changed": "the output",
                 "what": f"best of {search['samples']} by {rule}{oracle}",
                 "pass_at_1": selected["rate"]["value"],
+                "pass_at_1_interval": [selected["rate"]["low"], selected["rate"]["high"]],
                 "pass_at_4": None,
+                "pass_at_4_interval": None,
                 "right_format": None,
-                "kl_nats": 0.0,
+                "kl_nats": search["best_of_n"]["divergence_nats"]["value"] if oracle else None,
             }
         )
     rows.append(
@@ -80,7 +84,7 @@ def comparison_rows(results: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
             "loop": "C",
             "changed": "the model",
             "what": f"after {learned['metrics']['steps']} steps",
-            **_numbers(learned["after"]["metrics"]),
+            **_numbers(learned["after"]),
             "kl_nats": learned["metrics"]["kl_nats"],
         }
     )
@@ -91,25 +95,37 @@ def show_comparison(terminal: Terminal, rows: list[dict[str, Any]]) -> None:
     """The one table that the demo ends with."""
     from flows.render import table
 
-    drawn = table("loop", "what", "changed", "pass@1", "pass@4", "format", "KL, nats")
+    drawn = table("loop", "what", "changed", "pass@1, %", "pass@4, %", "KL, nats")
     for row in rows:
         drawn.add_row(
             row["loop"],
             row["what"],
             row["changed"],
-            *(
-                "" if row[name] is None else percent(row[name])
-                for name in ("pass_at_1", "pass_at_4", "right_format")
-            ),
-            f"{row['kl_nats']:.2f}",
+            *(_with_interval(row, name) for name in ("pass_at_1", "pass_at_4")),
+            "" if row["kl_nats"] is None else f"{row['kl_nats']:.2f}",
         )
     terminal.out.print(drawn)
-    terminal.out.print("* knows the expected answer: what a perfect judge could pick", style="dim")
+    terminal.out.print(
+        f"n = {rows[0]['problems']} problems, 95 % intervals in brackets\n"
+        "* knows the expected answer: what a perfect judge could pick",
+        style="dim",
+    )
 
 
-def _numbers(metrics: dict[str, Any]) -> dict[str, Any]:
+def _with_interval(row: dict[str, Any], name: str) -> str:
+    if row[name] is None:
+        return ""
+    low, high = row[f"{name}_interval"]
+    return f"{100 * row[name]:.0f} [{100 * low:.0f}, {100 * high:.0f}]"
+
+
+def _numbers(result: dict[str, Any]) -> dict[str, Any]:
+    metrics, intervals = result["metrics"], result["intervals"]["pass_at_k"]
     return {
+        "problems": metrics["problems"],
         "pass_at_1": metrics["pass_rate"],
+        "pass_at_1_interval": [metrics["pass_rate_low"], metrics["pass_rate_high"]],
         "pass_at_4": metrics["pass_at_k"].get("4"),
+        "pass_at_4_interval": intervals.get("4"),
         "right_format": metrics["right_format"],
     }

@@ -20,6 +20,7 @@ NESTED: Mapping[str, type[BaseModel]] = {
     "sampling": SamplingSettings,
     "learning": LearningSettings,
 }
+SHORTER = {"max_kl_nats": "max-kl"}
 # what stored completions fix already
 FIXED_BY_REPLAY = (
     "model", "split", "samples", "seed", "template", "shard_size", "device", "sampling",
@@ -43,7 +44,7 @@ def add_options(
             continue
         choices = _choices(field.annotation)
         parser.add_argument(
-            f"--{name.replace('_', '-')}",
+            flag(name),
             dest=name,
             default=argparse.SUPPRESS,
             metavar=None if choices else _metavar(name),
@@ -71,7 +72,7 @@ def config_from(config: type[C], given: Mapping[str, Any]) -> C:
         option = next(str(part) for part in reversed(first["loc"]) if isinstance(part, str))
         raise InputError(
             f"{first['msg'][0].lower()}{first['msg'][1:]}",
-            f"--{option.replace('_', '-')} {first['input']}",
+            f"{flag(option)} {first['input']}",
         ) from None
 
 
@@ -80,12 +81,17 @@ def refuse_with_replay(given: Mapping[str, Any]) -> None:
     for name in FIXED_BY_REPLAY:
         for option in NESTED[name].model_fields if name in NESTED else (name,):
             if option in given:
-                shown = f"--{option.replace('_', '-')}"
+                shown = flag(option)
                 raise InputError(
                     "it was settled when the completions were made",
                     f"{shown} with --completions",
                     f"leave {shown} out",
                 )
+
+
+def flag(name: str) -> str:
+    """The option that sets a field."""
+    return f"--{SHORTER.get(name, name.replace('_', '-'))}"
 
 
 def _choices(annotation: Any) -> list[str] | None:
@@ -98,6 +104,7 @@ def _metavar(name: str) -> str:
     return {
         "model": "MODEL", "dataset": "NAME|FILE", "split": "SPLIT", "completions": "RUN|FILE",
         "template": "NAME@V", "scorer": "NAME@V", "register_as": "NAME", "train_split": "SPLIT",
+        "max_kl_nats": "NATS",
     }.get(name, "N")  # fmt: skip
 
 

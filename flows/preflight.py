@@ -5,15 +5,17 @@ It repeats no work that matters: reading problems and finding names takes a mome
 
 from __future__ import annotations
 
-from artifacts.datasets import load_problems, refuse_shared_questions
-from artifacts.registry import check_model_name
+from pathlib import Path
+
+from artifacts.datasets import has_split, load_problems, refuse_shared_questions
+from artifacts.registry import check_model_name, known_folder
 from policy.batches import batch_rows
+from policy.memory import Needs, free_bytes, learning_needs, measuring_needs, refuse_too_large
+from policy.readiness import check_can_answer
 from policy.template import get_template
-from schemas.config import EvalConfig, LearningConfig, RunConfig
+from schemas.config import DEV, GROUP_BASELINES, EvalConfig, LearningConfig, RunConfig
 from schemas.errors import InputError
 from scorers.registry import get_scorer
-
-GROUP_BASELINES = ("leave_one_out", "group_mean", "group_normalized")
 
 
 def preflight(config: RunConfig) -> None:
@@ -26,12 +28,30 @@ def preflight(config: RunConfig) -> None:
         load_problems(config.dataset, config.split, config.limit)
     if isinstance(config, LearningConfig):
         _check_learning(config)
+    if not replayed and (folder := known_folder(config.model)):
+        check_can_answer(folder, config.template)
+        refuse_too_large(_needs(config, folder), free_bytes(config.device), config.model)
+
+
+def _needs(config: RunConfig, folder: Path) -> Needs:
+    if isinstance(config, LearningConfig):
+        return learning_needs(
+            folder,
+            samples=config.samples,
+            max_new_tokens=config.sampling.max_new_tokens,
+            adapter=config.learning.adapter != "none",
+            recompute=config.learning.gradient_checkpointing,
+        )
+    return measuring_needs(folder)
 
 
 def _check_learning(config: LearningConfig) -> None:
     train = load_problems(config.dataset, config.train_split)
     measured = load_problems(config.dataset, config.split, config.limit)
     refuse_shared_questions(train, measured, f"dataset {config.dataset}")
+    if config.dev_every and has_split(config.dataset, DEV):
+        dev = load_problems(config.dataset, DEV, config.dev_limit)
+        refuse_shared_questions(train, dev, f"dataset {config.dataset}, split {DEV}")
     if measured.num_rows < 2:
         raise InputError(
             "one measured problem is too few for an interval",

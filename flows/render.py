@@ -5,23 +5,17 @@ Everything fits 80 columns; every rate has its interval and its n.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
-from artifacts.describe import OUTCOME_WORDS, percent
-from artifacts.store import Store
-from artifacts.tracking import RunRecord
-from artifacts.views import joined
-from artifacts.visible import visible
+from artifacts.describe import OUTCOME_WORDS, percent, points
 from schemas.loops import loop_named
 
 Result = dict[str, Any]
 FAILURES = ("wrong_answer", "bad_format", "truncated")
+NUMERIC = ("rate", "pass@1", "before", "after", "gain", "problems", "drawn")
 
 
 def show_result(console: Console, result: Result) -> None:
@@ -64,22 +58,38 @@ def _show_failures(console: Console, outcomes: dict[str, int]) -> None:
 
 
 def _show_selection(console: Console, result: Result) -> None:
-    at_k = result["metrics"]["pass_at_k"]
-    intervals = result["intervals"]["pass_at_k"]
-    drawn = table("", "rate", "95 % interval", "gain")
+    at_k, intervals = result["metrics"]["pass_at_k"], result["intervals"]["pass_at_k"]
+    drawn = table("", "rate", "95 % interval", "gain", "95 % interval", "drawn")
     for k in at_k:
-        drawn.add_row(f"pass@{k}", percent(at_k[k]), _interval(*intervals[k]), "")
+        drawn.add_row(f"pass@{k}", percent(at_k[k]), _interval(*intervals[k]), "", "", "")
     drawn.add_section()
     for rule, selected in result["selected"].items():
-        rate = selected["rate"]
-        note = " (knows the answer)" if rule == "oracle" else ""
+        rate, gain = selected["rate"], selected["gain"]
         drawn.add_row(
-            f"picked by {rule}{note}",
+            f"picked by {rule}" + ("*" if rule == "oracle" else ""),
             percent(rate["value"]),
             _interval(rate["low"], rate["high"]),
-            f"{100 * selected['gain']:+.0f} points",
+            points(gain["value"]),
+            f"{points(gain['low'])} to {points(gain['high'])}",
+            str(selected["problems_contested"]),
         )
     console.print(drawn)
+    console.print(
+        "gain: by search, in points over pass@1; drawn: problems where the rule held\n"
+        "right and wrong answers equal, and a draw by seed decided"
+    )
+    if "oracle" in result["selected"]:
+        console.print(
+            "* the oracle needs the expected answer: it is what a perfect judge could pick;\n"
+            "  majority, likelihood and random do without it"
+        )
+    best = result["best_of_n"]
+    nats = best["divergence_nats"]
+    console.print(
+        f"Best of {best['samples']} by the oracle is {nats['value']:.2f} nats from the policy "
+        f"({nats['low']:.2f} to {nats['high']:.2f});\n"
+        f"the bound log N - (N-1)/N is {best['bound_nats']:.2f}"
+    )
 
 
 def _show_learning(console: Console, result: Result) -> None:
@@ -102,12 +112,12 @@ def _show_learning(console: Console, result: Result) -> None:
     metrics, drift = result["metrics"], result["kl_nats"]
     console.print(
         f"n = {metrics['problems']} problems x {result['samples']} samples, none trained on\n"
-        f"KL to the start {drift['value']:.2f} nats a completion "
-        f"(95 % interval {drift['low']:.2f} to {drift['high']:.2f})"
+        f"KL to the start {nats(drift['value'])} nats a completion "
+        f"(95 % interval {nats(drift['low'])} to {nats(drift['high'])})"
     )
     seconds = metrics["seconds_per_step"]
     console.print(
-        f"{metrics['steps']} steps"
+        f"{metrics['steps']} step{'' if metrics['steps'] == 1 else 's'}"
         + (f" of {seconds:.1f} s" if seconds else "")
         + f", {metrics['wall_seconds']:.0f} s in all; registered {result['model']['name']}"
     )
@@ -122,64 +132,18 @@ def _show_families(console: Console, families: dict[str, Any]) -> None:
     console.print(drawn)
 
 
-def show_runs(console: Console, runs: Sequence[RunRecord], total: int) -> None:
-    """One line a run, newest first."""
-    if not runs:
-        console.print("No runs yet; `threeloops demo` makes the first three.")
-        return
-    drawn = table("run", "loop", "started", "status", "pass@1", "model", "instrument")
-    for run in runs:
-        rate = run.metrics.get("pass_rate_after", run.metrics.get("pass_rate"))
-        drawn.add_row(
-            run.name,
-            run.loop.letter,
-            datetime.fromtimestamp(run.started_ms / 1000).strftime("%m-%d %H:%M"),
-            run.status.lower(),
-            "" if rate is None else percent(rate),
-            (run.tags.get("model_after") or run.tags.get("model") or "")[-24:],
-            run.tags.get("instrument", "")[:8],
-        )
-    console.print(drawn)
-    if total > len(runs):
-        console.print(f"{total - len(runs)} older runs not shown; --limit {total} shows all")
-
-
-def show_rows(
-    console: Console, run: RunRecord, result: Result, *, per_code: int, only: str | None
-) -> list[dict[str, Any]]:
-    """The first rows of each code, most frequent code first; returns what was shown."""
-    suffix = "_after" if result["loop"] == "C" else ""
-    store, tables = Store(), run.table_refs()
-    table = joined(
-        *(
-            store.read(store.lookup(tables[name][0], tables[name][1]))  # type: ignore[arg-type]
-            for name in ("problems", f"completions{suffix}", f"scores{suffix}")
-        )
-    )
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in table.to_pylist():
-        groups.setdefault((row["outcome"], row["code"]), []).append(row)
-    shown = []
-    for (outcome, code), rows in sorted(groups.items(), key=lambda item: -len(item[1])):
-        if only not in (None, code):
-            continue
-        console.print(f"\n{OUTCOME_WORDS[outcome]} / {code}: {len(rows)}", style="bold")
-        for row in rows[:per_code]:
-            line = Text(f"  {visible(row['prompt'])} -> ")
-            line.append(visible(row["completion"]), style="bold")
-            line.append(f"  (expected Final: {row['expected']})", style="dim")
-            console.print(line)
-            shown.append(row)
-    return shown
-
-
 def table(*columns: str) -> Table:
     """A table without lines; columns that hold numbers are set flush right."""
     drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for position, column in enumerate(columns):
-        numeric = column in ("rate", "pass@1", "before", "after", "gain", "problems")
+        numeric = column in NUMERIC
         drawn.add_column(column, justify="right" if numeric and position else "left", no_wrap=True)
     return drawn
+
+
+def nats(value: float) -> str:
+    """A divergence with two digits, and never a negative zero."""
+    return f"{round(value, 2) + 0.0:.2f}"  # adding 0 turns -0.0 into 0.0
 
 
 def _interval(low: float, high: float) -> str:

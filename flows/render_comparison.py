@@ -14,7 +14,7 @@ from rich.text import Text
 
 from artifacts.describe import percent, points
 from artifacts.visible import visible
-from flows.render import table
+from flows.render import nats, table
 
 Result = dict[str, Any]
 DIRECTIONS = {
@@ -90,7 +90,8 @@ def _one_run(letter: str, run: Result) -> Text:
     line = Text(f"{letter}  ").append(run["name"], style="bold")
     line.append(f"  loop {run['loop']}, changed: {run['changed']}; {run['model']}")
     if run.get("kl_nats") is not None:
-        line.append(f" after {run['steps']} steps, {run['kl_nats']:.2f} nats from its start")
+        steps = f"{run['steps']} step{'' if run['steps'] == 1 else 's'}"
+        line.append(f" after {steps}, {nats(run['kl_nats'])} nats from its start")
     return line.append(f"; {run['problems']} problems x {run['samples']} samples")
 
 

@@ -24,6 +24,6 @@ def selection_flow(config: SelectionConfig) -> dict[str, Any]:
     preflight(config)
     with tracked_run(SELECTION, config) as run:
         measured = measure(config)
-        picks, rates = select(measured, config.pick, config.seed)
+        selection = select(measured, config.pick, config.seed)
         record_measurement(run, measured)
-        return record_selection(run, config, measured, picks, rates)
+        return record_selection(run, config, measured, selection)

@@ -8,78 +8,81 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from artifacts.home import Home, current_home
 from artifacts.tracking import experiment_id
 from flows.prefect_settings import UP_FILE, configure_prefect, write_up_file
+from flows.servers import HOST, Server, ServerStoppedError, keep_alive, refuse_taken
 from flows.terminal import Terminal
-from schemas.errors import InputError, ThreeLoopsError
+from flows.up_events import EventLines
 
-HOST = "127.0.0.1"
 POOL = "threeloops"
 PROJECT = Path(__file__).resolve().parent.parent
-START_SECONDS = 180.0
-STOP_SECONDS = 15.0
-Process = subprocess.Popen[bytes]
-
-
-class ServerStoppedError(ThreeLoopsError):
-    """One of the servers ended by itself; its log says why."""
 
 
 def serve(prefect_port: int, mlflow_port: int, terminal: Terminal) -> dict[str, Any]:
-    """Run until Ctrl-C; everything that was started is stopped again, whatever happens."""
+    """Run until Ctrl-C; what dies is started again, and everything is stopped at the end."""
     home = current_home()
     for option, port in (("--prefect-port", prefect_port), ("--mlflow-port", mlflow_port)):
         refuse_taken(option, port)
     experiment_id(home)  # MLflow's first migration happens here, not in its page
     api, page = f"http://{HOST}:{prefect_port}/api", f"http://{HOST}:{mlflow_port}"
     environment = server_environment(home, api)
-    logs = home.root / "logs"
-    logs.mkdir(exist_ok=True)
+    prefect, mlflow, worker = servers = _servers(home, api, page, environment)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     with contextlib.ExitStack() as stack:
-
-        def start(name: str, *words: str) -> Process:
-            return stack.enter_context(running(words, environment, logs / f"{name}.log"))
-
-        terminal.note("starting Prefect's server and MLflow's page")
-        processes = {
-            "prefect-server": start(
-                "prefect-server",
-                *("prefect", "server", "start", "--host", HOST, "--port", str(prefect_port)),
-            ),
-            "mlflow": start(
-                "mlflow",
-                *("mlflow", "server", "--host", HOST, "--port", str(mlflow_port), "--workers", "1"),
-                *("--backend-store-uri", home.tracking_uri),
-                *("--default-artifact-root", home.run_artifacts.as_uri()),
-            ),
-        }
-        wait_until_it_answers(f"{api}/health", processes, logs)
-        wait_until_it_answers(f"{page}/health", processes, logs)
-        terminal.note("applying the deployments of prefect.yaml")
-        apply_deployments(environment, logs / "deploy.log")
-        processes["worker"] = start(
-            "worker", "prefect", "worker", "start", "--pool", POOL, "--type", "process"
-        )
-        stack.callback((home.root / UP_FILE).unlink, missing_ok=True)
-        write_up_file(home, api, page)
-        terminal.out.print(f"Prefect  {api.removesuffix('/api')}")
-        terminal.out.print(f"MLflow   {page}")
-        terminal.out.print("Runs started in other terminals use these. Ctrl-C stops them.")
+        for server in servers:
+            stack.callback(server.stop)
         with contextlib.suppress(KeyboardInterrupt):
-            watch(processes, logs)
+            terminal.note("starting Prefect's server and MLflow's page")
+            for server in (prefect, mlflow):
+                server.start()
+            for server in (prefect, mlflow):
+                server.wait_until_it_answers()
+            terminal.note("applying the deployments of prefect.yaml")
+            apply_deployments(environment, prefect.log.with_name("deploy.log"))
+            worker.start()
+            stack.callback((home.root / UP_FILE).unlink, missing_ok=True)
+            write_up_file(home, api, page)
+            terminal.out.print(f"Prefect  {api.removesuffix('/api')}")
+            terminal.out.print(f"MLflow   {page}")
+            terminal.out.print("Runs started in other terminals use these. Ctrl-C stops them.")
+            keep_alive(servers, terminal.note, EventLines(api, terminal.note))
         terminal.note("stopping")
     return {"prefect": api, "mlflow": page, "stopped": True}
+
+
+def _servers(
+    home: Home, api: str, page: str, environment: dict[str, str]
+) -> tuple[Server, Server, Server]:
+    logs = home.root / "logs"
+    logs.mkdir(exist_ok=True)
+
+    def server(name: str, words: list[str], health: str | None = None) -> Server:
+        return Server(name, words, environment, PROJECT, logs / f"{name}.log", health)
+
+    def port(url: str) -> str:
+        return url.removesuffix("/api").rpartition(":")[2]
+
+    return (
+        server(
+            "prefect-server",
+            ["prefect", "server", "start", "--host", HOST, "--port", port(api)],
+            f"{api}/health",
+        ),
+        server(
+            "mlflow",
+            ["mlflow", "server", "--host", HOST, "--port", port(page), "--workers", "1",
+             "--backend-store-uri", home.tracking_uri,
+             "--default-artifact-root", home.run_artifacts.as_uri()],
+            f"{page}/health",
+        ),
+        server("worker", ["prefect", "worker", "start", "--pool", POOL, "--type", "process"]),
+    )  # fmt: skip
 
 
 def server_environment(home: Home, api: str) -> dict[str, str]:
@@ -97,66 +100,6 @@ def server_environment(home: Home, api: str) -> dict[str, str]:
     }
 
 
-def refuse_taken(option: str, port: int) -> None:
-    """InputError when something already listens on a port of loopback."""
-    with socket.socket() as probe:
-        if probe.connect_ex((HOST, port)) == 0:
-            raise InputError(
-                f"port {port} is taken by another program",
-                f"{option} {port}",
-                f"stop that program, or give another port with {option}",
-            )
-
-
-@contextlib.contextmanager
-def running(words: tuple[str, ...], environment: dict[str, str], log: Path) -> Iterator[Process]:
-    """A process in a group of its own, with its output in `log`; its whole group is stopped."""
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            words,
-            env=environment,
-            cwd=PROJECT,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        yield process
-    finally:
-        stop(process)
-
-
-def stop(process: Process) -> None:
-    """Ask a process and its children to end, and end them when they do not."""
-    for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, sign)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(STOP_SECONDS)
-            return
-
-
-def wait_until_it_answers(url: str, processes: dict[str, Process], logs: Path) -> None:
-    """Return when `url` answers; ServerStoppedError when a server ended or takes too long."""
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        refuse_stopped(processes, logs)
-        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2):
-            return
-        time.sleep(0.3)
-    raise ServerStoppedError(f"{url} did not answer in {START_SECONDS:.0f} s; see {logs}")
-
-
-def refuse_stopped(processes: dict[str, Process], logs: Path) -> None:
-    """ServerStoppedError when one of the processes has ended."""
-    for name, process in processes.items():
-        if process.poll() is not None:
-            raise ServerStoppedError(
-                f"{name} ended with code {process.returncode}; see {logs / name}.log"
-            )
-
-
 def apply_deployments(environment: dict[str, str], log: Path) -> None:
     """Make the work pool and apply every deployment of prefect.yaml."""
     commands = (
@@ -171,10 +114,3 @@ def apply_deployments(environment: dict[str, str], log: Path) -> None:
             )  # fmt: skip
             if done.returncode:
                 raise ServerStoppedError(f"`{' '.join(words)}` failed; see {log}")
-
-
-def watch(processes: dict[str, Process], logs: Path) -> None:
-    """Wait for Ctrl-C; ServerStoppedError when a process ends before."""
-    while True:
-        time.sleep(1.0)
-        refuse_stopped(processes, logs)

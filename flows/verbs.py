@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from artifacts.home import current_home
-from flows.options import config_from, refuse_with_replay
+from flows.options import config_from, flag, refuse_with_replay
 from flows.prefect_settings import configure_prefect
 from flows.terminal import Terminal
 from schemas.config import EvalConfig, LearningConfig, SelectionConfig
@@ -146,45 +146,81 @@ def do_demo(given: Given, terminal: Terminal) -> Result:
 
 
 def do_runs(given: Given, terminal: Terminal) -> Result:
-    """What has been run."""
+    """What has been run, and what the gate decided."""
+    from dataclasses import asdict
+
+    from artifacts.decisions import all_decisions
+    from artifacts.listing import failures_by_code, listed
     from artifacts.tracking import all_runs
-    from flows.render import show_runs
+    from flows.render_runs import show_decisions, show_failures, show_runs
 
     if given["limit"] < 1:
         raise InputError("is less than 1", f"--limit {given['limit']}")
-    found = [run for run in all_runs() if given["loop"] in (None, run.loop.letter)]
+    chosen = {name: given[name] for name in ("loop", "model", "instrument")}
+    runs = all_runs()
+    found = listed(runs, **chosen, sort=given["sort"])
     shown = found[: given["limit"]]
-    show_runs(terminal.out, shown, len(found))
+    decisions = [] if any(chosen.values()) else all_decisions()[: given["limit"]]
+    groups = failures_by_code(shown) if given["failures"] else None
+    show_runs(terminal.out, shown, len(found), len(runs))
+    if decisions:
+        show_decisions(terminal.out, decisions)
+    if groups is not None:
+        show_failures(terminal.out, groups)
     return {
-        "runs": [
-            {
-                "run_id": run.run_id,
-                "name": run.name,
-                "loop": run.loop.letter,
-                "changed": run.loop.changed,
-                "status": run.status,
-                "model": run.tags.get("model") or run.tags.get("model_before"),
-                "instrument": run.tags.get("instrument"),
-                "metrics": dict(run.metrics),
-            }
-            for run in shown
-        ]
+        "runs": [_listed(run) for run in shown],
+        "decisions": [
+            {name: getattr(d, name) for name in ("run_id", "name", "decision", "candidate")}
+            | {"against": d.against, "metrics": dict(d.metrics)}
+            for d in decisions
+        ],
+    } | ({} if groups is None else {"failures": [asdict(group) for group in groups]})
+
+
+def _listed(run: Any) -> Result:
+    from artifacts.listing import run_model
+
+    return {
+        "run_id": run.run_id,
+        "name": run.name,
+        "loop": run.loop.letter,
+        "changed": run.loop.changed,
+        "status": run.status,
+        "model": run_model(run),
+        "instrument": run.tags.get("instrument"),
+        "metrics": dict(run.metrics),
     }
 
 
 def do_show(given: Given, terminal: Terminal) -> Result:
-    """One run, its failures grouped by code with examples."""
+    """One run, its failures grouped by code with examples; or one decision of the gate."""
+    from artifacts.decisions import find_decision
     from artifacts.tracking import find_run
-    from flows.render import show_result, show_rows
+    from flows.render import show_result
+    from flows.render_comparison import show_decision
+    from flows.render_runs import show_rows
 
+    rows = _rows(given)
+    decision = find_decision(given["run"])
+    if decision is not None:
+        decided = decision.result()
+        show_decision(terminal.out, decided)
+        return decided
     run = find_run(given["run"])
     result = run.result()
     if result is None:
         reason = run.tags.get("error", "it has not finished")
         raise InputError(f"the run has no result ({reason})", f"run {run.name}")
     show_result(terminal.out, result)
-    rows = show_rows(terminal.out, run, result, per_code=given["rows"], only=given["code"])
-    return result | {"rows": rows}
+    shown = show_rows(
+        terminal.out,
+        run,
+        per_code=rows,
+        code=given["code"],
+        family=given["family"],
+        surest_first=given["sort"] == "likelihood",
+    )
+    return result | {"rows": shown}
 
 
 def do_tokens(given: Given, terminal: Terminal) -> Result:
@@ -230,8 +266,11 @@ def _resumed(name: str, given: Given) -> tuple[LearningConfig, str]:
     from artifacts.checkpoints import newest_checkpoint
     from artifacts.tracking import find_run
 
+    # where the guard stops changes no step before it
+    guard = {name: given.pop(name) for name in ("max_kl_nats",) if name in given}
+    limit = config_from(LearningConfig, guard).max_kl_nats
     if given:
-        option = f"--{next(iter(given)).replace('_', '-')}"
+        option = flag(next(iter(given)))
         raise InputError(
             "a resumed run goes on as it was set", f"{option} with --resume", f"leave {option} out"
         )
@@ -241,7 +280,8 @@ def _resumed(name: str, given: Given) -> tuple[LearningConfig, str]:
     if run.status == "FINISHED":
         raise InputError("the run has finished", f"--resume {name}", "learn from its model version")
     newest_checkpoint(current_home(), run.run_id)
-    return LearningConfig.model_validate(run.config()), run.run_id
+    config = LearningConfig.model_validate(run.config())
+    return config.model_copy(update={"max_kl_nats": limit} if guard else {}), run.run_id
 
 
 def _prepare(terminal: Terminal, config: Any) -> None:

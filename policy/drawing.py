@@ -15,6 +15,10 @@ BLOCK = 256  # vocabulary entries summed together; √V is best and this is near
 CHUNK_BYTES = 2**20  # of exponentials held at a time, so that they stay in a core's cache
 
 
+class NonFiniteLogitsError(InputError):
+    """Nothing can be drawn from the model's logits: they are not finite numbers."""
+
+
 def draw(
     logits: Tensor, owner: Tensor, uniforms: Tensor, settings: SamplingSettings
 ) -> tuple[Tensor, Tensor]:
@@ -26,7 +30,8 @@ def draw(
     after temperature, top-k and top-p, renormalised. At temperature 0 that is a point mass on the
     likeliest token, hence 0 nats.
 
-    Raises InputError when a distribution is not one, which is what a model that diverged gives.
+    Raises NonFiniteLogitsError when a distribution is not one, which is what a model that diverged
+    gives.
     """
     if settings.temperature == 0:
         _check_finite(logits.amax(dim=-1))
@@ -108,7 +113,7 @@ def _below(value: Tensor, limit: Tensor) -> Tensor:
 
 def _check_finite(values: Tensor) -> None:
     if not bool(torch.isfinite(values).all()):
-        raise InputError(
+        raise NonFiniteLogitsError(
             "the model's logits are not finite numbers, so nothing can be drawn from them",
             remedy="check the weights; learning with a high learning rate can destroy them",
         )

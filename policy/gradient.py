@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from policy.adapter import without_adapter
+from policy.divergence import k1
 from policy.logprobs import CompletionLogprobs
 from policy.objective import Objective, completion_losses, groups_with_gradient
 from policy.passes import plan_passes
@@ -37,6 +38,16 @@ class Outcome:
     def loss(self) -> float:
         """The mean over completions: what the gradient is of."""
         return self.losses.mean().item()
+
+    @property
+    def log_ratio(self) -> Tensor:
+        """log π − log ρ of each token, [B, N, T], in float64; 0 where there is no token."""
+        return self.logprobs.double() - self.reference_logprobs.double()
+
+    @property
+    def kl_nats(self) -> float:
+        """The mean over completions of the whole completion's log-ratio (k1), in nats."""
+        return k1(self.log_ratio).sum().item() / self.losses.numel()
 
 
 def accumulate_gradient(

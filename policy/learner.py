@@ -8,10 +8,9 @@ differentiated would not be the one that sampled: the gradient would belong to a
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -27,6 +26,7 @@ from policy.checkpoint import (
     write_state,
 )
 from policy.gradient import accumulate_gradient, gradients_of
+from policy.guard import NonFiniteError, refuse_bad_update
 from policy.load import Policy, quiet_transformers
 from policy.logprobs import CompletionLogprobs
 from policy.objective import RunningMean
@@ -35,13 +35,9 @@ from policy.recompute import recomputable_layers
 from policy.step_batch import flat_logprobs, step_batch
 from policy.step_metrics import StepMetrics, step_metrics
 from schemas.config import LearningSettings
-from schemas.errors import InputError, ThreeLoopsError
+from schemas.errors import InputError, StoppedError
 
 __all__ = ["Learner", "NonFiniteError", "StepMetrics", "scheduled_rate"]
-
-
-class NonFiniteError(ThreeLoopsError):
-    """A loss or gradient is not a finite number; the weights are as they were before the step."""
 
 
 def scheduled_rate(base: float, schedule: str, step: int, total_steps: int) -> float:
@@ -105,6 +101,8 @@ class Learner:
         completions: Sequence[Tokens],
         sampling_logprobs: Sequence[Sequence[float]] | None,
         rewards: Any,
+        *,
+        max_kl_nats: float | None = None,
     ) -> StepMetrics:
         """One update from N completions of each of B prompts.
 
@@ -112,8 +110,9 @@ class Learner:
         each with its end token where the model ended it; `rewards` is [B, N]. All completions must
         have been sampled from the policy as it is now; `sampling_logprobs` are only compared with.
 
-        Raises InputError for shapes that do not fit and NonFiniteError, with the weights untouched,
-        for a loss or gradient that is not finite.
+        Raises InputError for shapes that do not fit and, with weights and counters untouched,
+        NonFiniteError for a loss or gradient that is not finite and DriftError for completions
+        further from the reference than `max_kl_nats` nats each, on average.
         """
         batch = step_batch(prompts, completions, rewards, self.policy.model.device)
         sampled = flat_logprobs(sampling_logprobs, batch) if sampling_logprobs is not None else None
@@ -132,7 +131,21 @@ class Learner:
             temperature=self.temperature,
             tokens_per_pass=self._tokens_per_pass(longest),
         )
-        norm = self._update(outcome.loss, rate)
+        parameters = list(self._parameters.values())
+        total = torch.nn.utils.get_total_norm(gradients_of(parameters))
+        norm = total.item()
+        try:
+            refuse_bad_update(
+                self.steps_done + 1,
+                loss=outcome.loss,
+                gradient_norm=norm,
+                kl_nats=outcome.kl_nats,
+                max_kl_nats=max_kl_nats,
+            )
+        except StoppedError:
+            self._optimizer.zero_grad(set_to_none=True)
+            raise
+        self._update(total, rate)
         self.running_mean = self.running_mean.updated(outcome.signal)
         self.steps_done += 1
         return step_metrics(
@@ -145,24 +158,15 @@ class Learner:
             learning_rate=rate,
         )
 
-    def _update(self, loss: float, rate: float) -> float:
-        """Clip and apply the accumulated gradient; returns its norm before clipping."""
-        parameters = list(self._parameters.values())
-        total = torch.nn.utils.get_total_norm(gradients_of(parameters))
-        norm, limit = total.item(), self.settings.max_gradient_norm
-        if not math.isfinite(loss) or not math.isfinite(norm):
-            self._optimizer.zero_grad(set_to_none=True)
-            raise NonFiniteError(
-                f"step {self.steps_done + 1}: loss {loss}, gradient norm {norm}; "
-                "the weights are unchanged"
-            )
-        if norm > limit:
-            torch.nn.utils.clip_grads_with_norm_(parameters, limit, total)
+    def _update(self, norm: Tensor, rate: float) -> None:
+        """Clip the accumulated gradient of this norm, and apply it."""
+        limit = self.settings.max_gradient_norm
+        if norm.item() > limit:
+            torch.nn.utils.clip_grads_with_norm_(self._parameters.values(), limit, norm)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
-        return norm
 
     def _tokens_per_pass(self, longest: int) -> int:
         recompute = self.settings.gradient_checkpointing
@@ -264,6 +268,14 @@ def _check_can_learn(
         raise InputError(
             "the reference is the policy itself, so their divergence would always be 0",
             remedy="load the reference as a second copy",
+        )
+    both = (model, reference_model or model)
+    sizes = [len(cast(Any, one.get_input_embeddings()).weight) for one in both]
+    if sizes[0] != sizes[1]:
+        raise InputError(
+            f"the policy has {sizes[0]} tokens and its reference {sizes[1]}, so no divergence "
+            "between them can be computed",
+            remedy="take the reference from the model that the policy was started from",
         )
     penalty = (settings.kl_estimator, settings.kl_placement)
     if settings.kl_weight > 0 and penalty == ("k1", "loss"):

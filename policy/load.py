@@ -85,7 +85,7 @@ def load_policy(folder: Path, *, name: str, device: str = "auto") -> Policy:
         ) from error
     _check_weights(info, folder)
     _check_vocabulary(model, tokenizer, folder)
-    ends = _end_token_ids(model, tokenizer, folder)
+    ends = end_token_ids(model.generation_config, tokenizer, folder)
     model = model.to(place).eval()
     return Policy(model, tokenizer, name, fingerprint(folder), ends, folder, place, model.dtype)
 
@@ -248,11 +248,11 @@ def _check_vocabulary(
         )
 
 
-def _end_token_ids(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path
+def end_token_ids(
+    generation_config: Any, tokenizer: PreTrainedTokenizerBase, folder: Path
 ) -> tuple[int, ...]:
     """What ends a completion: the generation config's end tokens and the tokenizer's."""
-    configured = model.generation_config.eos_token_id if model.generation_config else None
+    configured = generation_config.eos_token_id if generation_config else None
     ends = set(configured if isinstance(configured, list) else [configured])
     ends |= {tokenizer.eos_token_id}
     ends -= {None}

@@ -23,10 +23,9 @@ import torch
 from torch import Tensor
 
 from policy.divergence import completion_divergence
-from schemas.config import Baseline, KlEstimator, KlPlacement, LossReduction
+from schemas.config import GROUP_BASELINES, Baseline, KlEstimator, KlPlacement, LossReduction
 from schemas.errors import InputError
 
-GROUP_BASELINES: tuple[Baseline, ...] = ("leave_one_out", "group_mean", "group_normalized")
 DEVIATION_FLOOR = 1e-4  # reward units; keeps a group of equal rewards at advantage 0
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from transformers import PreTrainedModel
 
@@ -45,16 +46,23 @@ def automatic_budget(model: PreTrainedModel, longest: int, *, recompute: bool = 
     same machine is always split alike, and so gives the same bytes.
     """
     config = model.config.get_text_config()
+    floats = floats_a_token(config, longest, recompute=recompute)
+    fitting = int(SHARE_OF_MEMORY * memory_bytes(model) / (4 * floats))
+    return max(LEAST_TOKENS, min(MOST_TOKENS, fitting))
+
+
+def floats_a_token(config: Any, longest: int, *, recompute: bool = False) -> int:
+    """Numbers kept for the backward pass of one token, which attends to `longest` tokens.
+
+    Measured on Llama models: what a layer keeps, of that the attention's weights twice; then the
+    logits. With `recompute`, layers keep their inputs alone, and one of them at a time the rest.
+    """
     hidden = config.hidden_size
     intermediate = getattr(config, "intermediate_size", None) or 4 * hidden
-    # measured on Llama models: what a layer keeps for the backward pass, of that the attention's
-    # weights twice; then the logits
     per_layer = 14 * hidden + 4 * intermediate + 2 * config.num_attention_heads * longest
     layers = config.num_hidden_layers
     kept = layers * hidden + per_layer if recompute else layers * per_layer
-    floats = kept + config.vocab_size
-    fitting = int(SHARE_OF_MEMORY * memory_bytes(model) / (4 * floats))
-    return max(LEAST_TOKENS, min(MOST_TOKENS, fitting))
+    return int(kept + config.vocab_size)
 
 
 def memory_bytes(model: PreTrainedModel) -> int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from policy.divergence import k1, k3
+from policy.divergence import k3
 from policy.gradient import Outcome
 from policy.objective import groups_with_signal
 from policy.step_batch import StepBatch
@@ -61,7 +61,6 @@ def step_metrics(
     """The numbers of a step; `sampled` [M] are the sampler's log-probabilities, row-major."""
     tokens = int(batch.mask.sum())
     logprobs = outcome.logprobs.double()
-    log_ratio = logprobs - outcome.reference_logprobs.double()  # 0 where there is no token
     gap = None
     if sampled is not None:
         gap = (logprobs[batch.mask] - sampled.to(logprobs.device)).abs().mean().item()
@@ -74,8 +73,8 @@ def step_metrics(
         reward_mean=batch.rewards.double().mean().item(),
         advantage_std=outcome.advantages.std(correction=0).item(),
         groups_with_signal=int(groups_with_signal(batch.rewards).sum()),
-        kl_nats=k1(log_ratio).sum().item() / len(batch.completions),
-        kl_nats_k3=k3(log_ratio).sum().item() / len(batch.completions),
+        kl_nats=outcome.kl_nats,
+        kl_nats_k3=k3(outcome.log_ratio).sum().item() / len(batch.completions),
         entropy_nats_per_token=-logprobs.sum().item() / tokens,
         gradient_norm=gradient_norm,
         clipped=clipped,

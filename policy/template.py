@@ -113,6 +113,7 @@ def _render_chat(
     if not tokenizer.chat_template:
         raise InputError(
             f"the template {template_id} is a chat, but this model has no chat template",
+            where=str(tokenizer.name_or_path),
             remedy="use --template few_shot_plain@1",
         )
     try:

@@ -10,12 +10,15 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Baseline = Literal["none", "running_mean", "leave_one_out", "group_mean", "group_normalized"]
+# these compare the completions of one problem with each other
+GROUP_BASELINES: tuple[Baseline, ...] = ("leave_one_out", "group_mean", "group_normalized")
 KlEstimator = Literal["k1", "k2", "k3"]
 KlPlacement = Literal["loss", "reward"]
 LossReduction = Literal["sequence", "token"]
 Adapter = Literal["none", "lora"]
 ADAPTER_LEARNING_RATE = 2e-4  # an adapter starts from zero and has far fewer weights
 SelectionRule = Literal["oracle", "majority", "likelihood", "random"]
+DEV = "dev"  # the split that settings may be chosen by
 SELECTION_RULES: tuple[SelectionRule, ...] = ("oracle", "majority", "likelihood", "random")
 
 
@@ -133,7 +136,16 @@ class LearningConfig(RunConfig):
     evaluation_samples: Annotated[
         int, Field(ge=1, description="completions a problem, before and after")
     ] = 4
+    dev_every: Annotated[
+        int, Field(ge=0, description="steps between measurements on the split dev; 0 is never")
+    ] = 10
+    dev_samples: Annotated[int, Field(ge=1, description="completions a problem, on dev")] = 1
+    dev_limit: Annotated[int, Field(ge=2, description="most problems measured on dev")] = 120
     learning: LearningSettings = LearningSettings()
+    max_kl_nats: Annotated[
+        float | None,
+        Field(gt=0, description="stop when KL to the start exceeds it, in nats a completion"),
+    ] = None
     checkpoint_every: Annotated[int, Field(ge=1, description="steps between checkpoints")] = 10
     register_as: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")] = "threeloops"
 
@@ -141,3 +153,14 @@ class LearningConfig(RunConfig):
         """The measurement before and after learning, exactly as loop A would take it."""
         shared = {name: getattr(self, name) for name in RunConfig.model_fields}
         return EvalConfig(**shared, samples=self.evaluation_samples)
+
+    def development(self) -> EvalConfig:
+        """A measurement on `DEV` while learning goes on: cheap, and never the result."""
+        changed = {"split": DEV, "limit": self.dev_limit, "samples": self.dev_samples}
+        return self.evaluation().model_copy(update=changed)
+
+    def watched_steps(self) -> frozenset[int]:
+        """The steps after which `DEV` is measured: 0, each multiple of `dev_every`, the last."""
+        if not self.dev_every:
+            return frozenset()
+        return frozenset({*range(0, self.steps, self.dev_every), self.steps})

@@ -3,6 +3,7 @@
     ThreeLoopsError
     ├── InputError     what the user gave cannot be used     exit code 2
     ├── RefusedError   the question was fine, the answer is no exit code 1
+    ├── StoppedError   learning went wrong and was stopped     exit code 1
     └── StoreError     a stored table is not what it says      exit code 2
 
 A traceback that reaches a person is a defect of ours, never an answer to theirs.
@@ -33,3 +34,25 @@ class StoreError(InputError):
 
 class RefusedError(ThreeLoopsError):
     """A gate or a comparison answers no; the message is the reason."""
+
+
+class StoppedError(ThreeLoopsError):
+    """Learning had to stop at `step`, before its update or because of what that did.
+
+    `last_good` is the newest step after which the policy was seen to be sound, 0 for the start.
+    `kept` says what was done about it.
+    """
+
+    remedy = "start again with other settings"
+
+    def __init__(self, step: int, reason: str, last_good: int, kept: str = "") -> None:
+        self.step, self.reason, self.last_good, self.kept = step, reason, last_good, kept
+        line = f"learning stopped at step {step}: {reason}"
+        super().__init__(f"{line}; {kept}" if kept else line)
+
+    def __reduce__(self) -> tuple[type[StoppedError], tuple[int, str, int, str]]:
+        return type(self), (self.step, self.reason, self.last_good, self.kept)
+
+    def having(self, kept: str) -> StoppedError:
+        """The same, with what was kept."""
+        return type(self)(self.step, self.reason, self.last_good, kept)

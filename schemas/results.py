@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from schemas.config import Frozen
+from schemas.config import Frozen, SelectionRule
 from schemas.references import Instrument, PolicyRef, TableRef
 
 
@@ -21,11 +21,20 @@ class Estimate(Frozen):
     completions: int
 
 
+class StepRate(Frozen):
+    """The pass rate of the policy that has done `step` steps of learning."""
+
+    step: int
+    rate: Estimate
+
+
 class Summary(Frozen):
     """What one scorer said of one completions table.
 
     `outcomes` and `codes` count completions, `families` holds the pass rate of each family of
     problems that has a name, `right_format` the share of completions whose format was right.
+    `control` is pass@k of other problems' answers (`scorers.best_of_n.shuffled_pass_at_k`), empty
+    where there are fewer than two problems or samples.
     """
 
     samples: int
@@ -35,6 +44,7 @@ class Summary(Frozen):
     outcomes: Mapping[str, int]
     codes: Mapping[str, int]
     families: Mapping[str, Estimate]
+    control: Mapping[int, float]
 
 
 class Measurement(Frozen):
@@ -51,10 +61,41 @@ class Measurement(Frozen):
     summary: Summary
 
 
-class SelectedRate(Frozen):
-    """What one selection rule picked: its pass rate, and how often a tie was broken."""
+class Gain(Frozen):
+    """A paired difference of rates with its 95 % interval."""
 
-    rule: str
+    value: float
+    low: float
+    high: float
+
+
+class SelectedRate(Frozen):
+    """What one selection rule picked.
+
+    - `rate`: the pass rate of its picks.
+    - `gain`: over pass@1 of the same samples, paired by problem.
+    - `rate_over_ties`: the rate without the luck of breaking ties: each problem counts with the
+      mean reward of all the completions that the rule held equally good.
+    - `problems_with_ties`: where there was more than one of those.
+    - `problems_contested`: where those had different rewards, so that the draw decided.
+    """
+
+    rule: SelectionRule
     rate: Estimate
-    gain: float
+    gain: Gain
+    rate_over_ties: Estimate
     problems_with_ties: int
+    problems_contested: int
+
+
+class Selection(Frozen):
+    """What every rule picked, and what picking the best of N costs.
+
+    `divergence_nats` is the mean over problems of KL(best-of-N policy ‖ policy) for the rule
+    `oracle`, at the measured pass rates; `divergence_bound_nats` is log N − (N − 1)/N.
+    """
+
+    picks: TableRef
+    rates: tuple[SelectedRate, ...]
+    divergence_nats: Estimate
+    divergence_bound_nats: float

@@ -17,6 +17,8 @@ SELECTIONS = TableSchema(
         "rule": Column(pa.string(), one_of=SELECTION_RULES),
         "sample_index": Column(pa.int32(), at_least=0),
         "reward": Column(pa.float64(), at_least=0.0, at_most=1.0),
+        # the mean reward of all that the rule held equally good: the reward without a tie's luck
+        "expected_reward": Column(pa.float64(), at_least=0.0, at_most=1.0),
         # how many of the N completions the rule held equally good, before the tie was broken
         "tied": Column(pa.int32(), at_least=1),
     },

@@ -32,3 +32,18 @@ TRAINING = TableSchema(
     },
     key=("step",),
 )
+
+
+def steps_without_signal(training: pa.Table, *, grouped: bool) -> int:
+    """How many steps have passed in a row, up to the last, whose rewards could teach nothing.
+
+    With a baseline taken from the group, `grouped`, such a step has no problem whose completions
+    earned different rewards; otherwise all its completions earned 0, or all 1.
+    """
+    rows = training.select(["groups_with_signal", "reward_mean"]).to_pylist()
+    idle = 0
+    for row in reversed(rows):
+        if row["groups_with_signal"] or not (grouped or row["reward_mean"] in (0.0, 1.0)):
+            break
+        idle += 1
+    return idle

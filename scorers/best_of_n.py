@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from schemas.errors import InputError
@@ -55,7 +56,7 @@ def best_of_n_bound(samples: int) -> float:
 
 
 def shuffled_pass_at_k(
-    parsed_answers: Sequence[Sequence[str | None]],
+    parsed_answers: Sequence[Sequence[str | None]] | NDArray[np.object_],
     expected_answers: Sequence[str],
     ks: Iterable[int] | None = None,
 ) -> dict[int, float]:
@@ -69,28 +70,22 @@ def shuffled_pass_at_k(
 
     Raises InputError with fewer than two problems, or for a k outside 1 … N.
     """
-    answers = [list(row) for row in parsed_answers]
-    if len(answers) < 2:
+    if len(parsed_answers) < 2:
         raise InputError("a control of shuffled answers needs two problems or more")
-    number = len(answers[0])
-    if number == 0 or any(len(row) != number for row in answers):
+    number = len(parsed_answers[0])
+    if number == 0 or any(len(row) != number for row in parsed_answers):
         raise InputError("every problem needs the same number of answers, one or more")
+    answers: NDArray[np.object_] = np.array(parsed_answers, dtype=object)
     if len(expected_answers) != len(answers):
         raise InputError(f"{len(expected_answers)} expected answers for {len(answers)} problems")
     wanted = list(range(1, number + 1)) if ks is None else list(ks)
     if any(not 1 <= k <= number for k in wanted):
         raise InputError(f"k must be between 1 and {number}")
-    given: dict[str | None, int] = {}
-    for row in answers:
-        for answer in row:
-            given[answer] = given.get(answer, 0) + 1
-    right = np.array(
-        [
-            given.get(expected, 0) - row.count(expected)
-            for expected, row in zip(expected_answers, answers, strict=True)
-        ],
-        dtype=np.float64,
-    )
+    named = np.concatenate([np.asarray(expected_answers, dtype=object), answers.ravel()])
+    numbered = pa.array(named, pa.string()).dictionary_encode().indices.fill_null(-1).to_numpy()
+    asked, given = numbered[: len(answers)], numbered[len(answers) :].reshape(answers.shape)
+    times = np.bincount(given[given >= 0], minlength=int(asked.max()) + 1)
+    right = (times[asked] - (given == asked[:, None]).sum(axis=1)).astype(np.float64)
     pool = (len(answers) - 1) * number
     before = np.arange(number, dtype=np.float64)
     wrong = np.maximum(pool - right[:, None] - before, 0) / (pool - before)

@@ -5,9 +5,9 @@ It says nothing of which scorer is right.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Literal
 
 import pyarrow as pa
@@ -18,6 +18,7 @@ from schemas.errors import InputError
 Direction = Literal["lost", "won", "moved"]
 KEY = ("problem_id", "sample_index")
 READ = ("reward", "outcome", "code")
+KIND = ("direction", "code_before", "code_after")
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,29 @@ class ChangedGroup:
     """All rows that changed from one code to another in one direction.
 
     `direction` is `lost` where the reward fell, `won` where it rose, `moved` where only the outcome
-    or code changed.
+    or code changed. The rows stay in `table`, columns with `_before` and `_after`, because a
+    million of them as Python objects would take gigabytes.
     """
 
     direction: Direction
     codes: tuple[str, str]
-    rows: tuple[ChangedRow, ...]
+    table: pa.Table
+
+    @property
+    def count(self) -> int:
+        """How many rows there are."""
+        return int(self.table.num_rows)
+
+    def first(self, rows: int) -> tuple[ChangedRow, ...]:
+        """The first `rows` of them, in the order of their keys."""
+        return tuple(
+            ChangedRow(
+                row["problem_id"],
+                row["sample_index"],
+                **{name: (row[f"{name}_before"], row[f"{name}_after"]) for name in READ},
+            )
+            for row in self.table.slice(0, rows).to_pylist()
+        )
 
 
 @dataclass(frozen=True)
@@ -62,7 +80,10 @@ class ScoreChanges:
     def of(self, direction: Direction) -> tuple[ChangedRow, ...]:
         """The rows that changed in one direction, in the order of their groups."""
         return tuple(
-            row for group in self.groups if group.direction == direction for row in group.rows
+            row
+            for group in self.groups
+            if group.direction == direction
+            for row in group.first(group.count)
         )
 
 
@@ -96,26 +117,30 @@ def _changed(first: pa.Table, second: pa.Table) -> list[ChangedGroup]:
     differs = pc.not_equal(first["reward"], second["reward"])
     for name in ("outcome", "code"):
         differs = pc.or_(differs, pc.not_equal(first[name], second[name]))
-    groups: dict[tuple[Direction, tuple[str, str]], list[ChangedRow]] = defaultdict(list)
-    old, new = (table.filter(differs).to_pylist() for table in (first, second))
-    for one, other in zip(old, new, strict=True):
-        pairs = {name: (one[name], other[name]) for name in READ}
-        row = ChangedRow(one["problem_id"], one["sample_index"], **pairs)
-        groups[_direction(*row.reward), row.code].append(row)
-    return [ChangedGroup(way, codes, tuple(rows)) for (way, codes), rows in groups.items()]
-
-
-def _direction(before: float, after: float) -> Direction:
-    if after == before:
-        return "moved"
-    return "won" if after > before else "lost"
+    old, new = (table.filter(differs) for table in (first, second))
+    columns = {name: old[name] for name in KEY}
+    for name in READ:
+        columns |= {f"{name}_before": old[name], f"{name}_after": new[name]}
+    fell = pc.less(new["reward"], old["reward"])
+    rose = pc.greater(new["reward"], old["reward"])
+    columns["direction"] = pc.if_else(fell, "lost", pc.if_else(rose, "won", "moved"))
+    table = pa.table(columns)
+    kinds = table.group_by(list(KIND)).aggregate([]).to_pylist()
+    return [
+        ChangedGroup(
+            kind["direction"],
+            (kind["code_before"], kind["code_after"]),
+            table.filter(reduce(pc.and_, (pc.equal(table[name], kind[name]) for name in KIND))),
+        )
+        for kind in kinds
+    ]
 
 
 def _most_telling_first(groups: Sequence[ChangedGroup]) -> tuple[ChangedGroup, ...]:
     return tuple(
         sorted(
             groups,
-            key=lambda group: (group.direction == "moved", -len(group.rows), group.codes),
+            key=lambda group: (group.direction == "moved", -group.count, group.codes),
         )
     )
 

@@ -9,11 +9,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from schemas.config import SELECTION_RULES, SelectionRule
-from schemas.results import Estimate, SelectedRate
+from schemas.results import Estimate, Gain, SelectedRate
 from schemas.selections import SELECTIONS
-from scorers.estimates import pass_rate
+from scorers.best_of_n import best_of_n_bound, best_of_n_divergence
+from scorers.estimates import mean_rate, pass_rate
+from scorers.paired import paired_difference
 from scorers.selection import pick
 
 
@@ -50,26 +53,59 @@ def pick_all(
             "rule": [rule] * len(ids),
             "sample_index": picks.sample_index.astype(np.int32),
             "reward": picks.reward,
+            "expected_reward": picks.expected_reward,
             "tied": picks.tied.astype(np.int32),
         }
         tables.append(pa.table(columns, schema=SELECTIONS.arrow))
     return pa.concat_tables(tables)
 
 
-def selected_rates(selections: pa.Table, pass_at_1: Estimate) -> list[SelectedRate]:
-    """For each rule the pass rate of its picks, and the gain over pass@1 of the same samples."""
+def selected_rates(selections: pa.Table, scores: pa.Table) -> tuple[SelectedRate, ...]:
+    """For each rule the pass rate of its picks, and the gain over pass@1 of the same samples.
+
+    `scores` are of B problems × N samples, problem by problem, as the picks are.
+    """
+    correct, samples = correct_by_problem(scores)
     rules = np.array(selections["rule"].to_pylist())
-    rewards, tied = selections["reward"].to_numpy(), selections["tied"].to_numpy()
+    rewards, expected, tied = (
+        selections[name].to_numpy() for name in ("reward", "expected_reward", "tied")
+    )
     rates = []
     for rule in dict.fromkeys(rules.tolist()):
         of_rule = rules == rule
-        rate = pass_rate((rewards[of_rule] == 1).astype(np.int64), 1)
+        solved = rewards[of_rule] == 1
+        change = paired_difference(solved - correct / samples)
         rates.append(
             SelectedRate(
                 rule=rule,
-                rate=rate,
-                gain=rate.value - pass_at_1.value,
+                rate=pass_rate(solved.astype(np.int64), 1),
+                gain=Gain(value=change.value, low=change.low, high=change.high),
+                rate_over_ties=mean_rate(expected[of_rule], samples),
                 problems_with_ties=int((tied[of_rule] > 1).sum()),
+                problems_contested=int((expected[of_rule] != rewards[of_rule]).sum()),
             )
         )
-    return rates
+    return tuple(rates)
+
+
+def divergence_of_best(scores: pa.Table) -> tuple[Estimate, float]:
+    """What the best of N costs in nats, as a mean over problems, and the bound beside it.
+
+    For each problem `best_of_n.best_of_n_divergence` at its measured pass rate. That is a plug-in:
+    a problem of which all N samples fail counts as 0 nats, and one that seldom succeeds by chance
+    as too much, so the mean is exact only as N grows; the interval is over problems alone.
+    """
+    correct, samples = correct_by_problem(scores)
+    bound = best_of_n_bound(samples)
+    nats = best_of_n_divergence(correct / samples, samples)
+    share = mean_rate(np.minimum(nats / bound, 1.0) if bound else nats, samples)
+    scaled = {name: getattr(share, name) * bound for name in ("value", "low", "high")}
+    return share.model_copy(update=scaled), bound
+
+
+def correct_by_problem(scores: pa.Table) -> tuple[NDArray[np.int64], int]:
+    """The correct completions of each problem, [B], and N."""
+    ids = scores["problem_id"].to_pylist()
+    problems = len(dict.fromkeys(ids))
+    rewards = scores["reward"].to_numpy().reshape(problems, -1)
+    return (rewards == 1).sum(axis=1), rewards.shape[1]

@@ -10,11 +10,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from scipy import stats
 
 from schemas.errors import InputError
 from schemas.results import Estimate, Summary
 from schemas.scores import OUTCOMES
+from scorers.best_of_n import shuffled_pass_at_k
 from scorers.estimates import family_rates, pass_at_k, pass_rate
 
 FORMED = ("correct", "wrong_answer")
@@ -25,27 +27,39 @@ def summarize(problems: pa.Table, scores: pa.Table) -> Summary:
 
     Rewards must be 0 or 1. Raises InputError when problems and scores do not match.
     """
-    ids = problems["problem_id"].to_pylist()
+    ids = problems["problem_id"]
     samples, rest = divmod(scores.num_rows, len(ids))
-    if rest or scores["problem_id"].to_pylist() != [i for i in ids for _ in range(samples)]:
+    row = pc.index_in(scores["problem_id"], ids.combine_chunks()).to_numpy()
+    if rest or not np.array_equal(row, np.repeat(np.arange(len(ids)), samples)):
         raise InputError(
             f"{scores.num_rows} scores do not belong to these {len(ids)} problems",
             remedy="score the completions of these problems",
         )
     shape = (len(ids), samples)
     correct = (scores["reward"].to_numpy().reshape(shape) == 1).sum(axis=1)
-    outcomes = np.array(scores["outcome"].to_pylist(), dtype=object).reshape(shape)
-    formed = np.isin(outcomes, FORMED).sum(axis=1)
-    counted = Counter(outcomes.ravel())
+    well_formed = pc.is_in(scores["outcome"], pa.array(FORMED)).to_numpy()
+    outcomes, codes = _counts(scores["outcome"]), _counts(scores["code"])
     return Summary(
         samples=samples,
         pass_rate=pass_rate(correct, samples),
         pass_at_k=pass_at_k(correct, samples),
-        right_format=pass_rate(formed, samples),
-        outcomes={name: counted[name] for name in OUTCOMES},
-        codes=dict(Counter(scores["code"].to_pylist()).most_common()),
+        right_format=pass_rate(well_formed.reshape(shape).sum(axis=1), samples),
+        outcomes={name: outcomes[name] for name in OUTCOMES},
+        codes=dict(codes.most_common()),
         families=family_rates(correct, samples, problems["family"].to_pylist()),
+        control=_control(problems, scores, shape),
     )
+
+
+def _counts(column: pa.ChunkedArray) -> Counter[str]:
+    return Counter({item["values"]: item["counts"] for item in column.value_counts().to_pylist()})
+
+
+def _control(problems: pa.Table, scores: pa.Table, shape: tuple[int, int]) -> dict[int, float]:
+    if min(shape) < 2:
+        return {}
+    parsed = scores["parsed_answer"].to_numpy().reshape(shape)
+    return shuffled_pass_at_k(parsed, problems["expected_answer"].to_pylist())
 
 
 def mean_over_problems(values: Sequence[Sequence[float]], level: float = 0.95) -> Estimate:

@@ -22,6 +22,7 @@ class Progress:
     notes: dict[str, str] = field(default_factory=dict)
 
 
+IDLE_STEPS = 10
 Listener = Callable[[Progress], None]
 _listeners: list[Listener] = []
 
@@ -48,6 +49,17 @@ def say(line: str) -> None:
 
 
 def report_step(step: int, steps: int, row: Mapping[str, Any]) -> None:
-    """Tell that a step of learning is done, with its reward and its drift."""
+    """Tell that a step of learning is done, with its reward and its drift.
+
+    Every `IDLE_STEPS` steps whose rewards could teach nothing there is a warning with what to do.
+    """
     notes = {"reward": f"{row['reward_mean']:.2f}", "KL": f"{row['kl_nats']:.2f}"}
     report(Progress("learning", step, steps, "steps", notes))
+    idle = row["steps_without_signal"]
+    if idle and idle % IDLE_STEPS == 0:
+        problems = "harder" if row["reward_mean"] > 0.5 else "easier"
+        say(
+            f"warning: in the last {idle} steps all answers to a problem earned the same reward, "
+            f"{row['reward_mean']:.2f} on average now, which teaches nothing; "
+            f"try {problems} problems, more --samples or another --template"
+        )

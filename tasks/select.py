@@ -7,20 +7,14 @@ from __future__ import annotations
 
 from artifacts.store import Store, task_key
 from schemas.config import SelectionRule
-from schemas.references import TableRef
-from schemas.results import Measurement, SelectedRate
-from scorers.picked import pick_all, possible_rules, selected_rates
+from schemas.results import Measurement, Selection
+from scorers.picked import divergence_of_best, pick_all, possible_rules, selected_rates
 from tasks.pipeline_task import pipeline_task
 
 
 @pipeline_task("select", "select 1 of {measured.summary.samples}")
-def select(
-    measured: Measurement, wanted: tuple[SelectionRule, ...] | None, seed: int
-) -> tuple[TableRef, list[SelectedRate]]:
-    """Pick by every wanted rule, or by all that can be used.
-
-    Returns the selections table and each rule's pass rate.
-    """
+def select(measured: Measurement, wanted: tuple[SelectionRule, ...] | None, seed: int) -> Selection:
+    """Pick by every wanted rule, or by all that can be used; measure what each picked."""
     store = Store()
     answers, verdicts = store.read(measured.completions), store.read(measured.scores)
     rules = wanted or possible_rules(answers)
@@ -43,4 +37,10 @@ def select(
         config={"rules": list(rules), "seed": seed},
         key=key,
     )
-    return written, selected_rates(table, measured.summary.pass_rate)
+    nats, bound = divergence_of_best(verdicts)
+    return Selection(
+        picks=written,
+        rates=selected_rates(table, verdicts),
+        divergence_nats=nats,
+        divergence_bound_nats=bound,
+    )

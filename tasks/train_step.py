@@ -13,8 +13,10 @@ from artifacts.checkpoints import read_checkpoint, write_checkpoint
 from artifacts.store import Store
 from policy.learner import Learner, StepMetrics
 from policy.load import fingerprint
+from policy.memory import explaining_out_of_memory
 from policy.template import get_template
 from schemas.config import LearningConfig
+from schemas.errors import InputError
 from schemas.identity import digest_of
 from schemas.references import PolicyRef, TableRef
 from schemas.training import TRAINING
@@ -43,13 +45,21 @@ def train_step(
         store.read(problems)["prompt"].to_pylist(), learner.policy.tokenizer
     )
     rewards = verdicts["reward"].to_numpy().copy().reshape(len(prompts), -1)
-    metrics = learner.step(
-        prompts, answers["token_ids"].to_pylist(), answers["logprobs"].to_pylist(), rewards
-    )
+    with explaining_out_of_memory(
+        f"training on {config.samples} completions a problem",
+        "lower --samples or --max-new-tokens, or take a smaller --model",
+    ):
+        metrics = learner.step(
+            prompts,
+            answers["token_ids"].to_pylist(),
+            answers["logprobs"].to_pylist(),
+            rewards,
+            max_kl_nats=config.max_kl_nats,
+        )
     reached = policy.model_copy(
         update={
             "step": policy.step + 1,
-            "digest": digest_of([policy.digest, scores.digest, config.learning.model_dump()]),
+            "digest": lineage(policy.digest, scores.digest, config),
         }
     )
     keep_learner(reached, learner)
@@ -63,6 +73,11 @@ def train_step(
         config=config.learning.model_dump(),
     )
     return reached, written
+
+
+def lineage(policy_digest: str, scores_digest: str, config: LearningConfig) -> str:
+    """The digest of what a policy becomes by learning from these scores."""
+    return digest_of([policy_digest, scores_digest, config.learning.model_dump()])
 
 
 def training_row(
@@ -110,8 +125,19 @@ def checkpoint(policy: PolicyRef, training: TableRef, folder: str) -> None:
 
 @pipeline_task("restore", "restore {folder}")
 def restore(start: PolicyRef, folder: str, config: LearningConfig) -> tuple[PolicyRef, TableRef]:
-    """Bring the learner back to a checkpoint's step; returns its policy and training table."""
+    """Bring the learner back to a checkpoint's step; returns its policy and training table.
+
+    Raises InputError when `start`, which becomes the reference, is not what the run started from:
+    an alias that has moved, or a folder that has changed.
+    """
     policy, training = read_checkpoint(Path(folder))
+    (first,) = Store().read(training).slice(0, 1).to_pylist()
+    if lineage(start.digest, first["scores_digest"], config) != first["policy_lineage"]:
+        raise InputError(
+            "this is no longer the model that the run started from, and so not its reference",
+            f"--model {start.name}",
+            f"put back what was in {policy.folder}, or start again without --resume",
+        )
     learner: Learner = start_learner(start, config)
     learner.load(Path(folder) / "learner")
     keep_learner(policy, learner)

@@ -43,18 +43,32 @@ def eval_config(tiny: str) -> EvalConfig:
     )
 
 
+@pytest.fixture(scope="session")
+def small_sums(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A dataset whose answers are one digit, so that a tiny model is right now and then."""
+    sums = [(a, b) for a in range(1, 9) for b in range(1, 10 - a)]
+    splits = ["train"] * 24 + ["dev"] * 6 + ["holdout"] * 6
+    rows: list[dict[str, object]] = [
+        {"id": f"{a}+{b}", "prompt": f"{a} + {b}?", "expected_answer": a + b, "split": split}
+        for (a, b), split in zip(sums, splits, strict=True)
+    ]
+    return problems_file(tmp_path_factory.mktemp("sums"), *rows)
+
+
 @pytest.fixture
-def learning_config(tiny: str) -> LearningConfig:
-    """Loop C in four small steps."""
+def learning_config(tiny: str, small_sums: str) -> LearningConfig:
+    """Loop C in four small steps, of which most find something to learn."""
     return LearningConfig(
         model=tiny,
+        dataset=small_sums,
         limit=4,
         steps=4,
-        problems_per_step=2,
-        samples=2,
+        problems_per_step=4,
+        samples=8,
         evaluation_samples=2,
         checkpoint_every=2,
-        sampling=SamplingSettings(max_new_tokens=4),
+        dev_every=2,
+        sampling=SamplingSettings(max_new_tokens=6),
         learning=LearningSettings(learning_rate=1e-3, kl_weight=0.1),
     )
 

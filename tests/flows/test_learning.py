@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -76,6 +77,37 @@ def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(
     assert len(steps) == 6, "two steps after the checkpoint at step 2"
     assert _training(resumed) == _training(whole)
     assert resumed["model"]["digest"] == whole["model"]["digest"]
+
+
+def test_a_run_is_not_resumed_from_another_start(
+    learning_config: LearningConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import flows.learning as module
+    from policy.tiny import make_tiny_model
+    from tasks import resident
+
+    def cut_off(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    model = make_tiny_model(tmp_path / "model")
+    config = learning_config.model_copy(update={"model": str(model), "checkpoint_every": 1})
+    monkeypatch.setattr(module, "save_policy", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        learning_flow.fn(config)
+    shutil.rmtree(model)
+    make_tiny_model(model, seed=1)
+    resident.forget()
+    with pytest.raises(InputError, match="no longer the model that the run started from"):
+        learning_flow.fn(config, resume=all_runs()[0].run_id)
+
+
+def test_the_learning_that_these_tests_repeat_changes_the_weights(
+    learning_config: LearningConfig,
+) -> None:
+    result = learning_flow.fn(learning_config)
+    rows = pq.read_table(result["tables"]["training"]).to_pylist()
+    assert sum(row["groups_with_signal"] for row in rows) > 0
+    assert rows[-1]["gradient_norm"] > 0
 
 
 def test_a_kl_leash_keeps_the_policy_near_its_start(learning_config: LearningConfig) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -14,12 +16,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
-from artifacts.home import Home
 from artifacts.tracking import RunRecord, all_runs, find_run
-from flows.up import refuse_taken
-from schemas.errors import InputError
 
 BIN = Path(sys.executable).parent
 PATIENCE = 240.0
@@ -40,25 +40,28 @@ def wait_for(found: Callable[[], Any], what: str) -> Any:
     raise AssertionError(f"waited {PATIENCE:.0f} s for {what}")
 
 
-@pytest.fixture
-def environment(home: Home) -> dict[str, str]:
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
-    return kept | {"THREELOOPS_HOME": str(home.root), "PATH": f"{BIN}:{os.environ['PATH']}"}
+    root = tmp_path_factory.mktemp("up") / "home"
+    return kept | {"THREELOOPS_HOME": str(root), "PATH": f"{BIN}:{os.environ['PATH']}"}
 
 
-@pytest.fixture
-def served(home: Home, environment: dict[str, str]) -> Iterator[dict[str, str]]:
-    """A running `threeloops up`; the addresses of its servers."""
+@pytest.fixture(scope="module")
+def running(environment: dict[str, str]) -> Iterator[dict[str, str]]:
+    """A running `threeloops up` for all tests here; the addresses of its servers."""
+    root = Path(environment["THREELOOPS_HOME"])
+    root.mkdir()
     ports = {"--prefect-port": str(free_port()), "--mlflow-port": str(free_port())}
     words = [word for pair in ports.items() for word in pair]
-    log = (home.root / "up.log").open("wb")
+    log = (root / "up.log").open("wb")
     process = subprocess.Popen(
         [sys.executable, "-m", "flows.cli", "up", *words], env=environment, stdout=log, stderr=log
     )
-    record = home.root / "up.json"
+    record = root / "up.json"
 
     def ready() -> bool:
-        assert process.poll() is None, (home.root / "up.log").read_text()
+        assert process.poll() is None, (root / "up.log").read_text()
         return record.exists()
 
     try:
@@ -73,6 +76,15 @@ def served(home: Home, environment: dict[str, str]) -> Iterator[dict[str, str]]:
             log.close()
     assert process.returncode == 0
     assert not record.exists(), "nobody is sent to servers that have gone"
+
+
+@pytest.fixture
+def served(
+    running: dict[str, str], environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> dict[str, str]:
+    """The addresses of the running servers, with their home folder as this test's."""
+    monkeypatch.setenv("THREELOOPS_HOME", environment["THREELOOPS_HOME"])
+    return running
 
 
 def test_a_deployment_runs_and_a_registered_version_is_evaluated_by_itself(
@@ -113,12 +125,30 @@ def test_a_deployment_runs_and_a_registered_version_is_evaluated_by_itself(
     version = json.loads(done.stdout)["model"]["name"]
     (triggered,) = wait_for(lambda: finished(version), "the triggered run")
     assert find_run(triggered.run_id).config()["samples"] == 4
+    said = Path(environment["THREELOOPS_HOME"]) / "up.log"
+    wait_for(lambda: f"registered {version}" in said.read_text(), "the line of the version")
+    evaluated = r"flow run eval .*: completed"
+    wait_for(lambda: re.search(evaluated, said.read_text()), "the line of the flow run")
 
 
-def test_a_taken_port_is_named() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        with pytest.raises(InputError, match=f"port {port} is taken"):
-            refuse_taken("--prefect-port", port)
+def test_a_server_that_dies_is_started_again(
+    served: dict[str, str], environment: dict[str, str]
+) -> None:
+    log = Path(environment["THREELOOPS_HOME"]) / "up.log"
+    port = int(served["mlflow"].rpartition(":")[2])
+    servers = [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if {"mlflow", "--port", str(port)} <= {Path(w).name for w in process.info["cmdline"] or ()}
+    ]
+    assert servers
+    for process in servers:
+        process.kill()
+    wait_for(lambda: "mlflow ended with code" in log.read_text(), "the line that says so")
+
+    def answers() -> bool:
+        with contextlib.suppress(OSError), urllib.request.urlopen(served["mlflow"], timeout=5):
+            return True
+        return False
+
+    wait_for(answers, "MLflow's page again")

@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
-from policy.learner import Learner, NonFiniteError, StepMetrics, scheduled_rate
+from policy.guard import DriftError, NonFiniteError
+from policy.learner import Learner, StepMetrics, scheduled_rate
 from policy.load import Policy, load_policy
 from policy.sampling import sample
 from schemas.config import LearningSettings, SamplingSettings
@@ -324,6 +325,17 @@ def test_a_non_finite_loss_leaves_weights_and_counters_untouched() -> None:
     assert _step(learner).step == 2
 
 
+def test_drift_above_the_limit_leaves_weights_and_counters_untouched() -> None:
+    learner = _learner(kl_weight=0.0)
+    while _step(learner).kl_nats < 0.05:
+        pass
+    before, done = learner.weights_digest(), learner.steps_done
+    with pytest.raises(DriftError, match="above --max-kl 0.01"):
+        learner.step(PROMPTS, COMPLETIONS, None, REWARDS, max_kl_nats=0.01)
+    assert (learner.weights_digest(), learner.steps_done) == (before, done)
+    assert _step(learner).step == done + 1
+
+
 def test_dropout_is_off_whatever_the_model_was_built_with() -> None:
     learner = _learner()
     assert not learner.policy.model.training
@@ -346,6 +358,13 @@ def test_input_that_does_not_fit_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=says):
         _learner().step(prompts, completions, None, rewards)
+
+
+def test_a_reference_with_another_vocabulary_is_refused() -> None:
+    config = _model().config
+    larger = LlamaForCausalLM(LlamaConfig(**config.to_dict() | {"vocab_size": 40}))
+    with pytest.raises(InputError, match="the policy has 32 tokens and its reference 40"):
+        Learner(_policy(_model()), larger, LearningSettings(), 1)
 
 
 def test_settings_that_cannot_work_are_refused_at_the_start() -> None:

@@ -41,14 +41,14 @@ def test_the_four_counts_add_up_and_the_flips_are_grouped_by_code() -> None:
     assert (found.correct_in_both, found.correct_only_before) == (1, 0)
     assert (found.correct_only_after, found.correct_in_neither) == (4, 2)
     won = [group for group in found.groups if group.direction == "won"]
-    assert [(group.codes, len(group.rows)) for group in won] == [
+    assert [(group.codes, group.count) for group in won] == [
         (("no_prefix", "contained"), 3),
         (("trailing_text", "contained"), 1),
     ]
-    assert [row.problem_id for row in won[0].rows] == ["p0", "p1", "p2"]
-    assert won[0].rows[0].reward == (0.0, 1.0)
-    assert won[0].rows[0].outcome == ("bad_format", "correct")
-    assert found.of("won") == won[0].rows + won[1].rows
+    assert [row.problem_id for row in won[0].first(9)] == ["p0", "p1", "p2"]
+    assert won[0].first(1)[0].reward == (0.0, 1.0)
+    assert won[0].first(1)[0].outcome == ("bad_format", "correct")
+    assert found.of("won") == won[0].first(9) + won[1].first(9)
 
 
 def test_the_other_way_round_the_same_rows_are_lost() -> None:

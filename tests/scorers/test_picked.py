@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import pyarrow as pa
+import math
 
-from schemas.results import Estimate
-from scorers.picked import pick_all, possible_rules, selected_rates
+import pyarrow as pa
+import pytest
+
+from scorers.picked import divergence_of_best, pick_all, possible_rules, selected_rates
 
 
 def tables(problems: int, rewards: list[float]) -> tuple[pa.Table, pa.Table]:
@@ -23,13 +25,45 @@ def tables(problems: int, rewards: list[float]) -> tuple[pa.Table, pa.Table]:
 
 
 def test_rates_gains_and_ties_are_counted_by_rule() -> None:
-    selections = pick_all(*tables(10, [1.0, 0.0, 0.0, 0.0]), ["oracle", "majority"], seed=0)
-    assert selections.num_rows == 20
-    start = Estimate(value=0.25, low=0.1, high=0.4, problems=10, completions=40)
-    oracle, majority = selected_rates(selections, start)
-    assert (oracle.rate.value, oracle.gain, oracle.problems_with_ties) == (1.0, 0.75, 0)
-    assert (majority.rate.value, majority.gain, majority.problems_with_ties) == (0.0, -0.25, 10)
+    completions, scores = tables(10, [1.0, 0.0, 0.0, 0.0])
+    selections = pick_all(completions, scores, ["oracle", "majority", "random"], seed=0)
+    assert selections.num_rows == 30
+    oracle, majority, random = selected_rates(selections, scores)
+    assert (oracle.rate.value, oracle.gain.value, oracle.problems_with_ties) == (1.0, 0.75, 0)
+    assert (majority.rate.value, majority.gain.value) == (0.0, -0.25)
+    assert (majority.problems_with_ties, majority.problems_contested) == (10, 0)
+    assert random.rate_over_ties.value == 0.25, "the control without its luck is pass@1"
+    assert random.problems_contested == 10
     assert oracle.rate.low < 1.0, "ten of ten is no proof of always"
+
+
+def test_the_gain_is_paired_by_problem() -> None:
+    # half the problems always right, half never: no rule can gain, though both rates are uncertain
+    completions = pa.table({"sum_logprob": pa.array([-1.0] * 800)})
+    scores = pa.table(
+        {
+            "problem_id": [f"p{i // 4}" for i in range(800)],
+            "reward": [float(i < 400) for i in range(800)],
+            "parsed_answer": ["1"] * 800,
+        }
+    )
+    (oracle,) = selected_rates(pick_all(completions, scores, ["oracle"], seed=0), scores)
+    assert oracle.gain.value == 0.0
+    assert oracle.rate.high - oracle.rate.low > 2 * (oracle.gain.high - oracle.gain.low)
+
+
+def test_what_the_best_of_n_costs_is_exact_for_known_rates() -> None:
+    _, scores = tables(10, [1.0, 0.0])
+    nats, bound = divergence_of_best(scores)
+    # p = 1/2, N = 2: q = 3/4, so 3/4 log(3/2) + 1/4 log(1/2)
+    assert nats.value == pytest.approx(0.75 * math.log(1.5) + 0.25 * math.log(0.5))
+    assert bound == pytest.approx(math.log(2) - 0.5)
+    assert nats.low <= nats.value <= nats.high <= bound
+
+
+def test_one_sample_leaves_nothing_to_pick_and_costs_nothing() -> None:
+    nats, bound = divergence_of_best(tables(10, [1.0])[1])
+    assert (nats.value, nats.low, nats.high, bound) == (0.0, 0.0, 0.0, 0.0)
 
 
 def test_the_same_seed_picks_the_same_and_another_may_not() -> None:

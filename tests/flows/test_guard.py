@@ -1,0 +1,210 @@
+"""Learning that goes wrong stops, says why, keeps the last good policy and registers nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from artifacts.checkpoints import newest_checkpoint, read_checkpoint
+from artifacts.home import current_home
+from artifacts.registry import registered_versions
+from artifacts.store import Store
+from artifacts.tracking import RunRecord, all_runs
+from flows.learning import learning_flow
+from policy.guard import DriftError, NonFiniteError
+from policy.learner import Learner
+from schemas.config import LearningConfig
+from schemas.errors import StoppedError
+from tasks import resident
+
+
+@pytest.fixture
+def config(learning_config: LearningConfig) -> LearningConfig:
+    """Six steps with a checkpoint after the third: neither before nor after a good policy."""
+    return learning_config.model_copy(update={"steps": 6, "checkpoint_every": 3})
+
+
+@pytest.fixture
+def each_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Learner], None]], None]:
+    """Call something with the learner before each of its steps."""
+
+    def install(hook: Callable[[Learner], None]) -> None:
+        real = Learner.step
+
+        def step(learner: Learner, *arguments: Any, **more: Any) -> Any:
+            hook(learner)
+            return real(learner, *arguments, **more)
+
+        monkeypatch.setattr(Learner, "step", step)
+
+    return install
+
+
+def stopped(config: LearningConfig, kind: type[StoppedError]) -> tuple[StoppedError, RunRecord]:
+    """Learn until it is stopped; what every stop has in common is checked here."""
+    with pytest.raises(kind) as caught:
+        learning_flow.fn(config)
+    stop, (run,) = caught.value, all_runs()
+    assert "\n" not in str(stop)
+    assert "no version was registered" in str(stop)
+    assert run.status == "FAILED"
+    assert str(stop) in run.tags["error"]
+    assert run.tags["stopped_at_step"] == str(stop.step)
+    assert registered_versions() == []
+    assert not (run.folder / "model").exists()
+    return stop, run
+
+
+def kept(config: LearningConfig, run: RunRecord) -> Learner:
+    """The learner that the kept checkpoint loads into, in a process that holds nothing."""
+    folder = newest_checkpoint(current_home(), run.run_id)
+    policy, training = read_checkpoint(folder)
+    assert run.tags["last_good_step"] == str(policy.step)
+    assert Store().read(training)["step"].to_pylist() == list(range(1, policy.step + 1))
+    assert run.table_refs()["training"] == ("training", training.digest)
+    resident.forget()
+    reference = policy.model_copy(update={"step": 0})
+    learner = resident.start_learner(reference, config)
+    learner.load(folder / "learner")
+    assert learner.steps_done == policy.step
+    return learner
+
+
+def test_an_infinite_gradient_keeps_the_policy_before_the_step(
+    config: LearningConfig, each_step: Callable[[Callable[[Learner], None]], None]
+) -> None:
+    digests = {}
+
+    def spoil(learner: Learner) -> None:
+        digests[learner.steps_done] = learner.weights_digest()
+        if learner.steps_done == 4:
+            weight = next(learner.policy.model.parameters())
+            weight.register_hook(lambda gradient: gradient * float("inf"))
+
+    each_step(spoil)
+    stop, run = stopped(config, NonFiniteError)
+    assert (stop.step, stop.last_good) == (5, 4)
+    assert "gradient norm" in str(stop)
+    assert str(newest_checkpoint(current_home(), run.run_id)) in str(stop)
+    assert kept(config, run).weights_digest() == digests[4]
+
+
+def test_a_loss_that_is_not_finite_goes_back_to_the_policy_that_still_had_one(
+    config: LearningConfig, each_step: Callable[[Callable[[Learner], None]], None]
+) -> None:
+    digests = {}
+
+    def spoil(learner: Learner) -> None:
+        digests.setdefault(learner.steps_done, learner.weights_digest())
+        if learner.steps_done == 4:
+            with torch.no_grad():
+                next(learner.policy.model.parameters()).fill_(float("nan"))
+
+    each_step(spoil)
+    stop, run = stopped(config, NonFiniteError)
+    assert (stop.step, stop.last_good) == (5, 3)
+    assert kept(config, run).weights_digest() == digests[3]
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_drift_above_the_limit_goes_back_to_the_last_policy_within_it(
+    config: LearningConfig, each_step: Callable[[Callable[[Learner], None]], None]
+) -> None:
+    digests = {}
+    each_step(lambda learner: digests.setdefault(learner.steps_done, learner.weights_digest()))
+    free = learning_flow.fn(config)
+    drift = _drift(free)
+    first = next(i for i in range(2, 6) if drift[i] > max(drift[:i]))
+    limit = (drift[first] + max(drift[:first])) / 2
+    after_free_run = len(all_runs())
+    guarded = config.model_copy(update={"max_kl_nats": limit, "register_as": "guarded"})
+    resident.forget()
+    with pytest.raises(DriftError) as caught:
+        learning_flow(guarded)
+    stop, run = caught.value, all_runs()[0]
+    assert len(all_runs()) == after_free_run + 1
+    assert (stop.step, stop.last_good) == (first + 1, first - 1)
+    assert (run.status, run.tags["stopped_at_step"]) == ("FAILED", str(first + 1))
+    assert [name for name in registered_versions() if "guarded" in name] == []
+    assert kept(guarded, run).weights_digest() == digests[first - 1]
+    resident.forget()
+    relaxed = guarded.model_copy(update={"max_kl_nats": None})
+    resumed = learning_flow.fn(relaxed, resume=run.run_id)
+    assert resumed["model"]["digest"] == free["model"]["digest"]
+
+
+def test_a_first_step_that_destroys_the_policy_leaves_the_start(config: LearningConfig) -> None:
+    settings = config.learning.model_copy(update={"learning_rate": 1e30})
+    stop, run = stopped(config.model_copy(update={"learning": settings}), NonFiniteError)
+    assert (stop.step, stop.last_good) == (1, 0)
+    assert "the one it started from" in str(stop)
+    assert "--learning-rate" in str(stop)
+    assert "training" not in run.table_refs()
+
+
+def test_a_last_step_that_goes_too_far_is_not_registered(
+    config: LearningConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import flows.learning as module
+
+    real = module.divergence
+
+    def far(*arguments: Any) -> Any:
+        return real(*arguments).model_copy(update={"value": 99.0})
+
+    monkeypatch.setattr(module, "divergence", far)
+    stop, run = stopped(config.model_copy(update={"max_kl_nats": 50.0}), DriftError)
+    assert (stop.step, stop.last_good) == (6, 5)
+    assert kept(config, run).steps_done == 5
+
+
+def test_a_checkpoint_is_kept_until_the_one_after_is_known_to_be_good(
+    config: LearningConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import flows.learning as module
+
+    monkeypatch.setattr(module, "drop_checkpoints", lambda home, run_id: None)
+    result = learning_flow.fn(config.model_copy(update={"checkpoint_every": 1}))
+    folder = newest_checkpoint(current_home(), result["run_id"]).parent
+    assert sorted(path.name for path in folder.iterdir()) == ["step-000004", "step-000005"]
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_stop_is_one_line_and_exit_1_and_a_higher_limit_goes_on(
+    config: LearningConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from flows import verbs
+    from flows.cli import main
+
+    monkeypatch.setattr(verbs, "configure_prefect", lambda home: None)
+    drift = _drift(learning_flow.fn(config))
+    first = next(i for i in range(2, 6) if drift[i] > max(drift[:i]))
+    limit = (drift[first] + max(drift[:first])) / 2
+    arguments = ["learn", "--model", config.model, "--dataset", config.dataset, "--limit", "4"]
+    numbers = {
+        "steps": 6, "problems-per-step": 4, "samples": 8, "evaluation-samples": 2,
+        "max-new-tokens": 6, "learning-rate": 1e-3, "kl-weight": 0.1, "max-kl": limit,
+    }  # fmt: skip
+    arguments += [f"--{name}={value}" for name, value in numbers.items()]
+    capsys.readouterr()
+    assert main(arguments) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    said = [line for line in captured.err.splitlines() if line.startswith("threeloops: ")]
+    assert len(said) == 1
+    assert f"learning stopped at step {first + 1}: KL to the start" in said[0]
+    run = all_runs()[0]
+    assert main(["learn", "--resume", run.run_id, "--max-kl", "1e6"]) == 0
+    assert len(registered_versions()) == 2
+
+
+def _drift(result: dict[str, Any]) -> list[float]:
+    return list(Store().read(Store().lookup("training", _digest(result)))["kl_nats"].to_pylist())
+
+
+def _digest(result: dict[str, Any]) -> str:
+    return Path(result["tables"]["training"]).stem
