@@ -36,6 +36,12 @@ def add_options(
             add_options(parser, NESTED[name], NESTED[name].model_fields)
             continue
         field = config.model_fields[name]
+        if field.annotation is bool:
+            option, about = f"--{name.replace('_', '-')}", field.description
+            parser.add_argument(
+                option, dest=name, default=argparse.SUPPRESS, action="store_true", help=about
+            )
+            continue
         choices = _choices(field.annotation)
         parser.add_argument(
             flag(name),

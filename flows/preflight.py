@@ -36,7 +36,11 @@ def preflight(config: RunConfig) -> None:
 def _needs(config: RunConfig, folder: Path) -> Needs:
     if isinstance(config, LearningConfig):
         return learning_needs(
-            folder, samples=config.samples, max_new_tokens=config.sampling.max_new_tokens
+            folder,
+            samples=config.samples,
+            max_new_tokens=config.sampling.max_new_tokens,
+            adapter=config.learning.adapter != "none",
+            recompute=config.learning.gradient_checkpointing,
         )
     return measuring_needs(folder)
 

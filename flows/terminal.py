@@ -6,6 +6,7 @@ It draws results; it makes none. Colour follows the terminal and NO_COLOR.
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 import time
 from collections.abc import Iterator
@@ -43,6 +44,23 @@ class Terminal:
     @contextlib.contextmanager
     def progress(self) -> Iterator[None]:
         """Draw what tasks report: bars in a terminal, a line every ten seconds elsewhere."""
+        with self._noting_warnings(), self._drawing():
+            yield
+
+    @contextlib.contextmanager
+    def _noting_warnings(self) -> Iterator[None]:
+        """Show what the policy warns of as a note, instead of as a log record among others."""
+        logger, handler = logging.getLogger("policy"), Notes(self)
+        propagate, logger.propagate = logger.propagate, False
+        logger.addHandler(handler)
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+            logger.propagate = propagate
+
+    @contextlib.contextmanager
+    def _drawing(self) -> Iterator[None]:
         if not self.err.is_terminal:
             with listening(SparseLines(self)):
                 yield
@@ -58,6 +76,18 @@ class Terminal:
         )
         with bars, listening(LiveBars(bars)):
             yield
+
+
+class Notes(logging.Handler):
+    """Log records as notes in a terminal."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        super().__init__(logging.WARNING)
+        self.terminal = terminal
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show the message alone."""
+        self.terminal.note(record.getMessage())
 
 
 class LiveBars:

@@ -5,17 +5,20 @@ It changes no weight and keeps no state but the parameters' `.grad`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from policy.adapter import without_adapter
 from policy.divergence import k1
 from policy.logprobs import CompletionLogprobs
 from policy.objective import Objective, completion_losses, groups_with_gradient
 from policy.passes import plan_passes
+from policy.recompute import recomputing_layers
 from policy.step_batch import StepBatch
 from schemas.config import LearningSettings
 
@@ -50,7 +53,7 @@ class Outcome:
 def accumulate_gradient(
     batch: StepBatch,
     model: PreTrainedModel,
-    reference_model: PreTrainedModel,
+    reference_model: PreTrainedModel | None,
     path: CompletionLogprobs,
     settings: LearningSettings,
     *,
@@ -59,6 +62,8 @@ def accumulate_gradient(
     tokens_per_pass: int,
 ) -> Outcome:
     """Add the gradient of the batch's mean loss to the parameters' and return what was computed.
+
+    Without a reference model, the reference is the model without its adapter.
 
     Groups whose gradient is zero whatever the policy (`groups_with_gradient`) are only measured.
     """
@@ -74,10 +79,12 @@ def accumulate_gradient(
         groups = (live == learn).nonzero()[:, 0].tolist()
         for chosen in plan_passes(sizes, groups, tokens_per_pass):
             part = batch.only(chosen)
-            with torch.set_grad_enabled(learn):
+            keeping_less = learn and settings.gradient_checkpointing
+            recomputing = recomputing_layers(model) if keeping_less else nullcontext()
+            with torch.set_grad_enabled(learn), recomputing:
                 mine = _logprobs(path, model, part, temperature)
-            with torch.no_grad():
-                theirs = _logprobs(path, reference_model, part, temperature)
+            with torch.no_grad(), _reference(model, reference_model) as reference:
+                theirs = _logprobs(path, reference, part, temperature)
             objective = _objective(mine, theirs, part, settings, running_mean)
             if learn:
                 torch.autograd.backward(objective.losses.sum() / batch.rewards.numel())
@@ -88,6 +95,17 @@ def accumulate_gradient(
             advantages[chosen], signal[chosen] = objective.advantages, objective.signal
             passes += 1
     return Outcome(logprobs, reference_logprobs, losses, advantages, signal, passes)
+
+
+@contextmanager
+def _reference(
+    model: PreTrainedModel, reference_model: PreTrainedModel | None
+) -> Iterator[PreTrainedModel]:
+    if reference_model is not None:
+        yield reference_model
+    else:
+        with without_adapter(model):
+            yield model
 
 
 def _logprobs(

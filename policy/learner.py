@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from policy.adapter import is_adapted, merged_weights
 from policy.branching import Tokens
 from policy.checkpoint import (
     digest_of_weights,
@@ -30,6 +31,7 @@ from policy.load import Policy, quiet_transformers
 from policy.logprobs import CompletionLogprobs
 from policy.objective import RunningMean
 from policy.passes import automatic_budget
+from policy.recompute import recomputable_layers
 from policy.step_batch import flat_logprobs, step_batch
 from policy.step_metrics import StepMetrics, step_metrics
 from schemas.config import LearningSettings
@@ -57,31 +59,34 @@ class Learner:
     """A policy, its frozen reference and an optimiser.
 
     `policy.model` is updated in place. `reference_model` is the policy the run started from, a
-    separate copy. `temperature` is the one that the completions were sampled at; the objective is
-    then that of the policy at this temperature.
+    separate copy; for a model with an adapter it is None, and the reference is the model with its
+    adapter off, which takes no second copy. `temperature` is the one that the completions were
+    sampled at; the objective is then that of the policy at this temperature.
     """
 
     def __init__(
         self,
         policy: Policy,
-        reference_model: PreTrainedModel,
+        reference_model: PreTrainedModel | None,
         settings: LearningSettings,
         total_steps: int,
         *,
         temperature: float = 1.0,
-        max_tokens_per_pass: int | None = None,
     ) -> None:
         _check_can_learn(policy.model, reference_model, settings, temperature)
         self.policy = policy
-        self.reference_model = reference_model.requires_grad_(False).train(False)
+        if reference_model is not None:
+            reference_model.requires_grad_(False).train(False)
+        self.reference_model = reference_model
         self.settings = settings
         self.total_steps = total_steps
         self.temperature = temperature
         self.steps_done = 0
         self.running_mean = RunningMean()
         policy.model.train(False)
+        if settings.gradient_checkpointing:
+            recomputable_layers(policy.model)
         self._path = CompletionLogprobs(policy.model)
-        self._tokens_per_pass = max_tokens_per_pass
         self._parameters = trainable(policy.model)
         self._optimizer = torch.optim.AdamW(
             self._parameters.values(),
@@ -124,7 +129,7 @@ class Learner:
             self.settings,
             running_mean=self.running_mean.mean,
             temperature=self.temperature,
-            tokens_per_pass=self._tokens_per_pass or automatic_budget(self.policy.model, longest),
+            tokens_per_pass=self._tokens_per_pass(longest),
         )
         parameters = list(self._parameters.values())
         total = torch.nn.utils.get_total_norm(gradients_of(parameters))
@@ -162,6 +167,11 @@ class Learner:
             group["lr"] = rate
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
+
+    def _tokens_per_pass(self, longest: int) -> int:
+        recompute = self.settings.gradient_checkpointing
+        asked = self.settings.max_tokens_per_pass
+        return asked or automatic_budget(self.policy.model, longest, recompute=recompute)
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint that `load` continues from byte for byte; whole or not at all."""
@@ -203,6 +213,7 @@ class Learner:
             "temperature": self.temperature,
             "running_mean": [self.running_mean.mean, self.running_mean.count],
             "settings": self.settings.model_dump(),
+            "start": self.policy.digest,
         }
 
     def _check_same(
@@ -210,7 +221,8 @@ class Learner:
     ) -> None:
         """Raise InputError unless the checkpoint continues this very run."""
         mine = self._counters()
-        compared = ["format", "temperature", "settings"]
+        # the start is the reference, and with an adapter all weights but its own
+        compared = ["format", "temperature", "settings", "start"]
         if self.settings.schedule != "constant":
             compared.append("total_steps")
         differing = [key for key in compared if state.get(key) != mine[key]]
@@ -232,25 +244,33 @@ class Learner:
         return digest_of_weights(self.policy.model)
 
     def export(self, folder: Path) -> None:
-        """Write model and tokenizer as a plain transformers folder; whole or not at all."""
+        """Write model and tokenizer as a plain transformers folder; whole or not at all.
+
+        An adapter is merged into the weights, so that loading the folder takes no adapter.
+        """
+        model: Any = self.policy.model
+        weights = merged_weights(model) if is_adapted(model) else None
         with quiet_transformers(), whole_folder(folder) as partial:
-            self.policy.model.save_pretrained(partial)
+            model.save_pretrained(partial, state_dict=weights)
             self.policy.tokenizer.save_pretrained(partial)
 
 
 def _check_can_learn(
     model: PreTrainedModel,
-    reference_model: PreTrainedModel,
+    reference_model: PreTrainedModel | None,
     settings: LearningSettings,
     temperature: float,
 ) -> None:
     """Raise InputError for what could run and would learn nothing, or something else."""
+    if reference_model is None and not is_adapted(model):
+        raise InputError("a policy without an adapter needs a reference model of its own")
     if reference_model is model:
         raise InputError(
             "the reference is the policy itself, so their divergence would always be 0",
             remedy="load the reference as a second copy",
         )
-    sizes = [len(cast(Any, one.get_input_embeddings()).weight) for one in (model, reference_model)]
+    both = (model, reference_model or model)
+    sizes = [len(cast(Any, one.get_input_embeddings()).weight) for one in both]
     if sizes[0] != sizes[1]:
         raise InputError(
             f"the policy has {sizes[0]} tokens and its reference {sizes[1]}, so no divergence "

@@ -53,7 +53,7 @@ class Policy:
 
 
 def load_policy(folder: Path, *, name: str, device: str = "auto") -> Policy:
-    """The policy in `folder`, in float32 on every device: learning and sampling see one model.
+    """The policy in `folder`, with float32 weights on every device (see `policy.precision`).
 
     `device` is `auto` (a GPU if there is one), `cpu`, `cuda` or another that torch knows. Raises
     InputError for a folder that `check_folder` refuses, weights that do not fit the config, a model

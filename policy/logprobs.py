@@ -5,7 +5,6 @@ It chooses between `policy.shared_logprobs` and `policy.plain_logprobs`; the num
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -14,25 +13,23 @@ from transformers import PreTrainedModel
 from policy.branching import Tokens
 from policy.packing import header_length
 from policy.plain_logprobs import plain_logprobs
+from policy.plain_notice import tell_plain
+from policy.precision import computing
 from policy.shared_logprobs import shared_logprobs, why_not_shared
 from policy.tree_attention import UnservedError
-
-logger = logging.getLogger(__name__)
 
 
 class CompletionLogprobs:
     """The log-probabilities of completions under models of one architecture.
 
-    What packed rows cannot serve takes the plain path, which is several times slower, and the
-    reason is logged once.
+    What packed rows cannot serve takes the plain path, which is several times slower, and says so.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
-        self._unserved = why_not_shared(model)
-        self._told = False
-        self.shares = not self._unserved
-        if self._unserved:
-            self._tell(self._unserved)
+        reason = why_not_shared(model)
+        self.shares = not reason
+        if reason:
+            tell_plain(model, reason)
 
     def __call__(
         self,
@@ -42,12 +39,13 @@ class CompletionLogprobs:
         temperature: float,
     ) -> Tensor:
         """Token log-probabilities [B·N, T] in nats of the completions of B prompts, row-major."""
-        if self.shares:
-            try:
-                return shared_logprobs(model, prompts, completions, temperature)
-            except UnservedError as error:
-                self._tell(str(error))
-        return plain_logprobs(model, prompts, completions, temperature)
+        with computing(model):
+            if self.shares:
+                try:
+                    return shared_logprobs(model, prompts, completions, temperature)
+                except UnservedError as error:
+                    tell_plain(model, str(error))
+            return plain_logprobs(model, prompts, completions, temperature)
 
     def sizes(self, prompts: Sequence[Tokens], completions: Sequence[Tokens]) -> list[int]:
         """Tokens that each problem adds to a forward pass at most, [B]."""
@@ -61,8 +59,3 @@ class CompletionLogprobs:
             else:
                 sizes.append(samples * (len(prompt) + max(map(len, own))))
         return sizes
-
-    def _tell(self, reason: str) -> None:
-        if not self._told:
-            logger.warning("one row per completion, without shared prefixes: %s", reason)
-        self._told = True

@@ -48,8 +48,17 @@ def measuring_needs(folder: Path) -> Needs:
     return Needs(parameter_count(folder), copies=1)
 
 
-def learning_needs(folder: Path, *, samples: int, max_new_tokens: int) -> Needs:
+def learning_needs(
+    folder: Path,
+    *,
+    samples: int,
+    max_new_tokens: int,
+    adapter: bool = False,
+    recompute: bool = False,
+) -> Needs:
     """What a step of learning needs: five copies of the weights, and one problem's completions.
+
+    With an adapter, one copy is policy and reference; the adapter's own weights are not counted.
 
     The completions of a problem go through the model together, all of them at their longest here;
     further problems join them only where there is room.
@@ -62,8 +71,9 @@ def learning_needs(folder: Path, *, samples: int, max_new_tokens: int) -> Needs:
     with quiet_transformers():
         config: Any = AutoConfig.from_pretrained(folder, local_files_only=True)
     tokens = max(LEAST_TOKENS, samples * max_new_tokens)
-    floats = floats_a_token(config.get_text_config(), max_new_tokens)
-    return Needs(parameter_count(folder), LEARNING_COPIES, tokens * floats * FLOAT_BYTES)
+    floats = floats_a_token(config.get_text_config(), max_new_tokens, recompute=recompute)
+    copies = 1 if adapter else LEARNING_COPIES
+    return Needs(parameter_count(folder), copies, tokens * floats * FLOAT_BYTES)
 
 
 def parameter_count(folder: Path) -> int:

@@ -36,29 +36,33 @@ def plan_passes(sizes: Sequence[int], groups: Sequence[int], budget: int) -> lis
     return parts
 
 
-def automatic_budget(model: PreTrainedModel, longest: int) -> int:
+def automatic_budget(model: PreTrainedModel, longest: int, *, recompute: bool = False) -> int:
     """Tokens of one pass with gradient, from the sizes of the model, its paths and the memory.
 
-    `longest` bounds the tokens that one token attends to.
+    `longest` bounds the tokens that one token attends to. With `recompute`, layers keep their
+    inputs alone, and one of them at a time what its backward pass needs.
 
     The memory counted is what the machine has, not what is free at the moment: the same run on the
     same machine is always split alike, and so gives the same bytes.
     """
-    floats = floats_a_token(model.config.get_text_config(), longest)
+    config = model.config.get_text_config()
+    floats = floats_a_token(config, longest, recompute=recompute)
     fitting = int(SHARE_OF_MEMORY * memory_bytes(model) / (4 * floats))
     return max(LEAST_TOKENS, min(MOST_TOKENS, fitting))
 
 
-def floats_a_token(config: Any, longest: int) -> int:
+def floats_a_token(config: Any, longest: int, *, recompute: bool = False) -> int:
     """Numbers kept for the backward pass of one token, which attends to `longest` tokens.
 
     Measured on Llama models: what a layer keeps, of that the attention's weights twice; then the
-    logits.
+    logits. With `recompute`, layers keep their inputs alone, and one of them at a time the rest.
     """
     hidden = config.hidden_size
     intermediate = getattr(config, "intermediate_size", None) or 4 * hidden
     per_layer = 14 * hidden + 4 * intermediate + 2 * config.num_attention_heads * longest
-    return int(config.num_hidden_layers * per_layer + config.vocab_size)
+    layers = config.num_hidden_layers
+    kept = layers * hidden + per_layer if recompute else layers * per_layer
+    return int(kept + config.vocab_size)
 
 
 def memory_bytes(model: PreTrainedModel) -> int:

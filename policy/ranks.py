@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedModel
 
+from policy.precision import computing
+
 
 @torch.inference_mode()
 def token_ranks(
@@ -17,7 +19,8 @@ def token_ranks(
 ) -> list[tuple[float, int]]:
     """Log-probability in nats and rank (1 is the likeliest) of each of the answer's T tokens."""
     tokens = torch.tensor([[*prompt, *answer]], device=model.device)
-    logits = model(tokens).logits[0, len(prompt) - 1 : -1].float()
+    with computing(model):
+        logits = model(tokens).logits[0, len(prompt) - 1 : -1].float()
     chosen = torch.tensor(list(answer), device=model.device)[:, None]
     logprobs = logits.log_softmax(-1).gather(1, chosen)[:, 0]
     ranks = (logits > logits.gather(1, chosen)).sum(-1) + 1

@@ -5,12 +5,10 @@ It judges nothing and reads no text; prompts and completions are token ids.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from weakref import WeakSet
 
 import torch
 from torch import Tensor
@@ -18,14 +16,14 @@ from torch import Tensor
 from policy.completions import Completions
 from policy.load import Policy
 from policy.plain_decoding import decode_plainly
+from policy.plain_notice import tell_plain
+from policy.precision import computing
 from schemas.config import SamplingSettings
 from schemas.errors import InputError
 
 SHARE_OF_MEMORY = 0.25
 MOST_ROWS = 2048  # more save nothing: the matrix products are large enough by then
 Decode = Callable[[Sequence[Sequence[int]], Tensor, Completions], None]
-logger = logging.getLogger(__name__)
-_told_plain: WeakSet[torch.nn.Module] = WeakSet()  # models whose slow path has been mentioned
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,7 @@ def sample(
     token_ids: list[list[int]] = []
     logprobs: list[list[float]] = []
     with (
-        torch.inference_mode(),
+        computing(policy.model, keep_casts=True),
         _evaluating(policy.model),
         _decoder(policy, prompts, settings) as (decoder, decode),
     ):
@@ -121,9 +119,8 @@ def _decoder(
             except CannotShareError as error:
                 name, reason = "plain", str(error)
                 stack.close()
-        if reason is not None and model not in _told_plain:
-            _told_plain.add(model)
-            logger.warning("%s is sampled slowly, without sharing: %s", policy.name, reason)
+        if reason is not None:
+            tell_plain(model, reason)
         yield name, decode
 
 

@@ -18,7 +18,7 @@ from policy.packing import completion_mask, pack
 from policy.plain_logprobs import plain_logprobs
 from policy.shared_prefix import obstacle
 from policy.token_head import token_logprobs
-from policy.tree_attention import UnservedError, attending_as_a_tree
+from policy.tree_attention import NAME, UnservedError, attending_as
 
 PROBE_TOLERANCE = 1e-3  # nats; rounding in float32 is a hundred times smaller
 
@@ -39,7 +39,7 @@ def shared_logprobs(
     if type(head) is not nn.Linear:
         raise UnservedError(f"its output layer is {type(head).__name__}")
     packed = pack(prompts, completions, model.device)
-    with attending_as_a_tree(model):
+    with attending_as(model, NAME):
         hidden = anything.base_model(
             input_ids=packed.tokens[None],
             position_ids=packed.positions[None],
@@ -47,7 +47,7 @@ def shared_logprobs(
             tree=packed.tree,
         ).last_hidden_state[0]
     values = token_logprobs(
-        hidden.index_select(0, packed.predicting),
+        hidden.index_select(0, packed.predicting).to(head.weight.dtype),
         head.weight,
         head.bias,
         packed.rows,

@@ -31,6 +31,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import AttentionInterface, Cache, PreTrainedModel
 
+from policy.precision import working_dtype
+
 ATTENTION = "threeloops_shared_prefix"
 Pair = tuple[Tensor, Tensor]  # keys and values
 Product = Callable[[Tensor, Tensor], Tensor]
@@ -134,9 +136,11 @@ class PrefixCache(Cache):
     ) -> Pair:
         """Store a pass's keys and values, [1, Hkv, S, D], and give them back as they are."""
         layer = self.keys.setdefault(layer_idx, LayerKeys())
-        new = key_states[0].transpose(0, 1), value_states[0].transpose(0, 1)
+        dtype = working_dtype(key_states)
+        keys, values = key_states[0].to(dtype), value_states[0].to(dtype)
+        new = keys.transpose(0, 1), values.transpose(0, 1)
         if self.stage is None:
-            layer.header = key_states[0].contiguous(), value_states[0].contiguous()
+            layer.header = keys.contiguous(), values.contiguous()
         elif isinstance(self.stage, Reading):
             if layer.problem is None:
                 layer.problem = _room(self._problem_shape, new)
@@ -206,7 +210,7 @@ def shared_prefix_attention(
         )
         return output.transpose(1, 2), None
     heads = key.shape[1]
-    rows = (query[0] * scaling).transpose(0, 1)
+    rows = (query[0] * scaling).to(working_dtype(query)).transpose(0, 1)
     rows = rows.reshape(query.shape[2], heads, -1, query.shape[-1])  # [S, Hkv, G, D]
     return _attend(rows, layer, shared_prefix.stage).flatten(1, 2)[None], None
 

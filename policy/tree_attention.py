@@ -26,6 +26,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, PreTrainedModel
 
 from policy.packing import Branches, Tree
+from policy.precision import working_dtype
 
 NAME = "threeloops_tree"
 # what models tell an attention function about themselves without meaning another result
@@ -75,9 +76,10 @@ def tree_attention(
     _refuse_unknown(attention_mask, dropout, tree, others)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     groups = key.shape[1]
+    dtype = working_dtype(query)
     sizes = [tree.header, tree.stems.tokens, tree.tails.tokens]
     q, k, v = (
-        one.squeeze(0).transpose(0, 1).split_with_sizes(sizes)
+        one.squeeze(0).to(dtype).transpose(0, 1).split_with_sizes(sizes)
         for one in (query * scale, key, value)
     )
     parts = []
@@ -198,10 +200,10 @@ class _ToTokens(torch.autograd.Function):
 
 
 @contextmanager
-def attending_as_a_tree(model: PreTrainedModel) -> Iterator[None]:
-    """Use `tree_attention` within the block and the model's former implementation after it."""
+def attending_as(model: PreTrainedModel, name: str) -> Iterator[None]:
+    """Use this attention within the block and the model's former implementation after it."""
     former = model.config._attn_implementation
-    model.config._attn_implementation = NAME
+    model.config._attn_implementation = name
     try:
         yield
     finally:

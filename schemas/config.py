@@ -5,9 +5,9 @@ It holds no defaults that depend on the machine; those are chosen at run time an
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Baseline = Literal["none", "running_mean", "leave_one_out", "group_mean", "group_normalized"]
 # these compare the completions of one problem with each other
@@ -15,6 +15,8 @@ GROUP_BASELINES: tuple[Baseline, ...] = ("leave_one_out", "group_mean", "group_n
 KlEstimator = Literal["k1", "k2", "k3"]
 KlPlacement = Literal["loss", "reward"]
 LossReduction = Literal["sequence", "token"]
+Adapter = Literal["none", "lora"]
+ADAPTER_LEARNING_RATE = 2e-4  # an adapter starts from zero and has far fewer weights
 SelectionRule = Literal["oracle", "majority", "likelihood", "random"]
 DEV = "dev"  # the split that settings may be chosen by
 SELECTION_RULES: tuple[SelectionRule, ...] = ("oracle", "majority", "likelihood", "random")
@@ -51,12 +53,36 @@ class LearningSettings(Frozen):
     reduction: Annotated[LossReduction, Field(description="how token losses are summed")] = (
         "sequence"
     )
-    learning_rate: Annotated[float, Field(gt=0, description="of AdamW")] = 2e-5
+    learning_rate: Annotated[
+        float, Field(gt=0, description=f"of AdamW; {ADAPTER_LEARNING_RATE:g} with an adapter")
+    ] = 2e-5
     schedule: Annotated[
         Literal["constant", "linear"], Field(description="of the learning rate; linear falls to 0")
     ] = "linear"
     max_gradient_norm: Annotated[float, Field(gt=0, description="clip above it")] = 1.0
     weight_decay: Annotated[float, Field(ge=0, description="of AdamW")] = 0.0
+    adapter: Annotated[
+        Adapter, Field(description="lora trains low-rank adapters beside frozen weights")
+    ] = "none"
+    lora_rank: Annotated[int, Field(ge=1, description="of the adapter of each linear layer")] = 16
+    lora_alpha: Annotated[float, Field(gt=0, description="adapters count alpha / rank")] = 32.0
+    gradient_checkpointing: Annotated[
+        bool, Field(description="compute layers twice rather than keep what they computed")
+    ] = False
+    max_tokens_per_pass: Annotated[
+        int | None,
+        Field(
+            ge=1, description="split a step's gradient; a problem is never split; default by memory"
+        ),
+    ] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rate_of_the_adapter(cls, given: Any) -> Any:
+        """The default learning rate is the adapter's, where there is one."""
+        if isinstance(given, dict) and given.get("adapter", "none") != "none":
+            return {"learning_rate": ADAPTER_LEARNING_RATE} | given
+        return given
 
 
 class RunConfig(Frozen):

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from policy.adapter import add_adapter
 from policy.learner import Learner
 from policy.load import Policy, load_policy
 from schemas.config import LearningConfig
 from schemas.errors import StoreError
+from schemas.identity import derive_seed
 from schemas.references import PolicyRef
 
 _policies: dict[str, Policy] = {}
@@ -45,13 +47,27 @@ def resident_learner(reference: PolicyRef) -> Learner:
 
 
 def start_learner(reference: PolicyRef, config: LearningConfig) -> Learner:
-    """A learner whose policy and reference both start as this policy, each with its own weights."""
-    learning = load_policy(Path(reference.folder), name=reference.name, device=config.device)
+    """A learner whose policy and reference both start as this policy.
+
+    Each has its own weights, unless an adapter learns beside weights that both can share.
+    """
     anchor = resident_policy(reference, config.device)
+    settings = config.learning
+    if settings.adapter == "none":
+        learning = load_policy(Path(reference.folder), name=reference.name, device=config.device)
+    else:
+        del _policies[reference.digest]  # from here on it is the learner's, and not the start's
+        learning = anchor
+        add_adapter(
+            learning.model,
+            rank=settings.lora_rank,
+            alpha=settings.lora_alpha,
+            seed=derive_seed("adapter", config.seed),
+        )
     return Learner(
         learning,
-        anchor.model,
-        config.learning,
+        anchor.model if learning is not anchor else None,
+        settings,
         config.steps,
         temperature=config.sampling.temperature,
     )

@@ -8,9 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from policy import plain_notice
 from policy.embedded import prepare_default
 from policy.load import Policy, load_policy
 from policy.tiny import make_tiny_model
+
+
+@pytest.fixture(autouse=True)
+def _nothing_told() -> None:
+    """Each test hears of the plain path anew."""
+    plain_notice._told.clear()
 
 
 @pytest.fixture(scope="session")

@@ -55,13 +55,13 @@ def _model(seed: int = 0) -> Any:
 
 def _learner(tokens_per_pass: int | None = None, **settings: Any) -> Learner:
     settings = {"learning_rate": 1e-2, "schedule": "constant"} | settings
+    settings["max_tokens_per_pass"] = tokens_per_pass
     reference = _model()
     return Learner(
         _policy(copy.deepcopy(reference)),
         reference,
         LearningSettings(**settings),
         total_steps=6,
-        max_tokens_per_pass=tokens_per_pass,
     )
 
 

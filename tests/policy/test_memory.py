@@ -53,6 +53,18 @@ def test_learning_holds_the_weights_five_times_and_one_problem_s_completions(
     assert small.pass_bytes == few.pass_bytes / 2, "a pass is never planned below 256 tokens"
 
 
+def test_an_adapter_holds_the_weights_once_and_recomputing_keeps_less(
+    tiny_folder: Callable[[str], Path],
+) -> None:
+    folder = tiny_folder("llama")
+    whole, sparing = (
+        learning_needs(folder, samples=8, max_new_tokens=64, adapter=True, recompute=recompute)
+        for recompute in (False, True)
+    )
+    assert whole.weight_bytes == sparing.weight_bytes == 4 * parameter_count(folder)
+    assert sparing.pass_bytes < whole.pass_bytes
+
+
 def test_what_fits_is_let_through_and_an_unknown_size_too() -> None:
     needs = Needs(10, copies=5, pass_bytes=100)
     refuse_too_large(needs, 300, "default")

@@ -46,6 +46,10 @@ def test_the_automatic_budget_follows_the_memory_within_bounds(
     model = _tiny()
     floats = 14 * 16 + 4 * 32 + 2 * 2 * 10 + 32
     assert automatic_budget(model, 10**9) == 256
+    assert automatic_budget(model, 10, recompute=True) == 2048
+    sparing = floats + 16  # one layer's input more than its whole, for a model of one layer
+    monkeypatch.setattr("policy.passes.memory_bytes", lambda model: 4 * 4 * sparing * 1000)
+    assert automatic_budget(model, 10, recompute=True) == 1000
     for memory, tokens in ((0, 256), (4 * 4 * floats * 1000, 1000), (2**40, 2048)):
         monkeypatch.setattr("policy.passes.memory_bytes", lambda model, memory=memory: memory)
         assert automatic_budget(model, 10) == tokens

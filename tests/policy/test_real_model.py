@@ -1,17 +1,22 @@
 """The fast path on the default model: the same numbers as the plain one."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from policy.adapter import add_adapter
+from policy.checkpoint import trainable
 from policy.load import load_policy
 from policy.plain_logprobs import plain_logprobs
+from policy.recompute import recomputing_layers
 from policy.shared_logprobs import shared_logprobs
 from policy.template import get_template
 
 pytestmark = pytest.mark.slow
+PATHS = ((plain_logprobs, False), (shared_logprobs, False), (shared_logprobs, True))
 
 
 @pytest.fixture(scope="module")
@@ -43,3 +48,27 @@ def test_packed_numbers_and_gradients_equal_the_plain_ones_on_the_default_model(
     torch.testing.assert_close(values[0], values[1], rtol=0, atol=1e-4)
     for name, expected in gradients[1].items():
         assert (gradients[0][name] - expected).norm() <= 1e-4 * expected.norm(), name
+
+
+def test_an_adapter_gives_the_same_gradients_packed_plain_and_recomputed(
+    batch: tuple[Any, list[list[int]], list[list[int]]], default_folder: Path
+) -> None:
+    _, prompts, completions = batch
+    model = load_policy(default_folder, name="default", device="cpu").model
+    add_adapter(model, rank=4, alpha=8, seed=0)
+    parameters = list(trainable(model).values())
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in parameters:
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.01)
+    values, gradients = [], []
+    for path, recompute in PATHS:
+        with recomputing_layers(model) if recompute else nullcontext():
+            logprobs = path(model, prompts, completions)
+        weights = torch.randn(logprobs.shape, generator=torch.Generator().manual_seed(0))
+        gradients.append(torch.autograd.grad((logprobs * weights).sum(), parameters))
+        values.append(logprobs.detach())
+    for got, found in zip(values[1:], gradients[1:], strict=True):
+        torch.testing.assert_close(got, values[0], rtol=0, atol=1e-4)
+        for mine, expected in zip(found, gradients[0], strict=True):
+            assert (mine - expected).norm() <= 1e-4 * expected.norm()

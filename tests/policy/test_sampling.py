@@ -14,6 +14,7 @@ from torch import Tensor
 from policy import sampling, shared_prefix
 from policy.drawing import log_distribution
 from policy.load import Policy
+from policy.logprobs import CompletionLogprobs
 from policy.sampling import Samples, batches, rows_that_fit
 from policy.template import get_template
 from policy.tiny import ARCHITECTURES
@@ -171,18 +172,17 @@ def test_a_model_that_wants_more_of_its_cache_is_decoded_plainly(
 
 
 def test_a_model_that_cannot_be_shared_is_said_so_once(
-    tiny_policy: Callable[[str], Policy],
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    tiny_policy: Callable[[str], Policy], caplog: pytest.LogCaptureFixture
 ) -> None:
     policy = tiny_policy("mistral")
-    sampling._told_plain.clear()
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
             sample(policy, few_shot(policy), samples=1)
+            CompletionLogprobs(policy.model)(policy.model, few_shot(policy), [[5]] * 5, 1.0)
     (record,) = caplog.records
     assert record.getMessage() == (
-        "mistral is sampled slowly, without sharing: it attends to the last 24 tokens only"
+        "MistralForCausalLM takes the plain path, the same numbers several times slower: "
+        "it attends to the last 24 tokens only"
     )
 
 

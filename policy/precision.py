@@ -1,0 +1,106 @@
+"""How precisely a model computes: in float32 on a CPU, mostly in bfloat16 on a GPU.
+
+It changes no weight: those, their gradients and the optimiser's moments are float32 everywhere, as
+the small updates of learning would otherwise round to none.
+
+On a GPU, autocast takes matrix products in bfloat16 from the float32 weights. The other way is a
+bfloat16 copy of the model, synchronised after each step. Autocast was chosen because sampling, the
+pass that is differentiated and the reference then run the same modules through the same casts: the
+log-probabilities that the sampler records are those of the policy that learns, up to the order of
+sums in bfloat16, with no copy to keep or to forget. What a copy would save is the casting; but a
+call of the sampler casts each weight once and keeps that until it ends.
+
+The output layer and the softmax stay in float32. bfloat16 has 8 bits: it would move a logit of 20
+by up to 0.06, and a token's log-probability with it, which is more than many a step of learning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+
+def compute_dtype(device: torch.device) -> torch.dtype:
+    """What matrix products are taken in: bfloat16 on a GPU that can, float32 elsewhere.
+
+    A CPU without instructions of its own for it is several times slower in bfloat16.
+    """
+    if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.bfloat16
+    return torch.float32
+
+
+@contextmanager
+def computing(model: PreTrainedModel, *, keep_casts: bool = False) -> Iterator[None]:
+    """Within the block, the model computes as its device does best.
+
+    With `keep_casts` the block has no gradient and keeps each weight's bfloat16 version to its end;
+    a version that was cast without gradient would cut the weight off from a pass with it.
+    """
+    dtype = compute_dtype(model.device)
+    with ExitStack() as stack:
+        if dtype == torch.float32 or model.dtype != torch.float32:
+            if keep_casts:
+                stack.enter_context(torch.inference_mode())
+        else:
+            if keep_casts:
+                stack.enter_context(torch.no_grad())  # in inference mode autocast keeps nothing
+                stack.enter_context(_all_learning(model))
+            kind = model.device.type
+            stack.enter_context(torch.autocast(kind, dtype, cache_enabled=keep_casts))
+            stack.enter_context(_precise_head(model))
+        yield
+
+
+def working_dtype(tensor: Tensor) -> torch.dtype:
+    """What a matrix product of this tensor would be taken in just now.
+
+    Keys are stored in it, lest they be cast again for every token.
+    """
+    kind = tensor.device.type
+    if torch.is_autocast_enabled(kind):
+        return torch.get_autocast_dtype(kind)
+    return tensor.dtype
+
+
+@contextmanager
+def _all_learning(model: PreTrainedModel) -> Iterator[None]:
+    """Autocast keeps the casts of parameters that require a gradient only; so all do for a while.
+
+    Without it, the weights beside an adapter would be cast again for every token.
+    """
+    frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
+    for parameter in frozen:
+        parameter.requires_grad_(True)
+    try:
+        yield
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(False)
+
+
+@contextmanager
+def _precise_head(model: PreTrainedModel) -> Iterator[None]:
+    head: Any = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    if head is None:
+        yield
+        return
+    former = vars(head).get("forward")
+    head.forward = partial(_in_float32, head.forward)
+    try:
+        yield
+    finally:
+        del head.forward
+        if former is not None:
+            head.forward = former
+
+
+def _in_float32(forward: Callable[[Tensor], Tensor], hidden: Tensor) -> Tensor:
+    with torch.autocast(hidden.device.type, enabled=False):
+        return forward(hidden.float())

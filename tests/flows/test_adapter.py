@@ -1,0 +1,91 @@
+"""Loop C with an adapter: the version that comes of it is a plain model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from safetensors import safe_open
+
+from artifacts.checkpoints import newest_checkpoint
+from artifacts.home import current_home
+from artifacts.tracking import all_runs
+from flows.eval import eval_flow
+from flows.learning import learning_flow
+from schemas.config import LearningConfig, LearningSettings
+from tasks import resident
+
+
+@pytest.fixture
+def config(learning_config: LearningConfig) -> LearningConfig:
+    """Loop C in four small steps of an adapter."""
+    settings = LearningSettings(adapter="lora", lora_rank=4, learning_rate=1e-2, kl_weight=0.1)
+    return learning_config.model_copy(update={"learning": settings})
+
+
+def test_learning_an_adapter_registers_a_plain_model(config: LearningConfig) -> None:
+    result = learning_flow.fn(config)
+    folder = Path(result["model"]["folder"])
+    with safe_open(folder / "model.safetensors", "pt") as weights:
+        assert not [name for name in weights.keys() if "lora" in name]  # noqa: SIM118
+    again = eval_flow.fn(config.evaluation().model_copy(update={"model": "models:/threeloops/1"}))
+    assert again["metrics"]["pass_rate"] == result["metrics"]["pass_rate_after"]
+    assert again["model"]["digest"] == result["model"]["digest"]
+    start = eval_flow.fn(config.evaluation())
+    assert start["model"]["digest"] != result["model"]["digest"]
+    assert start["metrics"]["pass_rate"] == result["metrics"]["pass_rate_before"]
+
+
+def test_an_adapter_that_was_cut_off_ends_as_if_it_had_not_been(
+    config: LearningConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import flows.learning as module
+
+    whole = learning_flow.fn(config)
+    monkeypatch.setenv("THREELOOPS_HOME", str(tmp_path / "other"))
+    real, steps = module.train_step, []
+
+    def cut_off(*arguments: object) -> object:
+        steps.append(1)
+        if len(steps) == 4:
+            raise KeyboardInterrupt
+        return real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "train_step", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        learning_flow.fn(config)
+    (run,) = all_runs()
+    saved = newest_checkpoint(current_home(), run.run_id) / "learner" / "weights.safetensors"
+    with safe_open(saved, "pt") as weights:
+        assert all("lora" in name for name in weights.keys())  # noqa: SIM118
+    resident.forget()
+    resumed = learning_flow.fn(config, resume=run.run_id)
+    training = [Path(result["tables"]["training"]).read_bytes() for result in (resumed, whole)]
+    assert training[0] == training[1]
+    assert resumed["model"]["digest"] == whole["model"]["digest"]
+
+
+def test_no_second_copy_of_the_model_is_held(
+    config: LearningConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+    real = resident.load_policy
+
+    def counted(folder: Path, *, name: str, device: str) -> object:
+        loaded.append(name)
+        return real(folder, name=name, device=device)
+
+    import flows.learning as module
+
+    counts: list[int] = []
+    step = module.train_step
+
+    def watched(*arguments: object) -> object:
+        done = step(*arguments)  # type: ignore[arg-type]
+        counts.append(len(loaded))
+        return done
+
+    monkeypatch.setattr(resident, "load_policy", counted)
+    monkeypatch.setattr(module, "train_step", watched)
+    learning_flow.fn(config)
+    assert counts == [1, 1, 1, 1]
