@@ -46,7 +46,7 @@ def main() -> int:
         shutil.rmtree(scratch, ignore_errors=True)
     written = write_report(records, given.output or ROOT / "docs")
     print(f"written: {written}")
-    return 0
+    return 1 if records["failed"] else 0
 
 
 def _measure(quick: bool, trl_python: Path, minutes: float, scratch: Path) -> Record:
@@ -66,6 +66,7 @@ def _measure(quick: bool, trl_python: Path, minutes: float, scratch: Path) -> Re
     plan = quick_plan(folder, trl) if quick else whole_plan(folder, devices)
     records: list[Record] = []
     left_out: list[str] = []
+    failed: list[str] = []
     costs: dict[str, float] = {}
     for place in range(max(series.rounds for series in plan)):
         for series in plan:
@@ -76,22 +77,29 @@ def _measure(quick: bool, trl_python: Path, minutes: float, scratch: Path) -> Re
             if place and elapsed + costs[name] > minutes * 60:
                 left_out.append(f"{name}, round {place + 1}")
                 continue
-            records += _run_series(series, records, place, trl_python, scratch)
+            try:
+                _run_series(series, records, place, trl_python, scratch)
+            except BenchError as error:  # the others are worth their time all the same
+                print(error, file=sys.stderr)
+                failed.append(f"{name}, round {place + 1}")
             costs[name] = time.monotonic() - started - elapsed
+    if not records:
+        raise BenchError("no measurement succeeded")
     return {
         "date": date,
         "quick": quick,
         **setting,
         "minutes": (time.monotonic() - started) / 60,
         "left_out": left_out,
+        "failed": failed,
         "records": records,
     }
 
 
 def _run_series(
-    series: Series, before: list[Record], place: int, trl_python: Path, scratch: Path
-) -> list[Record]:
-    records: list[Record] = []
+    series: Series, records: list[Record], place: int, trl_python: Path, scratch: Path
+) -> None:
+    """Run the jobs of a series one after another, and add their records."""
     for job in series.jobs:
         python = str(trl_python) if job.benchmark == TRL else sys.executable
         # learning starts from an empty home; what was judged before would be found, not judged
@@ -99,12 +107,13 @@ def _run_series(
         if job.label == "rescore task":
             for found in ("keys", "scores"):
                 shutil.rmtree(home / "tables" / found, ignore_errors=True)
-        record = run(job.benchmark, job.parameters | _needed(job, before), python=python, home=home)
+        record = run(
+            job.benchmark, job.parameters | _needed(job, records), python=python, home=home
+        )
         # the model's folder is of no interest to a reader, and names this machine's paths
         shown = {name: value for name, value in job.parameters.items() if name != "folder"}
         records.append({"label": job.label, "round": place + 1} | record | {"parameters": shown})
         _tell(records[-1])
-    return records
 
 
 def _needed(job: Job, before: list[Record]) -> Record:

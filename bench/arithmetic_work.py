@@ -26,6 +26,7 @@ from policy.packing import header_length
 
 Tokens = Sequence[int]
 Count = Literal["plain", "distinct"]
+COUNTS: tuple[Count, ...] = ("plain", "distinct")
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def forward_pass(
             predictions += sum(lengths) + samples
         else:
             nodes = {tuple(c[:end]) for c in own for end in range(1, len(c))}
-            lengths = [1] * 0
+            lengths = []
             tokens += len(nodes)
             pairs += sum(len(prompt) + len(node) for node in nodes)
             predictions += len(nodes) + 1

@@ -46,7 +46,10 @@ def comparisons(folder: str, device: str, sizes: Record) -> list[Series]:
                 Job("step TRL" + where, TRL, given | shape | {"steps": 2}),
             ),
             sizes["step_rounds"],
-        )
+        ),
+        Series(
+            (Job("step TRL as shipped" + where, TRL, given | shape | {"checkpointing": True}),),
+        ),
     ]
     for problems, samples, rows, rounds in sizes["sampler"]:
         drawn = given | {"problem_count": problems, "samples": samples}

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from bench import matmul
-from bench.arithmetic_work import forward_operations, forward_pass
+from bench.arithmetic_work import COUNTS, forward_operations, forward_pass
 from bench.process import Record, answer
 from bench.workload import device_memory, load, problems, prompts, settings, wait_for
 from policy.load import Policy
@@ -58,10 +58,11 @@ def measure(
     if side == "ours":
         peak = matmul.measure(device=device)["peak_operations_per_second"]
         record["peak_operations_per_second"] = peak
-        for count in ("plain", "distinct"):
+        for count in COUNTS:
             work = forward_pass(asked, drawn, count)
             needed = forward_operations(policy.model, work)
             record[f"operations_{count}"] = needed
+            record[f"operations_per_second_{count}"] = needed / middle
             record[f"fraction_of_peak_{count}"] = needed / middle / peak
     return record
 

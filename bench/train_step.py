@@ -12,7 +12,7 @@ import time
 import numpy as np
 
 from bench import matmul
-from bench.arithmetic_work import forward_pass, step_operations
+from bench.arithmetic_work import COUNTS, Count, forward_pass, step_operations
 from bench.process import Record, answer
 from bench.workload import (
     KL_WEIGHT,
@@ -45,7 +45,8 @@ def measure(
         kl_weight=KL_WEIGHT, learning_rate=LEARNING_RATE, schedule="constant"
     )
     learner = Learner(policy, reference.model, learning, steps)
-    seconds, sampling_seconds, operations, earned = [], [], [], []
+    seconds, sampling_seconds, earned = [], [], []
+    operations: dict[Count, list[float]] = {count: [] for count in COUNTS}
     for step in range(steps):
         rows = problems(problem_count, first=step * problem_count)
         asked = prompts(policy, rows)
@@ -65,23 +66,25 @@ def measure(
         wait_for(device)
         seconds.append(time.perf_counter() - started)
         sampling_seconds.append(sampled - started)
-        work = forward_pass(asked, drawn.token_ids)
-        operations.append(step_operations(policy.model, work, work))
+        for count in COUNTS:
+            work = forward_pass(asked, drawn.token_ids, count)
+            operations[count].append(step_operations(policy.model, work, work))
         earned.append(sum(scores) / len(scores))
     peak = matmul.measure(device=device)["peak_operations_per_second"]
-    fractions = [
-        needed / spent / peak for needed, spent in zip(operations[1:], seconds[1:], strict=True)
-    ]
-    return {
+    record: Record = {
         "seconds": seconds,
         "sampling_seconds": sampling_seconds,
         "seconds_per_step": float(np.median(seconds[1:])),
-        "operations": operations,
         "peak_operations_per_second": peak,
-        "fraction_of_peak": float(np.median(fractions)),
         "reward_mean": earned,
         **device_memory(device),
     }
+    for count, needed in operations.items():
+        rates = [work / spent for work, spent in zip(needed[1:], seconds[1:], strict=True)]
+        record[f"operations_{count}"] = needed
+        record[f"operations_per_second_{count}"] = float(np.median(rates))
+        record[f"fraction_of_peak_{count}"] = float(np.median(rates)) / peak
+    return record
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ own defaults stay, but for what a CPU asks for and what makes it faster here:
   neither generates nor learns in pieces;
 - float32 instead of bfloat16, which a CPU computes several times slower, and which would be another
   arithmetic than ours;
-- gradient checkpointing off (TRL's default is on): it saves memory by computing twice;
+- gradient checkpointing off, but for one run as shipped: it saves memory by computing twice;
 - no dropout, no saving, no reports, no shuffling.
 
 Left out: loading, and the first step (its time is in the record).

@@ -18,8 +18,10 @@ def _step(label: str, seconds: float, gigabytes: float) -> dict[str, Any]:
         seconds_per_step=seconds,
         peak_memory_bytes=gigabytes * 1e9,
         seconds=[9.0, seconds],
-        operations=[0.0, 3e11],
-        fraction_of_peak=0.61,
+        operations_per_second_plain=6e10,
+        operations_per_second_distinct=4e10,
+        fraction_of_peak_plain=0.61,
+        fraction_of_peak_distinct=0.41,
         peak_operations_per_second=1e11,
         loss_type="dapo",
         scale_rewards="group",
@@ -39,6 +41,7 @@ def _page(*records: dict[str, Any], busy: float = 0.0) -> str:
             "quick": False,
             "minutes": 3.0,
             "left_out": [],
+            "failed": [],
             "records": [*records, _record("busy") | {"other_cores_busy": busy}],
         }
     )
@@ -52,6 +55,7 @@ def test_a_ratio_is_the_median_of_ratios_of_neighbours() -> None:
     # 20, 16 and 15
     assert "**16 ×** (15 to 20; 3 pairs) | ≥ 15 × | met" in page
     assert "3.00 GB | 10.00 GB | 30% | ≤ 60 % | met" in page
+    assert "each generated token once | 60 GFLOP/s | 61% | ≥ 60% | met" in page
 
 
 def test_what_falls_short_is_called_missed_and_what_did_not_run_not_measured() -> None:
