@@ -56,12 +56,13 @@ def _measure(quick: bool, trl_python: Path, minutes: float, scratch: Path) -> Re
     trl = trl_python.exists()
     if not trl and not quick:
         raise BenchError(f"no environment with TRL ({trl_python}); `make bench` installs it")
-    setting = run("setting", {"tiny": str(scratch / "tiny") if quick else None})
-    folder = setting.pop("folder")
+    told = run("setting", {"tiny": str(scratch / "tiny") if quick else None})
+    folder = told["folder"]
+    setting = {name: told[name] for name in ("model", "machine", "versions", "gpu")}
     if trl:
         ask = "from importlib.metadata import version; print(version('trl'))"
-        told = subprocess.run([trl_python, "-c", ask], capture_output=True, text=True, check=True)
-        setting["versions"]["trl"] = told.stdout.strip()
+        reply = subprocess.run([trl_python, "-c", ask], capture_output=True, text=True, check=True)
+        setting["versions"]["trl"] = reply.stdout.strip()
     devices = ["cpu", "cuda"] if setting["gpu"] else ["cpu"]
     plan = quick_plan(folder, trl) if quick else whole_plan(folder, devices)
     records: list[Record] = []
