@@ -83,7 +83,7 @@ def whole_plan(folder: str, devices: list[str]) -> list[Series]:
     series = [Series((Job("peak", "matmul", {}),), 5)]
     for device in devices:
         series += comparisons(folder, device, sizes)
-    learning = {"folder": folder, "steps": 8, "limit": 32}
+    learning = {"folder": folder, "steps": 20, "limit": 32}
     return [
         *series,
         *rescoring(1_000_000, rounds=3),
