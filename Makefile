@@ -5,8 +5,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+BENCH_VENV := .venv-bench
+BENCH_INSTALLED := $(BENCH_VENV)/.installed
 
-.PHONY: help demo test check setup model prove-lock lock clean
+.PHONY: help demo test check setup model bench prove-lock lock clean
 
 help:  ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -38,11 +40,21 @@ $(INSTALLED): requirements.lock pyproject.toml
 model: setup  ## the default model, converted once into the home folder
 	@$(BIN)/python -c 'from artifacts.registry import resolve_policy; resolve_policy("default", print)'
 
+bench: model $(BENCH_INSTALLED)  ## against TRL and generate, into docs/benchmarks.md; half an hour
+	@$(BIN)/python -m bench
+
+# What we are compared with lives apart: its pins are none of ours.
+$(BENCH_INSTALLED): requirements-bench.lock
+	@echo "installing into $(BENCH_VENV) (once, a few minutes)"
+	@$(PYTHON) -m venv $(BENCH_VENV)
+	@$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
 prove-lock:  ## install the lock into a fresh environment and run one flow there
 	@scripts/prove-lock $(PYTHON)
 
-lock: ## resolve pyproject.toml anew into requirements.lock
+lock: ## resolve pyproject.toml anew into requirements.lock and requirements-bench.lock
 	@scripts/lock $(PYTHON)
 
-clean:  ## delete the environment, not the home folder
-	rm -rf $(VENV)
+clean:  ## delete the environments, not the home folder
+	rm -rf $(VENV) $(BENCH_VENV)

@@ -1,0 +1,137 @@
+"""Run the benchmarks: `python -m bench`, which `make bench` prepares; `--quick` tests the code.
+
+It starts measurements one after another and hands their records to the report; it imports nothing
+large, see `bench.process`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bench.plan import TRL, Job, Series, quick_plan, whole_plan
+from bench.process import ROOT, BenchError, Record, run
+from bench.report import write_report
+
+MINUTES = 27.0  # after which no further pair is started; one run must end within 30
+VENV = ROOT / ".venv-bench"
+
+
+def main() -> int:
+    """Measure and write the report; exit 1 when a measurement fails."""
+    parser = argparse.ArgumentParser(prog="bench", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="a tiny model, seconds, no figures")
+    parser.add_argument(
+        "--output", type=Path, help="folder of benchmarks.md and benchmarks.json; default docs"
+    )
+    parser.add_argument("--venv", type=Path, default=VENV, help="the environment that has TRL")
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="start no pair after it")
+    given = parser.parse_args()
+    if given.quick and given.output is None:
+        parser.error("--quick measures nothing worth keeping: name another folder with --output")
+    scratch = Path(tempfile.mkdtemp(prefix="bench-"))
+    try:
+        records = _measure(given.quick, given.venv / "bin" / "python", given.minutes, scratch)
+    except BenchError as error:
+        print(error, file=sys.stderr)
+        return 1
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    written = write_report(records, given.output or ROOT / "docs")
+    print(f"written: {written}")
+    return 1 if records["failed"] else 0
+
+
+def _measure(quick: bool, trl_python: Path, minutes: float, scratch: Path) -> Record:
+    """All records, with the date and what the machine is."""
+    started = time.monotonic()
+    date = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+    trl = trl_python.exists()
+    if not trl and not quick:
+        raise BenchError(f"no environment with TRL ({trl_python}); `make bench` installs it")
+    told = run("setting", {"tiny": str(scratch / "tiny") if quick else None})
+    folder = told["folder"]
+    setting = {name: told[name] for name in ("model", "machine", "versions", "gpu")}
+    if trl:
+        ask = "from importlib.metadata import version; print(version('trl'))"
+        reply = subprocess.run([trl_python, "-c", ask], capture_output=True, text=True, check=True)
+        setting["versions"]["trl"] = reply.stdout.strip()
+    devices = ["cpu", "cuda"] if setting["gpu"] else ["cpu"]
+    plan = quick_plan(folder, trl) if quick else whole_plan(folder, devices)
+    records: list[Record] = []
+    left_out: list[str] = []
+    failed: list[str] = []
+    costs: dict[str, float] = {}
+    for place in range(max(series.rounds for series in plan)):
+        for series in plan:
+            if place >= series.rounds:
+                continue
+            name = series.jobs[0].label
+            elapsed = time.monotonic() - started
+            if place and elapsed + costs[name] > minutes * 60:
+                left_out.append(f"{name}, round {place + 1}")
+                continue
+            try:
+                _run_series(series, records, place, trl_python, scratch)
+            except BenchError as error:  # the others are worth their time all the same
+                print(error, file=sys.stderr)
+                failed.append(f"{name}, round {place + 1}")
+            costs[name] = time.monotonic() - started - elapsed
+    if not records:
+        raise BenchError("no measurement succeeded")
+    return {
+        "date": date,
+        "quick": quick,
+        **setting,
+        "minutes": (time.monotonic() - started) / 60,
+        "left_out": left_out,
+        "failed": failed,
+        "records": records,
+    }
+
+
+def _run_series(
+    series: Series, records: list[Record], place: int, trl_python: Path, scratch: Path
+) -> None:
+    """Run the jobs of a series one after another, and add their records."""
+    for job in series.jobs:
+        python = str(trl_python) if job.benchmark == TRL else sys.executable
+        # learning starts from an empty home; what was judged before would be found, not judged
+        home = scratch / ("learning" if job.benchmark == "orchestration" else "tables")
+        if job.label == "rescore task":
+            for found in ("keys", "scores"):
+                shutil.rmtree(home / "tables" / found, ignore_errors=True)
+        record = run(
+            job.benchmark, job.parameters | _needed(job, records), python=python, home=home
+        )
+        # the model's folder is of no interest to a reader, and names this machine's paths
+        shown = {name: value for name, value in job.parameters.items() if name != "folder"}
+        records.append({"label": job.label, "round": place + 1} | record | {"parameters": shown})
+        _tell(records[-1])
+
+
+def _needed(job: Job, before: list[Record]) -> Record:
+    if job.needs is None:
+        return {}
+    found = next(record for record in before if record["label"] == job.needs)
+    return {"problems": found["problems"], "completions": found["completions"]}
+
+
+def _tell(record: Record) -> None:
+    kept = {
+        name: round(value, 3)
+        for name, value in record.items()
+        if isinstance(value, float) and value < 1e6
+    }
+    print(f"{record['label']}: {json.dumps(kept)}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

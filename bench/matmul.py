@@ -1,0 +1,42 @@
+"""The peak of this machine for float32 matrix products, in operations a second.
+
+The best of several sizes and repetitions, with the same number of threads as everything else: a
+ceiling for what the other benchmarks could reach. It leaves out how fast memory is.
+"""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from bench.process import Record, answer
+from bench.workload import wait_for
+
+SIZES = (1024, 2048, 3072)
+
+
+def measure(seconds: float = 2.0, device: str = "cpu") -> Record:
+    """Operations a second of the best product; about `seconds` in all, warm-up apart."""
+    best, best_size = 0.0, 0
+    for size in SIZES:
+        left, right, out = (torch.rand(size, size, device=device) for _ in range(3))
+        torch.mm(left, right, out=out)
+        wait_for(device)
+        end = time.perf_counter() + seconds / len(SIZES)
+        while time.perf_counter() < end:
+            started = time.perf_counter()
+            torch.mm(left, right, out=out)
+            wait_for(device)
+            rate = 2 * size**3 / (time.perf_counter() - started)
+            if rate > best:
+                best, best_size = rate, size
+    return {
+        "peak_operations_per_second": best,
+        "size": best_size,
+        "threads": torch.get_num_threads(),
+    }
+
+
+if __name__ == "__main__":
+    answer(measure)

@@ -1,0 +1,71 @@
+"""The page says what was missed, and its ratios are of pairs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench.report import render
+
+
+def _record(label: str, **found: Any) -> dict[str, Any]:
+    shape = {"problem_count": 8, "samples": 8}
+    return {"label": label, "parameters": shape, "other_cores_busy": 0.01} | found
+
+
+def _step(label: str, seconds: float, gigabytes: float) -> dict[str, Any]:
+    return _record(
+        label,
+        seconds_per_step=seconds,
+        peak_memory_bytes=gigabytes * 1e9,
+        seconds=[9.0, seconds],
+        operations_per_second_plain=6e10,
+        operations_per_second_distinct=4e10,
+        fraction_of_peak_plain=0.61,
+        fraction_of_peak_distinct=0.41,
+        peak_operations_per_second=1e11,
+        loss_type="dapo",
+        scale_rewards="group",
+        gradient_checkpointing=True,
+    )
+
+
+def _page(*records: dict[str, Any], busy: float = 0.0) -> str:
+    machine = {"cpu": "a", "cores": 2, "widest_instructions": "AVX2", "memory_gib": 8}
+    return render(
+        {
+            "date": "today",
+            "machine": machine,
+            "versions": {"python": "3.11"},
+            "gpu": None,
+            "model": "m",
+            "quick": False,
+            "minutes": 3.0,
+            "left_out": [],
+            "failed": [],
+            "records": [*records, _record("busy") | {"other_cores_busy": busy}],
+        }
+    )
+
+
+def test_a_ratio_is_the_median_of_ratios_of_neighbours() -> None:
+    page = _page(
+        *(_step("step ours", s, 3.0) for s in (5.0, 10.0, 6.0)),
+        *(_step("step TRL", s, 10.0) for s in (100.0, 160.0, 90.0)),
+    )
+    # 20, 16 and 15
+    assert "**16 ×** (15 to 20; 3 pairs) | ≥ 15 × | met" in page
+    assert "3.00 GB | 10.00 GB | 30% | ≤ 60 % | met" in page
+    assert "each generated token once | 60 GFLOP/s | 61% | ≥ 60% | met" in page
+
+
+def test_what_falls_short_is_called_missed_and_what_did_not_run_not_measured() -> None:
+    page = _page(_step("step ours", 10.0, 7.0), _step("step TRL", 100.0, 10.0))
+    assert "≥ 15 × | missed" in page
+    assert "70% | ≤ 60 % | missed" in page
+    assert "## A million stored completions\n\nnot measured" in page
+
+
+def test_a_busy_machine_is_said() -> None:
+    assert "NOT quiet" in _page(_step("step ours", 1.0, 1.0), busy=0.8)
+    assert "quiet: no measurement" in _page(_step("step ours", 1.0, 1.0), busy=0.05)
+    assert "no CUDA device at hand" in _page(_step("step ours", 1.0, 1.0))
