@@ -121,7 +121,8 @@ def quick_plan(folder: str, trl: bool) -> list[Series]:
     ]
     if trl:
         return series
-    return [Series(tuple(j for j in s.jobs if j.benchmark != TRL), s.rounds) for s in series]
+    ours = [Series(tuple(j for j in s.jobs if j.benchmark != TRL), s.rounds) for s in series]
+    return [s for s in ours if s.jobs]
 
 
 def rescoring(rows: int, rounds: int) -> list[Series]:

@@ -87,7 +87,8 @@ def learn(learning_config: LearningConfig, rates: list[float]) -> Learn:
     def call(before: float, after: float, **more: Any) -> dict[str, Any]:
         rates[:] = [before, after]
         settings = learning_config.learning.model_copy(update={"weight_decay": 0.5})
-        small = {"limit": COUNT, "steps": 2, "learning": settings}
+        small = {"limit": COUNT, "steps": 2, "learning": settings, "dataset": "arithmetic"}
+        small |= {"problems_per_step": 2, "samples": 2, "dev_every": 0}
         return dict(learning_flow.fn(learning_config.model_copy(update=small | more)))
 
     return call
@@ -264,7 +265,8 @@ def test_the_newest_of_the_largest_evaluations_decides_not_the_best(
 ) -> None:
     learn(0.5, 1.0)
     rates[:] = [0.5]
-    config = learning_config.evaluation().model_copy(update={"model": VERSION, "limit": COUNT})
+    measured = {"model": VERSION, "limit": COUNT, "dataset": "arithmetic"}
+    config = learning_config.evaluation().model_copy(update=measured)
     eval_flow.fn(config.model_copy(update={"seed": 5}))
     result = promote(VERSION, code=1)
     assert result["pairs_considered"] == 2
