@@ -146,7 +146,7 @@ class LearningConfig(RunConfig):
         float | None,
         Field(gt=0, description="stop when KL to the start exceeds it, in nats a completion"),
     ] = None
-    checkpoint_every: Annotated[int, Field(ge=1, description="steps between checkpoints")] = 10
+    checkpoint_every: Annotated[int, Field(ge=1, description="steps between checkpoints")] = 25
     register_as: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")] = "threeloops"
 
     def evaluation(self) -> EvalConfig:
