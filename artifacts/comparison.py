@@ -54,7 +54,7 @@ def compare_measurements(
         "allowed": [part for part in differs if part in allow],
         "instrument": second.instrument.as_json(),
         "runs": [_described(side) for side in (first, second)],
-        "reading": how_to_read(first, second, all_runs()),
+        "reading": [] if refused else how_to_read(first, second, all_runs()),
     }
     return result if refused else result | _compared(first, second, rows)
 
@@ -139,8 +139,9 @@ def _models(first: StoredMeasurement, second: StoredMeasurement, runs: Sequence[
         return "A and B are the same measurement, read from the same tables."
     if EXTERNAL in (first.policy, second.policy):
         return (
-            "Completions were made elsewhere, by a model that is not known: a difference does not "
-            "say whether search, learning or another model made it."
+            "Completions were made elsewhere: the model, the prompt and the sampling are not "
+            "known, and a difference does not say whether search, learning or something else "
+            "made it."
         )
     picked = first.rule or second.rule
     if first.policy == second.policy:
@@ -154,11 +155,11 @@ def _models(first: StoredMeasurement, second: StoredMeasurement, runs: Sequence[
         (second, first, "A's from B's"),
     ):
         if run := _learned(start.policy, end.policy, runs):
-            caution = (
-                "answers were picked as well, so a difference is not by learning alone"
-                if picked
-                else "a difference is by learning"
-            )
+            caution = "a difference is by learning"
+            if picked:
+                caution = "answers were picked as well, so a difference is not by learning alone"
+            elif first.instrument != second.instrument:
+                caution = "a difference is by learning, by the instrument, or by both"
             return f"{run.name} (loop C) made {made}: {caution}."
     return "A and B are different models, neither made from the other: which is better, not why."
 

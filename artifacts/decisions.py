@@ -54,15 +54,16 @@ def record_decision(version: RegisteredVersion, decided: Result) -> str:
         numbers["p_value"] = evidence["p_value"]
     now = time.time_ns() // 1_000_000
     client.log_batch(run_id, [Metric(name, float(v), now, 0) for name, v in numbers.items()])
-    tag_version(
-        version,
-        decision=decided["decision"],
-        decision_run=run_id,
-        decided_against=decided["against"]["name"],
-        gain=f"{points(gain['value'])} ({points(gain['low'])} to {points(gain['high'])}) points"
-        if gain
-        else "not known",
-    )
+    if decided["against"]["name"] != version.name:  # the champion's evidence stays as it was
+        tag_version(
+            version,
+            decision=decided["decision"],
+            decision_run=run_id,
+            decided_against=decided["against"]["name"],
+            gain=f"{points(gain['value'])} ({points(gain['low'])} to {points(gain['high'])}) points"
+            if gain
+            else "not known",
+        )
     if decided["promoted"]:
         make_champion(version)
     client.set_terminated(run_id, "FINISHED")

@@ -62,7 +62,7 @@ def decide(version: RegisteredVersion, min_gain: float) -> Result:
     if not against["digest"]:
         reasons.append("there is no champion, and no run says which model it started from")
     for name, found in ((version.name, own), (against["name"], others)):
-        if not found.measured and name:
+        if not found.measured and not found.damaged and name:
             reasons.append(_not_evaluated(name, found))
     pairs = [
         pair

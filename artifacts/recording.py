@@ -5,6 +5,7 @@ A result is what a command prints with `--json`; its keys are a contract with it
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,10 +17,11 @@ from artifacts.describe import describe_result, percent
 from artifacts.learning_picture import learning_picture
 from artifacts.pictures import pass_at_k_picture
 from artifacts.store import Store
-from artifacts.tracking import RESULT_FILE, TrackedRun
+from artifacts.tracking import RESULT_FILE, RESULT_FORMAT, TrackedRun
 from artifacts.views import completions_view
 from schemas.config import DEV, GROUP_BASELINES, EvalConfig, LearningConfig, SelectionConfig
 from schemas.errors import StoppedError
+from schemas.identity import digest_of
 from schemas.references import PolicyRef, TableRef
 from schemas.results import Estimate, Measurement, Selection, StepRate, Summary
 from schemas.training import steps_without_signal
@@ -192,12 +194,24 @@ def summary_metrics(summary: Summary) -> dict[str, float]:
         "pass_rate_low": rate.low,
         "pass_rate_high": rate.high,
         "right_format": summary.right_format.value,
+        "mean_reward": summary.mean_reward.value,
         "problems": rate.problems,
         "completions": rate.completions,
     }
     flat |= {f"pass_at_{k}": r.value for k, r in summary.pass_at_k.items()}
     flat |= {f"outcome.{name}": count for name, count in summary.outcomes.items()}
-    return flat | {f"family.{name}.pass_rate": r.value for name, r in summary.families.items()}
+    return flat | {
+        f"family.{metric_part(name)}.pass_rate": r.value for name, r in summary.families.items()
+    }
+
+
+def metric_part(text: str) -> str:
+    """Any text as a part of a metric's name: what MLflow refuses becomes `_`, and a digest follows.
+
+    The digest keeps texts apart that would become the same; plain names stay as they are.
+    """
+    plain = re.sub(r"[^A-Za-z0-9_ -]", "_", text)[:60]
+    return plain if plain == text else f"{plain}-{digest_of(text)[:6]}"
 
 
 def _rates(summary: Summary) -> Result:
@@ -210,11 +224,13 @@ def _rates(summary: Summary) -> Result:
             "problems": rate.problems,
             "completions": rate.completions,
             "right_format": summary.right_format.value,
+            "mean_reward": summary.mean_reward.value,
             "pass_at_k": {str(k): r.value for k, r in summary.pass_at_k.items()},
         },
         "intervals": {
             "pass_at_k": {str(k): [r.low, r.high] for k, r in summary.pass_at_k.items()},
             "right_format": [summary.right_format.low, summary.right_format.high],
+            "mean_reward": [summary.mean_reward.low, summary.mean_reward.high],
         },
         "control": {"pass_at_k": {str(k): value for k, value in summary.control.items()}},
         "families": {name: r.model_dump() for name, r in summary.families.items()},
@@ -260,5 +276,5 @@ def _keep_picture(run: TrackedRun, name: str, draw: Callable[[Path], None]) -> d
 
 def _finish(run: TrackedRun, result: Result) -> Result:
     run.describe(describe_result(result))
-    run.json(RESULT_FILE, result)
+    run.json(RESULT_FILE, result | {"format": RESULT_FORMAT})
     return result

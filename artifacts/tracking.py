@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 EXPERIMENT = "threeloops"
 TAG = "threeloops."
 RESULT_FILE = "result.json"
+RESULT_FORMAT = 2  # raised when the keys of a result change
 CONFIG_FILE = "config.json"
 VIEW_FILE = "completions_view.json"
 
@@ -227,7 +228,16 @@ class RunRecord:
     def result(self) -> dict[str, Any] | None:
         """The result that its command printed, or None for a run that did not finish."""
         path = self.folder / RESULT_FILE
-        return dict(json.loads(path.read_text())) if path.exists() else None
+        if not path.exists():
+            return None
+        result = dict(json.loads(path.read_text()))
+        if result.get("format") != RESULT_FORMAT:
+            raise InputError(
+                "its result was recorded by another version of threeloops",
+                f"run {self.name}",
+                "run it again, or replay its completions with --completions",
+            )
+        return result
 
 
 def _record(run: Run) -> RunRecord:

@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from artifacts.describe import OUTCOME_WORDS, percent, points
 from schemas.loops import loop_named
@@ -48,6 +49,10 @@ def _show_pass_rate(console: Console, result: Result) -> None:
         f"{percent(metrics['pass_rate_high'])}, n = {metrics['problems']} problems "
         f"x {result['samples']} samples"
     )
+    mean = metrics.get("mean_reward", metrics["pass_rate"])
+    if abs(mean - metrics["pass_rate"]) > 1e-9:
+        low, high = result["intervals"]["mean_reward"]
+        console.print(f"Mean reward: {mean:.3f} (95 % interval {low:.3f} to {high:.3f})")
 
 
 def _show_failures(console: Console, outcomes: dict[str, int]) -> None:
@@ -132,9 +137,17 @@ def _show_families(console: Console, families: dict[str, Any]) -> None:
     console.print(drawn)
 
 
+class PlainTable(Table):
+    """A table whose cells are shown as they are: no text of a user's becomes markup."""
+
+    def add_row(self, *cells: Any, **how: Any) -> None:
+        """As rich's, with every text taken literally."""
+        super().add_row(*(Text(c) if isinstance(c, str) else c for c in cells), **how)
+
+
 def table(*columns: str) -> Table:
     """A table without lines; columns that hold numbers are set flush right."""
-    drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    drawn = PlainTable(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for position, column in enumerate(columns):
         numeric = column in NUMERIC
         drawn.add_column(column, justify="right" if numeric and position else "left", no_wrap=True)

@@ -20,7 +20,7 @@ Result = dict[str, Any]
 DIRECTIONS = {
     "lost": "correct before, not now",
     "won": "correct now, not before",
-    "moved": "same reward, another reason",
+    "moved": "same verdict, another reason",
 }
 TESTS = {
     "mcnemar_exact": "McNemar's exact test",
@@ -45,7 +45,9 @@ def show_comparison(console: Console, result: Result) -> None:
 def show_differing(console: Console, result: Result) -> None:
     """The parts in which the instruments differ, with both values."""
     if result["same_instrument"]:
-        console.print(f"same instrument {result['instrument']['digest'][:12]}", style="dim")
+        scorer = result["instrument"]["parts"]["scorer"].partition(":")[0]
+        digest = result["instrument"]["digest"][:12]
+        console.print(f"same instrument {digest}, scorer {scorer}", style="dim", markup=False)
         return
     console.print("The instruments differ:", style="bold red")
     for part, values in result["differs"].items():

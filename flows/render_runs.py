@@ -107,7 +107,9 @@ def show_rows(
             )
         rows = [row for row in rows if wanted in (None, row[name])]
     if surest_first:
-        rows.sort(key=lambda row: -(row["sum_logprob"] or float("-inf")))
+        unknown = float("-inf")
+        sure = [unknown if row["sum_logprob"] is None else row["sum_logprob"] for row in rows]
+        rows = [rows[place] for place in sorted(range(len(rows)), key=lambda i: -sure[i])]
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
         groups.setdefault((row["outcome"], row["code"]), []).append(row)

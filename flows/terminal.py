@@ -26,9 +26,11 @@ class Terminal:
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
-        self.err = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
         self.out = (
-            Console(file=sys.stderr, highlight=False) if as_json else Console(highlight=False)
+            Console(file=sys.stderr, highlight=False, emoji=False)
+            if as_json
+            else Console(highlight=False, emoji=False)
         )
         if not self.out.is_terminal:
             self.out.width = WIDTH

@@ -36,9 +36,9 @@ class ChangedRow:
 class ChangedGroup:
     """All rows that changed from one code to another in one direction.
 
-    `direction` is `lost` where the reward fell, `won` where it rose, `moved` where only the outcome
-    or code changed. The rows stay in `table`, columns with `_before` and `_after`, because a
-    million of them as Python objects would take gigabytes.
+    `direction` is `lost` where a reward of 1 became less, `won` where it became 1, `moved` where
+    something else changed. The rows stay in `table`, columns with `_before` and `_after`, because
+    a million of them as Python objects would take gigabytes.
     """
 
     direction: Direction
@@ -121,9 +121,9 @@ def _changed(first: pa.Table, second: pa.Table) -> list[ChangedGroup]:
     columns = {name: old[name] for name in KEY}
     for name in READ:
         columns |= {f"{name}_before": old[name], f"{name}_after": new[name]}
-    fell = pc.less(new["reward"], old["reward"])
-    rose = pc.greater(new["reward"], old["reward"])
-    columns["direction"] = pc.if_else(fell, "lost", pc.if_else(rose, "won", "moved"))
+    was, now = (pc.equal(side["reward"], 1.0) for side in (old, new))
+    lost, won = pc.and_not(was, now), pc.and_not(now, was)
+    columns["direction"] = pc.if_else(lost, "lost", pc.if_else(won, "won", "moved"))
     table = pa.table(columns)
     kinds = table.group_by(list(KIND)).aggregate([]).to_pylist()
     return [

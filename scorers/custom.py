@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import re
 from collections.abc import Callable
 from numbers import Real
+from pathlib import Path
 
 import pyarrow as pa
 
 from schemas.errors import InputError
 from schemas.scores import OUTCOMES
-from scorers.verdict import FINISHED, Scorer, Verdict, verdict_table
+from scorers.verdict import FINISHED, Scorer, Verdict, check_identity, verdict_table
 
 RowFunction = Callable[[str, str, str], "bool | float | Verdict"]
-_NAME = re.compile("[A-Za-z][A-Za-z0-9_.-]*")
 
 
 def custom_scorer(*, name: str, version: int, spec: str) -> Callable[[RowFunction], Scorer]:
@@ -30,22 +29,15 @@ def custom_scorer(*, name: str, version: int, spec: str) -> Callable[[RowFunctio
 
     The function returns a bool, a reward in [0, 1], or a whole `Verdict`. For a bool or a reward
     the outcome is correct for 1; otherwise truncated where finish_reason is `length`, else
-    wrong_answer. The source of the function is part of the spec, so that an edited function is
-    another instrument even where its author forgot to raise the version; what the function calls
-    is not.
+    wrong_answer. The file that holds the function is part of the spec, so that an edited rule is
+    another instrument even where its author forgot to raise the version; other files that it
+    imports are not.
 
     Raises InputError for a name with other characters than letters, digits and `_.-`, a version
     below 1 or an empty spec. While scoring, an exception of the function, or a value that is no
     reward, is an InputError that names the row: it never becomes a reward of 0.
     """
-    if not _NAME.fullmatch(name):
-        raise InputError(
-            f"{name!r} is no name for a scorer", remedy="use letters, digits and _ . - alone"
-        )
-    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
-        raise InputError(f"version {version!r} is not 1, 2, 3 …", f"scorer {name}")
-    if not spec.strip():
-        raise InputError("its spec is empty", f"scorer {name}", "say the rule in words")
+    check_identity(name, version, spec)
 
     def wrap(function: RowFunction) -> Scorer:
         identity = f"{name}@{version}"
@@ -73,7 +65,9 @@ def _judge_row(
         what = " ".join(f"its function raised {type(error).__name__}: {error}".split())
         raise InputError(what, where, "mend the function; no row was scored") from error
     if isinstance(given, Verdict):
-        if given.outcome not in OUTCOMES or not given.code or not _is_reward(given.reward):
+        texts = [given.code, *([] if given.parsed_answer is None else [given.parsed_answer])]
+        sound = given.outcome in OUTCOMES and bool(given.code) and _is_reward(given.reward)
+        if not sound or not all(map(_is_text, texts)):
             raise InputError(f"its function returned {given!r}", where, f"outcomes are {OUTCOMES}")
         return given
     if not _is_reward(given):
@@ -94,10 +88,26 @@ def _is_reward(value: object) -> bool:
     return isinstance(value, Real) and 0.0 <= float(value) <= 1.0
 
 
-def _fingerprint(function: RowFunction) -> str:
-    """A line that changes when the function's source does, or says that it has none."""
+def _is_text(value: object) -> bool:
+    """Whether a value is text that Arrow can hold."""
+    if not isinstance(value, str):
+        return False
     try:
-        source = inspect.getsource(function)
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _fingerprint(function: RowFunction) -> str:
+    """A line that changes with the function or the file that holds it, or says there is none.
+
+    The whole file, because what the function calls decides as much as the function.
+    """
+    try:
+        source = inspect.getsource(function).encode("utf-8", "replace")
+        file = inspect.getsourcefile(function)
+        source += Path(file).read_bytes() if file else b""
     except (OSError, TypeError):
         return "source: not available"
-    return f"source sha256: {hashlib.sha256(source.encode('utf-8', 'replace')).hexdigest()}"
+    return f"source sha256: {hashlib.sha256(source).hexdigest()}"

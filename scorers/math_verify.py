@@ -28,7 +28,7 @@ SECONDS = 5.0  # for one text
 START_SECONDS = 120.0  # for a worker to import the package
 WORKERS = 4  # at most; never more than processors
 WORKER = Path(__file__).with_name("math_verify_worker.py")
-REMEDY = "pip install threeloops[math]"
+REMEDY = "pip install -e '.[math]' in the folder of threeloops"
 
 OUTCOMES = {
     "equal": "correct",

@@ -76,7 +76,9 @@ def _loaded(point: EntryPoint) -> Scorer:
         ) from error
     except AttributeError as error:
         raise InputError(" ".join(str(error).split()), where) from error
-    except Exception as error:
+    except InputError:
+        raise
+    except (Exception, SystemExit) as error:
         what = " ".join(f"its import raised {type(error).__name__}: {error}".split())
         raise InputError(what, where) from error
     if not isinstance(found, Scorer):

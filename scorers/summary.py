@@ -17,7 +17,7 @@ from schemas.errors import InputError
 from schemas.results import Estimate, Summary
 from schemas.scores import OUTCOMES
 from scorers.best_of_n import shuffled_pass_at_k
-from scorers.estimates import family_rates, pass_at_k, pass_rate
+from scorers.estimates import family_rates, mean_rate, pass_at_k, pass_rate
 
 FORMED = ("correct", "wrong_answer")
 
@@ -25,7 +25,8 @@ FORMED = ("correct", "wrong_answer")
 def summarize(problems: pa.Table, scores: pa.Table) -> Summary:
     """Summarise the scores of B problems × N completions, problem by problem.
 
-    Rewards must be 0 or 1. Raises InputError when problems and scores do not match.
+    A completion passes with a reward of 1; parts of it count in the mean reward alone. Raises
+    InputError when problems and scores do not match.
     """
     ids = problems["problem_id"]
     samples, rest = divmod(scores.num_rows, len(ids))
@@ -36,7 +37,8 @@ def summarize(problems: pa.Table, scores: pa.Table) -> Summary:
             remedy="score the completions of these problems",
         )
     shape = (len(ids), samples)
-    correct = (scores["reward"].to_numpy().reshape(shape) == 1).sum(axis=1)
+    rewards = scores["reward"].to_numpy().reshape(shape)
+    correct = (rewards == 1).sum(axis=1)
     well_formed = pc.is_in(scores["outcome"], pa.array(FORMED)).to_numpy()
     outcomes, codes = _counts(scores["outcome"]), _counts(scores["code"])
     return Summary(
@@ -44,6 +46,7 @@ def summarize(problems: pa.Table, scores: pa.Table) -> Summary:
         pass_rate=pass_rate(correct, samples),
         pass_at_k=pass_at_k(correct, samples),
         right_format=pass_rate(well_formed.reshape(shape).sum(axis=1), samples),
+        mean_reward=mean_rate(rewards.mean(axis=1), samples),
         outcomes={name: outcomes[name] for name in OUTCOMES},
         codes=dict(codes.most_common()),
         families=family_rates(correct, samples, problems["family"].to_pylist()),

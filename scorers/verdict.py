@@ -5,6 +5,7 @@ It holds no rule; those are the scorers', one file each.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -24,6 +25,7 @@ VERDICT_SCHEMA = pa.schema(
         pa.field("parsed_answer", pa.string()),
     ]
 )
+_NAME = re.compile("[A-Za-z][A-Za-z0-9_.-]*")
 FINISHED = "stop"
 FINISH_REASONS = (FINISHED, "length")
 BLOCK_ROWS = 65_536  # rows judged together; bounds the memory of a pass, changes no verdict
@@ -59,6 +61,9 @@ class Scorer:
     version: int
     spec: str
     judge: Judge
+
+    def __post_init__(self) -> None:
+        check_identity(self.name, self.version, self.spec)
 
     @property
     def id(self) -> str:
@@ -108,13 +113,35 @@ class Scorer:
             f"scorer {self.id}: expected_answer",
             "write it as a plain decimal integer, like 12, -7 or 0",
         )
-        verdicts = self.judge(*columns)
-        if verdicts.schema != VERDICT_SCHEMA or len(verdicts) != len(columns[0]):
+        try:
+            verdicts = self.judge(*columns)
+        except (InputError, KeyboardInterrupt):
+            raise
+        except Exception as error:
+            what = " ".join(f"its judge raised {type(error).__name__}: {error}".split())
+            raise InputError(what, f"scorer {self.id}", "mend it; no row was scored") from error
+        if (
+            not isinstance(verdicts, pa.Table)
+            or verdicts.schema != VERDICT_SCHEMA
+            or len(verdicts) != len(columns[0])
+        ):
             raise InputError(
                 "its judge returned a table of another shape than VERDICT_SCHEMA, one row each",
                 f"scorer {self.id}",
             )
         return verdicts
+
+
+def check_identity(name: str, version: int, spec: str) -> None:
+    """Raise InputError unless a scorer says what it is: a name, a version and a rule in words."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise InputError(
+            f"{name!r} is no name for a scorer", remedy="use letters, digits and _ . - alone"
+        )
+    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
+        raise InputError(f"version {version!r} is not 1, 2, 3 …", f"scorer {name}")
+    if not isinstance(spec, str) or not spec.strip():
+        raise InputError("its spec is empty", f"scorer {name}", "say the rule in words")
 
 
 def in_blocks(

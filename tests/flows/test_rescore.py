@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -196,3 +199,37 @@ def test_a_scorer_in_the_working_directory_is_found(
     result = result_of([*arguments, "--scorer", "a_scorer_of_mine:ends_right"], capsys)
     assert result["changes"]["after"] == "ends_right@1"
     assert result["changes"]["correct_only_after"] == 1
+
+
+def test_an_edited_scorer_is_asked_again_and_parts_of_a_reward_are_no_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    dataset, answers = tmp_path / "d.jsonl", tmp_path / "a.jsonl"
+    dataset.write_text(
+        '{"id": "a", "prompt": "1?", "expected_answer": 1, "family": "words (easy) // :smile:"}\n'
+        '{"id": "b", "prompt": "2?", "expected_answer": 2}\n'
+    )
+    answers.write_text('{"id": "a", "completion": "1"}\n{"id": "b", "completion": "3"}\n')
+    helper = tmp_path / "helper_of_mine.py"
+    (tmp_path / "scorer_of_mine.py").write_text(
+        "from helper_of_mine import reward\n"
+        "from scorers.custom import custom_scorer\n"
+        "@custom_scorer(name='parts', version=1, spec='Some of the reward.')\n"
+        "def scorer(text, finish_reason, expected_answer): return reward(text, expected_answer)\n"
+    )
+    asked = ["eval", "--dataset", str(dataset), "--completions", str(answers)]
+    found = []
+    for body in ("text == expected", "0.5"):
+        helper.write_text(f"def reward(text, expected): return {body}\n")
+        for module in ("scorer_of_mine", "helper_of_mine"):
+            sys.modules.pop(module, None)
+        importlib.invalidate_caches()
+        shutil.rmtree(tmp_path / "__pycache__", ignore_errors=True)
+        assert main([*asked, "--scorer", "scorer_of_mine:scorer", "--json"]) == 0
+        captured = capsys.readouterr()
+        found.append(json.loads(captured.out)["metrics"])
+    assert [metrics["pass_rate"] for metrics in found] == [0.5, 0.0], "never the verdicts of before"
+    assert [metrics["mean_reward"] for metrics in found] == [0.5, 0.5]
+    assert "Mean reward: 0.500" in captured.err
+    assert ":smile:" in captured.err, "a user's text is shown as it is"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -101,3 +103,50 @@ def test_an_edited_function_has_another_digest_even_at_the_same_version() -> Non
 def test_a_bad_name_version_or_empty_spec_is_refused(name: str, version: int, spec: str) -> None:
     with pytest.raises(InputError):
         custom_scorer(name=name, version=version, spec=spec)
+
+
+def test_a_file_that_changed_is_another_rule(tmp_path: Path) -> None:
+    rule = tmp_path / "rule_of_mine.py"
+    text = (
+        "from scorers.custom import custom_scorer\n"
+        "def helper(text, expected): return text.endswith(expected)\n"
+        "@custom_scorer(name='mine', version=1, spec='a rule')\n"
+        "def scorer(text, finish_reason, expected_answer): return helper(text, expected_answer)\n"
+    )
+    digests = []
+    for source in (text, text.replace("text.endswith(expected)", "True")):
+        rule.write_text(source)
+        spec = spec_from_file_location("rule_of_mine", rule)
+        assert spec is not None
+        assert spec.loader is not None
+        module = module_from_spec(spec)
+        spec.loader.exec_module(module)
+        digests.append(module.scorer.spec_digest)
+    assert digests[0] != digests[1], "what the function calls is part of the rule"
+
+
+@pytest.mark.parametrize("parsed", [7, "\ud800"])
+def test_a_verdict_that_no_table_can_hold_names_the_row(parsed: Any) -> None:
+    with pytest.raises(InputError, match="scorer mine@1, row 0: its function returned"):
+        judge(lambda *_: Verdict(0.0, "wrong_answer", "odd", parsed), "x")
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "spec"), [("", 1, "a rule"), ("mine", 0, "a rule"), ("mine", 1, " ")]
+)
+def test_a_scorer_without_name_version_or_rule_cannot_be_made(
+    name: str, version: int, spec: str
+) -> None:
+    with pytest.raises(InputError):
+        Scorer(name, version, spec, lambda *_: pa.table({}))
+
+
+def test_a_judge_that_fails_or_returns_no_table_is_named() -> None:
+    def raises(*_: object) -> pa.Table:
+        raise ZeroDivisionError("oh")
+
+    columns = pa.array(["x"]), pa.array(["stop"]), pa.array(["12"])
+    with pytest.raises(InputError, match="scorer mine@1: its judge raised ZeroDivisionError: oh"):
+        Scorer("mine", 1, "a rule", raises).score(*columns)
+    with pytest.raises(InputError, match="scorer mine@1: its judge returned"):
+        Scorer("mine", 1, "a rule", lambda *_: None).score(*columns)
