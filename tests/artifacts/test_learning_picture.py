@@ -31,6 +31,7 @@ def summary(value: float) -> Summary:
         pass_rate=rate,
         pass_at_k={1: rate, 2: rate},
         right_format=rate,
+        mean_reward=rate,
         outcomes={},
         codes={},
         families={},
