@@ -275,6 +275,7 @@ def _keep_picture(run: TrackedRun, name: str, draw: Callable[[Path], None]) -> d
 
 
 def _finish(run: TrackedRun, result: Result) -> Result:
+    result |= {"format": RESULT_FORMAT}
     run.describe(describe_result(result))
-    run.json(RESULT_FILE, result | {"format": RESULT_FORMAT})
+    run.json(RESULT_FILE, result)
     return result

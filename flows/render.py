@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from artifacts.describe import OUTCOME_WORDS, percent, points
+from schemas.config import DEV
 from schemas.loops import loop_named
 
 Result = dict[str, Any]
@@ -120,12 +121,20 @@ def _show_learning(console: Console, result: Result) -> None:
         f"KL to the start {nats(drift['value'])} nats a completion "
         f"(95 % interval {nats(drift['low'])} to {nats(drift['high'])})"
     )
+    if result["dev"]:
+        console.print(_dev_words(result["dev"]))
     seconds = metrics["seconds_per_step"]
     console.print(
         f"{metrics['steps']} step{'' if metrics['steps'] == 1 else 's'}"
         + (f" of {seconds:.1f} s" if seconds else "")
         + f", {metrics['wall_seconds']:.0f} s in all; registered {result['model']['name']}"
     )
+
+
+def _dev_words(seen: list[Result]) -> str:
+    """Pass@1 on dev step by step, on one line or few; n once where it is the same for all."""
+    steps = "  ".join(f"{rate['step']}: {percent(rate['value'])}" for rate in seen)
+    return f"pass@1 on {DEV} by step (n = {seen[0]['problems']} problems): {steps}"
 
 
 def _show_families(console: Console, families: dict[str, Any]) -> None:

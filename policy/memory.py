@@ -132,12 +132,13 @@ def refuse_too_large(needs: Needs, free: int | None, model: str) -> None:
     """InputError when a run needs more memory than is free, naming the options that change it."""
     if free is None or needs.total <= free:
         return
-    parts = f"{needs.copies} × {needs.parameters / 1e6:.0f} million weights"
+    parts = f"{needs.parameters / 1e6:.0f} million weights {needs.weight_bytes / GB:.1f}"
     if needs.copies == LEARNING_COPIES:
         parts = (
-            f"policy, reference, gradients and AdamW's two moments {needs.weight_bytes / GB:.1f}, "
-            f"the completions of one problem {needs.pass_bytes / GB:.1f}"
+            f"policy, reference, gradients and AdamW's two moments {needs.weight_bytes / GB:.1f}"
         )
+    if needs.pass_bytes:
+        parts += f", the completions of one problem {needs.pass_bytes / GB:.1f}"
     remedy = "take a smaller --model, or free some memory"
     if needs.weight_bytes <= free:
         remedy = f"lower --samples or --max-new-tokens, or {remedy}"
