@@ -16,6 +16,7 @@ from artifacts.checkpoints import checkpoint_folder
 from artifacts.describe import describe_result, percent
 from artifacts.learning_picture import learning_picture
 from artifacts.pictures import pass_at_k_picture
+from artifacts.reporting import REPORT_FILE, keep_report
 from artifacts.store import Store
 from artifacts.tracking import RESULT_FILE, RESULT_FORMAT, TrackedRun
 from artifacts.views import completions_view
@@ -275,7 +276,9 @@ def _keep_picture(run: TrackedRun, name: str, draw: Callable[[Path], None]) -> d
 
 
 def _finish(run: TrackedRun, result: Result) -> Result:
-    result |= {"format": RESULT_FORMAT}
+    report = run.artifact_folder(REPORT_FILE)
+    result |= {"report": str(report), "format": RESULT_FORMAT}
     run.describe(describe_result(result))
     run.json(RESULT_FILE, result)
+    keep_report(run, result, run.tables)
     return result
