@@ -130,7 +130,7 @@ class LearningConfig(RunConfig):
     """Loop C: train a policy on `train_split`, measured before and after on `split`."""
 
     train_split: Annotated[str, Field(min_length=1)] = "train"
-    steps: Annotated[int, Field(ge=1, description="updates of the policy")] = 50
+    steps: Annotated[int, Field(ge=1, description="updates of the policy")] = 100
     problems_per_step: Annotated[int, Field(ge=1, description="problems a step (B)")] = 16
     samples: Annotated[int, Field(ge=1, description="completions a problem in a step (N)")] = 8
     evaluation_samples: Annotated[
