@@ -76,8 +76,17 @@ def train_step(
 
 
 def lineage(policy_digest: str, scores_digest: str, config: LearningConfig) -> str:
-    """The digest of what a policy becomes by learning from these scores."""
-    return digest_of([policy_digest, scores_digest, config.learning.model_dump()])
+    """The digest of what a policy becomes by learning from these scores.
+
+    Everything that decides the update is in it, for completions are found again by it: where the
+    learning rate falls with the steps, their total too.
+    """
+    settings = config.learning.model_dump() | {
+        "total_steps": config.steps if config.learning.schedule != "constant" else None,
+        "temperature": config.sampling.temperature,
+        "device": config.device,
+    }
+    return digest_of([policy_digest, scores_digest, settings])
 
 
 def training_row(
