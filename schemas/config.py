@@ -147,6 +147,9 @@ class LearningConfig(RunConfig):
         Field(gt=0, description="stop when KL to the start exceeds it, in nats a completion"),
     ] = None
     checkpoint_every: Annotated[int, Field(ge=1, description="steps between checkpoints")] = 25
+    keep_checkpoints: Annotated[
+        int, Field(ge=0, description="newest checkpoints kept when all is done, three models each")
+    ] = 0
     register_as: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")] = "threeloops"
 
     def evaluation(self) -> EvalConfig:
