@@ -14,7 +14,7 @@ help:  ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 demo: model  ## measure, select, learn and measure again with the default model
-	@$(BIN)/threeloops demo
+	@$(BIN)/threeloops demo --steps 50
 
 test: model check  ## everything that CI runs
 	@$(BIN)/python -m pytest

@@ -31,9 +31,16 @@ def checkpoint_folder(home: Home, run_id: str, step: int) -> Path:
 
 
 def write_checkpoint(
-    folder: Path, save_learner: Callable[[Path], None], policy: PolicyRef, training: TableRef
+    folder: Path,
+    save_learner: Callable[[Path], None],
+    policy: PolicyRef,
+    training: TableRef,
+    *,
+    keep: int = 0,
 ) -> None:
-    """Write a checkpoint, then delete all but one of the older ones of the same run.
+    """Write a checkpoint, then delete those of the same run before the one before.
+
+    With `keep`, the newest so many stay.
 
     The record is written last: a folder without one is not a checkpoint. The one before stays,
     because only the next step measures whether the policy of this one is sound.
@@ -45,7 +52,7 @@ def write_checkpoint(
     write_whole(folder / RECORD, record.model_dump_json(indent=1).encode())
     before = [other for other in _whole_checkpoints(folder.parent) if other < folder]
     for other in folder.parent.iterdir():
-        if other not in (folder, *before[-1:]):
+        if other not in (folder, *before[-max(1, keep - 1) :]):
             shutil.rmtree(other)
 
 
@@ -74,9 +81,15 @@ def checkpoint_within(home: Home, run_id: str, step: int) -> Path | None:
     return max((folder for folder in whole if folder <= last), default=None)
 
 
-def drop_checkpoints(home: Home, run_id: str) -> None:
-    """Delete a run's checkpoints; its result is kept elsewhere."""
-    shutil.rmtree(home.checkpoints / run_id, ignore_errors=True)
+def drop_checkpoints(home: Home, run_id: str, *, keep: int = 0) -> None:
+    """Delete a run's checkpoints but for the newest `keep`; its result is kept elsewhere."""
+    of_run = home.checkpoints / run_id
+    kept = _whole_checkpoints(of_run)[-keep:] if keep else []
+    for folder in of_run.glob("*"):
+        if folder not in kept:
+            shutil.rmtree(folder, ignore_errors=True)
+    if not kept:
+        shutil.rmtree(of_run, ignore_errors=True)
 
 
 def _whole_checkpoints(of_run: Path) -> list[Path]:

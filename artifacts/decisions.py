@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
+from artifacts.connection import NOTE, TAG, client_for, experiment_id
 from artifacts.describe import points
 from artifacts.home import current_home
 from artifacts.registry import RegisteredVersion, make_champion, tag_version
-from artifacts.tracking import TAG, client_for, experiment_id, mlflow_runs
+from artifacts.tracking import mlflow_runs
 
 DECISION_FILE = "decision.json"
 Result = dict[str, Any]
@@ -46,7 +47,7 @@ def record_decision(version: RegisteredVersion, decided: Result) -> str:
         ).info.run_id
     )
     client.update_run(run_id, name=f"promote-{run_id[:6]}")
-    client.set_tag(run_id, "mlflow.note.content", _describe(version, decided))
+    client.set_tag(run_id, NOTE, _describe(version, decided))
     client.log_dict(run_id, decided | {"run_id": run_id}, DECISION_FILE)
     numbers = {"min_gain": decided["min_gain"]}
     if gain:

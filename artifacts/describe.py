@@ -1,14 +1,17 @@
-"""A result as a few lines of markdown, for the page of its run.
+"""A run as a few lines of markdown, for its page: what was measured, how, and why answers failed.
 
-It says again what the result says; it computes nothing.
+It says again what configuration and result say; it computes nothing.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Any
 
-from schemas.config import LearningConfig
-from schemas.results import Estimate, Measurement
+from artifacts.markdown import code, table
+from schemas.config import Frozen
+from schemas.loops import Loop
 
 OUTCOME_WORDS = {
     "correct": "correct",
@@ -16,6 +19,9 @@ OUTCOME_WORDS = {
     "bad_format": "bad format",
     "truncated": "truncated",
 }
+FAILURES_SHOWN = 6
+DIGEST_SHOWN = 12
+Result = Mapping[str, Any]
 
 
 def percent(value: float) -> str:
@@ -28,81 +34,170 @@ def points(value: float) -> str:
     return f"{100 * value:+.1f}"
 
 
-def describe_result(result: dict[str, Any]) -> str:
-    """Markdown: the loop, the rates with intervals, why answers failed, and the instrument."""
-    lines = [
-        f"**Loop {result['loop']}: {result['loop_name']}** — changed: {result['changed']}",
-        "",
-        f"Model: `{result['model']['name']}`",
-        "",
+def describe_start(loop: Loop, config: Frozen) -> str:
+    """Markdown for a run that has just begun."""
+    return "\n\n".join(["### running", _setting(loop.letter, loop.name, config.model_dump())])
+
+
+def describe_failure(loop: Loop, config: Frozen, reason: str) -> str:
+    """Markdown for a run that ended without a result."""
+    setting = _setting(loop.letter, loop.name, config.model_dump())
+    return "\n\n".join(["### ended without a result", code(reason, longest=600), setting])
+
+
+def describe_result(result: Result) -> str:
+    """Markdown: the rate with its interval, what was measured, why answers failed, instrument."""
+    blocks = [
+        _headline(result),
+        _setting(result["loop"], result["loop_name"], result["config"], result),
     ]
+    if result["loop"] == "C":
+        blocks += _learning(result)
+    if result["loop"] == "B":
+        blocks.append(_selection(result))
+    blocks += _failures(result)
+    blocks.append(describe_instrument(result["instrument"]))
+    blocks.append(
+        "Further, among the artifacts: `completions_view*.json` (rows to read), `tables` (every "
+        "row, as Parquet), `pictures`, `result.json`."
+    )
+    return "\n\n".join(blocks)
+
+
+def describe_instrument(instrument: Mapping[str, Any]) -> str:
+    """The instrument's digest and parts as a table; digests are cut short."""
+    rows = [(part, code(_short(str(value)), 160)) for part, value in instrument["parts"].items()]
+    opening = f"**Instrument** `{instrument['digest'][:DIGEST_SHOWN]}`: rates compare where it is "
+    return "\n".join([opening + "equal", "", *table(("part", "value"), rows)])
+
+
+def interval(low: float, high: float) -> str:
+    """The ends of a 95 % interval."""
+    return f"{percent(low)} to {percent(high)}"
+
+
+def _headline(result: Result) -> str:
     metrics = result["metrics"]
     if result["loop"] == "C":
-        lines += ["| | before | after |", "|---|---|---|"]
-        before, after = result["before"]["metrics"], result["after"]["metrics"]
-        for name, key in (("pass@1", "pass_rate"), ("right format", "right_format")):
-            lines.append(f"| {name} | {percent(before[key])} | {percent(after[key])} |")
-        lines += ["", f"KL to the start: {metrics['kl_nats']:.2f} nats a completion"]
-    else:
-        low, high = metrics["pass_rate_low"], metrics["pass_rate_high"]
-        lines.append(
-            f"Pass rate {percent(metrics['pass_rate'])} (95 % interval {percent(low)} to "
-            f"{percent(high)}; {metrics['problems']} problems, "
-            f"{metrics['completions']} completions)"
+        rates = [percent(metrics[f"pass_rate_{stage}"]) for stage in ("before", "after")]
+        return f"### pass@1 {rates[0]} before, {rates[1]} after {metrics['steps']} steps"
+    low, high = metrics["pass_rate_low"], metrics["pass_rate_high"]
+    return f"### pass@1 {percent(metrics['pass_rate'])} (95 % interval {interval(low, high)})"
+
+
+def _setting(
+    letter: str, name: str, config: Mapping[str, Any], result: Result | None = None
+) -> str:
+    """One paragraph: which loop, which model, on what, judged by which scorer."""
+    replayed = config.get("completions")
+    model = result["model"]["name"] if result else config["model"]
+    said = [f"Loop {letter}, {name}"]
+    said.append(f"completions of {code(replayed)}" if replayed else f"model {code(model)}")
+    if result:
+        counted = f"{result['metrics']['problems']} problems × {result['samples']} samples"
+        said.append(counted if replayed else f"{counted} of {_dataset(config)}")
+    elif not replayed:
+        said.append(_dataset(config))
+    said.append(f"scorer {code(config['scorer'])}")
+    return " · ".join(said)
+
+
+def _dataset(config: Mapping[str, Any]) -> str:
+    return f"{code(config['dataset'])} {config['split']}"
+
+
+def _learning(result: Result) -> list[str]:
+    before, after, drift = result["before"], result["after"], result["kl_nats"]
+    config, settings = result["config"], result["config"]["learning"]
+    rows = [("pass@1", *(_rate(side["metrics"]) for side in (before, after)))]
+    for k in before["metrics"]["pass_at_k"]:
+        if k != "1":
+            cells = [
+                f"{percent(side['metrics']['pass_at_k'][k])} "
+                f"({interval(*side['intervals']['pass_at_k'][k])})"
+                for side in (before, after)
+            ]
+            rows.append((f"pass@{k}", *cells))
+    formed = [
+        f"{percent(side['metrics']['right_format'])} "
+        f"({interval(*side['intervals']['right_format'])})"
+        for side in (before, after)
+    ]
+    rows.append(("right format", *formed))
+    for name, family in before["families"].items():
+        ends = (family, after["families"][name])
+        rows.append(
+            (
+                code(name),
+                *(f"{percent(e['value'])} ({interval(e['low'], e['high'])})" for e in ends),
+            )
         )
-    for name, selected in result.get("selected", {}).items():
+    how = (
+        f"Trained from {code(str(result['model']['started_from']))} on {code(config['dataset'])} "
+        f"{config['train_split']}: {result['metrics']['steps']} steps of "
+        f"{config['problems_per_step']} problems × {config['samples']} samples, baseline "
+        f"{settings['baseline']}, β {settings['kl_weight']:g}, learning rate "
+        f"{settings['learning_rate']:g}, adapter {settings['adapter']}. KL to the start "
+        f"{drift['value']:.2f} nats a completion ({drift['low']:.2f} to {drift['high']:.2f})."
+    )
+    return [how, "\n".join(table(("", ">before", ">after"), rows))]
+
+
+def _rate(metrics: Mapping[str, Any]) -> str:
+    ends = interval(metrics["pass_rate_low"], metrics["pass_rate_high"])
+    return f"{percent(metrics['pass_rate'])} ({ends})"
+
+
+def _selection(result: Result) -> str:
+    rows = []
+    for name, selected in result["selected"].items():
         rate, gain = selected["rate"], selected["gain"]
         knows = " (needs the expected answer)" if name == "oracle" else ""
-        lines.append(
-            f"- picked by {name}{knows}: {percent(rate['value'])} ({percent(rate['low'])} to "
-            f"{percent(rate['high'])}), gain by search {points(gain['value'])} points "
-            f"({points(gain['low'])} to {points(gain['high'])})"
+        rows.append(
+            (
+                f"{name}{knows}",
+                f"{percent(rate['value'])} ({interval(rate['low'], rate['high'])})",
+                f"{points(gain['value'])} ({points(gain['low'])} to {points(gain['high'])})",
+            )
         )
-    if "best_of_n" in result:
-        best = result["best_of_n"]
-        lines.append(
-            f"- best of {best['samples']} by the oracle: {best['divergence_nats']['value']:.2f} "
-            f"nats from the policy, bound {best['bound_nats']:.2f}"
-        )
-    lines += ["", "Outcomes:"]
-    for outcome, count in result["outcomes"].items():
-        lines.append(f"- {OUTCOME_WORDS[outcome]}: {count}")
-    lines += ["", f"Instrument `{result['instrument']['digest'][:12]}`:"]
-    lines += [f"- {part}: `{value}`" for part, value in result["instrument"]["parts"].items()]
+    best = result["best_of_n"]
+    lines = table(("picked by", ">pass rate", ">gain by search, points"), rows)
+    nats = best["divergence_nats"]["value"]
+    lines += [
+        "",
+        f"Best of {best['samples']} by the oracle: {nats:.2f} nats from the policy, bound "
+        f"{best['bound_nats']:.2f}.",
+    ]
     return "\n".join(lines)
 
 
-def model_card(
-    config: LearningConfig, before: Measurement, after: Measurement, drift: Estimate
-) -> str:
-    """What a model version is: where it comes from, what it was trained on, and what that did."""
-    start = before.policy.name if before.policy else "stored completions"
-    rates = [
-        f"| {name} | {_with_interval(one)} | {_with_interval(two)} |"
-        for name, one, two in (
-            ("pass@1", before.summary.pass_rate, after.summary.pass_rate),
-            ("right format", before.summary.right_format, after.summary.right_format),
+def _failures(result: Result) -> list[str]:
+    groups = result["failures"]
+    total = sum(result["outcomes"].values())
+    failed = total - result["outcomes"].get("correct", 0)
+    when = " after learning" if result["loop"] == "C" else ""
+    if not groups:
+        return [f"**No answer failed**{when}, of {total}."]
+    rows = []
+    for group in groups[:FAILURES_SHOWN]:
+        example = group["example"]
+        rows.append(
+            (
+                OUTCOME_WORDS[group["outcome"]],
+                code(group["code"]),
+                str(group["completions"]),
+                percent(group["completions"] / total),
+                f"{code(example['prompt'], 40)} expects {code(example['expected'], 20)}, got "
+                f"{code(example['completion'], 60)}",
+            )
         )
-    ]
-    return "\n".join(
-        [
-            f"Trained from `{start}` in {config.steps} steps of {config.problems_per_step} "
-            f"problems x {config.samples} completions on `{config.dataset}` {config.train_split}, "
-            f"β = {config.learning.kl_weight}, scorer `{config.scorer}`.",
-            "",
-            f"Measured on `{config.split}`, {after.summary.pass_rate.problems} problems that were "
-            "not trained on:",
-            "",
-            "| | before | after |",
-            "|---|---|---|",
-            *rates,
-            "",
-            f"KL to the start: {drift.value:.2f} nats a completion "
-            f"({drift.low:.2f} to {drift.high:.2f}).",
-            f"Instrument `{after.instrument.digest[:12]}`. The licence is that of the start.",
-        ]
-    )
+    columns = ("outcome", "code", ">answers", ">of all", "for example")
+    lines = [f"**Why {failed} of {total} answers failed**{when}", "", *table(columns, rows)]
+    if left := groups[FAILURES_SHOWN:]:
+        lines += ["", f"and {sum(g['completions'] for g in left)} more by {len(left)} codes"]
+    return ["\n".join(lines)]
 
 
-def _with_interval(rate: Estimate) -> str:
-    return f"{percent(rate.value)} ({percent(rate.low)} to {percent(rate.high)})"
+def _short(value: str) -> str:
+    """A value with every SHA-256 in it cut to its start."""
+    return re.sub(r"\b[0-9a-f]{64}\b", lambda found: found[0][:DIGEST_SHOWN], value)

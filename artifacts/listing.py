@@ -63,6 +63,24 @@ def listed(
     return sorted(sorted(kept, key=SORTS["started"]), key=SORTS[sort])
 
 
+def in_families(runs: Sequence[RunRecord]) -> list[tuple[int, RunRecord]]:
+    """Each run with its depth, under the one among them that it is a child of.
+
+    Those without such a parent keep their order; children come oldest first.
+    """
+    names = {run.run_id for run in runs}
+    children: dict[str, list[RunRecord]] = {}
+    for run in runs:
+        children.setdefault(run.parent if run.parent in names else "", []).append(run)
+
+    def below(parent: str, depth: int) -> list[tuple[int, RunRecord]]:
+        found = children.get(parent, [])
+        ordered = sorted(found, key=lambda run: run.started_ms) if depth else found
+        return [line for run in ordered for line in ((depth, run), *below(run.run_id, depth + 1))]
+
+    return below("", 0)
+
+
 def run_rate(run: RunRecord) -> float | None:
     """pass@1 of a run, of a learning run after it."""
     return run.metrics.get("pass_rate_after", run.metrics.get("pass_rate"))

@@ -6,20 +6,23 @@ A result is what a command prints with `--json`; its keys are a contract with it
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pyarrow as pa
+
 from artifacts.checkpoints import checkpoint_folder
 from artifacts.describe import describe_result, percent
+from artifacts.inputs import measured_on, use_dataset
 from artifacts.learning_picture import learning_picture
+from artifacts.logged_models import discard_model
 from artifacts.pictures import pass_at_k_picture
 from artifacts.reporting import REPORT_FILE, keep_report
 from artifacts.store import Store
 from artifacts.tracking import RESULT_FILE, RESULT_FORMAT, TrackedRun
-from artifacts.views import completions_view
+from artifacts.views import completions_view, failure_groups
 from schemas.config import DEV, GROUP_BASELINES, EvalConfig, LearningConfig, SelectionConfig
 from schemas.errors import StoppedError
 from schemas.identity import digest_of
@@ -30,10 +33,13 @@ from schemas.training import steps_without_signal
 Result = dict[str, Any]
 
 
-def record_measurement(run: TrackedRun, measured: Measurement, stage: str = "") -> None:
+def record_measurement(
+    run: TrackedRun, measured: Measurement, dataset: str, stage: str = ""
+) -> None:
     """Keep a measurement's tables, metrics, instrument and a readable table with the run.
 
-    `stage` (`before`, `after`) goes into the names where a run measures more than once.
+    `dataset` names its problems. `stage` (`before`, `after`) goes into the names where a run
+    measures more than once; the stages' own runs tie their metrics to model and dataset.
     """
     suffix = f"_{stage}" if stage else ""
     run.instrument(measured.instrument)
@@ -44,14 +50,11 @@ def record_measurement(run: TrackedRun, measured: Measurement, stage: str = "") 
         run.tag(**{f"model{suffix}": measured.policy.name})
         run.tag(**{f"model_digest{suffix}": measured.policy.digest})
     summary = measured.summary
-    run.metrics({name + suffix: value for name, value in summary_metrics(summary).items()})
-    store = Store()
-    view = completions_view(
-        store.read(measured.problems),
-        store.read(measured.completions),
-        store.read(measured.scores),
-    )
-    run.view(view, f"completions_view{suffix}.json")
+    if stage:
+        use_dataset(run, measured.problems, dataset)
+    of = {} if stage else measured_on(run, measured.problems, dataset, measured.policy)
+    run.metrics({name + suffix: value for name, value in summary_metrics(summary).items()}, of=of)
+    run.view(completions_view(*_tables(measured)), f"completions_view{suffix}.json")
 
 
 def record_step(run: TrackedRun, config: LearningConfig, training: TableRef) -> dict[str, Any]:
@@ -91,7 +94,7 @@ def record_stop(run: TrackedRun, stop: StoppedError, training: TableRef | None) 
 
     Returns the error with what is left.
     """
-    shutil.rmtree(run.artifact_folder("model"), ignore_errors=True)
+    discard_model(run)
     if training is not None:
         run.table("training", training)
     run.tag(stopped_at_step=str(stop.step), last_good_step=str(stop.last_good))
@@ -248,6 +251,7 @@ def _result(run: TrackedRun, measured: Measurement, config: EvalConfig | Learnin
         "changed": run.loop.changed,
         "instrument": measured.instrument.as_json(),
         "outcomes": dict(measured.summary.outcomes),
+        "failures": failure_groups(*_tables(measured)),
         "tables": _paths(run),
         "model": policy.model_dump(include={"name", "digest", "folder"})
         if policy
@@ -255,6 +259,15 @@ def _result(run: TrackedRun, measured: Measurement, config: EvalConfig | Learnin
         "samples": measured.summary.samples,
         "config": config.model_dump(mode="json"),
     }
+
+
+def _tables(measured: Measurement) -> tuple[pa.Table, pa.Table, pa.Table]:
+    store = Store()
+    return (
+        store.read(measured.problems),
+        store.read(measured.completions),
+        store.read(measured.scores),
+    )
 
 
 def _paths(run: TrackedRun) -> dict[str, str]:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
+from artifacts.connection import TAG, client_for
 from artifacts.home import current_home
-from artifacts.tracking import TAG, client_for
 from policy.embedded import FOLDER as DEFAULT_FOLDER
 from policy.embedded import prepare_default
 from policy.load import check_folder, fingerprint
@@ -24,6 +24,11 @@ REGISTRY = "models:/"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 # weights and what it takes to read them; never pickles, never code
 HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt"]
+HUB_FILES += ["README.md"]  # the model's card, which names its licence
+ABOUT = (
+    "Each version is what one learning run made. `candidate` is the newest; `champion` is the one "
+    "that the gate let through last, on evidence from the holdout (`threeloops promote`)."
+)
 CANDIDATE, CHAMPION = "candidate", "champion"
 Progress = Callable[[str], None]
 
@@ -203,11 +208,13 @@ def registered_versions() -> list[str]:
     ]
 
 
-def register_version(name: str, policy: PolicyRef, run_id: str, description: str) -> PolicyRef:
+def register_version(
+    name: str, policy: PolicyRef, run_id: str, description: str, **tags: str
+) -> PolicyRef:
     """Register a saved policy as the next version of `name`, with the alias `candidate`.
 
-    The weights stay where they are, among the artifacts of the run that made them. Returns the
-    same policy under its registry name.
+    The weights stay where they are, in the logged model of the run that made them. `tags` are
+    kept below our own prefix. Returns the same policy under its registry name.
     """
     from mlflow.exceptions import MlflowException
 
@@ -215,13 +222,13 @@ def register_version(name: str, policy: PolicyRef, run_id: str, description: str
     try:
         client.get_registered_model(name)
     except MlflowException:
-        client.create_registered_model(name)
+        client.create_registered_model(name, description=ABOUT)
     version = client.create_model_version(
         name,
         source=Path(policy.folder).as_uri(),
         run_id=run_id,
         description=description,
-        tags={f"{TAG}digest": policy.digest},
+        tags={f"{TAG}{tag}": value for tag, value in {"digest": policy.digest, **tags}.items()},
     )
     client.set_registered_model_alias(name, CANDIDATE, version.version)
     return policy.model_copy(update={"name": f"{REGISTRY}{name}/{version.version}"})

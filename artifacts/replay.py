@@ -185,15 +185,19 @@ def _refuse_mismatch(known: list[str], answers: dict[str, list[Any]], where: str
         )
 
 
+def dataset_digest(problems: pa.Table) -> str:
+    """The digest of what is asked and expected, whatever else a problems table says."""
+    return content_digest(problems.select(["problem_id", "prompt", "expected_answer"]))
+
+
 def instrument_of(problems: pa.Table, completions: pa.Table, scorer: str) -> Instrument:
     """The instrument that measured these completions: read from their provenance, not assumed.
 
     `scorer` is `NAME@VERSION:SPEC_DIGEST`.
     """
     config = provenance_of(completions)["config"]
-    identity = problems.select(["problem_id", "prompt", "expected_answer"])
     return Instrument(
-        dataset=content_digest(identity),
+        dataset=dataset_digest(problems),
         split="+".join(sorted(problems["split"].unique().to_pylist())),
         prompt_template=config["template"],
         scorer=scorer,

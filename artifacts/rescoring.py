@@ -44,7 +44,7 @@ def scores_before(source: str) -> TableRef | None:
 
 def keep_changes(run: RunRecord, changes: Result) -> None:
     """Keep what changed with the run that scored again."""
-    TrackedRun(run.run_id, run.loop, current_home()).json(CHANGES_FILE, changes)
+    TrackedRun(run.run_id, run.name, run.loop, current_home()).json(CHANGES_FILE, changes)
 
 
 def _own_scores(run: RunRecord) -> TableRef:

@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
-import os
 import time
-import warnings
 from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from artifacts.connection import NOTE, TAG, client_for, experiment_id
+from artifacts.describe import describe_failure, describe_start
 from artifacts.home import Home, current_home
 from schemas.config import Frozen
 from schemas.errors import InputError
-from schemas.loops import Loop, loop_named
+from schemas.loops import LOOPS, Loop, loop_named
 from schemas.references import Instrument, TableRef
 
 if TYPE_CHECKING:
@@ -29,37 +28,12 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-EXPERIMENT = "threeloops"
-TAG = "threeloops."
 RESULT_FILE = "result.json"
 RESULT_FORMAT = 2  # raised when the keys of a result change
 CONFIG_FILE = "config.json"
 VIEW_FILE = "completions_view.json"
-
-
-@lru_cache(maxsize=4)
-def client_for(home: Home) -> MlflowClient:
-    """The MLflow client on the home folder's own SQLite database; made on first use."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
-    logging.getLogger("alembic").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # SQLAlchemy's deprecations inside MLflow
-        import mlflow
-        from mlflow import MlflowClient
-
-        mlflow.set_tracking_uri(home.tracking_uri)
-        mlflow.set_registry_uri(home.tracking_uri)
-        return MlflowClient(home.tracking_uri, home.tracking_uri)
-
-
-def experiment_id(home: Home) -> str:
-    """The id of our one experiment, made on first use with its artifacts in the home folder."""
-    client = client_for(home)
-    found = client.get_experiment_by_name(EXPERIMENT)
-    if found is not None:
-        return str(found.experiment_id)
-    return str(client.create_experiment(EXPERIMENT, home.run_artifacts.as_uri()))
+PARENT = "mlflow.parentRunId"
+_inside: ContextVar[str | None] = ContextVar("the run that others are opened in", default=None)
 
 
 @dataclass
@@ -67,10 +41,12 @@ class TrackedRun:
     """One MLflow run being written."""
 
     run_id: str
+    name: str
     loop: Loop
     home: Home
     tables: dict[str, TableRef] = field(default_factory=dict)
     laps: list[float] = field(default_factory=list)
+    links: list[str] = field(default_factory=list)  # lines of markdown that end its description
     _views: list[dict[str, str]] = field(default_factory=list)
     _started: float = field(default_factory=time.monotonic)
     _lap_started: float = field(default_factory=time.monotonic)
@@ -100,8 +76,15 @@ class TrackedRun:
             self._client.set_tag(self.run_id, TAG + name, value[:5000])
 
     def describe(self, markdown: str) -> None:
-        """Set the text that opens the run's page."""
-        self._client.set_tag(self.run_id, "mlflow.note.content", markdown)
+        """Set the text that opens the run's page; its links follow."""
+        text = "\n\n".join([markdown, *self.links])
+        self._client.set_tag(self.run_id, NOTE, text)
+
+    def link(self, line: str) -> None:
+        """Add a line of markdown to the end of the run's description, for now and later."""
+        self.links.append(line)
+        text = self._client.get_run(self.run_id).data.tags.get(NOTE, "")
+        self._client.set_tag(self.run_id, NOTE, f"{text}\n\n{line}")
 
     def instrument(self, instrument: Instrument) -> None:
         """Tag the instrument: its digest and each of its parts."""
@@ -110,12 +93,23 @@ class TrackedRun:
             **{f"instrument.{part}": value for part, value in instrument.model_dump().items()},
         )
 
-    def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
-        """Log metrics, at a step of learning where one is given."""
+    def metrics(
+        self,
+        values: Mapping[str, float],
+        step: int | None = None,
+        of: Mapping[str, str | None] | None = None,
+    ) -> None:
+        """Log metrics, at a step of learning where one is given.
+
+        `of` ties them to what was measured: `model_id`, `dataset_name` and `dataset_digest`.
+        """
         from mlflow.entities import Metric
 
         now = time.time_ns() // 1_000_000
-        logged = [Metric(name, float(value), now, step or 0) for name, value in values.items()]
+        logged = [
+            Metric(name, float(value), now, step or 0, **(of or {}))
+            for name, value in values.items()
+        ]
         self._client.log_batch(self.run_id, metrics=logged)
 
     def table(self, name: str, reference: TableRef) -> None:
@@ -143,7 +137,8 @@ class TrackedRun:
         shown = rows.astype(object).where(rows.notna(), None)
         content = {"columns": list(rows.columns), "data": shown.to_numpy().tolist()}
         self._client.log_text(self.run_id, json.dumps(content, ensure_ascii=False), name)
-        self._views.append({"path": name, "type": "table"})
+        if (listed := {"path": name, "type": "table"}) not in self._views:
+            self._views.append(listed)
         self._client.set_tag(self.run_id, "mlflow.loggedArtifacts", json.dumps(self._views))
 
     def artifact_folder(self, name: str) -> Path:
@@ -155,36 +150,70 @@ class TrackedRun:
 
 
 @contextlib.contextmanager
-def tracked_run(loop: Loop, config: Frozen, resume: str | None = None) -> Iterator[TrackedRun]:
+def tracked_run(
+    loop: Loop, config: Frozen, resume: str | None = None, *, stage: str = ""
+) -> Iterator[TrackedRun]:
     """Open an MLflow run for one loop; it ends FINISHED, FAILED with the reason, or KILLED.
 
-    `resume` goes on with a run that ended early, under the same id.
+    Opened while another is open, it is a child of that one. `resume` goes on with a run that ended
+    early, under the same id; so does a child with a `stage` (`before`, `after`) that its parent
+    has already.
     """
     home = current_home()
     client = client_for(home)
-    if resume is None:
-        tags = {
-            f"{TAG}loop": loop.letter,
-            f"{TAG}loop_name": loop.name,
-            f"{TAG}changed": loop.changed,
-        }
-        info = client.create_run(experiment_id(home), tags=tags).info
-        client.update_run(info.run_id, name=f"{loop.verb}-{info.run_id[:6]}")
-        run = TrackedRun(info.run_id, loop, home)
-        for parameter, value in flat(config.model_dump(mode="json")).items():
-            client.log_param(run.run_id, parameter, value)
-        run.json(CONFIG_FILE, config.model_dump(mode="json"))
-    else:
-        client.update_run(resume, status="RUNNING")
-        run = TrackedRun(resume, loop, home)
+    parent = _inside.get()
+    resume = resume or (_child(home, parent, stage) if parent and stage else None)
+    run = _reopened(home, loop, resume) if resume else _opened(home, loop, parent, stage, config)
+    run.describe(describe_start(loop, config))
+    token = _inside.set(run.run_id)
     try:
         yield run
     except BaseException as error:
-        run.tag(error=f"{type(error).__name__}: {error}")
+        reason = f"{type(error).__name__}: {error}"
+        run.tag(error=reason)
+        run.describe(describe_failure(loop, config, reason))
         status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
         client.set_terminated(run.run_id, status)
         raise
+    finally:
+        _inside.reset(token)
     client.set_terminated(run.run_id, "FINISHED")
+
+
+def _opened(home: Home, loop: Loop, parent: str | None, stage: str, config: Frozen) -> TrackedRun:
+    client = client_for(home)
+    tags = {
+        f"{TAG}loop": loop.letter,
+        f"{TAG}loop_name": loop.name,
+        f"{TAG}changed": loop.changed,
+        "mlflow.source.name": f"threeloops {loop.verb}",
+    }
+    tags |= {PARENT: parent} if parent else {}
+    tags |= {f"{TAG}stage": stage} if stage else {}
+    run_id = client.create_run(experiment_id(home), tags=tags).info.run_id
+    name = f"{loop.verb}-{run_id[:6]}"
+    client.update_run(run_id, name=name)
+    run = TrackedRun(run_id, name, loop, home)
+    for parameter, value in flat(config.model_dump(mode="json")).items():
+        client.log_param(run_id, parameter, value)
+    run.json(CONFIG_FILE, config.model_dump(mode="json"))
+    return run
+
+
+def _reopened(home: Home, loop: Loop, run_id: str) -> TrackedRun:
+    client = client_for(home)
+    client.update_run(run_id, status="RUNNING")
+    found = client.get_run(run_id)
+    if f"{TAG}error" in found.data.tags:
+        client.delete_tag(run_id, f"{TAG}error")
+    return TrackedRun(run_id, found.info.run_name, loop, home)
+
+
+def _child(home: Home, parent: str, stage: str) -> str | None:
+    found = client_for(home).search_runs(
+        [experiment_id(home)], f"tags.`{PARENT}` = '{parent}' and tags.`{TAG}stage` = '{stage}'"
+    )
+    return str(found[0].info.run_id) if found else None
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -211,6 +240,12 @@ class RunRecord:
     parameters: Mapping[str, str]
     tags: Mapping[str, str]
     folder: Path
+    parent: str = ""
+
+    @property
+    def stage(self) -> str:
+        """`before` or `after` where it is a part of a learning run, else empty."""
+        return self.tags.get("stage", "")
 
     def table_refs(self) -> dict[str, tuple[str, str]]:
         """Kind and digest of each of its tables by name."""
@@ -254,11 +289,21 @@ def _record(run: Run) -> RunRecord:
         parameters=run.data.params,
         tags=tags,
         folder=Path(unquote(urlparse(run.info.artifact_uri).path)),
+        parent=run.data.tags.get(PARENT, ""),
     )
 
 
 def all_runs() -> list[RunRecord]:
-    """Every run of a loop in the home folder, newest first."""
+    """Every run of a loop in the home folder, newest first.
+
+    A learning run's own measurements before and after are not among them: they are part of it, and
+    it keeps their tables.
+    """
+    return [run for run in every_run() if run.loop in LOOPS and not run.stage]
+
+
+def every_run() -> list[RunRecord]:
+    """Every run of a loop, before and after included, and every demo; newest first."""
     return [_record(run) for run in mlflow_runs() if f"{TAG}loop" in run.data.tags]
 
 
@@ -282,7 +327,7 @@ def find_run(name: str) -> RunRecord:
 
     A name that several runs have means the newest of them.
     """
-    runs = all_runs()
+    runs = every_run()
     exact = [run for run in runs if name in (run.run_id, run.name)]
     if exact:
         return exact[0]

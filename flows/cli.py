@@ -80,7 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
         LearningConfig,
         ("steps", "problems_per_step", "samples", "learning", "evaluation_samples", "train_split",
          "dev_every", "dev_samples", "dev_limit", "max_kl_nats", "checkpoint_every",
-         "register_as", "shard_size", *SHARED),
+         "keep_checkpoints", "register_as", "shard_size", *SHARED),
     )  # fmt: skip
     made.add_argument(
         "--resume", metavar="RUN", help="go on with a learning run that ended early, as it was set"
@@ -126,6 +126,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     made.add_argument(
         "--failures", action="store_true", help="group these runs' failures by code, with examples"
+    )
+    made.add_argument(
+        "--children",
+        action="store_true",
+        help="with the runs that others are made of: a demo's loops, before and after learning",
     )
     made.add_argument("--limit", type=int, default=20, metavar="N", help="newest N; default 20")
 

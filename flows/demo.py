@@ -1,6 +1,6 @@
 """The whole story on one model and one table: measure, select, learn, measure again.
 
-It starts the three flows one after another; each is a run of its own.
+It starts the three flows one after another; each is a run of its own, inside the demo's.
 """
 
 from __future__ import annotations
@@ -10,8 +10,11 @@ from typing import Any
 
 from flows.terminal import Terminal
 from schemas.config import LearningConfig, RunConfig, SelectionConfig
+from schemas.loops import DEMO
 
 SELECT_SAMPLES = 8
+# the demo's run, the rows that compare the loops, and each loop's result
+Told = tuple[str, list[dict[str, Any]], dict[str, dict[str, Any]]]
 STORY = {
     "A": "how good is it right now?",
     "B": "how far does search alone get?",
@@ -21,32 +24,54 @@ STORY = {
 
 def run_demo(config: LearningConfig, terminal: Terminal) -> dict[str, Any]:
     """Run loops A, B and C; the result holds all three and the table that compares them."""
-    from flows.eval import eval_flow
-    from flows.learning import learning_flow
-    from flows.render import show_result
-    from flows.selection import selection_flow
+    from flows.render_demo import show_comparison
 
-    shared = {name: getattr(config, name) for name in RunConfig.model_fields}
-    selecting = SelectionConfig(**shared, samples=SELECT_SAMPLES)
-    plan: dict[str, Callable[[], dict[str, Any]]] = {
-        "A": lambda: eval_flow(config.evaluation()),
-        "B": lambda: selection_flow(selecting),
-        "C": lambda: learning_flow(config),
-    }
-    results: dict[str, dict[str, Any]] = {}
     terminal.note("starting Prefect's own server; the first time takes half a minute")
     with terminal.progress():
-        for letter, run_loop in plan.items():
-            terminal.out.rule(f"Loop {letter}: {STORY[letter]}", align="left", style="dim")
-            results[letter] = run_loop()
-            show_result(terminal.out, results[letter])
+        demo_id, rows, results = _demo_flow(terminal)(config)
     terminal.out.rule("The three loops on the same holdout", align="left", style="bold")
-    rows = comparison_rows(results)
-    show_comparison(terminal, rows)
+    show_comparison(terminal.out, rows)
     picture = results["C"]["pictures"]["learning.png"]
     terminal.out.print(f"picture  {picture}", soft_wrap=True, markup=False)
     terminal.out.print("look further with: threeloops runs; threeloops show RUN; threeloops up")
-    return results["C"] | {"demo": rows, "runs": {k: r["run_id"] for k, r in results.items()}}
+    return results["C"] | {
+        "demo": rows,
+        "demo_run_id": demo_id,
+        "runs": {k: r["run_id"] for k, r in results.items()},
+    }
+
+
+def _demo_flow(terminal: Terminal) -> Callable[[LearningConfig], Told]:
+    """The flow that has the three loops as its parts, and shows each as it ends."""
+    from prefect import flow
+
+    from artifacts.demonstration import record_demo
+    from flows.eval import eval_flow
+    from flows.learning import learning_flow
+    from flows.links import recorded_run
+    from flows.render import show_result
+    from flows.selection import selection_flow
+
+    @flow(name="demo", flow_run_name="demo of {config.model}", persist_result=False)
+    def demo_flow(config: LearningConfig) -> Told:
+        shared = {name: getattr(config, name) for name in RunConfig.model_fields}
+        selecting = SelectionConfig(**shared, samples=SELECT_SAMPLES)
+        plan: dict[str, Callable[[], dict[str, Any]]] = {
+            "A": lambda: eval_flow(config.evaluation()),
+            "B": lambda: selection_flow(selecting),
+            "C": lambda: learning_flow(config),
+        }
+        results: dict[str, dict[str, Any]] = {}
+        with recorded_run(DEMO, config) as run:
+            for letter, run_loop in plan.items():
+                terminal.out.rule(f"Loop {letter}: {STORY[letter]}", align="left", style="dim")
+                results[letter] = run_loop()
+                show_result(terminal.out, results[letter])
+            rows = comparison_rows(results)
+            record_demo(run, config, rows, results)
+        return run.run_id, rows, results
+
+    return demo_flow
 
 
 def comparison_rows(results: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
@@ -89,34 +114,6 @@ def comparison_rows(results: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
         }
     )
     return rows
-
-
-def show_comparison(terminal: Terminal, rows: list[dict[str, Any]]) -> None:
-    """The one table that the demo ends with."""
-    from flows.render import table
-
-    drawn = table("loop", "what", "changed", "pass@1, %", "pass@4, %", "KL, nats")
-    for row in rows:
-        drawn.add_row(
-            row["loop"],
-            row["what"],
-            row["changed"],
-            *(_with_interval(row, name) for name in ("pass_at_1", "pass_at_4")),
-            "" if row["kl_nats"] is None else f"{row['kl_nats']:.2f}",
-        )
-    terminal.out.print(drawn)
-    terminal.out.print(
-        f"n = {rows[0]['problems']} problems, 95 % intervals in brackets\n"
-        "* knows the expected answer: what a perfect judge could pick",
-        style="dim",
-    )
-
-
-def _with_interval(row: dict[str, Any], name: str) -> str:
-    if row[name] is None:
-        return ""
-    low, high = row[f"{name}_interval"]
-    return f"{100 * row[name]:.0f} [{100 * low:.0f}, {100 * high:.0f}]"
 
 
 def _numbers(result: dict[str, Any]) -> dict[str, Any]:

@@ -9,9 +9,10 @@ from typing import Any
 
 from prefect import flow
 
+from artifacts.inputs import dataset_name
 from artifacts.recording import record_evaluation, record_measurement
 from artifacts.registry import resolve_policy
-from artifacts.tracking import tracked_run
+from flows.links import recorded_run
 from flows.preflight import preflight
 from schemas.config import EvalConfig
 from schemas.loops import EVALUATION
@@ -28,9 +29,9 @@ from tasks.score import score
 def eval_flow(config: EvalConfig) -> dict[str, Any]:
     """Loop A: the pass rate with its interval, and why answers fail."""
     preflight(config)
-    with tracked_run(EVALUATION, config) as run:
+    with recorded_run(EVALUATION, config) as run:
         measured = measure(config)
-        record_measurement(run, measured)
+        record_measurement(run, measured, dataset_name(config))
         return record_evaluation(run, config, measured)
 
 

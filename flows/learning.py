@@ -15,20 +15,30 @@ from artifacts.checkpoints import (
     drop_checkpoints,
     newest_checkpoint,
 )
-from artifacts.describe import model_card
-from artifacts.recording import record_learning, record_measurement, record_step, record_stop
-from artifacts.registry import register_version, resolve_policy
-from artifacts.tracking import TrackedRun, tracked_run
+from artifacts.inputs import use_dataset
+from artifacts.logged_models import model_folder, name_digest, use_model
+from artifacts.measured import AFTER, BEFORE
+from artifacts.recording import (
+    record_evaluation,
+    record_learning,
+    record_measurement,
+    record_step,
+    record_stop,
+)
+from artifacts.registry import resolve_policy
+from artifacts.tracking import TrackedRun
+from artifacts.versions import register_learned
 from flows.development import look, look_back, watched_steps
 from flows.eval import measure
 from flows.events import announce_version
+from flows.links import recorded_run
 from flows.preflight import preflight
 from policy.guard import blaming, refuse_bad_end
 from schemas.config import LearningConfig
 from schemas.errors import StoppedError
-from schemas.loops import LEARNING
+from schemas.loops import EVALUATION, LEARNING
 from schemas.references import PolicyRef, TableRef
-from schemas.results import StepRate
+from schemas.results import Measurement, StepRate
 from tasks.divergence import divergence
 from tasks.draw_problems import draw_problems
 from tasks.generate import generate
@@ -43,28 +53,41 @@ from tasks.train_step import checkpoint, restore, save_policy, train_step
 def learning_flow(config: LearningConfig, resume: str | None = None) -> dict[str, Any]:
     """Loop C: train on one split, measure on another, register what came of it as a version."""
     preflight(config)
-    with tracked_run(LEARNING, config, resume) as run:
+    with recorded_run(LEARNING, config, resume) as run:
         start = resolve_policy(config.model, say)
         problems = load_dataset(config.dataset, config.train_split)
-        before = measure(config.evaluation(), start)
-        record_measurement(run, before, "before")
+        use_model(run, start)
+        use_dataset(run, problems, config.dataset)
+        before = evaluate(config, start, BEFORE)
+        record_measurement(run, before, config.dataset, BEFORE)
         try:
             policy, training, dev = learn(config, run, start, problems, resume is not None)
-            trained = save_policy(policy, str(run.artifact_folder("model")))
+            trained = save_policy(policy, str(model_folder(run)), f"{run.name}:{AFTER}")
+            name_digest(run, trained)
             with blaming(config.steps):
-                after = measure(config.evaluation(), trained)
+                after = evaluate(config, trained, AFTER)
             drift = divergence(after.problems, after.completions, trained, start, config.template)
             refuse_bad_end(config.steps, kl_nats=drift.value, max_kl_nats=config.max_kl_nats)
         except StoppedError as stop:
             raise halt(config, run, start, problems, stop) from None
-        record_measurement(run, after, "after")
-        version = register_version(
-            config.register_as, trained, run.run_id, model_card(config, before, after, drift)
-        )
+        record_measurement(run, after, config.dataset, AFTER)
+        version = register_learned(run, config, start, trained, before, after, drift)
         result = record_learning(run, config, before, after, training, dev, drift, version)
-        drop_checkpoints(run.home, run.run_id)
+        drop_checkpoints(run.home, run.run_id, keep=config.keep_checkpoints)
         announce_version(version, run.run_id)
         return result
+
+
+def evaluate(config: LearningConfig, policy: PolicyRef, stage: str) -> Measurement:
+    """Measure a policy as loop A does, in a run of its own inside the learning run."""
+    evaluation = config.evaluation()
+    if stage == AFTER:
+        evaluation = evaluation.model_copy(update={"model": policy.folder})
+    with recorded_run(EVALUATION, evaluation, stage=stage) as run:
+        measured = measure(evaluation, policy)
+        record_measurement(run, measured, config.dataset)
+        record_evaluation(run, evaluation, measured)
+        return measured
 
 
 def learn(
@@ -85,7 +108,8 @@ def learn(
         report_step(step, config.steps, record_step(run, config, training))
         dev += look(config, run, policy, watched)
         if step % config.checkpoint_every == 0 and step < config.steps:
-            checkpoint(policy, training, str(checkpoint_folder(run.home, run.run_id, step)))
+            folder = checkpoint_folder(run.home, run.run_id, step)
+            checkpoint(policy, training, str(folder), config.keep_checkpoints)
     assert training is not None  # a configuration has at least one step
     return policy, training, dev
 
@@ -137,5 +161,6 @@ def go_back(
     while policy.step < last:
         policy, training = take_step(config, problems, policy, training)
     assert training is not None  # `last` is at least 1
-    checkpoint(policy, training, str(checkpoint_folder(run.home, run.run_id, last)))
+    folder = checkpoint_folder(run.home, run.run_id, last)
+    checkpoint(policy, training, str(folder), config.keep_checkpoints)
     return training

@@ -48,6 +48,15 @@ def served_url(home: Home) -> str | None:
         return None
 
 
+def served_page(home: Home) -> str | None:
+    """The address of MLflow's page beside the Prefect server in use, else None."""
+    record = home.root / UP_FILE
+    if not record.exists():
+        return None
+    served = json.loads(record.read_text())
+    return str(served["mlflow"]) if served["prefect"] == os.environ.get("PREFECT_API_URL") else None
+
+
 def write_up_file(home: Home, prefect: str, mlflow: str) -> Path:
     """Say where the servers of this home folder answer."""
     path = home.root / UP_FILE

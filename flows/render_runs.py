@@ -20,13 +20,15 @@ from artifacts.visible import visible
 from flows.render import table
 from schemas.errors import InputError
 
-MODEL_WIDTH = 20
+MODEL_WIDTH = 21  # with a loop's letter
 CANDIDATE_WIDTH = 18
 EXAMPLE_WIDTH = 60
 
 
-def show_runs(console: Console, runs: Sequence[RunRecord], found: int, recorded: int) -> None:
-    """One line a run; `found` of `recorded` runs fit what was asked for."""
+def show_runs(
+    console: Console, runs: Sequence[tuple[int, RunRecord]], found: int, recorded: int
+) -> None:
+    """One line a run, set in by its depth; `found` of `recorded` runs fit what was asked for."""
     if not recorded:
         console.print("No runs yet; `threeloops demo` makes the first three.")
         return
@@ -34,13 +36,14 @@ def show_runs(console: Console, runs: Sequence[RunRecord], found: int, recorded:
         console.print(f"None of the {recorded} runs fits; leave a filter out.")
         return
     drawn = table("run", "loop", "started", "pass@1, %", "model", "instrument")
-    for run in runs:
+    width = MODEL_WIDTH - max(len(_loop(run)) + 2 * depth for depth, run in runs)
+    for depth, run in runs:
         drawn.add_row(
-            run.name,
-            run.loop.letter,
+            "  " * depth + run.name,
+            _loop(run),
             _started(run.started_ms),
             _rate(run) if run.status == "FINISHED" else run.status.lower(),
-            _end_of(run_model(run), MODEL_WIDTH),
+            _end_of(run_model(run), width),
             run.tags.get("instrument", "")[:8],
         )
     console.print(drawn)
@@ -133,6 +136,10 @@ def _distinct(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         kept = first.setdefault((row["problem"], row["completion"]), row | {"times": 0})
         kept["times"] += 1
     return list(first.values())
+
+
+def _loop(run: RunRecord) -> str:
+    return f"{run.loop.letter} {run.stage}".strip()
 
 
 def _rate(run: RunRecord) -> str:

@@ -9,9 +9,10 @@ from typing import Any
 
 from prefect import flow
 
+from artifacts.inputs import dataset_name
 from artifacts.recording import record_measurement, record_selection
-from artifacts.tracking import tracked_run
 from flows.eval import measure
+from flows.links import recorded_run
 from flows.preflight import preflight
 from schemas.config import SelectionConfig
 from schemas.loops import SELECTION
@@ -22,8 +23,8 @@ from tasks.select import select
 def selection_flow(config: SelectionConfig) -> dict[str, Any]:
     """Loop B: pass@1, pass@k for every k up to N, and the pass rate of what each rule picks."""
     preflight(config)
-    with tracked_run(SELECTION, config) as run:
+    with recorded_run(SELECTION, config) as run:
         measured = measure(config)
         selection = select(measured, config.pick, config.seed)
-        record_measurement(run, measured)
+        record_measurement(run, measured, dataset_name(config))
         return record_selection(run, config, measured, selection)

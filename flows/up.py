@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from artifacts.connection import experiment_id
 from artifacts.home import Home, current_home
-from artifacts.tracking import experiment_id
 from flows.prefect_settings import UP_FILE, configure_prefect, write_up_file
 from flows.servers import HOST, Server, ServerStoppedError, keep_alive, refuse_taken
 from flows.terminal import Terminal

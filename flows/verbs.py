@@ -15,6 +15,7 @@ from flows.prefect_settings import configure_prefect
 from flows.terminal import Terminal
 from schemas.config import EvalConfig, LearningConfig, SelectionConfig
 from schemas.errors import InputError
+from schemas.loops import DEMO
 
 Given = dict[str, Any]
 Result = dict[str, Any]
@@ -150,19 +151,23 @@ def do_runs(given: Given, terminal: Terminal) -> Result:
     from dataclasses import asdict
 
     from artifacts.decisions import all_decisions
-    from artifacts.listing import failures_by_code, listed
-    from artifacts.tracking import all_runs
+    from artifacts.listing import failures_by_code, in_families, listed
+    from artifacts.tracking import all_runs, every_run
     from flows.render_runs import show_decisions, show_failures, show_runs
 
     if given["limit"] < 1:
         raise InputError("is less than 1", f"--limit {given['limit']}")
     chosen = {name: given[name] for name in ("loop", "model", "instrument")}
-    runs = all_runs()
+    runs = every_run() if given["children"] else all_runs()
     found = listed(runs, **chosen, sort=given["sort"])
-    shown = found[: given["limit"]]
+    lines = in_families(found) if given["children"] else [(0, run) for run in found]
+    lines = lines[: given["limit"]]
+    shown = [run for _, run in lines]
     decisions = [] if any(chosen.values()) else all_decisions()[: given["limit"]]
-    groups = failures_by_code(shown) if given["failures"] else None
-    show_runs(terminal.out, shown, len(found), len(runs))
+    groups = None
+    if given["failures"]:  # a learning run's own measurements count once, with it
+        groups = failures_by_code([run for run in shown if not run.stage])
+    show_runs(terminal.out, lines, len(found), len(runs))
     if decisions:
         show_decisions(terminal.out, decisions)
     if groups is not None:
@@ -186,6 +191,8 @@ def _listed(run: Any) -> Result:
         "loop": run.loop.letter,
         "changed": run.loop.changed,
         "status": run.status,
+        "parent": run.parent or None,
+        "stage": run.stage or None,
         "model": run_model(run),
         "instrument": run.tags.get("instrument"),
         "metrics": dict(run.metrics),
@@ -198,6 +205,7 @@ def do_show(given: Given, terminal: Terminal) -> Result:
     from artifacts.tracking import find_run
     from flows.render import show_result
     from flows.render_comparison import show_decision
+    from flows.render_demo import show_comparison
     from flows.render_runs import show_rows
 
     rows = _rows(given)
@@ -211,6 +219,9 @@ def do_show(given: Given, terminal: Terminal) -> Result:
     if result is None:
         reason = run.tags.get("error", "it has not finished")
         raise InputError(f"the run has no result ({reason})", f"run {run.name}")
+    if run.loop is DEMO:
+        show_comparison(terminal.out, result["demo"])
+        return result
     show_result(terminal.out, result)
     shown = show_rows(
         terminal.out,

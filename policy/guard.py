@@ -1,4 +1,4 @@
-"""When learning must stop: numbers that are not finite, or a policy too far from its start.
+"""When learning must stop: numbers not finite, too far from the start, answers of another policy.
 
 It decides from plain numbers; it restores nothing.
 """
@@ -25,15 +25,32 @@ class DriftError(StoppedError):
     remedy = "start again with a lower --learning-rate, a higher --kl-weight or a higher --max-kl"
 
 
+class StaleSamplesError(StoppedError):
+    """The completions of a step were drawn from another policy than the one it would update."""
+
+    remedy = "start again in an empty THREELOOPS_HOME, and report it: no setting should do this"
+
+
 def refuse_bad_update(
-    step: int, *, loss: float, gradient_norm: float, kl_nats: float, max_kl_nats: float | None
+    step: int,
+    *,
+    loss: float,
+    gradient_norm: float,
+    kl_nats: float,
+    max_kl_nats: float | None,
+    sampling_gap_nats: float | None = None,
+    max_gap_nats: float = math.inf,
 ) -> None:
-    """Raise NonFiniteError or DriftError unless step `step` (from 1) may update the weights.
+    """Raise a StoppedError unless step `step` (from 1) may update the weights.
 
     `kl_nats` is the mean log-ratio to the reference of the step's completions, in nats a
     completion: what the training table shows. Loss and divergence are those of the policy that the
     step before left, so that policy is what is wrong with them; a gradient can overflow under a
     policy that is sound.
+
+    `sampling_gap_nats` is the mean absolute difference per token between the sampler's
+    log-probabilities and the learner's. Above `max_gap_nats` the gradient would be that of no
+    policy, for it is unbiased only for completions of the policy that is updated.
     """
     if not (math.isfinite(loss) and math.isfinite(kl_nats)):
         raise NonFiniteError(
@@ -43,6 +60,13 @@ def refuse_bad_update(
         )
     if max_kl_nats is not None and kl_nats > max_kl_nats:
         raise DriftError(step, _too_far("its completions", kl_nats, max_kl_nats), max(step - 2, 0))
+    if sampling_gap_nats is not None and sampling_gap_nats > max_gap_nats:
+        raise StaleSamplesError(
+            step,
+            "its completions were not drawn from the policy that it would update: their "
+            f"log-probabilities differ by {sampling_gap_nats:.2g} nats a token",
+            step - 1,
+        )
     if not math.isfinite(gradient_norm):
         raise NonFiniteError(
             step, f"loss {loss:.4g}, gradient norm {gradient_norm:.4g} is not finite", step - 1

@@ -31,9 +31,10 @@ from policy.load import Policy, quiet_transformers
 from policy.logprobs import CompletionLogprobs
 from policy.objective import RunningMean
 from policy.passes import automatic_budget
+from policy.precision import largest_rounding_gap
 from policy.recompute import recomputable_layers
 from policy.step_batch import flat_logprobs, step_batch
-from policy.step_metrics import StepMetrics, step_metrics
+from policy.step_metrics import StepMetrics, sampling_gap, step_metrics
 from schemas.config import LearningSettings
 from schemas.errors import InputError, StoppedError
 
@@ -108,11 +109,13 @@ class Learner:
 
         `prompts` are B lists of token ids, `completions` B·N of them in the order of the prompts,
         each with its end token where the model ended it; `rewards` is [B, N]. All completions must
-        have been sampled from the policy as it is now; `sampling_logprobs` are only compared with.
+        have been sampled from the policy as it is now, which is checked against the
+        `sampling_logprobs` that were recorded with them, in nats, one list a completion.
 
         Raises InputError for shapes that do not fit and, with weights and counters untouched,
-        NonFiniteError for a loss or gradient that is not finite and DriftError for completions
-        further from the reference than `max_kl_nats` nats each, on average.
+        NonFiniteError for a loss or gradient that is not finite, DriftError for completions
+        further from the reference than `max_kl_nats` nats each, on average, and StaleSamplesError
+        for completions of another policy.
         """
         batch = step_batch(prompts, completions, rewards, self.policy.model.device)
         sampled = flat_logprobs(sampling_logprobs, batch) if sampling_logprobs is not None else None
@@ -141,6 +144,8 @@ class Learner:
                 gradient_norm=norm,
                 kl_nats=outcome.kl_nats,
                 max_kl_nats=max_kl_nats,
+                sampling_gap_nats=sampling_gap(outcome.logprobs, sampled, batch),
+                max_gap_nats=largest_rounding_gap(self.policy.model.device),
             )
         except StoppedError:
             self._optimizer.zero_grad(set_to_none=True)

@@ -36,6 +36,15 @@ def compute_dtype(device: torch.device) -> torch.dtype:
     return torch.float32
 
 
+def largest_rounding_gap(device: torch.device) -> float:
+    """What rounding alone may make of the mean difference between two passes' log-probabilities.
+
+    In nats a token. Measured: under 1e-5 in float32, 0.02 in bfloat16. One update of usual size
+    moves a token's log-probability by more than the first limit.
+    """
+    return 1e-3 if compute_dtype(device) == torch.float32 else 0.1
+
+
 @contextmanager
 def computing(model: PreTrainedModel, *, keep_casts: bool = False) -> Iterator[None]:
     """Within the block, the model computes as its device does best.

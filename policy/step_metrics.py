@@ -25,9 +25,7 @@ class StepMetrics:
     tokens. `gradient_norm` is taken before clipping.
 
     `sampling_gap_nats` is the mean absolute difference per token between the sampler's
-    log-probabilities and the learner's, None without the former. Well above rounding, it says that
-    the completions came from another policy than the one updated (another temperature, a truncated
-    distribution, stale weights), and the gradient is biased.
+    log-probabilities and the learner's, None without the former.
     """
 
     step: int
@@ -61,9 +59,6 @@ def step_metrics(
     """The numbers of a step; `sampled` [M] are the sampler's log-probabilities, row-major."""
     tokens = int(batch.mask.sum())
     logprobs = outcome.logprobs.double()
-    gap = None
-    if sampled is not None:
-        gap = (logprobs[batch.mask] - sampled.to(logprobs.device)).abs().mean().item()
     return StepMetrics(
         step=step,
         problems=len(batch.prompts),
@@ -79,6 +74,19 @@ def step_metrics(
         gradient_norm=gradient_norm,
         clipped=clipped,
         learning_rate=learning_rate,
-        sampling_gap_nats=gap,
+        sampling_gap_nats=sampling_gap(outcome.logprobs, sampled, batch),
         passes=outcome.passes,
     )
+
+
+def sampling_gap(logprobs: Tensor, sampled: Tensor | None, batch: StepBatch) -> float | None:
+    """The mean over tokens of |learner's − sampler's| log-probability, in nats; None without both.
+
+    `logprobs` is [B, N, T], `sampled` [M], row-major. Well above rounding, it says that the
+    completions came from another policy than the one updated (another temperature, a truncated
+    distribution, stale weights), and the gradient is biased.
+    """
+    if sampled is None:
+        return None
+    mine = logprobs[batch.mask].double()
+    return (mine - sampled.to(mine.device)).abs().mean().item()

@@ -130,7 +130,7 @@ class LearningConfig(RunConfig):
     """Loop C: train a policy on `train_split`, measured before and after on `split`."""
 
     train_split: Annotated[str, Field(min_length=1)] = "train"
-    steps: Annotated[int, Field(ge=1, description="updates of the policy")] = 50
+    steps: Annotated[int, Field(ge=1, description="updates of the policy")] = 100
     problems_per_step: Annotated[int, Field(ge=1, description="problems a step (B)")] = 16
     samples: Annotated[int, Field(ge=1, description="completions a problem in a step (N)")] = 8
     evaluation_samples: Annotated[
@@ -147,6 +147,9 @@ class LearningConfig(RunConfig):
         Field(gt=0, description="stop when KL to the start exceeds it, in nats a completion"),
     ] = None
     checkpoint_every: Annotated[int, Field(ge=1, description="steps between checkpoints")] = 25
+    keep_checkpoints: Annotated[
+        int, Field(ge=0, description="newest checkpoints kept when all is done, three models each")
+    ] = 0
     register_as: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")] = "threeloops"
 
     def evaluation(self) -> EvalConfig:

@@ -27,8 +27,10 @@ EVALUATION = Loop("A", "evaluation", "eval", "nothing")
 SELECTION = Loop("B", "selection", "select", "which output is used")
 LEARNING = Loop("C", "learning", "learn", "the model")
 LOOPS = (EVALUATION, SELECTION, LEARNING)
+# no loop of its own: a run that holds one of each
+DEMO = Loop("ABC", "all three", "demo", "nothing, then the output, then the model")
 
 
 def loop_named(letter: str) -> Loop:
-    """The loop with this letter; KeyError when there is none."""
-    return {loop.letter: loop for loop in LOOPS}[letter]
+    """The loop with this letter, or the demo; KeyError when there is none."""
+    return {loop.letter: loop for loop in (*LOOPS, DEMO)}[letter]

@@ -76,8 +76,17 @@ def train_step(
 
 
 def lineage(policy_digest: str, scores_digest: str, config: LearningConfig) -> str:
-    """The digest of what a policy becomes by learning from these scores."""
-    return digest_of([policy_digest, scores_digest, config.learning.model_dump()])
+    """The digest of what a policy becomes by learning from these scores.
+
+    Everything that decides the update is in it, for completions are found again by it: where the
+    learning rate falls with the steps, their total too.
+    """
+    settings = config.learning.model_dump() | {
+        "total_steps": config.steps if config.learning.schedule != "constant" else None,
+        "temperature": config.sampling.temperature,
+        "device": config.device,
+    }
+    return digest_of([policy_digest, scores_digest, settings])
 
 
 def training_row(
@@ -111,16 +120,17 @@ def training_row(
 
 
 @pipeline_task("save-policy", "save {policy.name} after step {policy.step}")
-def save_policy(policy: PolicyRef, folder: str) -> PolicyRef:
+def save_policy(policy: PolicyRef, folder: str, name: str) -> PolicyRef:
     """Write the learner's policy as a folder that any reference to a folder can load."""
     resident_learner(policy).export(Path(folder))
-    return PolicyRef(name=policy.name, folder=folder, digest=fingerprint(Path(folder)))
+    return PolicyRef(name=name, folder=folder, digest=fingerprint(Path(folder)))
 
 
 @pipeline_task("checkpoint", "checkpoint after step {policy.step}")
-def checkpoint(policy: PolicyRef, training: TableRef, folder: str) -> None:
-    """Write everything that going on from this step needs: the state and references."""
-    write_checkpoint(Path(folder), resident_learner(policy).save, policy, training)
+def checkpoint(policy: PolicyRef, training: TableRef, folder: str, keep: int = 0) -> None:
+    """Write everything that going on from this step needs; of older ones the newest are kept."""
+    save = resident_learner(policy).save
+    write_checkpoint(Path(folder), save, policy, training, keep=keep)
 
 
 @pipeline_task("restore", "restore {folder}")

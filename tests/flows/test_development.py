@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from artifacts.connection import client_for
 from artifacts.home import current_home
-from artifacts.tracking import client_for, find_run
+from artifacts.tracking import find_run
 from flows.eval import eval_flow
 from flows.learning import learning_flow
 from schemas.config import LearningConfig

@@ -55,7 +55,7 @@ def stopped(config: LearningConfig, kind: type[StoppedError]) -> tuple[StoppedEr
     assert str(stop) in run.tags["error"]
     assert run.tags["stopped_at_step"] == str(stop.step)
     assert registered_versions() == []
-    assert not (run.folder / "model").exists()
+    assert not list(current_home().run_artifacts.rglob("*.safetensors"))
     return stop, run
 
 
@@ -167,7 +167,7 @@ def test_a_checkpoint_is_kept_until_the_one_after_is_known_to_be_good(
 ) -> None:
     import flows.learning as module
 
-    monkeypatch.setattr(module, "drop_checkpoints", lambda home, run_id: None)
+    monkeypatch.setattr(module, "drop_checkpoints", lambda home, run_id, keep: None)
     result = learning_flow.fn(config.model_copy(update={"checkpoint_every": 1}))
     folder = newest_checkpoint(current_home(), result["run_id"]).parent
     assert sorted(path.name for path in folder.iterdir()) == ["step-000004", "step-000005"]

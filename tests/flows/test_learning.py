@@ -50,6 +50,17 @@ def test_the_same_learning_gives_the_same_tables_and_weights(
     assert again["instrument"] == start
 
 
+def test_a_longer_run_learns_from_completions_of_its_own_in_a_home_that_holds_a_shorter_one(
+    learning_config: LearningConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    longer = learning_config.model_copy(update={"steps": 6})  # its learning rate falls more slowly
+    learning_flow.fn(learning_config)
+    after_a_shorter_one = learning_flow.fn(longer)
+    monkeypatch.setenv("THREELOOPS_HOME", str(tmp_path / "other"))
+    alone = learning_flow.fn(longer)
+    assert _training(after_a_shorter_one) == _training(alone)
+
+
 def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(
     learning_config: LearningConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

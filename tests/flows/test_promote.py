@@ -10,9 +10,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from artifacts.connection import TAG, client_for
+from artifacts.home import current_home
 from artifacts.registry import champion_of, registered_version, resolve_policy
 from artifacts.store import Store
-from artifacts.tracking import TAG, all_runs, client_for, current_home
+from artifacts.tracking import all_runs
 from flows.cli import main
 from flows.eval import eval_flow
 from flows.learning import learning_flow

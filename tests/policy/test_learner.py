@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
-from policy.guard import DriftError, NonFiniteError
+from policy.guard import DriftError, NonFiniteError, StaleSamplesError
 from policy.learner import Learner, StepMetrics, scheduled_rate
 from policy.load import Policy, load_policy
-from policy.sampling import sample
+from policy.sampling import Samples, sample
 from schemas.config import LearningSettings, SamplingSettings
 from schemas.errors import InputError
 
@@ -69,6 +69,11 @@ def _weights(learner: Learner) -> dict[str, torch.Tensor]:
     return {name: value.detach().clone() for name, value in learner.policy.model.named_parameters()}
 
 
+def rewards_of(drawn: Samples) -> list[list[float]]:
+    """Longer completions earn more: [3, 4]."""
+    return [[float(len(ids)) for ids in drawn.token_ids[4 * b : 4 * b + 4]] for b in range(3)]
+
+
 def _step(learner: Learner, rewards: Sequence[Sequence[float]] = REWARDS) -> StepMetrics:
     return learner.step(PROMPTS, COMPLETIONS, None, rewards)
 
@@ -94,30 +99,35 @@ def test_metrics_start_at_no_divergence_and_count_what_was_learned_from() -> Non
     assert _step(learner).kl_nats_k3 > 0
 
 
-def test_the_gap_to_the_sampler_is_measured_per_token() -> None:
+def test_completions_of_another_policy_are_refused_with_the_gap_per_token() -> None:
     learner = _learner()
+    before = learner.weights_digest()
     shifted = [[-3.0] * len(completion) for completion in COMPLETIONS]
-    metrics = learner.step(PROMPTS, COMPLETIONS, shifted, REWARDS)
-    assert metrics.sampling_gap_nats is not None
-    assert 0.2 < metrics.sampling_gap_nats < 0.8
+    with pytest.raises(StaleSamplesError, match=r"differ by 0\.[2-7]\d* nats a token") as caught:
+        learner.step(PROMPTS, COMPLETIONS, shifted, REWARDS)
+    assert (caught.value.step, caught.value.last_good) == (1, 0)
+    assert learner.weights_digest() == before
+    assert learner.steps_done == 0
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gemma2"])
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
-def test_completions_of_the_sampler_leave_no_gap(
+def test_only_completions_of_the_policy_as_it_is_now_leave_no_gap(
     tiny_folder: Callable[[str], Path], architecture: str, temperature: float
 ) -> None:
     policy, anchor = (load_policy(tiny_folder(architecture), name=architecture) for _ in range(2))
-    settings = SamplingSettings(temperature=temperature, max_new_tokens=8)
-    drawn = sample(policy, PROMPTS, samples=4, settings=settings, seed=0)
-    rewards = [[float(len(ids)) for ids in drawn.token_ids[4 * b : 4 * b + 4]] for b in range(3)]
+    drawn_with = SamplingSettings(temperature=temperature, max_new_tokens=8)
+    drawn = sample(policy, PROMPTS, samples=4, settings=drawn_with, seed=0)
     learner = Learner(policy, anchor.model, LearningSettings(), 2, temperature=temperature)
-    metrics = learner.step(PROMPTS, drawn.token_ids, drawn.logprobs, rewards)
+    metrics = learner.step(PROMPTS, drawn.token_ids, drawn.logprobs, rewards_of(drawn))
     assert metrics.sampling_gap_nats is not None
     assert metrics.sampling_gap_nats < 1e-4
-    stale = learner.step(PROMPTS, drawn.token_ids, drawn.logprobs, rewards)
-    assert stale.sampling_gap_nats is not None
-    assert stale.sampling_gap_nats > metrics.sampling_gap_nats
+    settings = learner.settings.model_copy(update={"learning_rate": 1e-2})
+    bold = Learner(policy, anchor.model, settings, 2, temperature=temperature)
+    drawn = sample(policy, PROMPTS, samples=4, settings=drawn_with, seed=1)
+    bold.step(PROMPTS, drawn.token_ids, drawn.logprobs, rewards_of(drawn))
+    with pytest.raises(StaleSamplesError):
+        bold.step(PROMPTS, drawn.token_ids, drawn.logprobs, rewards_of(drawn))
 
 
 def test_equal_rewards_still_pull_towards_the_reference() -> None:

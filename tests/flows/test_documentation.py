@@ -1,0 +1,189 @@
+"""Every command that the documentation shows does what is said there, on a tiny model.
+
+Numbers that only say how long or how much are made small; names of runs become those of runs made
+here. What an option means is tested elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from artifacts.store import Store
+from flows import verbs
+from flows.cli import build_parser, main
+from tasks import resident
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+FENCED = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+SPAN = re.compile(r"(?<!`)`((?:threeloops)\s[^`]+)`(?!`)")
+SMALL = {"--steps": "2", "--samples": "4", "--limit": "4", "--problems-per-step": "4"}
+SMALL |= {"--evaluation-samples": "2", "--dev-every": "0"}
+MEASURING = {"eval": ["--limit"], "select": ["--limit", "--samples"], "demo": ["--steps"]}
+MEASURING["learn"] = list(SMALL)
+ELSEWHERE = {"up", "demo"}  # they need servers, and have tests of their own
+
+
+def documented_commands() -> dict[str, str]:
+    """Each command shown, without its comment, and the first page that shows it.
+
+    In running text a verb alone, or an option without its value, is a mention and no command.
+    """
+    found: dict[str, str] = {}
+    for page in PAGES:
+        text = page.read_text()
+        lines = [line for block in FENCED.findall(text) for line in block.splitlines()]
+        spans = [" ".join(span.split()) for span in SPAN.findall(FENCED.sub("", text))]
+        lines += [span for span in spans if is_whole(span)]
+        for line in lines:
+            command = re.split(r"\s{2,}#", line.removeprefix("$ "))[0].strip()
+            if command.startswith("threeloops ") and "…" not in command:
+                found.setdefault(command, page.name)
+    return found
+
+
+def is_whole(command: str) -> bool:
+    words = command.split()
+    return len(words) > 2 and not words[-1].startswith("-")
+
+
+COMMANDS = documented_commands()
+
+
+def verb_of(command: str) -> str:
+    return command.split()[1]
+
+
+def test_the_documentation_shows_every_verb() -> None:
+    (verbs_of_parser,) = (
+        action.choices
+        for action in build_parser()._actions
+        if action.choices and "eval" in action.choices
+    )
+    assert {verb_of(command) for command in COMMANDS} == set(verbs_of_parser)
+
+
+@pytest.fixture(scope="module")
+def workplace(
+    tmp_path_factory: pytest.TempPathFactory, tiny: str, small_sums: str
+) -> Iterator[Path]:
+    """A directory with the files that the pages name, and a home with two runs of each loop."""
+    place = tmp_path_factory.mktemp("documented")
+    rows = [json.loads(line) for line in Path(small_sums).read_text().splitlines()]
+    write(place / "mine.jsonl", [row | {"family": "addition"} for row in rows])
+    measured = [row for row in rows if row["split"] == "holdout"]
+    answers = [{"id": row["id"], "completion": "Final: 4"} for row in measured]
+    write(place / "answers.jsonl", answers)
+    golden = [row | {"expected_reward": 0} for row in answers]
+    write(place / "golden.jsonl", golden)
+    for name in ("my-model", "base-model"):
+        (place / name).symlink_to(tiny)
+    (python,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/data.md").read_text(), re.DOTALL)
+    (place / "mymodule.py").write_text(python)
+    with pytest.MonkeyPatch.context() as patch:
+        go_to(place, patch)
+        patch.setattr("artifacts.registry.prepare_default", lambda *_, **__: Path(tiny))
+        patch.setattr(verbs, "configure_prefect", lambda home: None)
+        patch.setattr(verbs, "_run", without_server)
+        for command in ("eval", "select", "learn", "learn"):
+            assert main(small(["threeloops", command, "--dataset", "mine.jsonl"])) == 0
+        with patch.context() as cut:
+            cut.setattr("flows.learning.save_policy", cut_off)
+            assert main(small(["threeloops", "learn", "--checkpoint-every", "1"])) == 130
+        yield place
+    resident.forget()
+
+
+@pytest.fixture(autouse=True)
+def _in_the_workplace(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    go_to(workplace, monkeypatch)
+
+
+def go_to(place: Path, patch: pytest.MonkeyPatch) -> None:
+    patch.chdir(place)
+    patch.syspath_prepend(str(place))
+    patch.setenv("THREELOOPS_HOME", str(place / "home"))
+
+
+def without_server(flow: Any, config: Any, terminal: object, **more: Any) -> Any:
+    """What the verb's flow does, in this process alone."""
+    return flow.fn(config, **more)
+
+
+def cut_off(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if verb_of(c) not in ELSEWHERE])
+def test_a_documented_command_does_what_it_says(
+    command: str, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown_as_refused = verb_of(command) in ("compare", "promote", "rescore")
+    code = main(small(shlex.split(here(command))))
+    said = capsys.readouterr()
+    assert code in ((0, 1) if shown_as_refused else (0,)), said.err
+    assert said.out.strip()
+
+
+@pytest.mark.parametrize("page", ["reading.md", "replay.md"])
+def test_documented_python_runs(
+    page: str, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from artifacts.tracking import find_run
+
+    run = find_run(runs_of_this_place()["eval"])
+    paths = {name: Store().lookup(*found).path for name, found in run.table_refs().items()}
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL)
+    exec(code, {"result": {"tables": paths}})
+    assert capsys.readouterr().out.strip()
+
+
+def here(command: str) -> str:
+    """The command with the names of this place's runs and files."""
+    runs = runs_of_this_place()
+    command = re.sub(r"\b(eval|select|learn)-[0-9a-f]{6}\b", lambda m: runs[m[1]], command)
+    if "--resume" in command:
+        command = command.replace("RUN", runs_of_this_place("KILLED")["learn"])
+    for name, value in {
+        "RUN_A": f"{runs['learn']}:before",
+        "RUN_B": f"{runs['learn']}:after",
+        "RUN": runs["select" if verb_of(command) == "select" else "eval"],
+        "CODE": "cut_off",
+        "FILE": "golden.jsonl --dataset mine.jsonl",
+        "N": "4",
+    }.items():
+        command = re.sub(rf"\b{name}\b", value, command)
+    return command
+
+
+def runs_of_this_place(status: str = "FINISHED") -> dict[str, str]:
+    """The first run of each loop that ended so."""
+    from artifacts.tracking import all_runs
+
+    return {run.loop.verb: run.name for run in all_runs() if run.status == status}
+
+
+def small(arguments: list[str]) -> list[str]:
+    """The arguments without the program's name, with little to do."""
+    _, verb, *options = arguments
+    if "--completions" in options or "--resume" in options:
+        return [verb, *options]
+    for name in MEASURING.get(verb, []):
+        if name in options:
+            options[options.index(name) + 1] = SMALL[name]
+        else:
+            options += [name, SMALL[name]]
+    if verb == "learn" and "--dataset" not in options:
+        options += ["--dataset", "mine.jsonl"]  # the built-in problems have thousands to read
+    return [verb, *options]
+
+
+def write(path: Path, rows: list[dict[str, object]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
