@@ -18,6 +18,7 @@ from typing import Any
 
 from artifacts import report_sections as sections
 from artifacts.table_library import PACKAGE, table_library
+from artifacts.tracking import flat
 from schemas.loops import loop_named
 
 Result = Mapping[str, Any]
@@ -48,7 +49,7 @@ def report_html(
     script = _script()
     learning = result["loop"] == "C"
     cards = [
-        sections.verdicts(verdicts, "after learning" if learning else ""),
+        sections.verdicts(verdicts, "after learning," if learning else ""),
         "" if learning else sections.families(result),
         sections.instrument(result),
         sections.changes_section(changes) if changes else "",
@@ -61,13 +62,13 @@ def report_html(
         scripts=" ".join(f"'sha256-{_sha256(text)}'" for text in (script, library)),
         title=sections.plain(f"{name}: loop {result['loop']}, {result['loop_name']}"),
         style=(PAGE / "report.css").read_text(encoding="utf-8"),
-        run=f"{sections.plain(name)} <span title='run id'>{sections.plain(result['run_id'])}</span>",
+        run=f"{sections.plain(name)} <span>{sections.plain(result['run_id'])}</span>",
         headline=sections.headline(result),
         cards="".join(cards),
         pictures="".join(images),
         problems_tab=PROBLEMS_TAB[result["loop"]],
         note=sections.plain(cap_note(rows)),
-        settings=sections.settings(result["config"]),
+        settings=sections.settings(flat(result["config"])),
         made=f"Made by threeloops {version('threeloops')}; its table is DataTables, from {PACKAGE} "
         f"{table_library().version}.",
         licence=sections.plain_block(table_library().licence),

@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from artifacts.views import OUTCOME_ORDER
+from artifacts.views import ORDER
 from artifacts.visible import visible
 
 ROW_CAP = 50_000
-CHARACTER_CAP = 20_000_000
+CHARACTER_CAP = 10_000_000
 LONGEST_TEXT = 20_000  # characters of one completion that are kept
 DIRECTIONS = ("", "won", "lost", "moved")
 
@@ -73,8 +73,7 @@ def page_rows(
         "rules": rule_names,
         "total": total,
         "left_out": {
-            name: int((rows["rank"][left_out] == rank).sum())
-            for rank, name in enumerate(OUTCOME_ORDER)
+            name: int((rows["rank"][left_out] == rank).sum()) for rank, name in enumerate(ORDER)
         },
     }
 
@@ -111,7 +110,7 @@ def _all_rows(asked: Sequence[Asked]) -> Columns:
         else np.concatenate([part[name] for part in parts])
         for name in parts[0]
     }
-    order = pa.array(OUTCOME_ORDER)
+    order = pa.array(ORDER)
     columns["rank"] = pc.index_in(columns["outcome"], order).to_numpy()
     return columns
 
@@ -146,14 +145,12 @@ def _before(rows: Columns, scores: pa.Table) -> tuple[pa.ChunkedArray, NDArray[n
     return scores["code"], change
 
 
-def _kept(
-    rows: Columns, groups: NDArray[np.int64], cap: int, characters: int
-) -> NDArray[np.int64]:
+def _kept(rows: Columns, groups: NDArray[np.int64], cap: int, characters: int) -> NDArray[np.int64]:
     """Which rows are kept, failures first and otherwise in their own order, [kept]."""
     problem, rank = rows["problem"], rows["rank"]
     lengths = np.minimum(pc.utf8_length(rows["text"]).to_numpy(), LONGEST_TEXT)
     count = np.bincount(problem, minlength=len(groups))
-    right = np.bincount(problem, rank == OUTCOME_ORDER.index("correct"), minlength=len(groups))
+    right = np.bincount(problem, rank == ORDER.index("correct"), minlength=len(groups))
     size = np.bincount(problem, lengths, minlength=len(groups))
     worst_first = np.lexsort((right / np.maximum(count, 1), groups))
     fits = (count[worst_first].cumsum() <= cap) & (size[worst_first].cumsum() <= characters)
@@ -188,7 +185,7 @@ def _encoded(
             "group": groups[used].tolist(),
         },
         "families": [visible(name) for name in families],
-        "outcomes": list(OUTCOME_ORDER),
+        "outcomes": list(ORDER),
         "texts": [shown_text(value) for value in texts],
         "problem": problem.tolist(),
         "stage": rows["stage"][chosen].tolist(),

@@ -152,20 +152,20 @@ def verdicts(counts: Iterable[tuple[str, str, int]], stage: str = "") -> str:
         for name in OUTCOME_WORDS
     }
     stack = "".join(
-        f"<i class={name} style='flex-grow:{count}' title='{words}: {count}'></i>"
+        f"<i class={name} style='flex-grow:{count}' title='{words}: {count:,}'></i>"
         for name, words in OUTCOME_WORDS.items()
         if (count := of_outcome[name])
     )
     buttons = "".join(
         f"<button class='outcome {name}' data-facet=outcome data-value={name}>"
-        f"<b>{of_outcome[name]}</b> {words}</button>"
+        f"<b>{of_outcome[name]:,}</b> {words}</button>"
         for name, words in OUTCOME_WORDS.items()
     )
     failed = [item for item in counts if item[0] != "correct"]
     lines = [_code_line(*item, failed[0][2]) for item in failed]
     shown, more = lines[:FIRST_CODES], lines[FIRST_CODES:]
     rest = f"<details><summary>{len(more)} more codes</summary>{_rows(more)}</details>"
-    when = f" <span class=quiet>{plain(stage)}, n = {total} completions</span>"
+    when = f" <span class=quiet>{plain(stage)} n = {total:,} completions</span>"
     return (
         f"<section class=card><h2>Why answers failed{when}</h2><div class=stack>{stack}</div>"
         f"<div class=outcomes>{buttons}</div>{_rows(shown)}{rest if more else ''}</section>"
@@ -180,7 +180,7 @@ def _rows(lines: Sequence[str]) -> str:
 def _code_line(outcome: str, code: str, count: int, largest: int) -> str:
     return (
         f"<tr data-facet=code data-value={_quoted(visible(code))} tabindex=0 role=button>"
-        f"<td class=num><b>{count}</b></td>"
+        f"<td class=num><b>{count:,}</b></td>"
         f"<td class=length><i class={outcome} style='width:{100 * count / largest:.1f}%'></i></td>"
         f"<th>{plain(code)}</th><td class=quiet>{plain(CODE_WORDS.get(code, ''))}</td></tr>"
     )
@@ -208,7 +208,8 @@ def changes_section(changes: Result) -> str:
         f"<section class=card><h2>What the scorer changed <span class=quiet>"
         f"{plain(changes['before'])} → {plain(changes['after'])}</span></h2><div class=sides>"
         f"<table class=codes><tbody>{cells}</tbody></table><table class='codes pick'><tbody>"
-        f"{groups or '<tr><td>Every verdict is the same.</td></tr>'}</tbody></table></div></section>"
+        f"{groups or '<tr><td>Every verdict is the same.</td></tr>'}</tbody></table></div>"
+        "</section>"
     )
 
 
@@ -222,7 +223,9 @@ def instrument(result: Result) -> str:
         for name, value in parts.items()
     )
     model = result["model"].get("digest")
-    model_line = f"<dt>model</dt><dd title='{plain(model)}'>{plain(model[:12])}</dd>" if model else ""
+    model_line = (
+        f"<dt>model</dt><dd title='{plain(model)}'>{plain(model[:12])}</dd>" if model else ""
+    )
     return (
         f"<section class=card><h2>Instrument <code title='{plain(digest)}'>{plain(digest[:12])}"
         f"</code></h2><p class=quiet>Two rates may be compared where these are equal.</p>"
@@ -243,7 +246,9 @@ def _short(value: str) -> str:
 def settings(flat: Mapping[str, str]) -> str:
     """Every setting of the run."""
     lines = "".join(f"<dt>{plain(name)}</dt><dd>{plain(v)}</dd>" for name, v in flat.items())
-    return f"<details class=card><summary>Every setting of the run</summary><dl>{lines}</dl></details>"
+    return (
+        f"<details class=card><summary>Every setting of the run</summary><dl>{lines}</dl></details>"
+    )
 
 
 def picture(name: str, png_base64: str) -> str:

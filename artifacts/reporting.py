@@ -5,6 +5,7 @@ It decides which tables a loop's report is made of; the page itself is made in `
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,6 +24,7 @@ REPORT_FILE = "report.html"
 COMPLETION_COLUMNS = ("problem_id", "sample_index", "text", "token_count", "sum_logprob")
 SCORE_COLUMNS = ("problem_id", "sample_index", "reward", "outcome", "code")
 
+log = logging.getLogger(__name__)
 Result = Mapping[str, Any]
 Tables = Mapping[str, TableRef]
 
@@ -34,26 +36,39 @@ def keep_report(
     *,
     changes: Result | None = None,
     judged_before: TableRef | None = None,
-) -> None:
-    """Make the report of a run and keep it as `report.html`; an older one is replaced.
+) -> str | None:
+    """Make the report of a run, keep it as `report.html` in an older one's place, return its path.
 
-    `changes` and `judged_before` say what another scorer had judged of the same completions.
+    `changes` and `judged_before` say what another scorer had judged of the same completions. A
+    report is for the eye: where it cannot be made, a warning and the tag `report_error` say why,
+    None is returned, and the run keeps its result.
     """
+    try:
+        page = _page(result, tables, changes, judged_before)
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / REPORT_FILE
+            path.write_text(page, encoding="utf-8", errors="replace")
+            run.file(path)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        log.warning("warning: the run has no report.html: %s", reason)
+        run.tag(report_error=reason)
+        return None
+    return str(run.artifact_folder(REPORT_FILE))
+
+
+def _page(
+    result: Result, tables: Tables, changes: Result | None, judged_before: TableRef | None
+) -> str:
     store = Store()
-    pictures = {
-        name: Path(path).read_bytes() for name, path in result.get("pictures", {}).items()
-    }
+    pictures = {name: Path(path).read_bytes() for name, path in result.get("pictures", {}).items()}
     last = _columns(store, tables, "scores_after" if "training" in tables else "scores")
     rows = page_rows(
         asked_in(store, tables),
         selections=store.read(tables["selections"]) if "selections" in tables else None,
         judged_before=_in_order_of(last, store.read(judged_before)) if judged_before else None,
     )
-    page = report_html(result, rows, verdict_counts(last), pictures, changes)
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / REPORT_FILE
-        path.write_text(page, encoding="utf-8")
-        run.file(path)
+    return report_html(result, rows, verdict_counts(last), pictures, changes)
 
 
 def asked_in(store: Store, tables: Tables) -> list[Asked]:

@@ -135,7 +135,7 @@ function signed(value) {
   return points > 0 ? `+${points}` : points < 0 ? `−${-points}` : "0";
 }
 
-// One line of answers a stage.
+// One line of answers a stage; equal ones are one chip where there are stages, or many samples.
 function strips(data, stages) {
   const box = make("div", "strips");
   for (const [stage, rows] of stages) {
@@ -143,11 +143,13 @@ function strips(data, stages) {
     const line = make("div", "strip");
     if (data.stages.length > 1) line.append(make("span", "stage", data.stages[stage]));
     line.append(make("span", "count", `${right}/${rows.length}`));
-    const groups = rows.length > EACH_BY_ITSELF ? grouped(data, rows) : rows.map((row) => [row]);
-    for (const same of groups.slice(0, EACH_BY_ITSELF)) line.append(chip(data, same));
+    const together = data.stages.length > 1 || rows.length > EACH_BY_ITSELF;
+    const groups = together ? grouped(data, rows) : rows.map((row) => [row]);
+    const chips = make("div", "chips", ...groups.slice(0, EACH_BY_ITSELF).map((same) => chip(data, same)));
     if (groups.length > EACH_BY_ITSELF) {
-      line.append(make("span", "quiet", `and ${groups.length - EACH_BY_ITSELF} other answers`));
+      chips.append(make("span", "quiet", `and ${groups.length - EACH_BY_ITSELF} other answers`));
     }
+    line.append(chips);
     box.append(line);
   }
   return box;

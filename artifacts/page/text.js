@@ -16,13 +16,14 @@ function make(tag, className, ...children) {
 }
 
 // What was invisible is written as an escape already; here it only gets its colour.
+const SPACE = "␠"; // few fonts have it
 const ESCAPES = /\\\\|\\n|\\r|\\t|\\u[0-9a-f]{4}|\\U[0-9a-f]{8}|␠/g;
 
 function shown(text, { breaks = false } = {}) {
   const element = make("span", "text");
   let from = 0;
   for (const found of text.matchAll(ESCAPES)) {
-    element.append(text.slice(from, found.index), make("span", "escape", found[0]));
+    element.append(text.slice(from, found.index), make("span", "escape", found[0] === SPACE ? "␣" : found[0]));
     if (breaks && found[0] === "\\n") element.append(make("br"));
     from = found.index + found[0].length;
   }
