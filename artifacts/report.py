@@ -17,6 +17,7 @@ from string import Template
 from typing import Any
 
 from artifacts import report_sections as sections
+from artifacts.describe import OUTCOME_WORDS
 from artifacts.table_library import PACKAGE, table_library
 from artifacts.tracking import flat
 from schemas.loops import loop_named
@@ -85,7 +86,7 @@ def cap_note(rows: Mapping[str, Any]) -> str:
         return ""
     total = rows["total"]
     named = ", ".join(
-        f"{count:,} {sections.OUTCOME_WORDS[name]}"
+        f"{count:,} {OUTCOME_WORDS[name]}"
         for name, count in rows["left_out"].items()
         if count
     )
