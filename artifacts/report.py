@@ -86,9 +86,7 @@ def cap_note(rows: Mapping[str, Any]) -> str:
         return ""
     total = rows["total"]
     named = ", ".join(
-        f"{count:,} {OUTCOME_WORDS[name]}"
-        for name, count in rows["left_out"].items()
-        if count
+        f"{count:,} {OUTCOME_WORDS[name]}" for name, count in rows["left_out"].items() if count
     )
     return (
         f"{total - left:,} of {total:,} completions are in this page: the problems answered worst, "

@@ -137,7 +137,11 @@ def families(result: Result) -> str:
         for name, rate in result.get("families", {}).items()
     )
     table = f"<table class='rates pick'><tbody>{rows}</tbody></table>"
-    return f"<section class=card><h2>Pass rate by family</h2>{table}</section>" if rows else ""
+    return (
+        f"<section class='card families'><h2>Pass rate by family</h2>{table}</section>"
+        if rows
+        else ""
+    )
 
 
 def verdicts(counts: Iterable[tuple[str, str, int]], stage: str = "") -> str:
@@ -167,8 +171,8 @@ def verdicts(counts: Iterable[tuple[str, str, int]], stage: str = "") -> str:
     rest = f"<details><summary>{len(more)} more codes</summary>{_rows(more)}</details>"
     when = f" <span class=quiet>{plain(stage)} n = {total:,} completions</span>"
     return (
-        f"<section class=card><h2>Why answers failed{when}</h2><div class=stack>{stack}</div>"
-        f"<div class=outcomes>{buttons}</div>{_rows(shown)}{rest if more else ''}</section>"
+        f"<section class='card verdicts'><h2>Why answers failed{when}</h2>"
+        f"<div class=stack>{stack}</div><div class=outcomes>{buttons}</div>{_rows(shown)}{rest if more else ''}</section>"
     )
 
 
@@ -181,16 +185,16 @@ def _code_line(outcome: str, code: str, count: int, largest: int) -> str:
     return (
         f"<tr data-facet=code data-value={_quoted(visible(code))} tabindex=0 role=button>"
         f"<td class=num><b>{count:,}</b></td>"
-        f"<td class=length><i class={outcome} style='width:{100 * count / largest:.1f}%'></i></td>"
+        f"<td class=length><i class={outcome} style='width:{110 * count / largest:.0f}px'></i></td>"
         f"<th>{plain(code)}</th><td class=quiet>{plain(CODE_WORDS.get(code, ''))}</td></tr>"
     )
 
 
 def changes_section(changes: Result) -> str:
     """What a second scorer judged otherwise: the 2 × 2, and the groups of changed rows."""
-    words = {"won": "now right", "lost": "no longer right", "moved": "another verdict, as wrong"}
+    words = {"won": "now right", "lost": "no longer right", "moved": "same verdict, another reason"}
     cells = "".join(
-        f"<tr><th>{name}</th><td class=num><b>{changes[key]}</b></td></tr>"
+        f"<tr><td class=num><b>{changes[key]:,}</b></td><td class=quiet>{name}</td></tr>"
         for name, key in (
             ("right by both", "correct_in_both"),
             ("right only before", "correct_only_before"),
@@ -200,12 +204,12 @@ def changes_section(changes: Result) -> str:
     )
     groups = "".join(
         f"<tr data-facet=change data-value={plain(group['direction'])} tabindex=0 role=button>"
-        f"<td class=num><b>{group['count']}</b></td><th>{words[group['direction']]}</th>"
-        f"<td>{plain(group['codes'][0])} → {plain(group['codes'][1])}</td></tr>"
+        f"<td class=num><b>{group['count']:,}</b></td>"
+        f"<td class=quiet>{words[group['direction']]}</td><th>{plain(group['codes'][0])} → {plain(group['codes'][1])}</th></tr>"
         for group in changes["groups"]
     )
     return (
-        f"<section class=card><h2>What the scorer changed <span class=quiet>"
+        f"<section class='card changes'><h2>What the scorer changed <span class=quiet>"
         f"{plain(changes['before'])} → {plain(changes['after'])}</span></h2><div class=sides>"
         f"<table class=codes><tbody>{cells}</tbody></table><table class='codes pick'><tbody>"
         f"{groups or '<tr><td>Every verdict is the same.</td></tr>'}</tbody></table></div>"
@@ -227,8 +231,8 @@ def instrument(result: Result) -> str:
         f"<dt>model</dt><dd title='{plain(model)}'>{plain(model[:12])}</dd>" if model else ""
     )
     return (
-        f"<section class=card><h2>Instrument <code title='{plain(digest)}'>{plain(digest[:12])}"
-        f"</code></h2><p class=quiet>Two rates may be compared where these are equal.</p>"
+        f"<section class='card instrument'><h2>Instrument <code title='{plain(digest)}'>"
+        f"{plain(digest[:12])}</code></h2><p class=quiet>Two rates may be compared where these are equal.</p>"
         f"<dl>{lines}</dl><h2>Not in it</h2><dl>{model_line}<dt>samples</dt>"
         f"<dd>{result['samples']} a problem</dd><dt>seed</dt>"
         f"<dd>{plain(result['config'].get('seed'))}</dd></dl></section>"

@@ -6,7 +6,7 @@ const OUTCOME_WORDS = {
   bad_format: "bad format",
   truncated: "truncated",
 };
-const CHANGE_WORDS = { "": "as before", won: "now right", lost: "no longer right", moved: "moved" };
+const CHANGE_WORDS = { "": "as before", won: "now right", lost: "no longer right", moved: "same verdict, another reason" };
 
 function make(tag, className, ...children) {
   const element = document.createElement(tag);
