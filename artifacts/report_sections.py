@@ -172,7 +172,8 @@ def verdicts(counts: Iterable[tuple[str, str, int]], stage: str = "") -> str:
     when = f" <span class=quiet>{plain(stage)} n = {total:,} completions</span>"
     return (
         f"<section class='card verdicts'><h2>Why answers failed{when}</h2>"
-        f"<div class=stack>{stack}</div><div class=outcomes>{buttons}</div>{_rows(shown)}{rest if more else ''}</section>"
+        f"<div class=stack>{stack}</div><div class=outcomes>{buttons}</div>"
+        f"{_rows(shown)}{rest if more else ''}</section>"
     )
 
 
@@ -205,7 +206,8 @@ def changes_section(changes: Result) -> str:
     groups = "".join(
         f"<tr data-facet=change data-value={plain(group['direction'])} tabindex=0 role=button>"
         f"<td class=num><b>{group['count']:,}</b></td>"
-        f"<td class=quiet>{words[group['direction']]}</td><th>{plain(group['codes'][0])} → {plain(group['codes'][1])}</th></tr>"
+        f"<td class=quiet>{words[group['direction']]}</td><th>"
+        f"{plain(group['codes'][0])} → {plain(group['codes'][1])}</th></tr>"
         for group in changes["groups"]
     )
     return (
@@ -232,7 +234,8 @@ def instrument(result: Result) -> str:
     )
     return (
         f"<section class='card instrument'><h2>Instrument <code title='{plain(digest)}'>"
-        f"{plain(digest[:12])}</code></h2><p class=quiet>Two rates may be compared where these are equal.</p>"
+        f"{plain(digest[:12])}</code></h2>"
+        "<p class=quiet>Two rates may be compared where these are equal.</p>"
         f"<dl>{lines}</dl><h2>Not in it</h2><dl>{model_line}<dt>samples</dt>"
         f"<dd>{result['samples']} a problem</dd><dt>seed</dt>"
         f"<dd>{plain(result['config'].get('seed'))}</dd></dl></section>"
