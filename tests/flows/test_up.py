@@ -19,6 +19,7 @@ from typing import Any
 import psutil
 import pytest
 
+from artifacts.decisions import all_decisions
 from artifacts.tracking import RunRecord, all_runs, find_run
 
 BIN = Path(sys.executable).parent
@@ -87,19 +88,13 @@ def served(
     return running
 
 
-def test_a_deployment_runs_and_a_registered_version_is_evaluated_by_itself(
+def test_deployments_learn_register_evaluate_by_event_and_decide(
     served: dict[str, str], environment: dict[str, str], tiny: str
 ) -> None:
     with urllib.request.urlopen(served["mlflow"], timeout=10) as page:
         assert b"MLflow" in page.read()
     config = {"model": tiny, "limit": 4, "samples": 1, "sampling": {"max_new_tokens": 4}}
-    params = json.dumps({"config": config})
-    subprocess.run(
-        ["prefect", "deployment", "run", "eval/nightly", "--params", params],
-        env=environment | {"PREFECT_API_URL": served["prefect"]},
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
+    deploy(environment, served, "eval/nightly", {"config": config})
 
     def finished(model: str) -> list[RunRecord]:
         return [
@@ -112,23 +107,46 @@ def test_a_deployment_runs_and_a_registered_version_is_evaluated_by_itself(
 
     (nightly,) = wait_for(lambda: finished(tiny), "the deployment's run")
     assert nightly.metrics["completions"] == 4
-    learn = "learn --steps 1 --problems-per-step 2 --samples 2 --limit 2 --max-new-tokens 4 --json"
+    learning = config | {"steps": 1, "problems_per_step": 2, "samples": 2, "dev_every": 0}
+    deploy(environment, served, "learning/weekly", {"config": learning, "promote": True})
+    version = "models:/threeloops/1"
+    (triggered,) = wait_for(lambda: finished(version), "the triggered run")
+    (decision,) = wait_for(all_decisions, "the gate's decision")
+    assert (decision.candidate, decision.decision) == (version, "refused")
+    assert find_run(triggered.run_id).config()["samples"] == 4
+    said = Path(environment["THREELOOPS_HOME"]) / "up.log"
+    wait_for(lambda: f"registered {version}" in said.read_text(), "the line of the version")
+    evaluated = r"flow run eval .*: completed"
+    wait_for(lambda: re.search(evaluated, said.read_text()), "the line of the flow run")
+
+
+def deploy(
+    environment: dict[str, str], served: dict[str, str], name: str, parameters: dict[str, Any]
+) -> None:
+    """Ask for a run of a deployment."""
+    subprocess.run(
+        ["prefect", "deployment", "run", name, "--params", json.dumps(parameters)],
+        env=environment | {"PREFECT_API_URL": served["prefect"]},
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+
+
+def test_a_run_from_another_terminal_uses_the_servers_and_learners_queue_up(
+    served: dict[str, str], environment: dict[str, str], tiny: str
+) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "flows.cli", *learn.split(), "--model", tiny],
+        [sys.executable, "-m", "flows.cli", "eval", "--limit", "2", "--model", tiny],
         env=environment,
         check=False,
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert served["prefect"] in done.stderr, "a run from another terminal uses these servers"
-    version = json.loads(done.stdout)["model"]["name"]
-    (triggered,) = wait_for(lambda: finished(version), "the triggered run")
-    assert find_run(triggered.run_id).config()["samples"] == 4
-    said = Path(environment["THREELOOPS_HOME"]) / "up.log"
-    wait_for(lambda: f"registered {version}" in said.read_text(), "the line of the version")
-    evaluated = r"flow run eval .*: completed"
-    wait_for(lambda: re.search(evaluated, said.read_text()), "the line of the flow run")
+    assert served["prefect"] in done.stderr
+    queue = f"{served['prefect']}/work_pools/threeloops/queues/learners"
+    with urllib.request.urlopen(queue, timeout=10) as answer:
+        assert json.load(answer)["concurrency_limit"] == 1
 
 
 def test_a_server_that_dies_is_started_again(
