@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -24,6 +25,8 @@ from artifacts.tracking import RunRecord, all_runs, find_run
 
 BIN = Path(sys.executable).parent
 PATIENCE = 240.0
+PAGE = Path(__file__).parents[2] / "docs" / "scheduled.md"
+REQUESTS = re.findall(r"^prefect deployment run .*$", PAGE.read_text(), re.MULTILINE)
 
 
 def free_port() -> int:
@@ -124,11 +127,23 @@ def deploy(
     environment: dict[str, str], served: dict[str, str], name: str, parameters: dict[str, Any]
 ) -> None:
     """Ask for a run of a deployment."""
-    subprocess.run(
-        ["prefect", "deployment", "run", name, "--params", json.dumps(parameters)],
+    asked = prefect(
+        environment, served, "deployment", "run", name, "--params", json.dumps(parameters)
+    )
+    assert asked.returncode == 0, asked.stdout
+
+
+def prefect(
+    environment: dict[str, str], served: dict[str, str], *words: str
+) -> subprocess.CompletedProcess[str]:
+    """Prefect's own command line on the running server; its two streams as one."""
+    return subprocess.run(
+        ["prefect", *words],
         env=environment | {"PREFECT_API_URL": served["prefect"]},
-        check=True,
-        stdout=subprocess.DEVNULL,
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
 
 
@@ -147,6 +162,25 @@ def test_a_run_from_another_terminal_uses_the_servers_and_learners_queue_up(
     queue = f"{served['prefect']}/work_pools/threeloops/queues/learners"
     with urllib.request.urlopen(queue, timeout=10) as answer:
         assert json.load(answer)["concurrency_limit"] == 1
+
+
+@pytest.mark.parametrize("command", REQUESTS)
+def test_a_documented_request_is_accepted(
+    served: dict[str, str], environment: dict[str, str], command: str
+) -> None:
+    later = ["--start-in", "10 hours"]  # what they do is tested above
+    done = prefect(environment, served, *shlex.split(command)[1:], *later)
+    assert done.returncode == 0, done.stdout
+
+
+def test_wrong_parameters_are_refused_before_a_run_exists(
+    served: dict[str, str], environment: dict[str, str]
+) -> None:
+    wrong = json.dumps({"config": {"samples": "many"}})
+    done = prefect(environment, served, "deployment", "run", "eval/nightly", "--params", wrong)
+    print(done.stdout)
+    assert done.returncode == 1
+    assert "'many' is not of type 'integer'" in " ".join(done.stdout.split())
 
 
 def test_a_server_that_dies_is_started_again(
