@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import shlex
-import signal
-import socket
 import subprocess
 import sys
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,76 +19,13 @@ import pytest
 from artifacts.decisions import all_decisions
 from artifacts.tracking import RunRecord, all_runs, find_run
 
-BIN = Path(sys.executable).parent
-PATIENCE = 240.0
 PAGE = Path(__file__).parents[2] / "docs" / "scheduled.md"
+Wait = Callable[[Callable[[], Any], str], Any]
 REQUESTS = re.findall(r"^prefect deployment run .*$", PAGE.read_text(), re.MULTILINE)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_for(found: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        if result := found():
-            return result
-        time.sleep(1.0)
-    raise AssertionError(f"waited {PATIENCE:.0f} s for {what}")
-
-
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
-    root = tmp_path_factory.mktemp("up") / "home"
-    return kept | {"THREELOOPS_HOME": str(root), "PATH": f"{BIN}:{os.environ['PATH']}"}
-
-
-@pytest.fixture(scope="module")
-def running(environment: dict[str, str]) -> Iterator[dict[str, str]]:
-    """A running `threeloops up` for all tests here; the addresses of its servers."""
-    root = Path(environment["THREELOOPS_HOME"])
-    root.mkdir()
-    ports = {"--prefect-port": str(free_port()), "--mlflow-port": str(free_port())}
-    words = [word for pair in ports.items() for word in pair]
-    log = (root / "up.log").open("wb")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "flows.cli", "up", *words], env=environment, stdout=log, stderr=log
-    )
-    record = root / "up.json"
-
-    def ready() -> bool:
-        assert process.poll() is None, (root / "up.log").read_text()
-        return record.exists()
-
-    try:
-        wait_for(ready, "the servers")
-        yield json.loads(record.read_text())
-    finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(60)
-        finally:
-            process.kill()
-            log.close()
-    assert process.returncode == 0
-    assert not record.exists(), "nobody is sent to servers that have gone"
-
-
-@pytest.fixture
-def served(
-    running: dict[str, str], environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> dict[str, str]:
-    """The addresses of the running servers, with their home folder as this test's."""
-    monkeypatch.setenv("THREELOOPS_HOME", environment["THREELOOPS_HOME"])
-    return running
-
-
 def test_deployments_learn_register_evaluate_by_event_and_decide(
-    served: dict[str, str], environment: dict[str, str], tiny: str
+    served: dict[str, str], environment: dict[str, str], tiny: str, wait_for: Wait
 ) -> None:
     with urllib.request.urlopen(served["mlflow"], timeout=10) as page:
         assert b"MLflow" in page.read()
@@ -184,7 +117,7 @@ def test_wrong_parameters_are_refused_before_a_run_exists(
 
 
 def test_a_server_that_dies_is_started_again(
-    served: dict[str, str], environment: dict[str, str]
+    served: dict[str, str], environment: dict[str, str], wait_for: Wait
 ) -> None:
     log = Path(environment["THREELOOPS_HOME"]) / "up.log"
     port = int(served["mlflow"].rpartition(":")[2])
