@@ -16,8 +16,9 @@ help:  ## what there is to make
 demo: model  ## measure, select, learn and measure again with the default model
 	@$(BIN)/threeloops demo --steps 50
 
+# Two tests at a time with a thread each: most wait for a server more than they compute.
 test: model check  ## everything that CI runs
-	@$(BIN)/python -m pytest
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: setup  ## lint, formatting, types and the direction of imports
 	@$(BIN)/ruff check .

@@ -49,6 +49,7 @@ def describe_result(result: Result) -> str:
     """Markdown: the rate with its interval, what was measured, why answers failed, instrument."""
     blocks = [
         _headline(result),
+        _in_one_line(result),
         _setting(result["loop"], result["loop_name"], result["config"], result),
     ]
     if result["loop"] == "C":
@@ -84,6 +85,20 @@ def _headline(result: Result) -> str:
         return f"### pass@1 {rates[0]} before, {rates[1]} after {metrics['steps']} steps"
     low, high = metrics["pass_rate_low"], metrics["pass_rate_high"]
     return f"### pass@1 {percent(metrics['pass_rate'])} (95 % interval {interval(low, high)})"
+
+
+def _in_one_line(result: Result) -> str:
+    """How many answers failed of what, and on what instrument: a page shows the first lines only."""
+    outcomes = result["outcomes"]
+    total, failed = sum(outcomes.values()), sum(outcomes.values()) - outcomes.get("correct", 0)
+    reasons = ", ".join(
+        f"{outcomes[name]} {words}"
+        for name, words in OUTCOME_WORDS.items()
+        if name != "correct" and outcomes.get(name)
+    )
+    why = f": {reasons}" if failed else ""
+    digest = result["instrument"]["digest"][:DIGEST_SHOWN]
+    return f"{failed} of {total} answers failed{why} · instrument `{digest}`"
 
 
 def _setting(

@@ -120,11 +120,10 @@ def registered_version(model: str, where: str = "--model") -> RegisteredVersion:
             else client.get_model_version(name, rest)
         )
     except MlflowException:
-        raise InputError(
-            "no such version in the registry",
-            f"{where} {model}",
-            f"the registry has {', '.join(registered_versions()) or 'none yet'}",
-        ) from None
+        remedy = f"the registry has {', '.join(registered_versions()) or 'none yet'}"
+        if rest == CHAMPION:
+            remedy += "; `threeloops promote` makes one of them the champion"
+        raise InputError("no such version in the registry", f"{where} {model}", remedy) from None
     return RegisteredVersion(
         model=name,
         number=str(version.version),

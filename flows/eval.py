@@ -13,6 +13,7 @@ from artifacts.inputs import dataset_name
 from artifacts.recording import record_evaluation, record_measurement
 from artifacts.registry import resolve_policy
 from flows.links import recorded_run
+from flows.prefect_page import show_result
 from flows.preflight import preflight
 from schemas.config import EvalConfig
 from schemas.loops import EVALUATION
@@ -27,12 +28,16 @@ from tasks.score import score
 
 @flow(name="eval", flow_run_name="eval {config.model} on {config.dataset} {config.split}")
 def eval_flow(config: EvalConfig) -> dict[str, Any]:
-    """Loop A: the pass rate with its interval, and why answers fail."""
+    """Loop A: the pass rate with its interval, and why answers fail.
+
+    Args:
+        config: which model, on which problems, through which scorer
+    """
     preflight(config)
     with recorded_run(EVALUATION, config) as run:
         measured = measure(config)
         record_measurement(run, measured, dataset_name(config))
-        return record_evaluation(run, config, measured)
+        return show_result(record_evaluation(run, config, measured))
 
 
 def measure(config: EvalConfig, policy: PolicyRef | None = None) -> Measurement:

@@ -25,13 +25,15 @@ from artifacts.recording import (
     record_step,
     record_stop,
 )
-from artifacts.registry import resolve_policy
+from artifacts.registry import registered_version, resolve_policy
 from artifacts.tracking import TrackedRun
 from artifacts.versions import register_learned
 from flows.development import look, look_back, watched_steps
 from flows.eval import measure
 from flows.events import announce_version
+from flows.gate import decide_and_record
 from flows.links import recorded_run
+from flows.prefect_page import show_decision, show_result
 from flows.preflight import preflight
 from policy.guard import blaming, refuse_bad_end
 from schemas.config import LearningConfig
@@ -50,8 +52,16 @@ from tasks.train_step import checkpoint, restore, save_policy, train_step
 
 
 @flow(name="learning", flow_run_name="learn {config.steps} steps from {config.model}")
-def learning_flow(config: LearningConfig, resume: str | None = None) -> dict[str, Any]:
-    """Loop C: train on one split, measure on another, register what came of it as a version."""
+def learning_flow(
+    config: LearningConfig, resume: str | None = None, promote: bool = False
+) -> dict[str, Any]:
+    """Loop C: train on one split, measure on another, register what came of it as a version.
+
+    Args:
+        config: from which model, on which problems, how many steps, how each is made
+        resume: go on with this learning run, which ended early; its id or name
+        promote: ask the gate at the end whether the new version becomes the champion
+    """
     preflight(config)
     with recorded_run(LEARNING, config, resume) as run:
         start = resolve_policy(config.model, say)
@@ -75,7 +85,11 @@ def learning_flow(config: LearningConfig, resume: str | None = None) -> dict[str
         result = record_learning(run, config, before, after, training, dev, drift, version)
         drop_checkpoints(run.home, run.run_id, keep=config.keep_checkpoints)
         announce_version(version, run.run_id)
-        return result
+    if promote:
+        decided = decide_and_record(registered_version(version.name))
+        show_decision(decided)
+        result |= {"gate": decided}
+    return show_result(result)
 
 
 def evaluate(config: LearningConfig, policy: PolicyRef, stage: str) -> Measurement:

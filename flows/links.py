@@ -6,7 +6,7 @@ Outside a flow run, as in a replay without a server, there is nothing to link.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.client.orchestration import get_client
@@ -16,6 +16,7 @@ from prefect.utilities.urls import url_for
 from artifacts.connection import experiment_id
 from artifacts.markdown import code
 from artifacts.tracking import TrackedRun, tracked_run
+from flows.prefect_page import showing_progress
 from flows.prefect_settings import served_page
 from schemas.config import Frozen
 from schemas.loops import Loop
@@ -29,14 +30,16 @@ def recorded_run(
 ) -> Iterator[TrackedRun]:
     """`tracked_run`, linked with the Prefect flow run that is going on, if there is one."""
     with tracked_run(loop, config, resume, stage=stage) as run:
-        link_flow_run(run)
-        yield run
+        link_flow_run(run, config, nested=bool(stage))
+        with nullcontext() if stage else showing_progress():
+            yield run
 
 
-def link_flow_run(run: TrackedRun) -> None:
+def link_flow_run(run: TrackedRun, config: Frozen, *, nested: bool = False) -> None:
     """Name the Prefect flow run in the MLflow run, and the MLflow run in the Prefect flow run.
 
-    Where both have a page the names are links.
+    Where both have a page the names are links. The flow run is also tagged with loop, model and
+    dataset, unless this run is `nested` in one whose tags it has.
     """
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
@@ -53,7 +56,8 @@ def link_flow_run(run: TrackedRun) -> None:
     # nested runs share one flow run, whose tags in the context are those that it began with
     with get_client(sync_client=True) as client:
         tags = client.read_flow_run(flow_run.id).tags
-        client.update_flow_run(flow_run.id, tags=[*tags, f"mlflow {run.name}"])
+        added = [f"mlflow {run.name}", *([] if nested else _subjects(run, config))]
+        client.update_flow_run(flow_run.id, tags=list(dict.fromkeys([*tags, *added])))
     about = f"Loop {run.loop.letter}, {run.loop.name}: what was measured, tables and pictures"
     page = served_page(run.home)
     if page:
@@ -70,6 +74,12 @@ def link_flow_run(run: TrackedRun) -> None:
             key=ARTIFACT,
             description=about,
         )
+
+
+def _subjects(run: TrackedRun, config: Frozen) -> list[str]:
+    given = config.model_dump()
+    said = [f"loop {run.loop.letter}"]
+    return said + [f"{name} {given[name]}" for name in ("model", "dataset") if name in given]
 
 
 def _plain(name: str) -> str:

@@ -13,6 +13,7 @@ from artifacts.inputs import dataset_name
 from artifacts.recording import record_measurement, record_selection
 from flows.eval import measure
 from flows.links import recorded_run
+from flows.prefect_page import show_result
 from flows.preflight import preflight
 from schemas.config import SelectionConfig
 from schemas.loops import SELECTION
@@ -21,10 +22,14 @@ from tasks.select import select
 
 @flow(name="selection", flow_run_name="select 1 of {config.samples} by {config.model}")
 def selection_flow(config: SelectionConfig) -> dict[str, Any]:
-    """Loop B: pass@1, pass@k for every k up to N, and the pass rate of what each rule picks."""
+    """Loop B: pass@1, pass@k for every k up to N, and the pass rate of what each rule picks.
+
+    Args:
+        config: which model, on which problems, how many samples, picked by which rules
+    """
     preflight(config)
     with recorded_run(SELECTION, config) as run:
         measured = measure(config)
         selection = select(measured, config.pick, config.seed)
         record_measurement(run, measured, dataset_name(config))
-        return record_selection(run, config, measured, selection)
+        return show_result(record_selection(run, config, measured, selection))

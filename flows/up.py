@@ -21,6 +21,7 @@ from flows.terminal import Terminal
 from flows.up_events import EventLines
 
 POOL = "threeloops"
+LEARNERS = "learners"  # the queue of every deployment that learns
 PROJECT = Path(__file__).resolve().parent.parent
 
 
@@ -105,6 +106,8 @@ def apply_deployments(environment: dict[str, str], log: Path) -> None:
     commands = (
         ("prefect", "work-pool", "create", "--type", "process", "--overwrite", POOL),
         ("prefect", "--no-prompt", "deploy", "--all"),
+        # made by the line above; two learners must not share the machine
+        ("prefect", "work-queue", "set-concurrency-limit", LEARNERS, "1", "--pool", POOL),
     )
     with log.open("wb") as output:
         for words in commands:

@@ -120,17 +120,14 @@ def do_compare(given: Given, terminal: Terminal) -> Result:
 
 def do_promote(given: Given, terminal: Terminal) -> Result:
     """The gate: the version becomes the champion on evidence, or not."""
-    from artifacts.decisions import record_decision
-    from artifacts.gate import decide
     from artifacts.registry import registered_version
+    from flows.gate import decide_and_record
     from flows.render_comparison import show_decision
 
     if not 0 <= given["min_gain"] < 1:
         raise InputError("is not a rate from 0 to 1", f"--min-gain {given['min_gain']}")
     version = registered_version(given["version"], "promote")
-    result = decide(version, given["min_gain"])
-    result["champion"] = version.name if result["promoted"] else None
-    result["run_id"] = record_decision(version, result)
+    result = decide_and_record(version, given["min_gain"])
     show_decision(terminal.out, result)
     if not result["promoted"]:
         terminal.fail(f"refused: {version.name} is not promoted; {result['reasons'][0]}")

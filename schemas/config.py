@@ -97,13 +97,17 @@ class RunConfig(Frozen):
     split: Annotated[str, Field(min_length=1, description="the split that is measured")] = "holdout"
     limit: Annotated[int | None, Field(ge=1, description="measure only the first problems")] = None
     seed: Annotated[int, Field(ge=0, lt=2**63, description="of every draw")] = 0
-    sampling: SamplingSettings = SamplingSettings()
+    sampling: Annotated[SamplingSettings, Field(description="how completions are drawn")] = (
+        SamplingSettings()
+    )
     template: Annotated[str, Field(description="prompt template, NAME@VERSION")] = "few_shot_chat@1"
     scorer: Annotated[str, Field(description="NAME@VERSION, or package.module:function")] = (
         "final_int@1"
     )
     shard_size: Annotated[int, Field(ge=1, description="problems generated together")] = 64
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"], Field(description="auto takes a GPU where there is one")
+    ] = "auto"
 
 
 class EvalConfig(RunConfig):
@@ -129,7 +133,9 @@ class SelectionConfig(EvalConfig):
 class LearningConfig(RunConfig):
     """Loop C: train a policy on `train_split`, measured before and after on `split`."""
 
-    train_split: Annotated[str, Field(min_length=1)] = "train"
+    train_split: Annotated[
+        str, Field(min_length=1, description="the split that is practised on")
+    ] = "train"
     steps: Annotated[int, Field(ge=1, description="updates of the policy")] = 100
     problems_per_step: Annotated[int, Field(ge=1, description="problems a step (B)")] = 16
     samples: Annotated[int, Field(ge=1, description="completions a problem in a step (N)")] = 8
@@ -141,7 +147,9 @@ class LearningConfig(RunConfig):
     ] = 10
     dev_samples: Annotated[int, Field(ge=1, description="completions a problem, on dev")] = 1
     dev_limit: Annotated[int, Field(ge=2, description="most problems measured on dev")] = 120
-    learning: LearningSettings = LearningSettings()
+    learning: Annotated[LearningSettings, Field(description="the update of the policy")] = (
+        LearningSettings()
+    )
     max_kl_nats: Annotated[
         float | None,
         Field(gt=0, description="stop when KL to the start exceeds it, in nats a completion"),
@@ -150,7 +158,9 @@ class LearningConfig(RunConfig):
     keep_checkpoints: Annotated[
         int, Field(ge=0, description="newest checkpoints kept when all is done, three models each")
     ] = 0
-    register_as: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")] = "threeloops"
+    register_as: Annotated[
+        str, Field(pattern=r"^[A-Za-z0-9._-]+$", description="the model that it is a version of")
+    ] = "threeloops"
 
     def evaluation(self) -> EvalConfig:
         """The measurement before and after learning, exactly as loop A would take it."""

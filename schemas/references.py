@@ -35,6 +35,11 @@ class PolicyRef(Frozen):
     digest: str
     step: int = 0
 
+    @property
+    def next_step(self) -> int:
+        """The step that would update it."""
+        return self.step + 1
+
 
 class Instrument(Frozen):
     """What must be equal before two numbers may be compared, part by part.

@@ -21,7 +21,7 @@ from tasks.progress import Progress, report
 from tasks.resident import resident_policy
 
 
-@pipeline_task("generate", "generate {samples} x {problems.rows} with {policy.name}")
+@pipeline_task("generate", "generate {label}, {problems.rows} problems x {samples}")
 def generate(
     problems: TableRef,
     policy: PolicyRef,

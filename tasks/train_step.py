@@ -24,7 +24,7 @@ from tasks.pipeline_task import pipeline_task
 from tasks.resident import keep_learner, resident_learner, start_learner
 
 
-@pipeline_task("train-step", "train step {completions.rows} completions")
+@pipeline_task("train-step", "train step {policy.next_step}")
 def train_step(
     policy: PolicyRef,
     problems: TableRef,

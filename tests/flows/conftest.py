@@ -1,9 +1,17 @@
-"""A tiny random model and one Prefect test server for all flow tests."""
+"""A tiny random model, one Prefect test server, and the real servers, for all flow tests."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +20,8 @@ from schemas.config import EvalConfig, LearningConfig, LearningSettings, Samplin
 from tasks import resident
 
 TEMPLATE = "few_shot_chat@1"
+BIN = Path(sys.executable).parent
+PATIENCE = 240.0
 
 
 @pytest.fixture(scope="session")
@@ -75,8 +85,77 @@ def learning_config(tiny: str, small_sums: str) -> LearningConfig:
 
 def problems_file(folder: Path, *rows: dict[str, object]) -> str:
     """A JSONL dataset."""
-    import json
-
     path = folder / "problems.jsonl"
     path.write_text("\n".join(json.dumps(row) for row in rows))
     return str(path)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def wait_for() -> Callable[[Callable[[], Any], str], Any]:
+    """Ask again every half second until the answer is true, and return it."""
+
+    def wait(found: Callable[[], Any], what: str) -> Any:
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            if result := found():
+                return result
+            time.sleep(0.5)
+        raise AssertionError(f"waited {PATIENCE:.0f} s for {what}")
+
+    return wait
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What commands on the running servers are given: a home of the module's own."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
+    root = tmp_path_factory.mktemp("up") / "home"
+    return kept | {"THREELOOPS_HOME": str(root), "PATH": f"{BIN}:{os.environ['PATH']}"}
+
+
+@pytest.fixture(scope="module")
+def running(
+    environment: dict[str, str], wait_for: Callable[[Callable[[], Any], str], Any]
+) -> Iterator[dict[str, str]]:
+    """A running `threeloops up` for all tests of a module; the addresses of its servers."""
+    root = Path(environment["THREELOOPS_HOME"])
+    root.mkdir()
+    ports = {"--prefect-port": str(free_port()), "--mlflow-port": str(free_port())}
+    words = [word for pair in ports.items() for word in pair]
+    log = (root / "up.log").open("wb")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", "up", *words], env=environment, stdout=log, stderr=log
+    )
+    record = root / "up.json"
+
+    def ready() -> bool:
+        assert process.poll() is None, (root / "up.log").read_text()
+        return record.exists()
+
+    try:
+        wait_for(ready, "the servers")
+        yield json.loads(record.read_text())
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(60)
+        finally:
+            process.kill()
+            log.close()
+    assert process.returncode == 0
+    assert not record.exists(), "nobody is sent to servers that have gone"
+
+
+@pytest.fixture
+def served(
+    running: dict[str, str], environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> dict[str, str]:
+    """The addresses of the running servers, with their home folder as this test's."""
+    monkeypatch.setenv("THREELOOPS_HOME", environment["THREELOOPS_HOME"])
+    return running
