@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import subprocess
@@ -9,10 +10,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 
 PATIENCE = 30.0
+MARKS = "document.documentElement?.dataset"
+DRAWN = f"{MARKS}?.ready || {MARKS}?.failed"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -56,8 +60,22 @@ class Tab:
     def open(self, page: Path) -> None:
         """Load a file and wait until it has drawn its tables."""
         self.call("Page.navigate", url=page.as_uri())
-        marks = "document.documentElement?.dataset"
-        self.until(f"{marks}?.ready || {marks}?.failed")
+        self.until(DRAWN)
+
+    @contextlib.contextmanager
+    def frame(self) -> Iterator[Tab]:
+        """The frame of another origin that the page holds, once it has drawn its tables."""
+        from websockets.sync.client import connect
+
+        port = self.connection.remote_address[1]
+        end = time.monotonic() + PATIENCE
+        while not (found := targets(port, "iframe")):
+            assert time.monotonic() < end, "the page has no frame"
+            time.sleep(0.05)
+        with connect(found[0], max_size=None) as connection:
+            tab = Tab(connection)
+            tab.until(DRAWN)
+            yield tab
 
     def requested(self) -> list[str]:
         """The address of everything that was asked for."""
@@ -129,8 +147,6 @@ def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
 
 def _address(profile: Path, browser: subprocess.Popen[bytes]) -> str:
     """Where the page's protocol is spoken."""
-    from urllib.request import urlopen
-
     said = profile / "DevToolsActivePort"
     end = time.monotonic() + PATIENCE
     while not (said.exists() and said.read_text().strip()):
@@ -138,6 +154,10 @@ def _address(profile: Path, browser: subprocess.Popen[bytes]) -> str:
         assert time.monotonic() < end, "the browser says no port"
         time.sleep(0.05)
     port = said.read_text().splitlines()[0]
+    return targets(int(port), "page")[0]
+
+
+def targets(port: int, kind: str) -> list[str]:
+    """Where pages or frames speak the protocol."""
     with urlopen(f"http://127.0.0.1:{port}/json/list", timeout=PATIENCE) as answer:
-        pages = [page for page in json.load(answer) if page["type"] == "page"]
-    return str(pages[0]["webSocketDebuggerUrl"])
+        return [one["webSocketDebuggerUrl"] for one in json.load(answer) if one["type"] == kind]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,22 @@ def test_a_person_filters_searches_and_sees_every_sample(tab: Any, report: Path)
     assert tab.js("document.querySelectorAll('#problems .chip').length") == 9, "all samples"
     picked = "[...document.querySelectorAll('#problems .picked')].map(c => c.textContent)"
     assert tab.js(picked) == ["Final: 7majority", "(empty)majority", "nopemajority"]
+
+
+def test_it_works_in_a_frame_that_may_only_run_scripts(
+    tab: Any, report: Path, tmp_path: Path
+) -> None:
+    text = json.dumps(report.read_text()).replace("<", "\\u003c")
+    page = tmp_path / "viewer.html"  # it shows an artifact in the way that MLflow's page does
+    page.write_text(
+        "<body><script>const frame = document.createElement('iframe');"
+        "frame.sandbox = 'allow-scripts';"
+        f"frame.src = URL.createObjectURL(new Blob([{text}], {{type: 'text/html'}}));"
+        "document.body.append(frame); document.documentElement.dataset.ready = 1;</script>"
+    )
+    tab.open(page)
+    with tab.frame() as frame:
+        assert frame.js(STATUS) == "9 of 9 completions"
 
 
 def test_no_text_runs_and_no_host_is_asked(tab: Any, report: Path) -> None:
