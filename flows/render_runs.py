@@ -134,7 +134,7 @@ def show_report(console: Console, run: RunRecord) -> None:
     """Where the page is that has all of the run's answers."""
     report = run.folder / REPORT_FILE
     if report.exists():
-        words = f"\nevery answer, to search and group, in a browser: {report}"
+        words = f"\nreport of every answer, for a browser: {report}"
     else:
         words = f"\nno report was kept ({run.tags.get('report_error', 'the run made none')})"
     console.print(words, style="dim", markup=False, soft_wrap=True)
