@@ -88,7 +88,7 @@ def _headline(result: Result) -> str:
 
 
 def _in_one_line(result: Result) -> str:
-    """How many answers failed, and on what instrument: a page shows the first lines only."""
+    """How many answers failed and why, and the instrument; a page shows the first lines only."""
     outcomes = result["outcomes"]
     total, failed = sum(outcomes.values()), sum(outcomes.values()) - outcomes.get("correct", 0)
     reasons = ", ".join(

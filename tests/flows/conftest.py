@@ -97,16 +97,16 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def wait_for() -> Callable[[Callable[[], Any], str], Any]:
+def wait_for() -> Callable[..., Any]:
     """Ask again every half second until the answer is true, and return it."""
 
-    def wait(found: Callable[[], Any], what: str) -> Any:
-        deadline = time.monotonic() + PATIENCE
+    def wait(found: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
+        deadline = time.monotonic() + patience
         while time.monotonic() < deadline:
             if result := found():
                 return result
             time.sleep(0.5)
-        raise AssertionError(f"waited {PATIENCE:.0f} s for {what}")
+        raise AssertionError(f"waited {patience:.0f} s for {what}")
 
     return wait
 
@@ -120,9 +120,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def running(
-    environment: dict[str, str], wait_for: Callable[[Callable[[], Any], str], Any]
-) -> Iterator[dict[str, str]]:
+def running(environment: dict[str, str], wait_for: Callable[..., Any]) -> Iterator[dict[str, str]]:
     """A running `threeloops up` for all tests of a module; the addresses of its servers."""
     root = Path(environment["THREELOOPS_HOME"])
     root.mkdir()
