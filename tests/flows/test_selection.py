@@ -27,6 +27,32 @@ def test_selection_reports_pass_at_k_and_what_each_rule_picks(
     rates = metrics["selected_pass_rate"]
     assert set(rates) == {"oracle", "majority", "likelihood", "random"}
     assert rates["oracle"] == metrics["pass_at_k"]["4"], "the oracle finds what there is"
+    assert all(rates["oracle"] >= rate for rate in rates.values())
+    best = result["best_of_n"]
+    assert 0 <= best["divergence_nats"]["value"] <= best["bound_nats"]
+    assert list(result["control"]["pass_at_k"]) == list(metrics["pass_at_k"])
+    for selected in result["selected"].values():
+        assert selected["gain"]["low"] <= selected["gain"]["value"] <= selected["gain"]["high"]
+    table = pq.read_table(result["tables"]["selections"])
+    assert table.num_rows == 5 * 4
+    assert Path(result["pictures"]["pass_at_k.png"]).stat().st_size > 1000
+    report = rows_in(Path(result["report"]).read_text())
+    assert (len(report["text"]), report["rules"]) == (20, list(rates))
+    marked = sum(mark.bit_count() for mark in report["picked"])
+    assert marked == 5 * 4, "each rule's pick of each problem is marked in the report"
+
+
+def test_a_person_reads_who_needs_the_answer_and_what_the_search_cost(
+    tiny: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = selection_flow.fn(SelectionConfig(model=tiny, limit=5, samples=4))
+    assert main(["select", "--completions", made["run_id"]]) == 0
+    shown = capsys.readouterr().out
+    assert "Loop B: selection (changed: which output is used)" in shown
+    assert "the oracle needs the expected answer" in shown
+    assert "majority, likelihood and random do without it" in shown
+    assert "nats from the policy" in shown
+    assert "the bound log N - (N-1)/N is 0.64" in shown  # log 4 - 3/4
     assert all(len(line) <= 80 for line in shown.splitlines() if not line.startswith("instrument"))
 
 
