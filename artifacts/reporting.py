@@ -66,7 +66,7 @@ def _page(
     rows = page_rows(
         asked_in(store, tables),
         selections=store.read(tables["selections"]) if "selections" in tables else None,
-        judged_before=_in_order_of(last, store.read(judged_before)) if judged_before else None,
+        judged_before=in_order_of(last, store.read(judged_before)) if judged_before else None,
     )
     return report_html(result, rows, verdict_counts(last), pictures, changes)
 
@@ -120,7 +120,7 @@ def _columns(store: Store, tables: Tables, name: str) -> pa.Table:
     return store.columns(reference.kind, reference.digest, wanted[reference.kind])
 
 
-def _in_order_of(scores: pa.Table, others: pa.Table) -> pa.Table:
+def in_order_of(scores: pa.Table, others: pa.Table) -> pa.Table:
     """The rows of other scores that judge the same completions, in the same order."""
     keys = ["problem_id", "sample_index"]
     if scores.select(keys).equals(others.select(keys)):

@@ -80,12 +80,12 @@ def test_rescoring_a_run_shows_the_two_by_two_and_the_rows_that_flipped(
 
 
 def test_a_limit_compares_the_rows_that_both_judged(
-    dataset: str, answers: str, capsys: pytest.CaptureFixture[str]
+    dataset: str, answers: str, capsys: pytest.CaptureFixture[str], rows_in: RowsIn
 ) -> None:
     made = result_of(["eval", "--dataset", dataset, "--completions", answers], capsys)
     again = result_of(["rescore", made["run_id"], "--scorer", "last_int@1", "--limit", "3"], capsys)
     assert again["changes"]["rows"] == 3
-    assert Path(again["report"]).exists()
+    assert len(rows_in(Path(again["report"]).read_text())["change"]) == 3
 
 
 def test_completions_of_a_file_are_compared_with_the_strict_scorer(
