@@ -50,7 +50,9 @@ def report_html(
     script = _script()
     learning = result["loop"] == "C"
     cards = [
-        sections.verdicts(verdicts, "after learning," if learning else ""),
+        sections.verdicts(
+            verdicts, result["instrument"]["parts"]["scorer"], "after learning," if learning else ""
+        ),
         "" if learning else sections.families(result),
         sections.instrument(result),
         sections.changes_section(changes) if changes else "",

@@ -14,6 +14,7 @@ from artifacts.visible import visible
 from scorers.final_int_rules import RULES
 
 Result = Mapping[str, Any]
+STRICT = "final_int"
 CODE_WORDS = {rule.code: rule.words for rule in RULES} | {
     "other_integer": "well formed, another integer",
     "cut_off": "the answer was not at its end",
@@ -144,10 +145,11 @@ def families(result: Result) -> str:
     )
 
 
-def verdicts(counts: Iterable[tuple[str, str, int]], stage: str = "") -> str:
+def verdicts(counts: Iterable[tuple[str, str, int]], scorer: str, stage: str = "") -> str:
     """Completions by outcome and by code, most frequent first; each line filters the table.
 
-    `counts` are triples (outcome, code, completions); `stage` says of which measurement.
+    `counts` are triples (outcome, code, completions); `stage` says of which measurement. Codes of the
+    strict scorer are explained; what others mean by theirs is not known here.
     """
     counts = sorted(counts, key=lambda item: (-item[2], item[0], item[1]))
     total = sum(count for _, _, count in counts)
@@ -166,7 +168,8 @@ def verdicts(counts: Iterable[tuple[str, str, int]], stage: str = "") -> str:
         for name, words in OUTCOME_WORDS.items()
     )
     failed = [item for item in counts if item[0] != "correct"]
-    lines = [_code_line(*item, failed[0][2]) for item in failed]
+    words = CODE_WORDS if scorer.startswith(f"{STRICT}@") else {}
+    lines = [_code_line(*item, failed[0][2], words.get(item[1], "")) for item in failed]
     shown, more = lines[:FIRST_CODES], lines[FIRST_CODES:]
     rest = f"<details><summary>{len(more)} more codes</summary>{_rows(more)}</details>"
     when = f" <span class=quiet>{plain(stage)} n = {total:,} completions</span>"
@@ -182,12 +185,12 @@ def _rows(lines: Sequence[str]) -> str:
     return f"<table class='codes pick'><tbody>{''.join(lines)}</tbody></table>" if lines else none
 
 
-def _code_line(outcome: str, code: str, count: int, largest: int) -> str:
+def _code_line(outcome: str, code: str, count: int, largest: int, words: str) -> str:
     return (
         f"<tr data-facet=code data-value={_quoted(visible(code))} tabindex=0 role=button>"
         f"<td class=num><b>{count:,}</b></td>"
         f"<td class=length><i class={outcome} style='width:{110 * count / largest:.0f}px'></i></td>"
-        f"<th>{plain(code)}</th><td class=quiet>{plain(CODE_WORDS.get(code, ''))}</td></tr>"
+        f"<th>{plain(code)}</th><td class=quiet>{plain(words)}</td></tr>"
     )
 
 

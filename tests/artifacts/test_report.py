@@ -96,6 +96,13 @@ def test_numbers_stand_with_their_intervals(evaluation: dict[str, Any]) -> None:
     assert "sampling.temperature" in made
 
 
+def test_only_the_strict_scorer_s_codes_are_explained(evaluation: dict[str, Any]) -> None:
+    verdicts = [("bad_format", "empty", 9)]
+    assert "nothing at all" in page(evaluation, verdicts=verdicts)
+    evaluation["instrument"]["parts"]["scorer"] = "mine@1:abc"
+    assert "nothing at all" not in page(evaluation, verdicts=verdicts)
+
+
 def test_the_same_run_makes_the_same_bytes(evaluation: dict[str, Any]) -> None:
     assert page(evaluation) == page(evaluation)
 
