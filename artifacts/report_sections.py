@@ -148,8 +148,8 @@ def families(result: Result) -> str:
 def verdicts(counts: Iterable[tuple[str, str, int]], scorer: str, stage: str = "") -> str:
     """Completions by outcome and by code, most frequent first; each line filters the table.
 
-    `counts` are triples (outcome, code, completions); `stage` says of which measurement. Codes of the
-    strict scorer are explained; what others mean by theirs is not known here.
+    `counts` are triples (outcome, code, completions); `stage` says of which measurement. Codes of
+    the strict scorer are explained; what others mean by theirs is not known here.
     """
     counts = sorted(counts, key=lambda item: (-item[2], item[0], item[1]))
     total = sum(count for _, _, count in counts)
