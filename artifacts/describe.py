@@ -59,8 +59,9 @@ def describe_result(result: Result) -> str:
     blocks += _failures(result)
     blocks.append(describe_instrument(result["instrument"]))
     blocks.append(
-        "Further, among the artifacts: `completions_view*.json` (rows to read), `tables` (every "
-        "row, as Parquet), `pictures`, `result.json`."
+        "Further, among the artifacts: `report.html` (every answer, to search and group; it works "
+        "offline), `completions_view*.json` (rows to read), `tables` (every row, as Parquet), "
+        "`pictures`, `result.json`."
     )
     return "\n\n".join(blocks)
 

@@ -19,6 +19,7 @@ from artifacts.inputs import measured_on, use_dataset
 from artifacts.learning_picture import learning_picture
 from artifacts.logged_models import discard_model
 from artifacts.pictures import pass_at_k_picture
+from artifacts.reporting import keep_report
 from artifacts.store import Store
 from artifacts.tracking import RESULT_FILE, RESULT_FORMAT, TrackedRun
 from artifacts.views import completions_view, failure_groups
@@ -288,7 +289,9 @@ def _keep_picture(run: TrackedRun, name: str, draw: Callable[[Path], None]) -> d
 
 
 def _finish(run: TrackedRun, result: Result) -> Result:
-    result |= {"format": RESULT_FORMAT}
+    result |= {"report": None, "format": RESULT_FORMAT}
     run.describe(describe_result(result))
+    run.json(RESULT_FILE, result)  # before its report, which it must not depend on
+    result["report"] = keep_report(run, result, run.tables)
     run.json(RESULT_FILE, result)
     return result

@@ -16,7 +16,9 @@ import pyarrow.compute as pc
 from artifacts import arithmetic
 from artifacts.datasets import IntegerText, jsonl_objects, load_problems, read_problem_file
 from artifacts.home import current_home
+from artifacts.measured import stored_table
 from artifacts.replay import RUN_TABLES
+from artifacts.reporting import keep_report
 from artifacts.store import Store, provenance_of
 from artifacts.tracking import RunRecord, TrackedRun, find_run
 from schemas.errors import InputError
@@ -42,9 +44,15 @@ def scores_before(source: str) -> TableRef | None:
     return reference
 
 
-def keep_changes(run: RunRecord, changes: Result) -> None:
-    """Keep what changed with the run that scored again."""
-    TrackedRun(run.run_id, run.name, run.loop, current_home()).json(CHANGES_FILE, changes)
+def keep_changes(run: RunRecord, result: Result, changes: Result, before: TableRef) -> None:
+    """Keep what changed with the run that scored again, and show it in its report.
+
+    `result` is that run's, `before` the scores that its completions had.
+    """
+    kept = TrackedRun(run.run_id, run.name, run.loop, current_home())
+    kept.json(CHANGES_FILE, changes)
+    tables = {name: stored_table(run, name) for name in ("problems", "completions", "scores")}
+    keep_report(kept, result, tables, changes=changes, judged_before=before)
 
 
 def _own_scores(run: RunRecord) -> TableRef:

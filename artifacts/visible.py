@@ -5,9 +5,13 @@ It is for people's eyes alone; scorers judge the text itself.
 
 from __future__ import annotations
 
+import re
 import unicodedata
+from collections.abc import Iterator
 
 NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\"}
+# printable ASCII but the backslash, with single spaces inside: most text, and nothing to escape
+PLAIN = re.compile(r"[!-\[\]-~]+(?: [!-\[\]-~]+)*")
 # control, format, surrogate, private use, unassigned, line and paragraph separator
 UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
@@ -19,20 +23,30 @@ def visible(text: str, *, mark_spaces: bool = True) -> str:
     ideographic, …) and combining marks without a base are written as `\\u00a0`. A backslash is
     doubled, so that the escape of a character and the characters of an escape look different.
     """
-    shown = []
-    for position, character in enumerate(text):
+    shown: list[str] = []
+    seen = 0
+    for run in PLAIN.finditer(text):
+        shown += _each(text, seen, run.start(), mark_spaces)
+        shown.append(run[0])
+        seen = run.end()
+    return "".join([*shown, *_each(text, seen, len(text), mark_spaces)])
+
+
+def _each(text: str, start: int, end: int, mark_spaces: bool) -> Iterator[str]:
+    """What is shown of each character from `start` to before `end`."""
+    for position in range(start, end):
+        character = text[position]
         category = unicodedata.category(character)
         if character in NAMED:
-            shown.append(NAMED[character])
+            yield NAMED[character]
         elif character == " ":
             alone = 0 < position < len(text) - 1 and " " not in (
                 text[position - 1],
                 text[position + 1],
             )
-            shown.append(" " if alone or not mark_spaces else "␠")
+            yield " " if alone or not mark_spaces else "␠"
         elif category in UNSEEN or category == "Zs" or (category == "Mn" and position == 0):
             code = ord(character)
-            shown.append(f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}")
+            yield f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
         else:
-            shown.append(character)
-    return "".join(shown)
+            yield character

@@ -15,6 +15,7 @@ from rich.text import Text
 from artifacts.decisions import DecisionRecord
 from artifacts.describe import OUTCOME_WORDS, points
 from artifacts.listing import FailureGroup, run_interval, run_model, run_rate, run_rows
+from artifacts.reporting import REPORT_FILE
 from artifacts.tracking import RunRecord
 from artifacts.visible import visible
 from flows.render import table
@@ -127,6 +128,16 @@ def show_rows(
             console.print(line)
             shown.append(row)
     return shown
+
+
+def show_report(console: Console, run: RunRecord) -> None:
+    """Where the page is that has all of the run's answers."""
+    report = run.folder / REPORT_FILE
+    if report.exists():
+        words = f"\nreport of every answer, for a browser: {report}"
+    else:
+        words = f"\nno report was kept ({run.tags.get('report_error', 'the run made none')})"
+    console.print(words, style="dim", markup=False, soft_wrap=True)
 
 
 def _distinct(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -51,15 +51,21 @@ class Terminal:
 
     @contextlib.contextmanager
     def _noting_warnings(self) -> Iterator[None]:
-        """Show what the policy warns of as a note, instead of as a log record among others."""
-        logger, handler = logging.getLogger("policy"), Notes(self)
-        propagate, logger.propagate = logger.propagate, False
-        logger.addHandler(handler)
+        """Show what these rooms warn of as a note, instead of as a log record among others."""
+        loggers, handler = (
+            [logging.getLogger(room) for room in ("policy", "artifacts")],
+            Notes(self),
+        )
+        propagate = [logger.propagate for logger in loggers]
+        for logger in loggers:
+            logger.addHandler(handler)
+            logger.propagate = False
         try:
             yield
         finally:
-            logger.removeHandler(handler)
-            logger.propagate = propagate
+            for logger, before in zip(loggers, propagate, strict=True):
+                logger.removeHandler(handler)
+                logger.propagate = before
 
     @contextlib.contextmanager
     def _drawing(self) -> Iterator[None]:

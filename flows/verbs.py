@@ -93,7 +93,7 @@ def do_rescore(given: Given, terminal: Terminal) -> Result:
     first = old or score(problems, completions, STRICT)
     changes = score_changes(first, new, completions, problems, rows=rows)
     changes["scored_before"] = old is not None
-    keep_changes(run, changes)
+    keep_changes(run, result, changes, first)
     show_changes(terminal.out, changes)
     return result | {"changes": changes}
 
@@ -203,7 +203,7 @@ def do_show(given: Given, terminal: Terminal) -> Result:
     from flows.render import show_result
     from flows.render_comparison import show_decision
     from flows.render_demo import show_comparison
-    from flows.render_runs import show_rows
+    from flows.render_runs import show_report, show_rows
 
     rows = _rows(given)
     decision = find_decision(given["run"])
@@ -228,6 +228,7 @@ def do_show(given: Given, terminal: Terminal) -> Result:
         family=given["family"],
         surest_first=given["sort"] == "likelihood",
     )
+    show_report(terminal.out, run)
     return result | {"rows": shown}
 
 

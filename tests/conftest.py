@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
+import json
+import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +20,17 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     """An empty home folder for one test."""
     monkeypatch.setenv("THREELOOPS_HOME", str(tmp_path / "home"))
     return current_home()
+
+
+@pytest.fixture
+def rows_in() -> Callable[[str], dict[str, Any]]:
+    """What a report carries for its tables: a function from the page's text to its columns."""
+
+    def unpacked(page: str) -> dict[str, Any]:
+        (packed,) = re.findall(r'id="rows">([^<]*)<', page)
+        return dict(json.loads(gzip.decompress(base64.b64decode(packed))))
+
+    return unpacked
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ import importlib
 import json
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from artifacts.tracking import find_run
 from flows.cli import main
 
+RowsIn = Callable[[str], dict[str, Any]]
 TEXTS = ["Final: 1", "Final: 2\n", "the answer is 3", "Final: 40", "no idea"]
 
 
@@ -53,7 +55,7 @@ def result_of(
 
 
 def test_rescoring_a_run_shows_the_two_by_two_and_the_rows_that_flipped(
-    dataset: str, answers: str, capsys: pytest.CaptureFixture[str]
+    dataset: str, answers: str, capsys: pytest.CaptureFixture[str], rows_in: RowsIn
 ) -> None:
     made = result_of(["eval", "--dataset", dataset, "--completions", answers], capsys)
     assert main(["rescore", made["run_id"], "--scorer", "contains_int@1"]) == 0
@@ -72,14 +74,18 @@ def test_rescoring_a_run_shows_the_two_by_two_and_the_rows_that_flipped(
     assert again["tables"]["scores"] != made["tables"]["scores"]
     kept = json.loads((find_run(again["run_id"]).folder / "changes.json").read_text())
     assert kept == changes
+    report = rows_in(Path(again["report"]).read_text())
+    directions = [report["directions"][change] for change in report["change"]]
+    assert directions.count("won") == 2, "its report says what changed"
 
 
 def test_a_limit_compares_the_rows_that_both_judged(
-    dataset: str, answers: str, capsys: pytest.CaptureFixture[str]
+    dataset: str, answers: str, capsys: pytest.CaptureFixture[str], rows_in: RowsIn
 ) -> None:
     made = result_of(["eval", "--dataset", dataset, "--completions", answers], capsys)
     again = result_of(["rescore", made["run_id"], "--scorer", "last_int@1", "--limit", "3"], capsys)
     assert again["changes"]["rows"] == 3
+    assert len(rows_in(Path(again["report"]).read_text())["change"]) == 3
 
 
 def test_completions_of_a_file_are_compared_with_the_strict_scorer(

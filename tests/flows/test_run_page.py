@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,30 @@ def test_what_completions_contain_comes_alive_nowhere(
     assert texts == {text.replace("\x1b", "\\u001b") for text in ALIVE}
 
 
+def test_a_report_that_cannot_be_made_costs_no_result_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr("artifacts.reporting.page_rows", fail)
+    dataset, answers = tmp_path / "problems.jsonl", tmp_path / "answers.jsonl"
+    dataset.write_text(json.dumps({"id": 1, "prompt": "7?", "expected_answer": 7}))
+    answers.write_text(json.dumps({"id": 1, "completion": "Final: 7"}))
+    told = ["--dataset", str(dataset), "--completions", str(answers)]
+    assert main(["eval", *told, "--json"]) == 0
+    said = capsys.readouterr()
+    result = json.loads(said.out)
+    assert (result["report"], result["metrics"]["pass_rate"]) == (None, 1.0)
+    reason = "OSError: the disk is full"
+    assert f"the run has no report.html: {reason}" in " ".join(said.err.split())
+    run = all_runs()[0]
+    assert (run.status, run.tags["report_error"]) == ("FINISHED", reason)
+    assert run.result() == result
+    assert main(["show", run.name]) == 0
+    assert f"no report was kept ({reason})" in capsys.readouterr().out
+
+
 def test_a_run_that_fails_says_why_on_its_page(
     eval_config: EvalConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,7 +133,9 @@ def test_a_run_that_fails_says_why_on_its_page(
 
 
 def test_a_learning_run_holds_its_measurements_as_children_and_resuming_doubles_nothing(
-    learning_config: LearningConfig, monkeypatch: pytest.MonkeyPatch
+    learning_config: LearningConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    rows_in: Callable[[str], dict[str, Any]],
 ) -> None:
     import flows.learning as module
 
@@ -150,5 +177,8 @@ def test_a_learning_run_holds_its_measurements_as_children_and_resuming_doubles_
     contexts = [tag.value for given in shown.inputs.dataset_inputs for tag in given.tags]
     assert sorted(value for value in contexts if len(value) < 64) == ["holdout", "train"]
     assert len(shown.inputs.model_inputs) == len(shown.outputs.model_outputs) == 1
+    report = rows_in(Path(result["report"]).read_text())
+    assert report["stages"] == ["before", "after", *(f"step {i}" for i in range(1, 5))]
+    assert (report["stage"].count(1), report["stage"].count(5)) == (4 * 2, 4 * 8)
     compared = main(["compare", f"{run.name}:before", f"{run.name}:after"])
     assert compared == 0

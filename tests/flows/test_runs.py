@@ -127,6 +127,7 @@ def test_show_groups_failures_and_marks_what_cannot_be_seen(
     assert "wrong answer / other_integer: 4" in shown
     assert "one: seven of 4? -> Final: 8  (expected Final: 7)" in shown
     assert "␠Final: 7" in shown
+    assert Path(shown.split("for a browser: ")[1].strip()) == Path(runs["one"]["report"])
 
 
 def test_show_can_be_narrowed_to_a_code_and_a_family(runs: Any, ask: Any) -> None:

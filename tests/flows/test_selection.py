@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -13,7 +15,9 @@ from schemas.config import SelectionConfig
 
 
 @pytest.mark.usefixtures("prefect_server")
-def test_selection_reports_pass_at_k_and_what_each_rule_picks(tiny: str) -> None:
+def test_selection_reports_pass_at_k_and_what_each_rule_picks(
+    tiny: str, rows_in: Callable[[str], dict[str, Any]]
+) -> None:
     config = SelectionConfig(model=tiny, limit=5, samples=4)
     result = selection_flow(config)
     assert (result["loop"], result["changed"]) == ("B", "which output is used")
@@ -32,6 +36,10 @@ def test_selection_reports_pass_at_k_and_what_each_rule_picks(tiny: str) -> None
     table = pq.read_table(result["tables"]["selections"])
     assert table.num_rows == 5 * 4
     assert Path(result["pictures"]["pass_at_k.png"]).stat().st_size > 1000
+    report = rows_in(Path(result["report"]).read_text())
+    assert (len(report["text"]), report["rules"]) == (20, list(rates))
+    marked = sum(mark.bit_count() for mark in report["picked"])
+    assert marked == 5 * 4, "each rule's pick of each problem is marked in the report"
 
 
 def test_a_person_reads_who_needs_the_answer_and_what_the_search_cost(
