@@ -103,8 +103,8 @@ def _learning(result: Result) -> str:
     return (
         f"<div class=sides>{shown}</div><p>Pass rate on {_n(result)}, none trained on. "
         f"{steps} step{'' if steps == 1 else 's'}, {metrics['wall_seconds']:.0f} s; KL to the "
-        f"start {drift['value'] + 0.0:.2f} nats a completion ({drift['low'] + 0.0:.2f} to "
-        f"{drift['high'] + 0.0:.2f}).</p><table class=rates><thead><tr><th></th><th>before</th>"
+        f"start {_nats(drift['value'])} nats a completion ({_nats(drift['low'])} to "
+        f"{_nats(drift['high'])}).</p><table class=rates><thead><tr><th></th><th>before</th>"
         "<th>95 % interval</th><th></th><th>after</th><th>95 % interval</th></tr></thead>"
         f"<tbody>{rows}</tbody></table>"
     )
@@ -277,6 +277,11 @@ def _bar(rate: Mapping[str, float], kind: str = "after") -> str:
         f"<i style='left:{low:.2f}%;width:{max(high - low, 0.4):.2f}%'></i>"
         f"<b style='left:{100 * rate['value']:.2f}%'></b></span>"
     )
+
+
+def _nats(value: float) -> str:
+    """Two digits, and no minus before 0.00."""
+    return f"{round(value, 2) + 0.0:.2f}"
 
 
 def _interval(rate: Mapping[str, float]) -> str:

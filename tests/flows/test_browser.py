@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -48,7 +49,8 @@ class Browser:
 
     def open(self, address: str, *expected: str, shot: str = "") -> str:
         """Go to an address, wait until its text holds all that is expected, and return the text."""
-        self._call("Page.navigate", url=address)
+        for url in ("about:blank", address):  # else another fragment would load nothing anew
+            self._call("Page.navigate", url=url)
         return self._see(address, expected, shot)
 
     def click(self, words: str, *expected: str, shot: str = "") -> str:
@@ -185,6 +187,18 @@ def test_the_completions_are_a_table_to_read(
         shot="mlflow-completions",
     )  # fmt: skip
     assert "bad_format" in said or "truncated" in said or "wrong_answer" in said
+
+
+def test_the_report_opens_in_the_artifact_view(
+    browser: Browser, runs: dict[str, RunRecord], page_of: Callable[..., str]
+) -> None:
+    """The frame is sandboxed and cannot be asked for its text; opened alone it is the same page."""
+    browser.open(page_of(runs["C"], "/artifacts/report.html"), "report.html", "Path: file")
+    time.sleep(2)  # what the frame shows cannot be asked for
+    browser.keep("mlflow-report")
+    for letter, words in (("A", "Problem by problem"), ("B", "picks"), ("C", "Step by step")):
+        report = (runs[letter].folder / "report.html").as_uri()
+        browser.open(report, "Why answers failed", "Every completion", words)
 
 
 def test_a_version_has_a_card_and_its_run(
