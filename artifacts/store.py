@@ -36,10 +36,13 @@ PROVENANCE_KEY = b"threeloops"
 SCHEMAS: Mapping[str, TableSchema] = {
     schema.kind: schema for schema in (PROBLEMS, COMPLETIONS, SCORES, SELECTIONS, TRAINING)
 }
+# digests of tables that this process has validated: with the same bytes they are valid still
+_valid: set[str] = set()
 LIBRARIES = ("threeloops", "pyarrow", "torch", "transformers")
 
 
-def code_versions() -> dict[str, str]:
+@lru_cache(maxsize=1)
+def code_versions() -> Mapping[str, str]:
     """The versions that a table's bytes may depend on: this code, its libraries, Python."""
     return {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
 
@@ -83,6 +86,7 @@ class Store:
         path = self._path(kind, digest)
         if not path.exists():
             write_whole(path, content)
+        _valid.add(digest)
         reference = TableRef(kind=kind, digest=digest, path=str(path), rows=table.num_rows)
         if key is not None:
             write_whole(self._key_path(key), reference.model_dump_json().encode())
@@ -149,7 +153,11 @@ def _read_intact(path: Path, reference: TableRef, mtime_ns: int, size: int) -> p
     """
     if file_digest(path) != reference.digest:
         raise _changed(path, reference.digest)
-    return read_parquet(path, SCHEMAS[reference.kind])
+    if reference.digest in _valid:
+        return pq.read_table(path)
+    table = read_parquet(path, SCHEMAS[reference.kind])
+    _valid.add(reference.digest)
+    return table
 
 
 def _changed(path: Path, digest: str) -> StoreError:

@@ -181,6 +181,8 @@ def tracked_run(
 
 
 def _opened(home: Home, loop: Loop, parent: str | None, stage: str, config: Frozen) -> TrackedRun:
+    from mlflow.entities import Param
+
     client = client_for(home)
     tags = {
         f"{TAG}loop": loop.letter,
@@ -194,8 +196,8 @@ def _opened(home: Home, loop: Loop, parent: str | None, stage: str, config: Froz
     name = f"{loop.verb}-{run_id[:6]}"
     client.update_run(run_id, name=name)
     run = TrackedRun(run_id, name, loop, home)
-    for parameter, value in flat(config.model_dump(mode="json")).items():
-        client.log_param(run_id, parameter, value)
+    settings = flat(config.model_dump(mode="json"))
+    client.log_batch(run_id, params=[Param(name, value) for name, value in settings.items()])
     run.json(CONFIG_FILE, config.model_dump(mode="json"))
     return run
 

@@ -90,7 +90,7 @@ def test_an_installed_package_offers_scorers_by_entry_point(
         EntryPoint(name="mine", value=f"{own}:box.older", group="threeloops.scorers"),
         EntryPoint(name="mine@2", value=f"{own}:mine", group="threeloops.scorers"),
     ]
-    monkeypatch.setattr(registry, "entry_points", lambda group: offered)
+    monkeypatch.setattr(registry, "_announced", lambda: offered)
     assert get_scorer("mine@1").version == 1
     assert get_scorer("mine").version == get_scorer("mine@2").version == 2
     assert [scorer.id for scorer in list_scorers()][-2:] == ["mine@1", "mine@2"]
