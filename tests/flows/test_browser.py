@@ -104,7 +104,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory, wait_for: Wait) -> Iterato
     folder = tmp_path_factory.mktemp("chromium")
     words = [
         "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
-        "--disable-dev-shm-usage", "--remote-debugging-port=0", "--window-size=1400,1100",
+        "--disable-dev-shm-usage", "--remote-debugging-port=0", "--window-size=1500,1000",
         f"--user-data-dir={folder}", "about:blank",
     ]  # fmt: skip
     port_file = folder / "DevToolsActivePort"
@@ -174,7 +174,7 @@ def test_a_run_says_what_was_measured_on_what_and_why_answers_failed(
 def test_a_demo_is_the_parent_of_its_loops(
     browser: Browser, runs: dict[str, RunRecord], page_of: Callable[..., str]
 ) -> None:
-    browser.open(page_of(runs["demo"]), "best of 8", "after 2 steps", shot="mlflow-demo")
+    browser.open(page_of(runs["demo"]), "best of 8", "after learning", shot="mlflow-demo")
     browser.open(page_of(runs["A"]), runs["demo"].name)
 
 
