@@ -58,6 +58,7 @@ def measure(config: EvalConfig, policy: PolicyRef | None = None) -> Measurement:
         shard_size=config.shard_size,
         device=config.device,
         label=f"{config.split}: {policy.name}",
+        watch=config.scorer,
     )
     scores = score(problems, completions, config.scorer)
     return aggregate(problems, completions, scores, policy)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from artifacts.store import Store, task_key
 from policy.load import Policy, decode_completion
@@ -16,6 +17,7 @@ from policy.template import get_template
 from schemas.config import SamplingSettings
 from schemas.identity import canonical_json, derive_seed
 from schemas.references import PolicyRef, TableRef
+from scorers.registry import BUILT_IN
 from tasks.pipeline_task import pipeline_task
 from tasks.progress import Progress, report
 from tasks.resident import resident_policy
@@ -33,11 +35,15 @@ def generate(
     shard_size: int,
     device: str = "auto",
     label: str = "generating",
+    watch: str | None = None,
 ) -> TableRef:
     """Draw `samples` completions for each problem, `shard_size` problems at a time.
 
     Each shard's seed comes from `seed`, the problems and the shard's place alone, and each
     finished shard is kept under its key, so a run that was cut off goes on where it stopped.
+
+    `watch` names a scorer whose pass rate so far is told with the progress, if it is one of ours.
+    It decides nothing and is kept nowhere.
     """
     store = Store()
     rendered = get_template(template)
@@ -53,7 +59,7 @@ def generate(
     if found := store.find(key):
         return found
     table = store.read(problems)
-    shards = []
+    shards, so_far = [], PassRateSoFar(watch)
     for start in range(0, table.num_rows, shard_size):
         shard_key = task_key("generate-shard", problems=problems.digest, start=start, **settings)
         done = store.find(shard_key)
@@ -67,7 +73,7 @@ def generate(
                 samples=samples,
                 settings=sampling,
                 seed=shard_seed,
-                on_progress=_reporter(label, start * samples, table.num_rows * samples),
+                on_progress=_reporter(label, start * samples, table.num_rows * samples, so_far),
             )
             done = store.write(
                 "completions",
@@ -78,6 +84,7 @@ def generate(
                 key=shard_key,
             )
         shards.append(store.read(done))
+        so_far.add(table, shards[-1])
     whole = pa.concat_tables(shard.replace_schema_metadata(None) for shard in shards)
     return store.write(
         "completions",
@@ -112,5 +119,30 @@ def completions_table(ids: list[str], drawn: Samples, policy: Policy, seed: int)
     )
 
 
-def _reporter(label: str, before: int, total: int) -> Callable[[int], None]:
-    return lambda done: report(Progress(label, before + done, total, "completions"))
+class PassRateSoFar:
+    """What a scorer of ours says of the shards that are done, as a note beside the progress."""
+
+    def __init__(self, scorer: str | None) -> None:
+        self._scorer = next((one for one in BUILT_IN if one.id == scorer), None)
+        self._right = self._judged = 0
+
+    def add(self, problems: pa.Table, shard: pa.Table) -> None:
+        """Judge a shard of completions."""
+        if self._scorer is None:
+            return
+        row = pc.index_in(shard["problem_id"], problems["problem_id"].combine_chunks())
+        expected = problems["expected_answer"].take(row)
+        verdicts = self._scorer.score(shard["text"], shard["finish_reason"], expected)
+        self._right += pc.sum(pc.equal(verdicts["reward"], 1.0)).as_py()
+        self._judged += shard.num_rows
+
+    def notes(self) -> dict[str, str]:
+        """The pass rate, once there is one."""
+        if not self._judged:
+            return {}
+        return {"pass rate so far": f"{100 * self._right / self._judged:.0f} %"}
+
+
+def _reporter(label: str, before: int, total: int, so_far: PassRateSoFar) -> Callable[[int], None]:
+    notes = so_far.notes()
+    return lambda done: report(Progress(label, before + done, total, "completions", notes))
