@@ -29,14 +29,14 @@ All three read the same scorer: reward 1 only if the whole answer is exactly
 what is measured."""
 
 EXAMPLES = """examples:
-  threeloops demo                                   the whole story, start to end
-  threeloops eval --samples 4                       how good is the default model?
-  threeloops select --samples 8 --pick majority     how far does search alone get?
-  threeloops learn --steps 20                       train it, and measure what changed
+  threeloops demo                               the whole story, start to end
+  threeloops eval --samples 4                   how good is the default model?
+  threeloops select --samples 8 --pick majority how far does search get?
+  threeloops learn --steps 20                   train, and measure again
   threeloops eval --model models:/threeloops@candidate
   threeloops eval --dataset mine.jsonl --completions answers.jsonl
-  threeloops promote models:/threeloops/1           is it better than the champion?
-  threeloops compare RUN RUN                        which is better, and by how much?
+  threeloops promote models:/threeloops/1       is it better than the champion?
+  threeloops compare RUN RUN                    which is better, by how much?
 
 exit codes: 0 done, 1 the answer is no, 2 bad input"""
 
@@ -103,7 +103,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--allow",
         action="append",
         choices=list(Instrument.model_fields),
-        help="this part may differ",
+        metavar="PART",
+        help="this part of the instrument may differ",
     )
     _rows(made, "problems shown that flipped each way")
 
@@ -157,10 +158,10 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-DEMO = """Measure the default model (loop A), pick the best of its answers (loop B), train it
-(loop C), and measure it again, on problems that training never saw."""
-EVAL = """Loop A, evaluation. Answers every problem, scores every answer, and prints the pass
-rate with its 95 % interval and why answers failed. It changes nothing.
+DEMO = """Measure the default model (loop A), pick the best of its answers (loop B),
+train it (loop C), and measure it again, on problems that training never saw."""
+EVAL = """Loop A, evaluation. Answers every problem, scores every answer, and prints the
+pass rate with its 95 % interval and why answers failed. It changes nothing.
 
 With --completions it scores answers that were made before, and loads no model."""
 SELECT = """Loop B, selection. Samples N answers a problem and picks one of them by a rule:
@@ -171,66 +172,73 @@ SELECT = """Loop B, selection. Samples N answers a problem and picks one of them
   random      any answer: the control
 
 The model stays as it is: a gain here is a gain by search."""
-LEARN = """Loop C, learning. Samples answers, scores them, and makes answers that did better than
-expected more likely: maximise E[reward] - beta * KL(policy || start). The result is a
-model version in the registry; --model models:/NAME/VERSION loads it.
+LEARN = """Loop C, learning. Samples answers, scores them, and makes answers that did
+better than expected more likely: maximise E[reward] - beta * KL(policy ||
+start). The result is a model version in the registry; --model
+models:/NAME/VERSION loads it.
 
-Every --dev-every steps it measures the split dev, to judge settings by. It stops, keeps
-the last good policy and registers nothing (exit 1) on a number that is not finite, or
-when KL to the start exceeds --max-kl; --resume RUN --max-kl NATS goes on from there."""
-RESCORE = """Score stored completions again with another scorer and show what changed, row by row.
-No model is loaded and nothing is generated.
+Every --dev-every steps it measures the split dev, to judge settings by. It
+stops, keeps the last good policy and registers nothing (exit 1) on a number
+that is not finite, or when KL to the start exceeds --max-kl; --resume RUN
+--max-kl NATS goes on from there."""
+RESCORE = """Score stored completions again with another scorer and show what changed, row
+by row. No model is loaded and nothing is generated.
 
   threeloops rescore eval-1a2b3c --scorer contains_int@1
   threeloops rescore answers.jsonl --dataset mine.jsonl --scorer mymodule:scorer
 
-The new scores are kept beside the old ones, as a run of their own. Completions from a
-file were never scored: they are compared with what final_int@1 says of them.
+The new scores are kept beside the old ones, as a run of their own. Completions
+from a file were never scored: they are compared with what final_int@1 says of
+them.
 
   threeloops rescore --golden golden.jsonl --dataset mine.jsonl
 
 checks the scorer itself. Each line is {"id": PROBLEM, "completion": TEXT,
-"expected_reward": 0 or 1}; it may add "finish_reason" ("stop" or "length"). Rows that
-earn more than they should are false positives, exploits that pay; rows that earn less
-are false negatives. Exit 1 if there is any of either."""
-COMPARE = """Compare two runs, problem by problem. They must have been measured with the same
-instrument: dataset, split, prompt_template, scorer and sampling. Otherwise the answer is
-no (exit 1), with each part that differs and both its values; --allow PART compares all
-the same, and says so.
+"expected_reward": 0 or 1}; it may add "finish_reason" ("stop" or "length").
+Rows that earn more than they should are false positives, exploits that pay;
+rows that earn less are false negatives. Exit 1 if there is any of either."""
+COMPARE = """Compare two runs, problem by problem. They must have been measured with the
+same instrument: dataset, split, prompt_template, scorer and sampling.
+Otherwise the answer is no (exit 1), with each part that differs and both its
+values; --allow PART compares all the same, and says so.
 
   threeloops compare eval-1a2b3c eval-4d5e6f
   threeloops compare learn-1a2b3c:before learn-1a2b3c:after
   threeloops compare eval-1a2b3c select-4d5e6f:majority
 
-A learning run alone means what it measured after. A selection run alone means all its
-samples; with a rule, what that rule picked. What is printed: both pass rates, their
-difference with its 95 % interval over problems, a paired test, the difference in each
-family, the smallest difference that could have been seen, the problems that flipped,
-and whether a gain is one by search (loop B) or by learning (loop C)."""
+A learning run alone means what it measured after. A selection run alone means
+all its samples; with a rule, what that rule picked. What is printed: both pass
+rates, their difference with its 95 % interval over problems, a paired test,
+the difference in each family, the smallest difference that could have been
+seen, the problems that flipped, and whether a gain is one by search (loop B)
+or by learning (loop C)."""
 PROMOTE = """Give a model version the alias champion, if the evidence is there:
 
-  - it was evaluated on the holdout, and so was the present champion, with the same
-    instrument; where there is no champion, the model that it started from counts
+  - it was evaluated on the holdout, and so was the present champion, with the
+    same instrument; where there is no champion, its start counts
   - no table of either was changed since, nor the weights
   - it was not trained on problems of the holdout
   - the 95 % interval of its gain, paired over problems, lies above --min-gain
 
-A learning run's own before and after on the holdout are evaluations. Otherwise the
-answer is no (exit 1), with every reason. Either way the decision and its evidence are
-kept as a run in MLflow and as tags of the version.
+A learning run's own before and after on the holdout are evaluations. Otherwise
+the answer is no (exit 1), with every reason. Either way the decision and its
+evidence are kept as a run in MLflow and as tags of the version.
 
   threeloops promote models:/threeloops/1
   threeloops eval --model models:/threeloops@champion"""
-RUNS = """One line a run, newest first: pass@1 with its 95 % interval (of a learning run: after),
-the model it measured or made, and the instrument. Below, the decisions of the gate.
+RUNS = """One line a run, newest first: pass@1 with its 95 % interval (of a learning run:
+after), the model it measured or made, and the instrument. Below, the decisions
+of the gate.
 
-  threeloops runs --instrument 2700fe0a --sort pass_rate    what may be compared, best first
-  threeloops runs --model models:/threeloops --failures     why those answers fail"""
-SHOW = """One run or decision: what it printed, then its completions grouped by outcome and code.
-What cannot be seen is written as an escape, because tiny format changes are big
-probability changes: \\n, \\u200b, and \u2420 for a space at either end or beside another."""
-TOKENS = """Show how the policy's tokenizer cuts a text, because tiny format changes are big
-probability changes. With --prompt, each token's log-probability under the policy too."""
+  threeloops runs --instrument 2700fe0a --sort pass_rate   the best comparable
+  threeloops runs --model models:/threeloops --failures    why answers fail"""
+SHOW = """One run or decision: what it printed, then its completions grouped by outcome
+and code. What cannot be seen is written as an escape, because tiny format
+changes are big probability changes: \\n, \\u200b, and \u2420 for a space at
+either end or beside another."""
+TOKENS = """Show how the policy's tokenizer cuts a text, because tiny format changes are
+big probability changes. With --prompt, each token's log-probability under the
+policy too."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

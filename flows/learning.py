@@ -35,6 +35,7 @@ from flows.gate import decide_and_record
 from flows.links import recorded_run
 from flows.prefect_page import show_decision, show_result
 from flows.preflight import preflight
+from flows.sole_learner import sole_learner
 from policy.guard import blaming, refuse_bad_end
 from schemas.config import LearningConfig
 from schemas.errors import StoppedError
@@ -63,7 +64,7 @@ def learning_flow(
         promote: ask the gate at the end whether the new version becomes the champion
     """
     preflight(config)
-    with recorded_run(LEARNING, config, resume) as run:
+    with sole_learner(config.device), recorded_run(LEARNING, config, resume) as run:
         start = resolve_policy(config.model, say)
         problems = load_dataset(config.dataset, config.train_split)
         use_model(run, start)

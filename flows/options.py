@@ -20,6 +20,7 @@ NESTED: Mapping[str, type[BaseModel]] = {
     "sampling": SamplingSettings,
     "learning": LearningSettings,
 }
+LONGEST_CHOICES = 45  # characters; what is longer makes the usage wider than a terminal
 SHORTER = {"max_kl_nats": "max-kl"}
 # what stored completions fix already
 FIXED_BY_REPLAY = (
@@ -43,14 +44,18 @@ def add_options(
             )
             continue
         choices = _choices(field.annotation)
+        about = field.description or ""
+        listed = ", ".join(choices or ())
+        if long := len(listed) > LONGEST_CHOICES:
+            about = f"{about}: {listed}"
         parser.add_argument(
             flag(name),
             dest=name,
             default=argparse.SUPPRESS,
-            metavar=None if choices else _metavar(name),
+            metavar=None if choices and not long else _metavar(name),
             choices=choices,
             action="append" if name == "pick" else "store",
-            help=_help(field.description or "", field.default),
+            help=_help(about, field.default),
         )
 
 
@@ -104,7 +109,7 @@ def _metavar(name: str) -> str:
     return {
         "model": "MODEL", "dataset": "NAME|FILE", "split": "SPLIT", "completions": "RUN|FILE",
         "template": "NAME@V", "scorer": "NAME@V", "register_as": "NAME", "train_split": "SPLIT",
-        "max_kl_nats": "NATS",
+        "max_kl_nats": "NATS", "baseline": "RULE",
     }.get(name, "N")  # fmt: skip
 
 
