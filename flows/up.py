@@ -34,7 +34,9 @@ def serve(prefect_port: int, mlflow_port: int, terminal: Terminal) -> dict[str, 
     api, page = f"http://{HOST}:{prefect_port}/api", f"http://{HOST}:{mlflow_port}"
     environment = server_environment(home, api)
     prefect, mlflow, worker = servers = _servers(home, api, page, environment)
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    # a shell has its jobs behind `&` ignore SIGINT, and what they start would inherit that
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(sign, signal.default_int_handler)
     with contextlib.ExitStack() as stack:
         for server in servers:
             stack.callback(server.stop)

@@ -127,8 +127,12 @@ def running(environment: dict[str, str], wait_for: Callable[..., Any]) -> Iterat
     ports = {"--prefect-port": str(free_port()), "--mlflow-port": str(free_port())}
     words = [word for pair in ports.items() for word in pair]
     log = (root / "up.log").open("wb")
+    behind_an_ampersand = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "flows.cli", "up", *words], env=environment, stdout=log, stderr=log
+        [*behind_an_ampersand, sys.executable, "-m", "flows.cli", "up", *words],
+        env=environment,
+        stdout=log,
+        stderr=log,
     )
     record = root / "up.json"
 
