@@ -26,6 +26,16 @@ EXTERNAL = "external"
 RUN_TABLES = ("completions", "completions_after")
 
 
+def check_source(source: str) -> None:
+    """InputError when `--completions` names neither a file nor a run; nothing is read."""
+    path = Path(source)
+    if path.suffix.lower() in (".jsonl", ".parquet"):
+        if not path.is_file():
+            raise InputError("no such file", f"--completions {source}")
+    elif not path.is_file():
+        find_run(source)
+
+
 def stored_completions(
     source: str, store: Store, problems: TableRef | None = None
 ) -> tuple[TableRef, TableRef]:

@@ -20,17 +20,35 @@ from scorers.registry import get_scorer
 
 def preflight(config: RunConfig) -> None:
     """Raise InputError for the first thing in a configuration that cannot work."""
+    check_names(config)
+    check_model(config)
+
+
+def check_names(config: RunConfig) -> None:
+    """InputError for what is not there or does not fit together; takes a moment."""
     get_scorer(config.scorer)
     get_template(config.template)
-    replayed = isinstance(config, EvalConfig) and config.completions is not None
-    if not replayed:
+    if source := replayed(config):
+        from artifacts.replay import check_source  # with pandas; generating needs none yet
+
+        check_source(source)
+    else:
         check_model_name(config.model)
         load_problems(config.dataset, config.split, config.limit)
     if isinstance(config, LearningConfig):
         _check_learning(config)
-    if not replayed and (folder := known_folder(config.model)):
+
+
+def check_model(config: RunConfig) -> None:
+    """InputError for a model that cannot answer or does not fit into memory; takes seconds."""
+    if not replayed(config) and (folder := known_folder(config.model)):
         check_can_answer(folder, config.template)
         refuse_too_large(_needs(config, folder), free_bytes(config.device), config.model)
+
+
+def replayed(config: RunConfig) -> str | None:
+    """The stored completions that a configuration scores, None where it generates."""
+    return config.completions if isinstance(config, EvalConfig) else None
 
 
 def _needs(config: RunConfig, folder: Path) -> Needs:

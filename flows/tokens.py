@@ -24,6 +24,7 @@ def show_tokens(given: dict[str, Any], terminal: Terminal) -> dict[str, Any]:
     config = config_from(EvalConfig, given)
     check_model_name(config.model)
     template = get_template(config.template)
+    terminal.note(f"loading the tokenizer of {config.model}")
     reference = resolve_policy(config.model, terminal.note)
     folder = Path(reference.folder)
     tokenizer = load_tokenizer(folder)

@@ -30,6 +30,7 @@ def serve(prefect_port: int, mlflow_port: int, terminal: Terminal) -> dict[str, 
     home = current_home()
     for option, port in (("--prefect-port", prefect_port), ("--mlflow-port", mlflow_port)):
         refuse_taken(option, port)
+    terminal.note("starting Prefect's server and MLflow's page")
     experiment_id(home)  # MLflow's first migration happens here, not in its page
     api, page = f"http://{HOST}:{prefect_port}/api", f"http://{HOST}:{mlflow_port}"
     environment = server_environment(home, api)
@@ -41,7 +42,6 @@ def serve(prefect_port: int, mlflow_port: int, terminal: Terminal) -> dict[str, 
         for server in servers:
             stack.callback(server.stop)
         with contextlib.suppress(KeyboardInterrupt):
-            terminal.note("starting Prefect's server and MLflow's page")
             for server in (prefect, mlflow):
                 server.start()
             for server in (prefect, mlflow):

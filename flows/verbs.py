@@ -15,7 +15,7 @@ from flows.prefect_settings import configure_prefect
 from flows.terminal import Terminal
 from schemas.config import EvalConfig, LearningConfig, SelectionConfig
 from schemas.errors import InputError
-from schemas.loops import DEMO
+from schemas.loops import DEMO, EVALUATION, LEARNING, SELECTION, Loop
 
 Given = dict[str, Any]
 Result = dict[str, Any]
@@ -27,7 +27,7 @@ def do_eval(given: Given, terminal: Terminal) -> Result:
     from flows.render import show_result
 
     config = _measured(EvalConfig, given)
-    _prepare(terminal, config)
+    _prepare(terminal, config, EVALUATION)
     from flows.eval import eval_flow
 
     result = _run(eval_flow, config, terminal)
@@ -42,7 +42,7 @@ def do_select(given: Given, terminal: Terminal) -> Result:
     if "pick" in given:
         given["pick"] = tuple(dict.fromkeys(given["pick"]))
     config = _measured(SelectionConfig, given)
-    _prepare(terminal, config)
+    _prepare(terminal, config, SELECTION)
     from flows.selection import selection_flow
 
     result = _run(selection_flow, config, terminal)
@@ -59,7 +59,7 @@ def do_learn(given: Given, terminal: Terminal) -> Result:
         config = config_from(LearningConfig, given)
     else:
         config, resume = _resumed(resume, given)
-    _prepare(terminal, config)
+    _prepare(terminal, config, LEARNING)
     from flows.learning import learning_flow
 
     try:
@@ -77,7 +77,6 @@ def do_rescore(given: Given, terminal: Terminal) -> Result:
     from artifacts.rescoring import keep_changes, score_changes, scores_before
     from artifacts.tracking import find_run
     from flows.render_comparison import show_changes
-    from tasks.score import score
 
     source, golden, rows = given.pop("run"), given.pop("golden"), _rows(given)
     if (source is None) == (golden is None):
@@ -86,6 +85,8 @@ def do_rescore(given: Given, terminal: Terminal) -> Result:
         return _check_golden(golden, given, terminal)
     old = scores_before(source)
     result = do_eval(given | {"completions": source}, terminal)
+    from tasks.score import score
+
     run = find_run(result["run_id"])
     problems, completions, new = (
         stored_table(run, name) for name in ("problems", "completions", "scores")
@@ -127,6 +128,7 @@ def do_promote(given: Given, terminal: Terminal) -> Result:
     if not 0 <= given["min_gain"] < 1:
         raise InputError("is not a rate from 0 to 1", f"--min-gain {given['min_gain']}")
     version = registered_version(given["version"], "promote")
+    terminal.note(f"reading the evidence for {version.name}")
     result = decide_and_record(version, given["min_gain"])
     show_decision(terminal.out, result)
     if not result["promoted"]:
@@ -139,7 +141,7 @@ def do_demo(given: Given, terminal: Terminal) -> Result:
     from flows.demo import run_demo
 
     config = config_from(LearningConfig, given)
-    _prepare(terminal, config)
+    _prepare(terminal, config, DEMO)
     return run_demo(config, terminal)
 
 
@@ -293,19 +295,40 @@ def _resumed(name: str, given: Given) -> tuple[LearningConfig, str]:
     return config.model_copy(update={"max_kl_nats": limit} if guard else {}), run.run_id
 
 
-def _prepare(terminal: Terminal, config: Any) -> None:
-    """Find what is wrong before anything starts, then set the scene for Prefect."""
-    from flows.preflight import preflight
+def _prepare(terminal: Terminal, config: Any, loop: Loop) -> None:
+    """Find what is wrong before anything starts, then set the scene for Prefect.
 
-    preflight(config)
+    Between what is found in a moment and what takes seconds it says what was asked for.
+    """
+    from flows.preflight import check_model, check_names
+
+    check_names(config)
+    terminal.note(f"Loop {loop.letter}, {loop.name}: {_asked(config)}")
+    check_model(config)
     configure_prefect(current_home())
+
+
+def _asked(config: Any) -> str:
+    from artifacts.datasets import load_problems
+    from flows.preflight import replayed
+
+    if source := replayed(config):
+        return f"the completions of {source}, judged by {config.scorer}"
+    if isinstance(config, LearningConfig):
+        steps = "1 step" if config.steps == 1 else f"{config.steps} steps"
+        batch = f"{steps} of {config.problems_per_step} problems x {config.samples}"
+        return f"{config.model}, {batch}, {config.dataset} {config.train_split}"
+    measured = load_problems(config.dataset, config.split, config.limit)
+    batch = f"{measured.num_rows} problems x {config.samples}"
+    return f"{config.model}, {batch}, {config.dataset} {config.split}"
 
 
 def _run(flow: Any, config: Any, terminal: Terminal, **more: Any) -> Result:
     """Run a flow under Prefect; a replay without a server is a plain call, done in a moment."""
     served = "PREFECT_API_URL" in os.environ
-    replayed = getattr(config, "completions", None) is not None
-    call: Callable[..., Result] = flow.fn if replayed and not served else flow
+    from flows.preflight import replayed
+
+    call: Callable[..., Result] = flow.fn if replayed(config) and not served else flow
     if call is flow:
         where = os.environ.get("PREFECT_API_URL", "a server of its own")
         terminal.note(f"starting the flow with Prefect ({where})")

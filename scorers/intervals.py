@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import norm
-from scipy.stats import t as student
+from scipy.special import ndtri, stdtrit
 
 from schemas.errors import InputError
 
@@ -36,7 +35,7 @@ def wilson_interval(successes: float, trials: float, level: float = LEVEL) -> tu
     low, high = _wilson(
         np.array([successes / trials]),
         np.array([float(trials)]),
-        float(norm.ppf(0.5 + level / 2)),
+        float(ndtri(0.5 + level / 2)),
     )
     return float(low[0]), float(high[0])
 
@@ -78,14 +77,14 @@ def intervals_over_problems(
     problems = int(counts.sum())
     mean = counts @ levels / problems
     whole = np.all((levels == 0) | (levels == 1), axis=0)
-    wilson = _wilson(mean, np.full(len(mean), float(problems)), float(norm.ppf(0.5 + level / 2)))
+    wilson = _wilson(mean, np.full(len(mean), float(problems)), float(ndtri(0.5 + level / 2)))
     if problems == 1 or whole.all():
         return wilson
     spread, trust = resampled_spread(levels, counts, seed, resamples)
     binomial = mean * (1 - mean)
     told = binomial / np.maximum(spread**2, binomial / completions + np.finfo(float).tiny)
     trials = problems + trust * np.maximum(told - problems, 0)
-    low, high = _wilson(mean, trials, float(student.ppf(0.5 + level / 2, problems - 1)))
+    low, high = _wilson(mean, trials, float(stdtrit(problems - 1, 0.5 + level / 2)))
     return np.where(whole, wilson[0], low), np.where(whole, wilson[1], high)
 
 

@@ -14,8 +14,7 @@ from math import lcm
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import norm
-from scipy.stats import t as student
+from scipy.special import ndtri, stdtrit
 
 from schemas.errors import InputError
 from scorers.estimates import problem_rates
@@ -143,7 +142,7 @@ def paired_difference(
         variance = weight * spread**2 + (1 - weight) * variance
     error = float(np.sqrt(variance))
     tail = 0.5 + level / 2
-    half = error * float(student.ppf(tail, max(problems - 1, 1)))
+    half = error * float(stdtrit(max(problems - 1, 1), tail))
     return Difference(
         value=mean,
         low=max(-1.0, min(centre - half, mean)),
@@ -151,7 +150,7 @@ def paired_difference(
         problems=problems,
         better=int((values > 0).sum()),
         worse=int((values < 0).sum()),
-        detectable=min(1.0, error * float(norm.ppf(tail) + norm.ppf(POWER))),
+        detectable=min(1.0, error * float(ndtri(tail) + ndtri(POWER))),
     )
 
 

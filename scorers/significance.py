@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binomtest
+from scipy.special import bdtr
 
 from schemas.errors import InputError
 
@@ -26,9 +26,8 @@ def mcnemar_exact(better: int, worse: int) -> float:
     """
     if better < 0 or worse < 0:
         raise InputError(f"{better} and {worse} flips")
-    if better + worse == 0:
-        return 1.0
-    return float(binomtest(better, better + worse, 0.5).pvalue)
+    one_tail = bdtr(min(better, worse), better + worse, 0.5)
+    return min(1.0, 2 * float(one_tail))
 
 
 def sign_flip_test(differences: ArrayLike, lattice: int, seed: int = 0) -> tuple[float, bool]:

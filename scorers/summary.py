@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy import stats
+from scipy.special import stdtrit
 
 from schemas.errors import InputError
 from schemas.results import Estimate, Summary
@@ -73,7 +73,8 @@ def mean_over_problems(values: Sequence[Sequence[float]], level: float = 0.95) -
     means = np.array([np.mean(of_one) for of_one in values], dtype=np.float64)
     if len(means) < 2:
         raise InputError("an interval needs two problems or more", remedy="raise --limit")
-    half = stats.t.ppf((1 + level) / 2, len(means) - 1) * stats.sem(means)
+    error = means.std(ddof=1) / np.sqrt(len(means))
+    half = stdtrit(len(means) - 1, (1 + level) / 2) * error
     value = float(means.mean())
     return Estimate(
         value=value,

@@ -55,6 +55,21 @@ def test_a_replay_needs_no_torch() -> None:
     assert done.stdout.strip() == "False"
 
 
+def test_what_was_asked_is_said_before_anything_heavy_is_imported() -> None:
+    heavy = "torch", "transformers", "mlflow", "prefect", "pandas"
+    code = (
+        "import sys; from flows import verbs, preflight\n"
+        "def heavy_part(config):\n"
+        f"    print([name for name in {heavy} if name in sys.modules]); sys.exit(0)\n"
+        "preflight.check_model = heavy_part\n"
+        "from flows.cli import main; main(['eval', '--limit', '3', '--samples', '2'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    said = "Loop A, evaluation: default, 3 problems x 2, arithmetic holdout"
+    assert done.stderr.strip() == said
+
+
 def test_help_needs_no_heavy_import() -> None:
     heavy = "torch", "transformers", "mlflow", "prefect", "pandas"
     code = (

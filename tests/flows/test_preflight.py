@@ -20,7 +20,9 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     assert main(arguments) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    (line,) = captured.err.strip().splitlines()
+    *asked, line = captured.err.strip().splitlines()
+    assert [words.partition(",")[0] for words in asked] in ([], ["Loop A"], ["Loop B"], ["Loop C"])
+    assert line.startswith("threeloops: ")
     assert all_runs() == []
     return line
 
