@@ -29,7 +29,7 @@ def check_names(config: RunConfig) -> None:
     get_scorer(config.scorer)
     get_template(config.template)
     if source := replayed(config):
-        from artifacts.replay import check_source  # with pandas; generating needs none yet
+        from artifacts.replay import check_source  # heavier than what generating needs
 
         check_source(source)
     else:

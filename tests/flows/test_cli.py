@@ -56,7 +56,7 @@ def test_a_replay_needs_no_torch() -> None:
 
 
 def test_what_was_asked_is_said_before_anything_heavy_is_imported() -> None:
-    heavy = "torch", "transformers", "mlflow", "prefect", "pandas"
+    heavy = "torch", "transformers", "mlflow", "prefect"
     code = (
         "import sys; from flows import verbs, preflight\n"
         "def heavy_part(config):\n"
