@@ -1,6 +1,7 @@
 """What Prefect's page shows of a flow run: progress, and at its end a table and a summary.
 
-It repeats what was recorded and measures nothing. Outside a flow run it does nothing.
+It repeats what was recorded and measures nothing. Outside a flow run it does nothing, and a server
+that does not answer costs the page its pictures, never the run its work.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 from uuid import UUID
 
+import httpx
 from prefect.artifacts import (
     create_markdown_artifact,
     create_progress_artifact,
@@ -23,7 +25,7 @@ from prefect.context import FlowRunContext
 
 from artifacts.describe import describe_result, percent, points
 from artifacts.markdown import code
-from tasks.progress import Progress, listening
+from tasks.progress import Progress, listening, say
 
 Result = dict[str, Any]
 LONG_SECONDS = 3.0  # work that ends sooner needs no progress
@@ -31,6 +33,15 @@ UPDATE_SECONDS = 5.0
 _showing: ContextVar[bool] = ContextVar(
     "whether a flow around this one shows progress", default=False
 )
+
+
+@contextmanager
+def dispensable(what: str) -> Iterator[None]:
+    """Let the block's talk with Prefect's server fail; then a line says what its page lacks."""
+    try:
+        yield
+    except httpx.HTTPError as error:
+        say(f"warning: Prefect's page will not show {what} ({type(error).__name__})")
 
 
 @dataclass
@@ -58,7 +69,8 @@ class ProgressArtifacts:
         else:
             due = ended or waited >= UPDATE_SECONDS
         if due:
-            self._tell(progress)
+            with dispensable(f"how far {progress.work} is"):
+                self._tell(progress)
             self._told = self.now()
 
     def _tell(self, progress: Progress) -> None:
@@ -89,16 +101,21 @@ def showing_progress() -> Iterator[None]:
 def show_result(result: Result) -> Result:
     """Give the flow run its result as a table and its summary as markdown; returns the result."""
     if FlowRunContext.get() is not None:
-        verb = result["loop_name"]
-        create_table_artifact(
-            table=result_rows(result),
-            key=f"{verb}-result",
-            description=f"Loop {result['loop']}, {verb}: rates with 95 % intervals over problems",
-        )
-        create_markdown_artifact(
-            describe_result(result), key=f"{verb}-summary", description=f"Loop {result['loop']}"
-        )
+        with dispensable("the result"):
+            _create_result(result)
     return result
+
+
+def _create_result(result: Result) -> None:
+    verb = result["loop_name"]
+    create_table_artifact(
+        table=result_rows(result),
+        key=f"{verb}-result",
+        description=f"Loop {result['loop']}, {verb}: rates with 95 % intervals over problems",
+    )
+    create_markdown_artifact(
+        describe_result(result), key=f"{verb}-summary", description=f"Loop {result['loop']}"
+    )
 
 
 def show_decision(decided: Result) -> None:
@@ -111,7 +128,8 @@ def show_decision(decided: Result) -> None:
         f"against the {against['role']}, {code(against['name'] or 'not known')}",
         *(f"- {code(reason, longest=400)}" for reason in decided["reasons"]),
     ]
-    create_markdown_artifact("\n\n".join(lines), key="gate", description="The gate's decision")
+    with dispensable("the gate's decision"):
+        create_markdown_artifact("\n\n".join(lines), key="gate", description="The gate's decision")
 
 
 def result_rows(result: Mapping[str, Any]) -> list[dict[str, str]]:

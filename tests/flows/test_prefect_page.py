@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import pytest
 import yaml
 from prefect.client.orchestration import get_client
@@ -18,13 +19,14 @@ from prefect.client.schemas.filters import (
 )
 from prefect.utilities.callables import parameter_schema
 
-from flows import prefect_page
+from artifacts.tracking import find_run
+from flows import links, prefect_page
 from flows.eval import eval_flow
 from flows.learning import learning_flow
 from flows.prefect_page import ProgressArtifacts, result_rows
 from flows.selection import selection_flow
 from schemas.config import EvalConfig, LearningConfig
-from tasks.progress import Progress
+from tasks.progress import Progress, listening
 
 DEPLOYMENTS = yaml.safe_load((Path(__file__).parents[2] / "prefect.yaml").read_text())
 
@@ -69,6 +71,27 @@ def test_short_work_and_lines_without_a_measure_are_not_told(
             listener(Progress(f"step {step}", part, 2, "completions"))
         listener(Progress("a line", 0, 0, ""))
     assert told == []
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_server_that_does_not_answer_costs_the_page_and_not_the_run(
+    eval_config: EvalConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: Any, **__: Any) -> None:
+        raise httpx.ConnectError("nobody there")
+
+    monkeypatch.setattr(prefect_page, "create_table_artifact", gone)
+    monkeypatch.setattr(prefect_page, "create_progress_artifact", gone)
+    monkeypatch.setattr(prefect_page, "LONG_SECONDS", 0.0)
+    monkeypatch.setattr(links, "create_markdown_artifact", gone)
+    heard: list[str] = []
+    with listening(lambda progress: heard.append(progress.work)):
+        result = eval_flow(eval_config)
+    assert find_run(result["run_id"]).status == "FINISHED"
+    warnings = [line.partition(" show ")[2] for line in heard if line.startswith("warning: ")]
+    name = find_run(result["run_id"]).name
+    for what in (f"MLflow's run {name}", f"how far {eval_config.split}:", "the result"):
+        assert any(line.startswith(what) for line in warnings), warnings
 
 
 @pytest.mark.usefixtures("prefect_server")
