@@ -55,6 +55,8 @@ def decide(version: RegisteredVersion, min_gain: float) -> Result:
     against = _opponent(version, champion, runs)
     if champion is not None and champion.number == version.number:
         reasons.append("it is the champion already")
+    elif champion is not None and champion.digest == version.digest:
+        reasons.append(f"it has the same weights as the champion, {champion.name}")
     if not version.intact():
         reasons.append(f"its weights in {version.folder} no longer have the registered digest")
     own, others = evaluations(version.digest, runs), evaluations(against["digest"], runs)

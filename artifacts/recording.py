@@ -288,6 +288,13 @@ def _keep_picture(run: TrackedRun, name: str, draw: Callable[[Path], None]) -> d
     return {name: str(run.artifact_folder("pictures") / name)}
 
 
+def add_to_result(run: TrackedRun, result: Result, more: Result) -> Result:
+    """The result with what was found after its run had ended, kept with the run too."""
+    whole = result | more
+    run.json(RESULT_FILE, whole)
+    return whole
+
+
 def _finish(run: TrackedRun, result: Result) -> Result:
     result |= {"report": None, "format": RESULT_FORMAT}
     run.describe(describe_result(result))

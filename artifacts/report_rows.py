@@ -63,7 +63,8 @@ def page_rows(
     if judged_before is not None:
         rows["was"], rows["change"] = _before(rows, judged_before)
     groups = np.repeat(np.arange(len(asked)), [group.problems.num_rows for group in asked])
-    chosen = _kept(rows, groups, cap, characters)
+    prompts = pa.chunked_array([part for g in asked for part in g.problems["prompt"].chunks])
+    chosen = _kept(rows, prompts, groups, cap, characters)
     total = len(rows["problem"])
     left_out = np.setdiff1d(np.arange(total), chosen)
     rule_names = _unique(selections["rule"]) if selections is not None else []
@@ -145,13 +146,21 @@ def _before(rows: Columns, scores: pa.Table) -> tuple[pa.ChunkedArray, NDArray[n
     return scores["code"], change
 
 
-def _kept(rows: Columns, groups: NDArray[np.int64], cap: int, characters: int) -> NDArray[np.int64]:
+def _kept(
+    rows: Columns,
+    prompts: pa.ChunkedArray,
+    groups: NDArray[np.int64],
+    cap: int,
+    characters: int,
+) -> NDArray[np.int64]:
     """Which rows are kept, failures first and otherwise in their own order, [kept]."""
     problem, rank = rows["problem"], rows["rank"]
     lengths = np.minimum(pc.utf8_length(rows["text"]).to_numpy(), LONGEST_TEXT)
     count = np.bincount(problem, minlength=len(groups))
     right = np.bincount(problem, rank == ORDER.index("correct"), minlength=len(groups))
     size = np.bincount(problem, lengths, minlength=len(groups))
+    asked = np.minimum(pc.utf8_length(prompts).to_numpy(), LONGEST_TEXT)
+    size += asked
     worst_first = np.lexsort((right / np.maximum(count, 1), groups))
     fits = (count[worst_first].cumsum() <= cap) & (size[worst_first].cumsum() <= characters)
     kept = worst_first[fits]
@@ -160,7 +169,7 @@ def _kept(rows: Columns, groups: NDArray[np.int64], cap: int, characters: int) -
     if not count[kept].sum():
         failures_first = np.lexsort((np.arange(len(rank)), rank))
         fits = (np.arange(1, len(rank) + 1) <= cap) & (
-            lengths[failures_first].cumsum() <= characters
+            (lengths + asked[problem])[failures_first].cumsum() <= characters
         )
         return np.asarray(failures_first[fits])
     chosen = np.nonzero(wanted[problem])[0]

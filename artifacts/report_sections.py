@@ -118,7 +118,9 @@ def _rates(side: Result) -> dict[str, Mapping[str, float]]:
         for k, value in metrics["pass_at_k"].items()
     }
     rates["right format"] = _estimate(metrics["right_format"], intervals["right_format"])
-    return rates | dict(side["families"])
+    for name, rate in side["families"].items():
+        rates[f"family {name}" if name in rates else name] = rate
+    return rates
 
 
 def _estimate(value: float, interval: Sequence[float]) -> dict[str, float]:
@@ -131,7 +133,7 @@ def families(result: Result) -> str:
     A learning run's families stand in its headline, before and after.
     """
     rows = "".join(
-        f"<tr data-facet=family data-value={_quoted(visible(name))} tabindex=0 role=button>"
+        f"<tr data-facet=family data-value={_quoted(name)} tabindex=0 role=button>"
         f"<th>{plain(name)}</th><td class=num><b>{percent(rate['value'])}</b></td>"
         f"<td>{_bar(rate)}</td><td class=quiet>{_range(rate)}</td>"
         f"<td class='num quiet'>n = {rate['problems']}</td></tr>"
@@ -187,7 +189,7 @@ def _rows(lines: Sequence[str]) -> str:
 
 def _code_line(outcome: str, code: str, count: int, largest: int, words: str) -> str:
     return (
-        f"<tr data-facet=code data-value={_quoted(visible(code))} tabindex=0 role=button>"
+        f"<tr data-facet=code data-value={_quoted(code)} tabindex=0 role=button>"
         f"<td class=num><b>{count:,}</b></td>"
         f"<td class=length><i class={outcome} style='width:{110 * count / largest:.0f}px'></i></td>"
         f"<th>{plain(code)}</th><td class=quiet>{plain(words)}</td></tr>"

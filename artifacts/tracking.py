@@ -163,7 +163,10 @@ def tracked_run(
     client = client_for(home)
     parent = _inside.get()
     resume = resume or (_child(home, parent, stage) if parent and stage else None)
-    run = _reopened(home, loop, resume) if resume else _opened(home, loop, parent, stage, config)
+    if resume:
+        run = _reopened(home, loop, resume, config)
+    else:
+        run = _opened(home, loop, parent, stage, config)
     run.describe(describe_start(loop, config))
     token = _inside.set(run.run_id)
     try:
@@ -202,13 +205,18 @@ def _opened(home: Home, loop: Loop, parent: str | None, stage: str, config: Froz
     return run
 
 
-def _reopened(home: Home, loop: Loop, run_id: str) -> TrackedRun:
+def _reopened(home: Home, loop: Loop, run_id: str, config: Frozen) -> TrackedRun:
     client = client_for(home)
     client.update_run(run_id, status="RUNNING")
     found = client.get_run(run_id)
     if f"{TAG}error" in found.data.tags:
         client.delete_tag(run_id, f"{TAG}error")
-    return TrackedRun(run_id, found.info.run_name, loop, home)
+    run = TrackedRun(run_id, found.info.run_name, loop, home)
+    run.json(CONFIG_FILE, config.model_dump(mode="json"))
+    for name, value in flat(config.model_dump(mode="json")).items():
+        if found.data.params.get(name) != value:  # a parameter in MLflow is written once
+            run.tag(**{f"resumed_with.{name}": value})
+    return run
 
 
 def _child(home: Home, parent: str, stage: str) -> str | None:

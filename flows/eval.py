@@ -37,7 +37,8 @@ def eval_flow(config: EvalConfig) -> dict[str, Any]:
     with recorded_run(EVALUATION, config) as run:
         measured = measure(config)
         record_measurement(run, measured, dataset_name(config))
-        return show_result(record_evaluation(run, config, measured))
+        result = record_evaluation(run, config, measured)
+    return show_result(result)
 
 
 def measure(config: EvalConfig, policy: PolicyRef | None = None) -> Measurement:

@@ -19,6 +19,7 @@ from artifacts.inputs import use_dataset
 from artifacts.logged_models import model_folder, name_digest, use_model
 from artifacts.measured import AFTER, BEFORE
 from artifacts.recording import (
+    add_to_result,
     record_evaluation,
     record_learning,
     record_measurement,
@@ -26,6 +27,7 @@ from artifacts.recording import (
     record_stop,
 )
 from artifacts.registry import registered_version, resolve_policy
+from artifacts.resuming import refuse_other_settings, resumable
 from artifacts.tracking import TrackedRun
 from artifacts.versions import register_learned
 from flows.development import look, look_back, watched_steps
@@ -33,7 +35,7 @@ from flows.eval import measure
 from flows.events import announce_version
 from flows.gate import decide_and_record
 from flows.links import recorded_run
-from flows.prefect_page import show_decision, show_result
+from flows.prefect_page import day_of_flow_run, offer, show_decision, show_result
 from flows.preflight import preflight
 from flows.sole_learner import sole_learner
 from policy.guard import blaming, refuse_bad_end
@@ -54,15 +56,26 @@ from tasks.train_step import checkpoint, restore, save_policy, train_step
 
 @flow(name="learning", flow_run_name="learn {config.steps} steps from {config.model}")
 def learning_flow(
-    config: LearningConfig, resume: str | None = None, promote: bool = False
+    config: LearningConfig,
+    resume: str | None = None,
+    promote: bool = False,
+    seed_of_the_day: bool = False,
 ) -> dict[str, Any]:
     """Loop C: train on one split, measure on another, register what came of it as a version.
 
     Args:
         config: from which model, on which problems, how many steps, how each is made
-        resume: go on with this learning run, which ended early; its id or name
+        resume: go on with this learning run, which ended early, as it was set; its id or name
         promote: ask the gate at the end whether the new version becomes the champion
+        seed_of_the_day: take the date as the seed, such as 20261129, so that each run of a schedule
+            learns from other samples
     """
+    if resume is not None:
+        ended_early = resumable(resume)
+        refuse_other_settings(ended_early, config)
+        resume = ended_early.run_id
+    elif seed_of_the_day:
+        config = config.model_copy(update={"seed": day_of_flow_run()})
     preflight(config)
     with sole_learner(config.device), recorded_run(LEARNING, config, resume) as run:
         start = resolve_policy(config.model, say)
@@ -85,12 +98,13 @@ def learning_flow(
         version = register_learned(run, config, start, trained, before, after, drift)
         result = record_learning(run, config, before, after, training, dev, drift, version)
         drop_checkpoints(run.home, run.run_id, keep=config.keep_checkpoints)
-        announce_version(version, run.run_id)
+    show_result(result)
+    offer("that a version was registered", lambda: announce_version(version, run.run_id))
     if promote:
         decided = decide_and_record(registered_version(version.name))
         show_decision(decided)
-        result |= {"gate": decided}
-    return show_result(result)
+        result = add_to_result(run, result, {"gate": decided})
+    return result
 
 
 def evaluate(config: LearningConfig, policy: PolicyRef, stage: str) -> Measurement:
@@ -170,11 +184,12 @@ def go_back(
     """Reach an earlier step again, from the checkpoint before it and stored completions."""
     say(f"going back to step {last}, the last good one")
     policy, training = start, None
+    known = config.model_copy(update={"max_kl_nats": None})  # what they were is known already
     nearest = checkpoint_within(run.home, run.run_id, last)
     if nearest is not None:
         policy, training = restore(start, str(nearest), config)
     while policy.step < last:
-        policy, training = take_step(config, problems, policy, training)
+        policy, training = take_step(known, problems, policy, training)
     assert training is not None  # `last` is at least 1
     folder = checkpoint_folder(run.home, run.run_id, last)
     checkpoint(policy, training, str(folder), config.keep_checkpoints)

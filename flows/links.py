@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from uuid import UUID
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.client.orchestration import get_client
@@ -16,7 +17,7 @@ from prefect.utilities.urls import url_for
 from artifacts.connection import experiment_id
 from artifacts.markdown import code
 from artifacts.tracking import TrackedRun, tracked_run
-from flows.prefect_page import dispensable, showing_progress
+from flows.prefect_page import offer, showing_progress
 from flows.prefect_settings import served_page
 from schemas.config import Frozen
 from schemas.loops import Loop
@@ -53,16 +54,15 @@ def link_flow_run(run: TrackedRun, config: Frozen, *, nested: bool = False) -> N
         run.link(f"Prefect flow run [{_plain(name)}]({address})")
     else:
         run.link(f"Prefect flow run {code(name)}, `{identity}`")
-    with dispensable(f"MLflow's run {run.name}"):
-        # nested runs share one flow run, whose tags in the context are those that it began with
-        with get_client(sync_client=True) as client:
-            tags = client.read_flow_run(flow_run.id).tags
-            added = [f"mlflow {run.name}", *([] if nested else _subjects(run, config))]
-            client.update_flow_run(flow_run.id, tags=list(dict.fromkeys([*tags, *added])))
-        _link_mlflow_run(run)
+    added = [f"mlflow {run.name}", *([] if nested else _subjects(run, config))]
+    offer(f"MLflow's run {run.name}", lambda: _show_mlflow_run(run, flow_run.id, added))
 
 
-def _link_mlflow_run(run: TrackedRun) -> None:
+def _show_mlflow_run(run: TrackedRun, flow_run: UUID, tags: list[str]) -> None:
+    # nested runs share one flow run, whose tags in the context are those that it began with
+    with get_client(sync_client=True) as client:
+        known = client.read_flow_run(flow_run).tags
+        client.update_flow_run(flow_run, tags=list(dict.fromkeys([*known, *tags])))
     about = f"Loop {run.loop.letter}, {run.loop.name}: what was measured, tables and pictures"
     page = served_page(run.home)
     if page:

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, cast
 from uuid import UUID
 
-import httpx
 from prefect.artifacts import (
     create_markdown_artifact,
     create_progress_artifact,
@@ -30,18 +30,34 @@ from tasks.progress import Progress, listening, say
 Result = dict[str, Any]
 LONG_SECONDS = 3.0  # work that ends sooner needs no progress
 UPDATE_SECONDS = 5.0
+PAUSE_SECONDS = 300.0
+_paused = {"until": 0.0}
 _showing: ContextVar[bool] = ContextVar(
     "whether a flow around this one shows progress", default=False
 )
 
 
-@contextmanager
-def dispensable(what: str) -> Iterator[None]:
-    """Let the block's talk with Prefect's server fail; then a line says what its page lacks."""
+def offer(what: str, show: Callable[[], object]) -> None:
+    """Show something on Prefect's page if that can be done; else a line says what it lacks.
+
+    Prefect asks a server that does not answer for half a minute. So after one failure nothing is
+    offered for `PAUSE_SECONDS`.
+    """
+    if time.monotonic() < _paused["until"]:
+        return
     try:
-        yield
-    except httpx.HTTPError as error:
+        show()
+    except Exception as error:  # whatever it is, the run has its work done and its tables kept
+        _paused["until"] = time.monotonic() + PAUSE_SECONDS
         say(f"warning: Prefect's page will not show {what} ({type(error).__name__})")
+
+
+@dataclass
+class Shown:
+    """When a piece of work was last told of, and by which artifact."""
+
+    told: float
+    artifact: UUID | None = None
 
 
 @dataclass
@@ -52,36 +68,34 @@ class ProgressArtifacts:
     """
 
     now: Callable[[], float] = time.monotonic
-    _work: str = ""
-    _told: float = 0.0
-    _artifact: UUID | None = field(default=None)
+    _shown: dict[str, Shown] = field(default_factory=dict)
 
     def __call__(self, progress: Progress) -> None:
-        if not progress.total:
-            return
-        if progress.work != self._work:
-            self._work, self._told, self._artifact = progress.work, self.now(), None
-            return
+        if not progress.total or progress.work.startswith("step "):
+            return  # a step's own samples are a part of learning, which tells of itself
+        shown = self._shown.setdefault(progress.work, Shown(self.now()))
         ended = progress.done >= progress.total
-        waited = self.now() - self._told
-        if self._artifact is None:
+        waited = self.now() - shown.told
+        if shown.artifact is None:
             due = waited >= LONG_SECONDS and not ended
         else:
             due = ended or waited >= UPDATE_SECONDS
         if due:
-            with dispensable(f"how far {progress.work} is"):
-                self._tell(progress)
-            self._told = self.now()
+            offer(f"how far {progress.work} is", lambda: _tell(shown, progress))
+            shown.told = self.now()
+        if ended:
+            del self._shown[progress.work]
 
-    def _tell(self, progress: Progress) -> None:
-        share = 100.0 * progress.done / progress.total
-        notes = "".join(f", {name} {value}" for name, value in progress.notes.items())
-        words = f"{progress.work}: {progress.done} of {progress.total} {progress.unit}{notes}"
-        if self._artifact is None:
-            # in a flow that is not async it is no coroutine
-            self._artifact = cast(UUID, create_progress_artifact(share, description=words))
-        else:
-            update_progress_artifact(self._artifact, share, description=words)
+
+def _tell(shown: Shown, progress: Progress) -> None:
+    share = 100.0 * progress.done / progress.total
+    notes = "".join(f", {name} {value}" for name, value in progress.notes.items())
+    words = f"{progress.work}: {progress.done} of {progress.total} {progress.unit}{notes}"
+    if shown.artifact is None:
+        # in a flow that is not async it is no coroutine
+        shown.artifact = cast(UUID, create_progress_artifact(share, description=words))
+    else:
+        update_progress_artifact(shown.artifact, share, description=words)
 
 
 @contextmanager
@@ -101,8 +115,7 @@ def showing_progress() -> Iterator[None]:
 def show_result(result: Result) -> Result:
     """Give the flow run its result as a table and its summary as markdown; returns the result."""
     if FlowRunContext.get() is not None:
-        with dispensable("the result"):
-            _create_result(result)
+        offer("the result", lambda: _create_result(result))
     return result
 
 
@@ -120,16 +133,25 @@ def _create_result(result: Result) -> None:
 
 def show_decision(decided: Result) -> None:
     """Give the flow run the gate's decision as markdown."""
-    if FlowRunContext.get() is None:
-        return
+    if FlowRunContext.get() is not None:
+        offer("the gate's decision", lambda: _create_decision(decided))
+
+
+def _create_decision(decided: Result) -> None:
     candidate, against = decided["candidate"]["name"], decided["against"]
     lines = [
         f"### {code(candidate)}: {decided['decision']}",
         f"against the {against['role']}, {code(against['name'] or 'not known')}",
         *(f"- {code(reason, longest=400)}" for reason in decided["reasons"]),
     ]
-    with dispensable("the gate's decision"):
-        create_markdown_artifact("\n\n".join(lines), key="gate", description="The gate's decision")
+    create_markdown_artifact("\n\n".join(lines), key="gate", description="The gate's decision")
+
+
+def day_of_flow_run() -> int:
+    """The date (UTC) that the flow run was planned for, as a number such as 20261129."""
+    context = FlowRunContext.get()
+    planned = context.flow_run.expected_start_time if context and context.flow_run else None
+    return int(f"{planned or datetime.now(UTC):%Y%m%d}")
 
 
 def result_rows(result: Mapping[str, Any]) -> list[dict[str, str]]:

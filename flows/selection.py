@@ -32,4 +32,5 @@ def selection_flow(config: SelectionConfig) -> dict[str, Any]:
         measured = measure(config)
         selection = select(measured, config.pick, config.seed)
         record_measurement(run, measured, dataset_name(config))
-        return show_result(record_selection(run, config, measured, selection))
+        result = record_selection(run, config, measured, selection)
+    return show_result(result)

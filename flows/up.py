@@ -18,7 +18,7 @@ from artifacts.home import Home, current_home
 from flows.prefect_settings import UP_FILE, configure_prefect, write_up_file
 from flows.servers import HOST, Server, ServerStoppedError, keep_alive, refuse_taken
 from flows.terminal import Terminal
-from flows.up_events import EventLines
+from flows.up_events import EventLines, close_lost_runs
 
 POOL = "threeloops"
 LEARNERS = "learners"  # the queue of every deployment that learns
@@ -48,6 +48,8 @@ def serve(prefect_port: int, mlflow_port: int, terminal: Terminal) -> dict[str, 
                 server.wait_until_it_answers()
             terminal.note("applying the deployments of prefect.yaml")
             apply_deployments(environment, prefect.log.with_name("deploy.log"))
+            if lost := close_lost_runs(api, POOL):
+                terminal.note(f"flow runs that ended with the last worker, now crashed: {lost}")
             worker.start()
             stack.callback((home.root / UP_FILE).unlink, missing_ok=True)
             write_up_file(home, api, page)

@@ -1,6 +1,6 @@
 """What happens on a Prefect server, one line an event: flow runs by state, registered versions.
 
-It asks the server's API again and again; it changes nothing there.
+It asks the server's API again and again; all it changes there are runs that were lost.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class EventLines:
 
     def _flow_runs(self) -> None:
         asked = {"sort": "EXPECTED_START_TIME_DESC", "limit": WATCHED_RUNS}
-        runs = [run for run in self._post("flow_runs/filter", asked) if run["state_type"]]
+        runs = [run for run in post(self.api, "flow_runs/filter", asked) if run["state_type"]]
         before, self._states = self._states, {run["id"]: run["state_type"] for run in runs}
         if before is None:
             return
@@ -52,20 +52,37 @@ class EventLines:
 
     def _versions(self) -> None:
         wanted = {"event": {"name": [VERSION_REGISTERED]}, "occurred": {"since": self._since}}
-        found = self._post("events/filter", {"filter": wanted})
+        found = post(self.api, "events/filter", {"filter": wanted})
         for event in reversed(found["events"]):
             if event["id"] not in self._said:
                 self._said.add(event["id"])
                 self.tell(f"{_now()}  registered {event['payload']['model']}")
 
-    def _post(self, path: str, body: dict[str, Any]) -> Any:
-        request = urllib.request.Request(
-            f"{self.api}/{path}",
-            data=json.dumps(body).encode(),
-            headers={"Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=5) as answer:
-            return json.load(answer)
+
+def close_lost_runs(api: str, pool: str) -> int:
+    """Mark a pool's flow runs that ended with their worker as crashed; returns how many.
+
+    Prefect counts them as running until somebody says otherwise, and what runs holds a place in its
+    queue. To be called before a worker starts.
+    """
+    states = {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}
+    asked = {"flow_runs": {"state": states}, "work_pools": {"name": {"any_": [pool]}}}
+    lost = post(api, "flow_runs/filter", asked)
+    crashed = {"type": "CRASHED", "message": "its worker ended before it did"}
+    for run in lost:
+        post(api, f"flow_runs/{run['id']}/set_state", {"state": crashed, "force": True})
+    return len(lost)
+
+
+def post(api: str, path: str, body: dict[str, Any]) -> Any:
+    """The answer of a Prefect server to one request; OSError when it gives none."""
+    request = urllib.request.Request(
+        f"{api}/{path}",
+        data=json.dumps(body).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=5) as answer:
+        return json.load(answer)
 
 
 def _went_wrong(state: str) -> bool:

@@ -274,25 +274,18 @@ def _measured(config: type[Any], given: Given) -> Any:
 
 
 def _resumed(name: str, given: Given) -> tuple[LearningConfig, str]:
-    from artifacts.checkpoints import newest_checkpoint
-    from artifacts.tracking import find_run
+    from artifacts.resuming import MAY_CHANGE, resumable, settings_of
 
-    # where the guard stops changes no step before it
-    guard = {name: given.pop(name) for name in ("max_kl_nats",) if name in given}
+    guard = {name: given.pop(name) for name in (MAY_CHANGE,) if name in given}
     limit = config_from(LearningConfig, guard).max_kl_nats
     if given:
         option = flag(next(iter(given)))
         raise InputError(
             "a resumed run goes on as it was set", f"{option} with --resume", f"leave {option} out"
         )
-    run = find_run(name)
-    if run.loop.letter != "C":
-        raise InputError("is not a learning run", f"--resume {name}")
-    if run.status == "FINISHED":
-        raise InputError("the run has finished", f"--resume {name}", "learn from its model version")
-    newest_checkpoint(current_home(), run.run_id)
-    config = LearningConfig.model_validate(run.config())
-    return config.model_copy(update={"max_kl_nats": limit} if guard else {}), run.run_id
+    run = resumable(name)
+    config = settings_of(run)
+    return config.model_copy(update={MAY_CHANGE: limit} if guard else {}), run.run_id
 
 
 def _prepare(terminal: Terminal, config: Any, loop: Loop) -> None:

@@ -63,7 +63,7 @@ def load_policy(folder: Path, *, name: str, device: str = "auto") -> Policy:
     import torch
     from transformers import AutoModelForCausalLM
 
-    place = _device(device)
+    place = resolve_device(device)
     tokenizer = load_tokenizer(folder)
     loader: Any = AutoModelForCausalLM
     try:
@@ -209,7 +209,19 @@ def quiet_transformers() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _device(device: str) -> torch.device:
+def numerics(device: str) -> str:
+    """On what kind of device `auto`, `cpu` or `cuda` computes, and in what: `cpu float32`.
+
+    The same weights answer otherwise in other arithmetic.
+    """
+    from policy.precision import compute_dtype
+
+    place = resolve_device(device)
+    return f"{place.type} {str(compute_dtype(place)).removeprefix('torch.')}"
+
+
+def resolve_device(device: str) -> torch.device:
+    """What `auto`, `cpu` or `cuda` means here; InputError for a device that cannot be used."""
     import torch
 
     if device == "auto":

@@ -35,17 +35,10 @@ def get_scorer(name: str) -> Scorer:
     """
     if ":" in name:
         return _loaded(EntryPoint(name=name, value=name, group=ENTRY_POINT_GROUP))
-    bare, _, version = name.partition("@")
-    offered = [
-        _loaded(point)
-        for point in _announced()
-        if point.name in (name, bare) or point.name.partition("@")[0] == bare
-    ]
-    found = [
-        scorer
-        for scorer in (*BUILT_IN, *offered)
-        if scorer.name == bare and version in ("", str(scorer.version))
-    ]
+    found = _found(name)
+    if not found:
+        _announced_on.cache_clear()  # a package may have been installed since
+        found = _found(name)
     if not found or name.endswith("@"):
         known = [scorer.id for scorer in BUILT_IN]
         known += [point.name for point in _announced()]
@@ -54,6 +47,20 @@ def get_scorer(name: str) -> Scorer:
             remedy=f"there are {', '.join(known)}; your own is package.module:attribute",
         )
     return max(found, key=lambda scorer: scorer.version)
+
+
+def _found(name: str) -> list[Scorer]:
+    bare, _, version = name.partition("@")
+    offered = [
+        _loaded(point)
+        for point in _announced()
+        if point.name in (name, bare) or point.name.partition("@")[0] == bare
+    ]
+    return [
+        scorer
+        for scorer in (*BUILT_IN, *offered)
+        if scorer.name == bare and version in ("", str(scorer.version))
+    ]
 
 
 def _announced() -> EntryPoints:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from artifacts.store import Store, task_key
-from policy.load import Policy, decode_completion
+from policy.load import Policy, decode_completion, numerics
 from policy.sampling import Samples, sample
 from policy.template import get_template
 from schemas.config import SamplingSettings
@@ -54,6 +54,7 @@ def generate(
         "samples": samples,
         "seed": seed,
         "shard_size": shard_size,
+        "numerics": numerics(device),
     }
     key = task_key("generate", problems=problems.digest, **settings)
     if found := store.find(key):

@@ -12,7 +12,7 @@ import pyarrow as pa
 from artifacts.checkpoints import read_checkpoint, write_checkpoint
 from artifacts.store import Store
 from policy.learner import Learner, StepMetrics
-from policy.load import fingerprint
+from policy.load import fingerprint, numerics
 from policy.memory import explaining_out_of_memory
 from policy.template import get_template
 from schemas.config import LearningConfig
@@ -84,7 +84,7 @@ def lineage(policy_digest: str, scores_digest: str, config: LearningConfig) -> s
     settings = config.learning.model_dump() | {
         "total_steps": config.steps if config.learning.schedule != "constant" else None,
         "temperature": config.sampling.temperature,
-        "device": config.device,
+        "numerics": numerics(config.device),
     }
     return digest_of([policy_digest, scores_digest, settings])
 

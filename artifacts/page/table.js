@@ -92,7 +92,7 @@ function makeTable({ pane, name, rows, columns, filters, text, detail, order, no
   return {
     filterBy(filter, value) {
       const select = selects.get(filter);
-      if (!select) return false;
+      if (!select || ![...select.options].some((option) => option.value === value)) return false;
       select.value = select.value === value ? "" : value;
       apply();
       return true;

@@ -10,8 +10,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from artifacts import report_sections
 from artifacts.report import report_html
 from artifacts.report_rows import Asked, Sampled, page_rows
+from artifacts.visible import visible
 
 ALIVE = [
     "<script>alert(1)</script>",
@@ -81,12 +83,41 @@ def test_the_page_can_load_nothing(evaluation: dict[str, Any]) -> None:
         r"url\(|@import|https?://", re.sub(r"<pre>.*?</pre>", "", made, flags=re.S)
     )
     (policy,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', made)
-    assert policy.startswith("default-src 'none'; img-src data:; style-src 'unsafe-inline'; script")
+    allowed = dict(rule.split(" ", 1) for rule in policy.split("; "))
+    assert allowed.pop("script-src")
+    assert allowed.pop("style-src") == "'unsafe-inline'"
+    assert allowed.pop("img-src") == "data:"
+    assert set(allowed) == {"default-src", "form-action", "base-uri"}
+    assert set(allowed.values()) == {"'none'"}
     (script,) = re.findall(r"<script>(.*?)</script>", made, flags=re.S)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert f"'sha256-{digest}'" in policy, "its own script may run"
     assert "unsafe-eval" not in policy
     assert policy.count("sha256-") == 2, "and the table library, and no other"
+
+
+def test_what_filters_by_family_or_code_has_the_value_of_its_option(
+    evaluation: dict[str, Any],
+) -> None:
+    (family,) = list(evaluation["families"])[:1]
+    odd = "a\\b\u200b"
+    named = evaluation | {"families": {odd: evaluation["families"][family]}}
+    made = page(named, verdicts=[("bad_format", odd, 3)])
+    for facet in ("family", "code"):
+        assert f'data-facet={facet} data-value="{visible(odd)}"' in made
+
+
+def test_a_family_does_not_take_the_place_of_a_rate_with_its_name() -> None:
+    def estimate(value: float) -> dict[str, float]:
+        return {"value": value, "low": value, "high": value, "problems": 4}
+
+    side = {
+        "metrics": {"pass_at_k": {"1": 0.1}, "right_format": 0.2},
+        "intervals": {"pass_at_k": {"1": [0.0, 0.3]}, "right_format": [0.1, 0.4]},
+        "families": {"pass@1": estimate(0.5), "sums": estimate(0.6)},
+    }
+    rates = {name: rate["value"] for name, rate in report_sections._rates(side).items()}
+    assert rates == {"pass@1": 0.1, "right format": 0.2, "family pass@1": 0.5, "sums": 0.6}
 
 
 def test_numbers_stand_with_their_intervals(evaluation: dict[str, Any]) -> None:

@@ -91,6 +91,15 @@ def test_long_texts_count_against_a_cap_of_characters() -> None:
     assert rows["problems"]["id"] == ["c"]
 
 
+def test_so_do_long_questions() -> None:
+    asked = problems("abc")
+    long = asked.set_column(1, "prompt", pa.array(["seven?", "x" * 99, "x" * 99]))
+    rows = page_rows([Asked(long, [sampled("", ROWS)])], characters=120)
+    assert rows["problems"]["id"] == ["c"]
+    rows = page_rows([Asked(long, [sampled("", ROWS)])], characters=100)
+    assert shown(rows) == [("c", "empty", "")], "where no problem fits, what fits of it"
+
+
 def test_where_no_problem_fits_its_failures_are_kept() -> None:
     rows = page_rows([Asked(problems("abc"), [sampled("", ROWS)])], cap=1)
     assert shown(rows) == [("c", "empty", "")]

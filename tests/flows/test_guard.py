@@ -137,6 +137,36 @@ def test_drift_above_the_limit_goes_back_to_the_last_policy_within_it(
     assert resumed["model"]["digest"] == free["model"]["digest"]
 
 
+def test_a_resumed_run_with_a_lower_limit_still_keeps_its_last_good_policy(
+    config: LearningConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import flows.learning as module
+
+    config = config.model_copy(update={"checkpoint_every": 2})
+    drift = _drift(learning_flow.fn(config))
+    real = module.train_step
+
+    def cut_off(policy: Any, *arguments: Any) -> Any:
+        if policy.step == 5:
+            raise KeyboardInterrupt
+        return real(policy, *arguments)
+
+    monkeypatch.setenv("THREELOOPS_HOME", f"{current_home().root}-other")
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "train_step", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            learning_flow.fn(config)
+    resident.forget()
+    run = all_runs()[0]
+    lowered = config.model_copy(update={"max_kl_nats": min(drift) - 1})  # no step is below it
+    with pytest.raises(DriftError) as caught:
+        learning_flow.fn(lowered, resume=run.run_id)
+    run = all_runs()[0]
+    assert (caught.value.step, caught.value.last_good) == (5, 3)
+    assert (run.tags["stopped_at_step"], run.tags["last_good_step"]) == ("5", "3")
+    assert kept(lowered, run).steps_done == 3
+
+
 def test_a_first_step_that_destroys_the_policy_leaves_the_start(config: LearningConfig) -> None:
     settings = config.learning.model_copy(update={"learning_rate": 1e30})
     stop, run = stopped(config.model_copy(update={"learning": settings}), NonFiniteError)

@@ -11,7 +11,7 @@ import pytest
 from artifacts.tracking import all_runs, find_run
 from flows.eval import eval_flow
 from flows.learning import learning_flow
-from schemas.config import LearningConfig
+from schemas.config import EvalConfig, LearningConfig
 from schemas.errors import InputError
 
 
@@ -88,6 +88,40 @@ def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(
     assert len(steps) == 6, "two steps after the checkpoint at step 2"
     assert _training(resumed) == _training(whole)
     assert resumed["model"]["digest"] == whole["model"]["digest"]
+
+
+def test_only_a_learning_run_that_ended_early_is_resumed_and_only_as_it_was_set(
+    learning_config: LearningConfig, eval_config: EvalConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import flows.learning as module
+    from tasks import resident
+
+    measured = eval_flow.fn(eval_config)
+    with pytest.raises(InputError, match="is not a learning run"):
+        learning_flow.fn(learning_config, resume=measured["run_id"])
+    result = learning_flow.fn(learning_config)
+    with pytest.raises(InputError, match="the run has finished"):
+        learning_flow.fn(learning_config, resume=result["run_id"])
+    assert {run.status for run in all_runs()} == {"FINISHED"}, "and nothing was made of them"
+
+    def cut_off(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "save_policy", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            learning_flow.fn(learning_config)
+    run = all_runs()[0]
+    other = learning_config.model_copy(update={"samples": 4})
+    with pytest.raises(InputError, match="as it was set, with samples 8"):
+        learning_flow.fn(other, resume=run.name)
+    resident.forget()
+    guarded = learning_config.model_copy(update={"max_kl_nats": 1e6})
+    learning_flow.fn(guarded, resume=run.name)
+    run = all_runs()[0]
+    assert run.status == "FINISHED"
+    assert run.config()["max_kl_nats"] == 1e6, "the next to resume it is guarded too"
+    assert run.tags["resumed_with.max_kl_nats"] == "1000000.0"
 
 
 def test_a_run_is_not_resumed_from_another_start(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -20,7 +21,7 @@ from prefect.client.schemas.filters import (
 from prefect.utilities.callables import parameter_schema
 
 from artifacts.tracking import find_run
-from flows import links, prefect_page
+from flows import learning, prefect_page
 from flows.eval import eval_flow
 from flows.learning import learning_flow
 from flows.prefect_page import ProgressArtifacts, result_rows
@@ -53,11 +54,12 @@ def test_long_work_is_told_seldom_and_at_its_end(told: list[tuple[str, float, st
     listener = ProgressArtifacts(now=lambda: clock)
     for second in range(21):
         clock = float(second)
-        listener(Progress("step 1", second, 20, "completions", {"reward": "0.50"}))
+        listener(Progress("step 1", second, 20, "completions"))
+        listener(Progress("learning", second, 20, "steps", {"reward": "0.50"}))
     assert [(call, share) for call, share, _ in told] == [
         ("create", 15.0), ("update", 40.0), ("update", 65.0), ("update", 90.0), ("update", 100.0)
     ]  # fmt: skip
-    assert told[-1][2] == "step 1: 20 of 20 completions, reward 0.50"
+    assert told[-1][2] == "learning: 20 of 20 steps, reward 0.50"
 
 
 def test_short_work_and_lines_without_a_measure_are_not_told(
@@ -83,15 +85,14 @@ def test_a_server_that_does_not_answer_costs_the_page_and_not_the_run(
     monkeypatch.setattr(prefect_page, "create_table_artifact", gone)
     monkeypatch.setattr(prefect_page, "create_progress_artifact", gone)
     monkeypatch.setattr(prefect_page, "LONG_SECONDS", 0.0)
-    monkeypatch.setattr(links, "create_markdown_artifact", gone)
+    monkeypatch.setitem(prefect_page._paused, "until", 0.0)
     heard: list[str] = []
     with listening(lambda progress: heard.append(progress.work)):
         result = eval_flow(eval_config)
     assert find_run(result["run_id"]).status == "FINISHED"
-    warnings = [line.partition(" show ")[2] for line in heard if line.startswith("warning: ")]
-    name = find_run(result["run_id"]).name
-    for what in (f"MLflow's run {name}", f"how far {eval_config.split}:", "the result"):
-        assert any(line.startswith(what) for line in warnings), warnings
+    (warning,) = [line for line in heard if line.startswith("warning: ")]
+    assert warning.startswith("warning: Prefect's page will not show how far holdout: ")
+    assert warning.endswith("(ConnectError)"), "and no second one, which would wait as long again"
 
 
 @pytest.mark.usefixtures("prefect_server")
@@ -133,6 +134,9 @@ def test_learning_that_is_asked_to_promote_ends_in_the_gate(
     result = learning_flow(learning_config, promote=True)
     assert result["gate"]["candidate"]["name"] == result["model"]["name"]
     assert result["gate"]["decision"] in ("promoted", "refused")
+    kept = find_run(result["run_id"]).result()
+    assert kept is not None
+    assert kept["gate"] == result["gate"]
     with get_client(sync_client=True) as client:
         keys = [artifact.key for artifact in client.read_artifacts()]
     assert "gate" in keys
@@ -150,6 +154,23 @@ def test_every_parameter_of_a_deployment_has_a_type_and_a_description(flow: Any)
             assert {"type", "anyOf", "allOf", "$ref", "enum", "const"} & set(what), field
     for parameter, what in schema["properties"].items():
         assert what.get("description"), parameter
+
+
+def test_each_week_learns_from_other_samples(
+    learning_config: LearningConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weekly = next(one for one in DEPLOYMENTS["deployments"] if one["name"] == "weekly")
+    assert weekly["parameters"]["seed_of_the_day"] is True
+    today = int(datetime.now(UTC).strftime("%Y%m%d"))
+    assert prefect_page.day_of_flow_run() in (today, today + 1)
+    config = learning_config.model_copy(update={"dev_every": 0})
+    digests = set()
+    for day in (20261129, 20261206):
+        monkeypatch.setattr(learning, "day_of_flow_run", lambda day=day: day)
+        result = learning_flow.fn(config, seed_of_the_day=True)
+        assert find_run(result["run_id"]).config()["seed"] == day
+        digests.add(result["model"]["digest"])
+    assert len(digests) == 2
 
 
 def test_deployments_cover_the_schedules_and_no_two_learn_at_once() -> None:

@@ -176,6 +176,16 @@ def test_a_later_version_is_held_against_the_champion(learn: Learn, promote: Run
     assert "a difference is by learning" in " ".join(better["evidence"]["reading"])
 
 
+def test_the_champions_own_weights_under_another_number_are_no_gain(
+    learn: Learn, promote: Run
+) -> None:
+    learn(0.25, 0.75)
+    promote(VERSION)
+    learn(0.25, 0.75)
+    refused = promote("models:/threeloops/2", code=1)
+    assert refused["reasons"][0] == f"it has the same weights as the champion, {VERSION}"
+
+
 @pytest.mark.parametrize("name", ["scores_after", "completions_before"])
 def test_nothing_is_promoted_on_a_table_that_was_changed(
     learn: Learn, promote: Run, name: str

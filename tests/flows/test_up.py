@@ -15,9 +15,13 @@ from typing import Any
 
 import psutil
 import pytest
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.objects import StateType
+from prefect.states import Running
 
 from artifacts.decisions import all_decisions
 from artifacts.tracking import RunRecord, all_runs, find_run
+from flows.up_events import close_lost_runs
 
 PAGE = Path(__file__).parents[2] / "docs" / "scheduled.md"
 Wait = Callable[[Callable[[], Any], str], Any]
@@ -54,6 +58,20 @@ def test_deployments_learn_register_evaluate_by_event_and_decide(
     wait_for(lambda: f"registered {version}" in said.read_text(), "the line of the version")
     evaluated = r"flow run eval .*: completed"
     wait_for(lambda: re.search(evaluated, said.read_text()), "the line of the flow run")
+
+
+def test_a_run_that_was_lost_with_its_worker_no_longer_holds_its_place(
+    served: dict[str, str], tiny: str
+) -> None:
+    with SyncPrefectClient(served["prefect"]) as client:
+        deployment = client.read_deployment_by_name("learning/learn")
+        config = {"model": tiny, "limit": 4, "steps": 1}
+        lost = client.create_flow_run_from_deployment(
+            deployment.id, parameters={"config": config}, state=Running()
+        )
+        assert close_lost_runs(served["prefect"], "threeloops") == 1
+        assert client.read_flow_run(lost.id).state_type == StateType.CRASHED
+    assert close_lost_runs(served["prefect"], "threeloops") == 0
 
 
 def deploy(

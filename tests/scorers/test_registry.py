@@ -96,3 +96,16 @@ def test_an_installed_package_offers_scorers_by_entry_point(
     assert [scorer.id for scorer in list_scorers()][-2:] == ["mine@1", "mine@2"]
     with pytest.raises(InputError, match="there are final_int@1.*mine, mine@2"):
         get_scorer("absent")
+
+
+def test_a_package_that_was_installed_meanwhile_is_found(
+    own: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed: list[EntryPoint] = []
+    monkeypatch.setattr(registry, "entry_points", lambda group: list(installed))
+    registry._announced_on.cache_clear()
+    with pytest.raises(InputError, match="there is no scorer 'mine@2'"):
+        get_scorer("mine@2")
+    installed.append(EntryPoint(name="mine@2", value=f"{own}:mine", group="threeloops.scorers"))
+    assert get_scorer("mine@2").version == 2
+    registry._announced_on.cache_clear()

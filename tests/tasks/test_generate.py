@@ -1,10 +1,22 @@
-"""What is told while completions are drawn."""
+"""What is told while completions are drawn, and when stored ones are taken instead."""
 
 from __future__ import annotations
 
-import pyarrow as pa
+from pathlib import Path
 
-from tasks.generate import PassRateSoFar
+import pyarrow as pa
+import pytest
+
+from artifacts.arithmetic import arithmetic
+from artifacts.home import Home
+from artifacts.store import Store
+from policy.load import fingerprint, numerics
+from policy.tiny import make_tiny_model
+from schemas.config import SamplingSettings
+from schemas.references import PolicyRef
+from tasks import generate as module
+from tasks import resident
+from tasks.generate import PassRateSoFar, generate
 
 PROBLEMS = pa.table({"problem_id": ["a", "b"], "expected_answer": ["4", "5"]})
 
@@ -28,3 +40,35 @@ def test_a_scorer_of_someone_else_is_not_asked_twice() -> None:
     so_far = PassRateSoFar("mymodule:scorer")
     so_far.add(PROBLEMS, shard(("a", "Final: 4")))
     assert so_far.notes() == {}
+
+
+def test_what_another_arithmetic_drew_is_not_taken_for_this_ones(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_tiny_model(tmp_path / "model")
+    policy = PolicyRef(name="tiny", folder=str(folder), digest=fingerprint(folder))
+    problems = Store().write("problems", arithmetic("holdout").slice(0, 2), producer="test")
+    drawn = []
+    real = module.sample
+    monkeypatch.setattr(module, "sample", lambda *a, **k: drawn.append(1) or real(*a, **k))
+
+    def ask() -> None:
+        generate.fn(
+            problems,
+            policy,
+            template="few_shot_chat@1",
+            sampling=SamplingSettings(max_new_tokens=2),
+            samples=1,
+            seed=0,
+            shard_size=2,
+            device="cpu",
+        )
+
+    assert numerics("cpu") == "cpu float32"
+    ask()
+    ask()
+    assert len(drawn) == 1
+    monkeypatch.setattr(module, "numerics", lambda device: "cuda bfloat16")
+    ask()
+    assert len(drawn) == 2
+    resident.forget()
