@@ -39,7 +39,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@touch $@
 
 model: setup  ## the default model, converted once into the home folder
-	@$(BIN)/python -c 'from artifacts.registry import resolve_policy; resolve_policy("default", print)'
+	@$(BIN)/python -c 'from artifacts.registry.resolve import resolve_policy; resolve_policy("default", print)'
 
 bench: model $(BENCH_INSTALLED)  ## against TRL and generate, into docs/benchmarks.md; half an hour
 	@$(BIN)/python -m bench

@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from policy.packing import header_length
+from policy.attention.packing import header_length
 
 Tokens = Sequence[int]
 Count = Literal["plain", "distinct"]

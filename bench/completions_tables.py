@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from artifacts.store import Store
+from artifacts.store.tables import Store
 from bench.process import Record, answer
 
 SAMPLES = 8

@@ -2,15 +2,15 @@
 
 Wilson's interval where each problem has one sample, the resampled one where it has several. It
 takes the tests' scenarios further; 93 to 97 % is what is asked. It leaves out fewer than 50
-problems, for which `scorers.intervals` promises to err on the safe side only.
+problems, for which `scorers.statistics.intervals` promises to err on the safe side only.
 """
 
 from __future__ import annotations
 
 from math import inf
 
+from bench.interval_coverage import Scenario, simulate_coverage
 from bench.process import Record, answer
-from scorers.coverage import Scenario, simulate_coverage
 
 SCENARIOS = [
     # one sample: Wilson over problems, whatever their difficulties

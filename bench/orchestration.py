@@ -15,24 +15,24 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from artifacts.home import current_home
+from artifacts.store.data_dir import current_home
 from bench.process import Record, answer
-from flows.prefect_settings import configure_prefect
+from flows.orchestration.settings import configure_prefect
 from schemas.config import LearningConfig, SamplingSettings
 
 # where each pure call is looked up when it is made, and under which heading its time goes
 PURE = (
     ("sampling", "tasks.generate", "sample"),
-    ("encoding and decoding", "policy.template", "PromptTemplate.encode"),
+    ("encoding and decoding", "policy.model.template", "PromptTemplate.encode"),
     ("encoding and decoding", "tasks.generate", "decode_completion"),
-    ("scoring", "scorers.verdict", "Scorer.score"),
+    ("scoring", "scorers.scorer", "Scorer.score"),
     ("scoring", "tasks.aggregate", "summarize"),
-    ("learning", "policy.learner", "Learner.__init__"),
-    ("learning", "policy.learner", "Learner.step"),
+    ("learning", "policy.learning.learner", "Learner.__init__"),
+    ("learning", "policy.learning.learner", "Learner.step"),
     ("divergence", "tasks.divergence", "completion_log_ratios"),
-    ("whole models", "tasks.resident", "load_policy"),
-    ("whole models", "policy.learner", "Learner.export"),
-    ("whole models", "policy.learner", "Learner.save"),
+    ("whole models", "tasks.runtime.model_cache", "load_policy"),
+    ("whole models", "policy.learning.learner", "Learner.export"),
+    ("whole models", "policy.learning.learner", "Learner.save"),
     ("whole models", "tasks.train_step", "fingerprint"),
 )
 

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from artifacts.store import Store
+from artifacts.store.tables import Store
 from bench.process import Record, answer
 from schemas.references import TableRef
 from scorers.final_int import FINAL_INT_1

@@ -16,8 +16,8 @@ from bench import matmul
 from bench.arithmetic_work import COUNTS, forward_operations, forward_pass
 from bench.process import Record, answer
 from bench.workload import device_memory, load, problems, prompts, settings, wait_for
-from policy.load import Policy
-from policy.sampling import sample
+from policy.model.load import Policy
+from policy.sampling.sample import sample
 
 WARM_UP = 2  # problems, drawn once before the clock starts
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import torch
 
-from artifacts.home import current_home
+from artifacts.store.data_dir import current_home
 from bench.process import Record, answer, cores
-from policy.embedded import prepare_default
-from policy.tiny import make_tiny_model
+from policy.model.embedded import prepare_default
+from policy.model.tiny import make_tiny_model
 
 PACKAGES = ("torch", "transformers", "pyarrow", "pandera", "prefect", "mlflow")
 CPU_INFO = Path("/proc/cpuinfo")

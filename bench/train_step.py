@@ -25,8 +25,8 @@ from bench.workload import (
     settings,
     wait_for,
 )
-from policy.learner import Learner
-from policy.sampling import sample
+from policy.learning.learner import Learner
+from policy.sampling.sample import sample
 from schemas.config import LearningSettings
 
 

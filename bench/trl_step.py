@@ -37,8 +37,8 @@ from bench.workload import (
     rewards,
     wait_for,
 )
-from policy.load import load_policy
-from policy.template import get_template
+from policy.model.load import load_policy
+from policy.model.template import get_template
 
 
 class Stopwatch(TrainerCallback):

@@ -12,9 +12,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from artifacts.arithmetic import arithmetic
-from policy.load import Policy, decode_completion, load_policy
-from policy.template import get_template
+from artifacts.datasets.arithmetic import arithmetic
+from policy.model.load import Policy, decode_completion, load_policy
+from policy.model.template import get_template
 from schemas.config import SamplingSettings
 from scorers.final_int import FINAL_INT_1
 

@@ -8,52 +8,30 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from flows.terminal import Terminal
 from schemas.config import LearningConfig, RunConfig, SelectionConfig
 from schemas.loops import DEMO
 
 SELECT_SAMPLES = 8
 # the demo's run, the rows that compare the loops, and each loop's result
 Told = tuple[str, list[dict[str, Any]], dict[str, dict[str, Any]]]
-STORY = {
-    "A": "how good is it right now?",
-    "B": "how far does search alone get?",
-    "C": "can the model itself get better?",
-}
+DemoFlow = Callable[[LearningConfig], Told]
 
 
-def run_demo(config: LearningConfig, terminal: Terminal) -> dict[str, Any]:
-    """Run loops A, B and C; the result holds all three and the table that compares them."""
-    from flows.render_demo import show_comparison
+def demo_flow(begins: Callable[[str], None], ended: Callable[[dict[str, Any]], None]) -> DemoFlow:
+    """The flow that has the three loops as its parts.
 
-    terminal.note("starting Prefect's own server; the first time takes half a minute")
-    with terminal.progress():
-        demo_id, rows, results = _demo_flow(terminal)(config)
-    terminal.out.rule("The three loops on the same holdout", align="left", style="bold")
-    show_comparison(terminal.out, rows)
-    picture = results["C"]["pictures"]["learning.png"]
-    terminal.out.print(f"picture  {picture}", soft_wrap=True, markup=False)
-    terminal.out.print("look further with: threeloops runs; threeloops show RUN; threeloops up")
-    return results["C"] | {
-        "demo": rows,
-        "demo_run_id": demo_id,
-        "runs": {k: r["run_id"] for k, r in results.items()},
-    }
-
-
-def _demo_flow(terminal: Terminal) -> Callable[[LearningConfig], Told]:
-    """The flow that has the three loops as its parts, and shows each as it ends."""
+    `begins` is called with a loop's letter before it starts, `ended` with its result.
+    """
     from prefect import flow
 
-    from artifacts.demonstration import record_demo
+    from artifacts.recording.demo import record_demo
     from flows.eval import eval_flow
     from flows.learning import learning_flow
-    from flows.links import recorded_run
-    from flows.render import show_result
+    from flows.orchestration.links import recorded_run
     from flows.selection import selection_flow
 
     @flow(name="demo", flow_run_name="demo of {config.model}", persist_result=False)
-    def demo_flow(config: LearningConfig) -> Told:
+    def demo(config: LearningConfig) -> Told:
         shared = {name: getattr(config, name) for name in RunConfig.model_fields}
         selecting = SelectionConfig(**shared, samples=SELECT_SAMPLES)
         plan: dict[str, Callable[[], dict[str, Any]]] = {
@@ -64,14 +42,14 @@ def _demo_flow(terminal: Terminal) -> Callable[[LearningConfig], Told]:
         results: dict[str, dict[str, Any]] = {}
         with recorded_run(DEMO, config) as run:
             for letter, run_loop in plan.items():
-                terminal.out.rule(f"Loop {letter}: {STORY[letter]}", align="left", style="dim")
+                begins(letter)
                 results[letter] = run_loop()
-                show_result(terminal.out, results[letter])
+                ended(results[letter])
             rows = comparison_rows(results)
             record_demo(run, config, rows, results)
         return run.run_id, rows, results
 
-    return demo_flow
+    return demo
 
 
 def comparison_rows(results: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:

@@ -5,17 +5,17 @@ It measures as loop A does; nothing that it draws or stores enters training.
 
 from __future__ import annotations
 
-from artifacts.datasets import has_split
-from artifacts.lineage import policies_on_the_way
-from artifacts.recording import record_dev
-from artifacts.tracking import TrackedRun
+from artifacts.datasets.problems import has_split
+from artifacts.recording.record import record_dev
+from artifacts.runs.lineage import policies_on_the_way
+from artifacts.tracking.run import TrackedRun
 from flows.eval import measure
-from policy.guard import blaming
+from policy.learning.guard import blaming
 from schemas.config import DEV, LearningConfig
 from schemas.errors import StoreError
 from schemas.references import PolicyRef, TableRef
 from schemas.results import StepRate
-from tasks.progress import say
+from tasks.runtime.progress import say
 
 
 def watched_steps(config: LearningConfig) -> frozenset[int]:

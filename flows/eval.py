@@ -9,11 +9,11 @@ from typing import Any
 
 from prefect import flow
 
-from artifacts.inputs import dataset_name
-from artifacts.recording import record_evaluation, record_measurement
-from artifacts.registry import resolve_policy
-from flows.links import recorded_run
-from flows.prefect_page import show_result
+from artifacts.recording.record import record_evaluation, record_measurement
+from artifacts.registry.resolve import resolve_policy
+from artifacts.tracking.inputs import dataset_name
+from flows.orchestration.links import recorded_run
+from flows.orchestration.page import show_result
 from flows.preflight import preflight
 from schemas.config import EvalConfig
 from schemas.loops import EVALUATION
@@ -22,7 +22,7 @@ from schemas.results import Measurement
 from tasks.aggregate import aggregate
 from tasks.load_completions import load_completions
 from tasks.load_dataset import load_dataset
-from tasks.progress import say
+from tasks.runtime.progress import say
 from tasks.score import score
 
 

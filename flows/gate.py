@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from artifacts.decisions import record_decision
-from artifacts.gate import decide
-from artifacts.registry import RegisteredVersion
+from artifacts.promotion.decisions import record_decision
+from artifacts.promotion.gate import decide
+from artifacts.registry.versions import RegisteredVersion
 
 
 def decide_and_record(version: RegisteredVersion, min_gain: float = 0.0) -> dict[str, Any]:

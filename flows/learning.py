@@ -9,16 +9,7 @@ from typing import Any
 
 from prefect import flow
 
-from artifacts.checkpoints import (
-    checkpoint_folder,
-    checkpoint_within,
-    drop_checkpoints,
-    newest_checkpoint,
-)
-from artifacts.inputs import use_dataset
-from artifacts.logged_models import model_folder, name_digest, use_model
-from artifacts.measured import AFTER, BEFORE
-from artifacts.recording import (
+from artifacts.recording.record import (
     add_to_result,
     record_evaluation,
     record_learning,
@@ -26,32 +17,42 @@ from artifacts.recording import (
     record_step,
     record_stop,
 )
-from artifacts.registry import registered_version, resolve_policy
-from artifacts.resuming import refuse_other_settings, resumable
-from artifacts.tracking import TrackedRun
-from artifacts.versions import register_learned
+from artifacts.registry.publish import register_learned
+from artifacts.registry.resolve import resolve_policy
+from artifacts.registry.versions import registered_version
+from artifacts.runs.resuming import refuse_other_settings, resumable
+from artifacts.store.checkpoints import (
+    checkpoint_folder,
+    checkpoint_within,
+    drop_checkpoints,
+    newest_checkpoint,
+)
+from artifacts.tracking.inputs import use_dataset
+from artifacts.tracking.logged_models import model_folder, name_digest, use_model
+from artifacts.tracking.run import TrackedRun
 from flows.development import look, look_back, watched_steps
 from flows.eval import measure
-from flows.events import announce_version
 from flows.gate import decide_and_record
-from flows.links import recorded_run
-from flows.prefect_page import day_of_flow_run, offer, show_decision, show_result
+from flows.orchestration.events import announce_version
+from flows.orchestration.learner_lock import sole_learner
+from flows.orchestration.links import recorded_run
+from flows.orchestration.page import day_of_flow_run, offer, show_decision, show_result
 from flows.preflight import preflight
-from flows.sole_learner import sole_learner
-from policy.guard import blaming, refuse_bad_end
+from policy.learning.guard import blaming, refuse_bad_end
 from schemas.config import LearningConfig
 from schemas.errors import StoppedError
-from schemas.loops import EVALUATION, LEARNING
+from schemas.loops import AFTER, BEFORE, EVALUATION, LEARNING
 from schemas.references import PolicyRef, TableRef
 from schemas.results import Measurement, StepRate
+from tasks.checkpoint import checkpoint, restore, save_policy
 from tasks.divergence import divergence
 from tasks.draw_problems import draw_problems
 from tasks.generate import generate
 from tasks.load_dataset import load_dataset
-from tasks.progress import report_step, say
-from tasks.resident import forget
+from tasks.runtime.model_cache import forget
+from tasks.runtime.progress import report_step, say
 from tasks.score import score
-from tasks.train_step import checkpoint, restore, save_policy, train_step
+from tasks.train_step import train_step
 
 
 @flow(name="learning", flow_run_name="learn {config.steps} steps from {config.model}")

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from artifacts.datasets import has_split, load_problems, refuse_shared_questions
-from artifacts.registry import check_model_name, known_folder
-from policy.batches import batch_rows
-from policy.memory import Needs, free_bytes, learning_needs, measuring_needs, refuse_too_large
-from policy.readiness import check_can_answer
-from policy.template import get_template
+from artifacts.datasets.problems import has_split, load_problems, refuse_shared_questions
+from artifacts.registry.resolve import check_model_name, known_folder
+from policy.learning.batches import batch_rows
+from policy.model.memory import Needs, free_bytes, learning_needs, measuring_needs, refuse_too_large
+from policy.model.readiness import check_can_answer
+from policy.model.template import get_template
 from schemas.config import DEV, GROUP_BASELINES, EvalConfig, LearningConfig, RunConfig
 from schemas.errors import InputError
 from scorers.registry import get_scorer
@@ -29,7 +29,7 @@ def check_names(config: RunConfig) -> None:
     get_scorer(config.scorer)
     get_template(config.template)
     if source := replayed(config):
-        from artifacts.replay import check_source  # heavier than what generating needs
+        from artifacts.runs.replay import check_source
 
         check_source(source)
     else:

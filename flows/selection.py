@@ -9,11 +9,11 @@ from typing import Any
 
 from prefect import flow
 
-from artifacts.inputs import dataset_name
-from artifacts.recording import record_measurement, record_selection
+from artifacts.recording.record import record_measurement, record_selection
+from artifacts.tracking.inputs import dataset_name
 from flows.eval import measure
-from flows.links import recorded_run
-from flows.prefect_page import show_result
+from flows.orchestration.links import recorded_run
+from flows.orchestration.page import show_result
 from flows.preflight import preflight
 from schemas.config import SelectionConfig
 from schemas.loops import SELECTION

@@ -26,6 +26,7 @@ class Loop:
 EVALUATION = Loop("A", "evaluation", "eval", "nothing")
 SELECTION = Loop("B", "selection", "select", "which output is used")
 LEARNING = Loop("C", "learning", "learn", "the model")
+BEFORE, AFTER = "before", "after"  # the two measurements of a learning run
 LOOPS = (EVALUATION, SELECTION, LEARNING)
 # no loop of its own: a run that holds one of each
 DEMO = Loop("ABC", "all three", "demo", "nothing, then the output, then the model")

@@ -34,8 +34,9 @@ class Summary(Frozen):
     `outcomes` and `codes` count completions, `families` holds the pass rate of each family of
     problems that has a name, `right_format` the share of completions whose format was right.
     `pass_rate` counts rewards of 1 alone; `mean_reward` is the same unless a scorer gives parts.
-    `control` is pass@k of other problems' answers (`scorers.best_of_n.shuffled_pass_at_k`), empty
-    where there are fewer than two problems or samples.
+    `control` is pass@k of other problems' answers
+    (`scorers.statistics.best_of_n.shuffled_pass_at_k`), empty where there are fewer than two
+    problems or samples.
     """
 
     samples: int

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from schemas.errors import InputError
 from schemas.scores import OUTCOMES
-from scorers.verdict import FINISHED, Scorer, Verdict, check_identity, verdict_table
+from scorers.scorer import FINISHED, Scorer, Verdict, check_identity, verdict_table
 
 RowFunction = Callable[[str, str, str], "bool | float | Verdict"]
 

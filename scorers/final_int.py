@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from scorers.final_int_rules import INTEGER, PREFIX, RULES
-from scorers.verdict import FINISHED, Scorer, Verdict, coded_table, in_blocks
+from scorers.scorer import FINISHED, Scorer, Verdict, coded_table, in_blocks
 
 SPEC = "\n".join(
     [

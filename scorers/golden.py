@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from schemas.errors import InputError
-from scorers.verdict import FINISHED, Scorer
+from scorers.scorer import FINISHED, Scorer
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from scorers.integers_in_text import NUMBERS, integers_in, integers_in_block
-from scorers.verdict import FINISHED, Scorer, Verdict, coded_table, in_blocks
+from scorers.scorer import FINISHED, Scorer, Verdict, coded_table, in_blocks
 
 SPEC = "\n".join(
     [

@@ -22,7 +22,7 @@ from typing import Any
 import pyarrow as pa
 
 from schemas.errors import InputError
-from scorers.verdict import FINISHED, Scorer, Verdict, verdict_table
+from scorers.scorer import FINISHED, Scorer, Verdict, verdict_table
 
 SECONDS = 5.0  # for one text
 START_SECONDS = 120.0  # for a worker to import the package

@@ -15,7 +15,7 @@ from scorers.contains_int import CONTAINS_INT_1
 from scorers.final_int import FINAL_INT_1
 from scorers.last_int import LAST_INT_1
 from scorers.math_verify import MATH_VERIFY_1
-from scorers.verdict import Scorer
+from scorers.scorer import Scorer
 
 ENTRY_POINT_GROUP = "threeloops.scorers"
 BUILT_IN = (FINAL_INT_1, CONTAINS_INT_1, LAST_INT_1, MATH_VERIFY_1)

@@ -5,12 +5,12 @@ It estimates nothing itself; `scorers` does.
 
 from __future__ import annotations
 
-from artifacts.replay import instrument_of
-from artifacts.store import Store, provenance_of
+from artifacts.store.instrument import instrument_of
+from artifacts.store.tables import Store, provenance_of
 from schemas.references import PolicyRef, TableRef
 from schemas.results import Measurement
-from scorers.summary import summarize
-from tasks.pipeline_task import pipeline_task
+from scorers.statistics.summary import summarize
+from tasks.runtime.pipeline_task import pipeline_task
 
 
 @pipeline_task("aggregate", "aggregate {scores.rows} scores")

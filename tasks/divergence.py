@@ -5,14 +5,14 @@ It reads completions that the trained policy sampled, so it samples nothing itse
 
 from __future__ import annotations
 
-from artifacts.store import Store
-from policy.drift import completion_log_ratios
-from policy.template import get_template
+from artifacts.store.tables import Store
+from policy.logprobs.log_ratios import completion_log_ratios
+from policy.model.template import get_template
 from schemas.references import PolicyRef, TableRef
 from schemas.results import Estimate
-from scorers.summary import mean_over_problems
-from tasks.pipeline_task import pipeline_task
-from tasks.resident import resident_policy
+from scorers.statistics.summary import mean_over_problems
+from tasks.runtime.model_cache import resident_policy
+from tasks.runtime.pipeline_task import pipeline_task
 
 
 @pipeline_task("divergence", "divergence of {policy.name} on {completions.rows} completions")

@@ -5,10 +5,10 @@ The draw depends on the seed and the step alone, so a resumed run practises the 
 
 from __future__ import annotations
 
-from artifacts.store import Store, task_key
-from policy.batches import batch_rows
+from artifacts.store.tables import Store, task_key
+from policy.learning.batches import batch_rows
 from schemas.references import TableRef
-from tasks.pipeline_task import pipeline_task
+from tasks.runtime.pipeline_task import pipeline_task
 
 
 @pipeline_task("draw-problems", "draw {count} problems for step {step}")

@@ -10,17 +10,17 @@ from collections.abc import Callable
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from artifacts.store import Store, task_key
-from policy.load import Policy, decode_completion, numerics
-from policy.sampling import Samples, sample
-from policy.template import get_template
+from artifacts.store.tables import Store, task_key
+from policy.model.load import Policy, decode_completion, numerics
+from policy.model.template import get_template
+from policy.sampling.sample import Samples, sample
 from schemas.config import SamplingSettings
 from schemas.identity import canonical_json, derive_seed
 from schemas.references import PolicyRef, TableRef
 from scorers.registry import BUILT_IN
-from tasks.pipeline_task import pipeline_task
-from tasks.progress import Progress, report
-from tasks.resident import resident_policy
+from tasks.runtime.model_cache import resident_policy
+from tasks.runtime.pipeline_task import pipeline_task
+from tasks.runtime.progress import Progress, report
 
 
 @pipeline_task("generate", "generate {label}, {problems.rows} problems x {samples}")

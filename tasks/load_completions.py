@@ -5,10 +5,10 @@ No model is loaded and nothing is generated.
 
 from __future__ import annotations
 
-from artifacts.replay import first_problems, stored_completions
-from artifacts.store import Store
+from artifacts.runs.replay import first_problems, stored_completions
+from artifacts.store.tables import Store
 from schemas.references import TableRef
-from tasks.pipeline_task import pipeline_task
+from tasks.runtime.pipeline_task import pipeline_task
 
 
 @pipeline_task("load-completions", "load completions of {source}")

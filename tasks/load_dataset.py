@@ -5,10 +5,10 @@ It does not render prompts; the prompt template does, when completions are gener
 
 from __future__ import annotations
 
-from artifacts.datasets import load_problems
-from artifacts.store import Store
+from artifacts.datasets.problems import load_problems
+from artifacts.store.tables import Store
 from schemas.references import TableRef
-from tasks.pipeline_task import pipeline_task
+from tasks.runtime.pipeline_task import pipeline_task
 
 
 @pipeline_task("load-dataset", "load {dataset} {split}")

@@ -8,10 +8,10 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from artifacts.store import Store, task_key
+from artifacts.store.tables import Store, task_key
 from schemas.references import TableRef
 from scorers.registry import BUILT_IN, get_scorer
-from tasks.pipeline_task import pipeline_task
+from tasks.runtime.pipeline_task import pipeline_task
 
 
 @pipeline_task("score", "score {completions.rows} completions with {scorer}")

@@ -5,11 +5,11 @@ Only the rule `oracle` is given the rewards to pick by; for the others they are 
 
 from __future__ import annotations
 
-from artifacts.store import Store, task_key
+from artifacts.store.tables import Store, task_key
 from schemas.config import SelectionRule
 from schemas.results import Measurement, Selection
-from scorers.picked import divergence_of_best, pick_all, possible_rules, selected_rates
-from tasks.pipeline_task import pipeline_task
+from scorers.selection.picked import divergence_of_best, pick_all, possible_rules, selected_rates
+from tasks.runtime.pipeline_task import pipeline_task
 
 
 @pipeline_task("select", "select 1 of {measured.summary.samples}")

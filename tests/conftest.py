@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from artifacts.home import Home, current_home
+from artifacts.store.data_dir import Home, current_home
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 
 from bench.arithmetic_work import Pass, forward_operations, forward_pass, step_operations
-from policy.load import load_policy
-from policy.packing import pack
-from policy.tiny import make_tiny_model
+from policy.attention.packing import pack
+from policy.model.load import load_policy
+from policy.model.tiny import make_tiny_model
 
 PROMPTS = [[1, 2, 3], [1, 2, 4, 5]]  # the header is 1, 2
 COMPLETIONS = [[7, 8, 0], [7, 9], [7, 0], [6]]

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from policy.tiny import make_tiny_model
+from policy.model.tiny import make_tiny_model
 from schemas.config import EvalConfig, LearningConfig, LearningSettings, SamplingSettings
-from tasks import resident
+from tasks.runtime import model_cache as resident
 
 TEMPLATE = "few_shot_chat@1"
 BIN = Path(sys.executable).parent
@@ -129,7 +129,7 @@ def running(environment: dict[str, str], wait_for: Callable[..., Any]) -> Iterat
     log = (root / "up.log").open("wb")
     behind_an_ampersand = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh"]
     process = subprocess.Popen(
-        [*behind_an_ampersand, sys.executable, "-m", "flows.cli", "up", *words],
+        [*behind_an_ampersand, sys.executable, "-m", "flows.cli.parser", "up", *words],
         env=environment,
         stdout=log,
         stderr=log,

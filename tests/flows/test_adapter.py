@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
-from artifacts.checkpoints import newest_checkpoint
-from artifacts.home import current_home
-from artifacts.tracking import all_runs
+from artifacts.store.checkpoints import newest_checkpoint
+from artifacts.store.data_dir import current_home
+from artifacts.tracking.history import all_runs
 from flows.eval import eval_flow
 from flows.learning import learning_flow
 from schemas.config import LearningConfig, LearningSettings
-from tasks import resident
+from tasks.runtime import model_cache as resident
 
 
 @pytest.fixture

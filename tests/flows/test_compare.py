@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from flows.cli import main
+from flows.cli.parser import main
 from flows.eval import eval_flow
 from flows.learning import learning_flow
 from flows.selection import selection_flow
@@ -182,7 +182,7 @@ def test_a_learning_run_compares_its_after_and_names_what_learning_did(
 def test_a_table_that_was_edited_is_named_by_its_digest(
     replay: Run, capsys: pytest.CaptureFixture[str], where: str, place: int
 ) -> None:
-    from artifacts.tracking import find_run
+    from artifacts.tracking.history import find_run
 
     first, second = replay(lambda i, _: i % 3 == 0), replay(lambda i, _: i % 3 != 1)
     path = Path(second["tables"]["scores"])

@@ -10,15 +10,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from artifacts.connection import client_for
-from artifacts.home import current_home
-from artifacts.tracking import find_run
+from artifacts.store.data_dir import current_home
+from artifacts.tracking.connection import client_for
+from artifacts.tracking.history import find_run
 from flows.eval import eval_flow
 from flows.learning import learning_flow
 from schemas.config import LearningConfig
 from schemas.errors import InputError
-from tasks import resident
-from tasks.progress import Progress, listening
+from tasks.runtime import model_cache as resident
+from tasks.runtime.progress import Progress, listening
 from tests.flows.conftest import problems_file
 
 
@@ -78,7 +78,7 @@ def test_a_resumed_run_finds_what_was_seen_before_it_was_cut_off(
     learning_config: LearningConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     import flows.learning as module
-    from artifacts.tracking import all_runs
+    from artifacts.tracking.history import all_runs
 
     config = learning_config.model_copy(update={"dev_every": 1})
     whole = learning_flow.fn(config)
@@ -115,7 +115,7 @@ def test_a_resumed_run_goes_on_without_what_has_left_the_store(
     result = learning_flow.fn(learning_config)
     training = pq.read_table(result["tables"]["training"])
     lost = training.set_column(14, "policy_lineage", pa.array(["0" * 64] * training.num_rows))
-    from artifacts.store import Store
+    from artifacts.store.tables import Store
 
     reference: TableRef = Store().write(
         "training", lost.replace_schema_metadata(None), producer="test"

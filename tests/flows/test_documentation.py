@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from artifacts.store import Store
-from flows import verbs
-from flows.cli import build_parser, main
-from tasks import resident
+from artifacts.store.tables import Store
+from flows.cli import verbs
+from flows.cli.parser import build_parser, main
+from tasks.runtime import model_cache as resident
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -89,7 +89,7 @@ def workplace(
     (place / "mymodule.py").write_text(python)
     with pytest.MonkeyPatch.context() as patch:
         go_to(place, patch)
-        patch.setattr("artifacts.registry.prepare_default", lambda *_, **__: Path(tiny))
+        patch.setattr("artifacts.registry.versions.prepare_default", lambda *_, **__: Path(tiny))
         patch.setattr(verbs, "configure_prefect", lambda home: None)
         patch.setattr(verbs, "_run", without_server)
         for command in ("eval", "select", "learn", "learn"):
@@ -136,7 +136,7 @@ def test_a_documented_command_does_what_it_says(
 def test_documented_python_runs(
     page: str, workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from artifacts.tracking import find_run
+    from artifacts.tracking.history import find_run
 
     run = find_run(runs_of_this_place()["eval"])
     paths = {name: Store().lookup(*found).path for name, found in run.table_refs().items()}
@@ -165,7 +165,7 @@ def here(command: str) -> str:
 
 def runs_of_this_place(status: str = "FINISHED") -> dict[str, str]:
     """The first run of each loop that ended so."""
-    from artifacts.tracking import all_runs
+    from artifacts.tracking.history import all_runs
 
     return {run.loop.verb: run.name for run in all_runs() if run.status == status}
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from artifacts.home import Home
-from artifacts.tracking import find_run
+from artifacts.store.data_dir import Home
+from artifacts.tracking.history import find_run
 from flows.eval import eval_flow
 from schemas.config import EvalConfig
 from schemas.errors import InputError
@@ -62,7 +62,7 @@ def test_a_replay_loads_no_model_and_gives_the_same_score_bytes(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a replay loaded a model")
 
-    monkeypatch.setattr("tasks.resident.load_policy", refuse)
+    monkeypatch.setattr("tasks.runtime.model_cache.load_policy", refuse)
     monkeypatch.setattr("flows.eval.resolve_policy", refuse)
     for source in (made["run_id"], made["tables"]["completions"]):
         replayed = eval_flow.fn(EvalConfig(completions=source))
@@ -140,7 +140,7 @@ def test_bad_input_is_refused_before_a_model_is_loaded(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr("tasks.resident.load_policy", refuse)
+    monkeypatch.setattr("tasks.runtime.model_cache.load_policy", refuse)
     with pytest.raises(InputError, match=reason):
         eval_flow.fn(eval_config.model_copy(update=change))
 
@@ -154,7 +154,7 @@ def test_a_run_that_fails_is_marked_so(
     monkeypatch.setattr("tasks.generate.sample", fail)
     with pytest.raises(RuntimeError):
         eval_flow.fn(eval_config)
-    from artifacts.tracking import all_runs
+    from artifacts.tracking.history import all_runs
 
     (run,) = all_runs()
     assert run.status == "FAILED"

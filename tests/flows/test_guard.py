@@ -9,17 +9,17 @@ from typing import Any
 import pytest
 import torch
 
-from artifacts.checkpoints import newest_checkpoint, read_checkpoint
-from artifacts.home import current_home
-from artifacts.registry import registered_versions
-from artifacts.store import Store
-from artifacts.tracking import RunRecord, all_runs
+from artifacts.registry.versions import registered_versions
+from artifacts.store.checkpoints import newest_checkpoint, read_checkpoint
+from artifacts.store.data_dir import current_home
+from artifacts.store.tables import Store
+from artifacts.tracking.history import RunRecord, all_runs
 from flows.learning import learning_flow
-from policy.guard import DriftError, NonFiniteError
-from policy.learner import Learner
+from policy.learning.guard import DriftError, NonFiniteError
+from policy.learning.learner import Learner
 from schemas.config import LearningConfig
 from schemas.errors import StoppedError
-from tasks import resident
+from tasks.runtime import model_cache as resident
 
 
 @pytest.fixture
@@ -207,8 +207,8 @@ def test_a_checkpoint_is_kept_until_the_one_after_is_known_to_be_good(
 def test_a_stop_is_one_line_and_exit_1_and_a_higher_limit_goes_on(
     config: LearningConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from flows import verbs
-    from flows.cli import main
+    from flows.cli import verbs
+    from flows.cli.parser import main
 
     monkeypatch.setattr(verbs, "configure_prefect", lambda home: None)
     drift = _drift(learning_flow.fn(config))

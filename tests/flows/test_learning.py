@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from artifacts.tracking import all_runs, find_run
+from artifacts.tracking.history import all_runs, find_run
 from flows.eval import eval_flow
 from flows.learning import learning_flow
 from schemas.config import EvalConfig, LearningConfig
@@ -65,7 +65,7 @@ def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(
     learning_config: LearningConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     import flows.learning as module
-    from tasks import resident
+    from tasks.runtime import model_cache as resident
 
     whole = learning_flow.fn(learning_config)
     monkeypatch.setenv("THREELOOPS_HOME", str(tmp_path / "other"))
@@ -94,7 +94,7 @@ def test_only_a_learning_run_that_ended_early_is_resumed_and_only_as_it_was_set(
     learning_config: LearningConfig, eval_config: EvalConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import flows.learning as module
-    from tasks import resident
+    from tasks.runtime import model_cache as resident
 
     measured = eval_flow.fn(eval_config)
     with pytest.raises(InputError, match="is not a learning run"):
@@ -128,8 +128,8 @@ def test_a_run_is_not_resumed_from_another_start(
     learning_config: LearningConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     import flows.learning as module
-    from policy.tiny import make_tiny_model
-    from tasks import resident
+    from policy.model.tiny import make_tiny_model
+    from tasks.runtime import model_cache as resident
 
     def cut_off(*_: object) -> None:
         raise KeyboardInterrupt

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from flows.cli import build_parser
-from flows.options import config_from
+from flows.cli.options import config_from
+from flows.cli.parser import build_parser
 from schemas.config import LearningConfig
 from schemas.errors import InputError
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from flows.cli.terminal import Terminal
 from flows.learning import learning_flow
-from flows.terminal import Terminal
-from policy import plain_notice
-from policy.tiny import make_tiny_model
+from policy.model import slow_path_warning as plain_notice
+from policy.model.tiny import make_tiny_model
 from schemas.config import LearningConfig
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from artifacts.tracking import all_runs
+from artifacts.tracking.history import all_runs
 from flows import preflight as module
-from flows.cli import main
+from flows.cli.parser import main
 from flows.learning import learning_flow
 from schemas.config import GROUP_BASELINES, LearningConfig
-from tasks.progress import Progress, listening
+from tasks.runtime.progress import Progress, listening
 
 
 def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -55,7 +55,7 @@ def test_a_model_without_a_chat_template(
 def test_a_tokenizer_with_more_tokens_than_the_model_is_still_refused(
     spoilt: Path, monkeypatch: pytest.MonkeyPatch, learning_config: LearningConfig
 ) -> None:
-    from policy.load import load_tokenizer
+    from policy.model.load import load_tokenizer
     from schemas.errors import InputError
 
     tokenizer = load_tokenizer(spoilt)

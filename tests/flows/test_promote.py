@@ -10,15 +10,16 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from artifacts.connection import TAG, client_for
-from artifacts.home import current_home
-from artifacts.registry import champion_of, registered_version, resolve_policy
-from artifacts.store import Store
-from artifacts.tracking import all_runs
-from flows.cli import main
+from artifacts.registry.resolve import resolve_policy
+from artifacts.registry.versions import champion_of, registered_version
+from artifacts.store.data_dir import current_home
+from artifacts.store.tables import Store
+from artifacts.tracking.connection import TAG, client_for
+from artifacts.tracking.history import all_runs
+from flows.cli.parser import main
 from flows.eval import eval_flow
 from flows.learning import learning_flow
-from policy.template import get_template
+from policy.model.template import get_template
 from schemas.config import EvalConfig, LearningConfig
 from schemas.identity import canonical_json
 from schemas.references import PolicyRef

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from artifacts.home import Home, current_home
-from flows.cli import main
+from artifacts.store.data_dir import Home, current_home
+from flows.cli.parser import main
 
 pytestmark = pytest.mark.slow
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from artifacts.tracking import find_run
-from flows.cli import main
+from artifacts.tracking.history import find_run
+from flows.cli.parser import main
 
 RowsIn = Callable[[str], dict[str, Any]]
 TEXTS = ["Final: 1", "Final: 2\n", "the answer is 3", "Final: 40", "no idea"]
@@ -25,7 +25,7 @@ def _no_model(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("a model was loaded")
 
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
-    monkeypatch.setattr("tasks.resident.load_policy", refuse)
+    monkeypatch.setattr("tasks.runtime.model_cache.load_policy", refuse)
     monkeypatch.setattr("flows.eval.resolve_policy", refuse)
 
 

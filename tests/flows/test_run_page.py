@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from artifacts.connection import client_for
-from artifacts.home import current_home
-from artifacts.tracking import all_runs, every_run
-from flows.cli import main
+from artifacts.store.data_dir import current_home
+from artifacts.tracking.connection import client_for
+from artifacts.tracking.history import all_runs, every_run
+from flows.cli.parser import main
 from flows.eval import eval_flow
 from flows.learning import learning_flow
 from schemas.config import EvalConfig, LearningConfig
-from tasks import resident
+from tasks.runtime import model_cache as resident
 
 ALIVE = [
     "<script>alert(1)</script>",
@@ -100,7 +100,7 @@ def test_a_report_that_cannot_be_made_costs_no_result_and_says_so(
     def fail(*_: object, **__: object) -> None:
         raise OSError("the disk is full")
 
-    monkeypatch.setattr("artifacts.reporting.page_rows", fail)
+    monkeypatch.setattr("artifacts.report.write.page_rows", fail)
     dataset, answers = tmp_path / "problems.jsonl", tmp_path / "answers.jsonl"
     dataset.write_text(json.dumps({"id": 1, "prompt": "7?", "expected_answer": 7}))
     answers.write_text(json.dumps({"id": 1, "completion": "Final: 7"}))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flows.cli import main
+from flows.cli.parser import main
 from flows.learning import learning_flow
 from schemas.config import LearningConfig
 

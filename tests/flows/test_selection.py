@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from flows.cli import main
+from flows.cli.parser import main
 from flows.selection import selection_flow
 from schemas.config import SelectionConfig
 

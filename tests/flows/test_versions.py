@@ -7,13 +7,13 @@ from pathlib import Path
 
 import torch
 
-from artifacts.checkpoints import newest_checkpoint
-from artifacts.connection import client_for
-from artifacts.home import current_home
-from artifacts.registry import registered_version
-from artifacts.tracking import all_runs
+from artifacts.registry.versions import registered_version
+from artifacts.store.checkpoints import newest_checkpoint
+from artifacts.store.data_dir import current_home
+from artifacts.tracking.connection import client_for
+from artifacts.tracking.history import all_runs
 from flows.learning import learning_flow
-from policy.load import load_policy, quiet_transformers
+from policy.model.load import load_policy, quiet_transformers
 from schemas.config import LearningConfig
 
 VERSION = "models:/threeloops/1"

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from policy import plain_notice
-from policy.embedded import prepare_default
-from policy.load import Policy, load_policy
-from policy.tiny import make_tiny_model
+from policy.model import slow_path_warning as plain_notice
+from policy.model.embedded import prepare_default
+from policy.model.load import Policy, load_policy
+from policy.model.tiny import make_tiny_model
 
 
 @pytest.fixture(autouse=True)

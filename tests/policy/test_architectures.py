@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from policy import sampling, shared_prefix
-from policy.load import Policy
-from policy.logprobs import CompletionLogprobs
-from policy.plain_logprobs import plain_logprobs
+from policy.attention import shared_prefix
+from policy.logprobs.completion_logprobs import CompletionLogprobs
+from policy.logprobs.plain import plain_logprobs
+from policy.model.load import Policy
+from policy.sampling import sample as sampling
 from schemas.config import SamplingSettings
 
 VOCABULARY = 61
@@ -126,6 +127,6 @@ def test_only_what_is_served_is_packed(case: str, monkeypatch: pytest.MonkeyPatc
         taken.append("plain")
         return real(*arguments)
 
-    monkeypatch.setattr("policy.logprobs.plain_logprobs", watched)
+    monkeypatch.setattr("policy.logprobs.completion_logprobs.plain_logprobs", watched)
     path(policy.model, PROMPTS, draw(policy).token_ids, 1.0)
     assert (taken == []) == CASES[case][3]

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 import torch
 
-from policy.adapter import add_adapter
-from policy.checkpoint import trainable
-from policy.load import load_policy
-from policy.plain_logprobs import plain_logprobs
-from policy.recompute import recomputing_layers
-from policy.shared_logprobs import shared_logprobs
-from policy.template import get_template
+from policy.learning.checkpoint import trainable
+from policy.learning.recompute import recomputing_layers
+from policy.logprobs.plain import plain_logprobs
+from policy.logprobs.shared import shared_logprobs
+from policy.model.adapter import add_adapter
+from policy.model.load import load_policy
+from policy.model.template import get_template
 
 pytestmark = pytest.mark.slow
 PATHS = ((plain_logprobs, False), (shared_logprobs, False), (shared_logprobs, True))

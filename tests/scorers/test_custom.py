@@ -12,7 +12,7 @@ import pytest
 
 from schemas.errors import InputError
 from scorers.custom import RowFunction, custom_scorer
-from scorers.verdict import Scorer, Verdict
+from scorers.scorer import Scorer, Verdict
 
 
 def named(function: RowFunction) -> Scorer:

@@ -15,7 +15,7 @@ from scorers import contains_int, last_int
 from scorers.contains_int import CONTAINS_INT_1
 from scorers.final_int import FINAL_INT_1
 from scorers.last_int import LAST_INT_1
-from scorers.verdict import Scorer, Verdict
+from scorers.scorer import Scorer, Verdict
 
 Row = tuple[str, str, str]
 TABLE = Path(__file__).with_name("final_int_cases.jsonl").read_text("ascii")

@@ -14,7 +14,7 @@ import pytest
 from schemas.errors import InputError
 from scorers import math_verify
 from scorers.math_verify import MATH_VERIFY_1
-from scorers.verdict import Verdict
+from scorers.scorer import Verdict
 
 installed = pytest.mark.skipif(
     importlib.util.find_spec("math_verify") is None, reason="needs the package math-verify"

@@ -16,7 +16,7 @@ from scorers.registry import get_scorer, list_scorers
 OWN = """
 from scorers.custom import custom_scorer
 from scorers.final_int import FINAL_INT_1
-from scorers.verdict import Scorer
+from scorers.scorer import Scorer
 
 @custom_scorer(name="mine", version=2, spec="the text is the answer")
 def mine(text, finish_reason, expected_answer):

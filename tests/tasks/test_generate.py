@@ -7,16 +7,16 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from artifacts.arithmetic import arithmetic
-from artifacts.home import Home
-from artifacts.store import Store
-from policy.load import fingerprint, numerics
-from policy.tiny import make_tiny_model
+from artifacts.datasets.arithmetic import arithmetic
+from artifacts.store.data_dir import Home
+from artifacts.store.tables import Store
+from policy.model.load import fingerprint, numerics
+from policy.model.tiny import make_tiny_model
 from schemas.config import SamplingSettings
 from schemas.references import PolicyRef
 from tasks import generate as module
-from tasks import resident
 from tasks.generate import PassRateSoFar, generate
+from tasks.runtime import model_cache as resident
 
 PROBLEMS = pa.table({"problem_id": ["a", "b"], "expected_answer": ["4", "5"]})
 

@@ -1,0 +1,1 @@
+"""Two stored measurements side by side, and stored completions under another scorer."""

@@ -1,0 +1,196 @@
+"""Two stored measurements compared: may they be, by how much they differ, and what that means.
+
+The numbers are made in `scorers`; this reads tables, asks for the numbers and finds the words.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from artifacts.runs.measured import StoredMeasurement
+from artifacts.store.instrument import EXTERNAL
+from artifacts.tracking.history import RunRecord, all_runs
+from schemas.errors import RefusedError
+from schemas.loops import AFTER, LEARNING, SELECTION
+from schemas.references import Instrument
+from scorers.statistics.estimates import pass_rate
+from scorers.statistics.flips import correct_counts, flipped, problems_in_both
+from scorers.statistics.paired import PairedComparison, compare_paired
+
+Result = dict[str, Any]
+PARTS = tuple(Instrument.model_fields)
+
+
+def differing_parts(first: Instrument, second: Instrument) -> dict[str, list[str]]:
+    """The parts in which two instruments differ, each with both values."""
+    ours, theirs = first.model_dump(), second.model_dump()
+    return {part: [ours[part], theirs[part]] for part in PARTS if ours[part] != theirs[part]}
+
+
+def compare_measurements(
+    first: StoredMeasurement,
+    second: StoredMeasurement,
+    allow: Collection[str] = (),
+    *,
+    rows: int = 3,
+) -> Result:
+    """The whole comparison as a result, the second against the first, or a refusal.
+
+    The instruments must be equal, but for the parts in `allow`; where they are not, the result has
+    `comparable` False, the parts that differ, and no rates. Where the problems may differ, those
+    that both have are compared, and RefusedError is raised when there are none. `rows` of the
+    problems that flipped each way come with their texts.
+    """
+    differs = differing_parts(first.instrument, second.instrument)
+    refused = [part for part in differs if part not in allow]
+    result: Result = {
+        "comparable": not refused,
+        "same_instrument": not differs,
+        "differs": differs,
+        "refused_parts": refused,
+        "allowed": [part for part in differs if part in allow],
+        "instrument": second.instrument.as_json(),
+        "runs": [_described(side) for side in (first, second)],
+        "reading": [] if refused else how_to_read(first, second, all_runs()),
+    }
+    return result if refused else result | _compared(first, second, rows)
+
+
+def paired(first: StoredMeasurement, second: StoredMeasurement) -> PairedComparison:
+    """The second against the first on the problems that both have; RefusedError without any."""
+    ids = problems_in_both(first.problems, second.problems)
+    if not ids:
+        raise RefusedError(f"{first.name} and {second.name} have no problem in common")
+    families = dict(
+        zip(
+            second.problems["problem_id"].to_pylist(),
+            second.problems["family"].to_pylist(),
+            strict=True,
+        )
+    )
+    counts = [correct_counts(side.scores) for side in (first, second)]
+    one, two = ({identity: run[identity] for identity in ids} for run in counts)
+    return compare_paired(one, two, families=families)
+
+
+def _compared(first: StoredMeasurement, second: StoredMeasurement, rows: int) -> Result:
+    compared = paired(first, second)
+    ids = problems_in_both(first.problems, second.problems)
+    counts = [correct_counts(side.scores) for side in (first, second)]
+    rates = [
+        pass_rate([run[name][0] for name in ids], [run[name][1] for name in ids]).model_dump()
+        for run in counts
+    ]
+    better, worse = flipped(
+        first.problems,
+        ids,
+        (first.completions, first.scores),
+        (second.completions, second.scores),
+    )
+    return {
+        "pass_rates": rates,
+        "difference": asdict(compared.difference),
+        "test": compared.test,
+        "p_value": compared.p_value,
+        "families": {name: asdict(change) for name, change in compared.families.items()},
+        "flipped": {
+            "better": [asdict(flip) for flip in better[:rows]],
+            "worse": [asdict(flip) for flip in worse[:rows]],
+        },
+        "left_out": [side.problems.num_rows - len(ids) for side in (first, second)],
+    }
+
+
+def how_to_read(
+    first: StoredMeasurement, second: StoredMeasurement, runs: Sequence[RunRecord]
+) -> list[str]:
+    """Sentences on what a difference between the two can mean: search, learning, or neither."""
+    said = []
+    sides = {"A": first, "B": second}
+    loops = [side.run.loop for side in sides.values()]
+    if loops[0] != loops[1]:
+        told = [f"{key} is loop {s.run.loop.letter}" for key, s in sides.items()]
+        changed = [f"changed: {s.run.loop.changed}" for s in sides.values()]
+        said.append(f"{told[0]} ({changed[0]}), {told[1]} ({changed[1]}).")
+    for key, side in sides.items():
+        if side.rule:
+            said.append(
+                f"{key} is what the rule {side.rule} picked of {side.samples} answers a problem: "
+                "its gain is a gain by search, not by learning; the model stayed as it was."
+            )
+            if side.rule == "oracle":
+                said.append(
+                    "The oracle knows the expected answer: its rate is what search could reach at "
+                    "best, not what it reaches."
+                )
+        elif side.run.loop is SELECTION:
+            said.append(
+                f"{key} is a selection run, taken with all its samples, before any was picked; "
+                f"{side.run.name}:RULE compares what a rule picked."
+            )
+    return [*said, _models(first, second, runs)]
+
+
+def _models(first: StoredMeasurement, second: StoredMeasurement, runs: Sequence[RunRecord]) -> str:
+    if (first.digests, first.rule) == (second.digests, second.rule):
+        return "A and B are the same measurement, read from the same tables."
+    if EXTERNAL in (first.policy, second.policy):
+        return (
+            "Completions were made elsewhere: the model, the prompt and the sampling are not "
+            "known, and a difference does not say whether search, learning or something else "
+            "made it."
+        )
+    picked = first.rule or second.rule
+    if first.policy == second.policy:
+        if picked:
+            return "Both used the same model: the difference is in how an answer was picked."
+        if first.instrument != second.instrument:
+            return "Both measured the same model: a difference says how the instruments differ."
+        return "Both measured the same model: it did not change, and a difference is chance."
+    for start, end, made in (
+        (first, second, "B's model from A's"),
+        (second, first, "A's from B's"),
+    ):
+        if run := _learned(start.policy, end.policy, runs):
+            caution = "a difference is by learning"
+            if picked:
+                caution = "answers were picked as well, so a difference is not by learning alone"
+            elif first.instrument != second.instrument:
+                caution = "a difference is by learning, by the instrument, or by both"
+            return f"{run.name} (loop C) made {made}: {caution}."
+    return "A and B are different models, neither made from the other: which is better, not why."
+
+
+def _learned(start: str, end: str, runs: Sequence[RunRecord]) -> RunRecord | None:
+    """The learning run that led from one policy's digest to another's."""
+    for run in runs:
+        tags = run.tags
+        if (tags.get("model_digest_before"), tags.get("model_digest_after")) == (start, end):
+            return run
+    return None
+
+
+def _described(side: StoredMeasurement) -> Result:
+    loop = side.run.loop
+    shown: Result = {
+        "name": side.name,
+        "run_id": side.run.run_id,
+        "loop": loop.letter,
+        "loop_name": loop.name,
+        "changed": loop.changed,
+        "stage": side.stage or None,
+        "rule": side.rule,
+        "model": side.model,
+        "model_digest": None if side.policy == EXTERNAL else side.policy,
+        "problems": side.problems.num_rows,
+        "samples": side.samples,
+        "instrument": side.instrument.digest,
+        "tables": dict(side.digests),
+    }
+    if loop is LEARNING and side.stage == AFTER:
+        shown["kl_nats"] = side.run.metrics.get("kl_nats")
+        shown["steps"] = json.loads(side.run.parameters.get("steps", "null"))
+    return shown

@@ -1,0 +1,1 @@
+"""Problems from a person's file or from the built-in generator."""

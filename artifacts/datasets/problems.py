@@ -1,0 +1,254 @@
+"""Reading problems: the built-in dataset by name, or a person's own JSONL, CSV or Parquet file.
+
+Every fault of a file is one line with its row; nothing is repaired, dropped or guessed.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from artifacts.datasets import arithmetic
+from schemas.errors import InputError
+from schemas.problems import CANONICAL_INTEGER
+
+NEEDED = ("id", "prompt", "expected_answer")
+ALL_ROWS = "all"
+Row = dict[str, Any]
+
+
+class IntegerText(str):
+    """A JSON integer kept as its digits, so that no size limit of the machine applies."""
+
+
+def load_problems(dataset: str, split: str, limit: int | None = None) -> pa.Table:
+    """The first `limit` problems of a split, as a problems table.
+
+    A file may have a column `split`; without one, all its rows are measured, whatever `split` says,
+    and the table says so (`split` is "all"). Raises InputError with the row and the reason.
+    """
+    if dataset == arithmetic.NAME:
+        if split not in arithmetic.SPLITS:
+            raise InputError(
+                f"no split {split!r}",
+                f"dataset {arithmetic.NAME}",
+                f"use one of {', '.join(arithmetic.SPLITS)}",
+            )
+        table = arithmetic.arithmetic(split)
+    else:
+        table = select_split(read_problem_file(dataset), split, dataset)
+    return table.slice(0, limit) if limit else table
+
+
+def select_split(table: pa.Table, split: str, where: str) -> pa.Table:
+    """The rows of one split; all rows where the file knows no splits."""
+    import pyarrow.compute as pc
+
+    names = table["split"].unique().to_pylist()
+    if names == [ALL_ROWS]:
+        return table
+    chosen = table.filter(pc.equal(table["split"], split))
+    if not chosen.num_rows:
+        raise InputError(f"no row has the split {split!r}", where, f"it has {', '.join(names)}")
+    return chosen
+
+
+def has_split(dataset: str, split: str) -> bool:
+    """Whether a dataset has rows of this split; a file that knows no splits has none."""
+    if dataset == arithmetic.NAME:
+        return split in arithmetic.SPLITS
+    return split in read_problem_file(dataset)["split"].to_pylist()
+
+
+def refuse_shared_questions(train: pa.Table, measured: pa.Table, where: str) -> None:
+    """InputError when a measured prompt is also trained on: its rate would measure memory."""
+    seen = set(train["prompt"].to_pylist())
+    for identity, prompt in zip(
+        measured["problem_id"].to_pylist(), measured["prompt"].to_pylist(), strict=True
+    ):
+        if prompt in seen:
+            raise InputError(
+                f"problem {identity!r} is measured, but its prompt is also trained on",
+                where,
+                "give training and measuring different questions, in a column `split`",
+            )
+
+
+def read_problem_file(name: str) -> pa.Table:
+    """Read and check a whole file of problems; InputError names the first bad row and why."""
+    path = Path(name)
+    if not path.is_file():
+        raise InputError(
+            "no such file",
+            f"--dataset {name}",
+            f"give {arithmetic.NAME}, or a .jsonl, .csv or .parquet file",
+        )
+    readers = {".jsonl": _jsonl_rows, ".csv": _csv_rows, ".parquet": _parquet_rows}
+    if path.suffix.lower() not in readers:
+        raise InputError(
+            f"the ending {path.suffix or '(none)'} is not known", name, "use .jsonl, .csv, .parquet"
+        )
+    rows = list(readers[path.suffix.lower()](path))
+    if not rows:
+        raise InputError("has no rows", name, "give at least one problem")
+    return _checked(rows, name)
+
+
+def read_text(path: Path) -> str:
+    """A UTF-8 file's text (a byte order mark is dropped); InputError names the first bad line."""
+    content = path.read_bytes()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise InputError(
+            f"byte 0x{content[error.start]:02x} is not UTF-8",
+            f"{path}, row {line}",
+            "save the file as UTF-8",
+        ) from None
+
+
+def jsonl_objects(path: Path) -> Iterator[tuple[int, Row]]:
+    """Line number and object of each line that is not blank; integers arrive as their digits."""
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line, parse_int=IntegerText)
+        except (ValueError, RecursionError) as error:
+            reason = getattr(error, "msg", str(error))
+            raise InputError(f"is not JSON ({reason})", f"{path}, row {number}") from None
+        if not isinstance(value, dict):
+            raise InputError(
+                "is not a JSON object", f"{path}, row {number}", "write one {...} a line"
+            )
+        yield number, value
+
+
+def _jsonl_rows(path: Path) -> Iterator[tuple[int, Row]]:
+    return jsonl_objects(path)
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[int, Row]]:
+    reader = csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True)
+    missing = [name for name in NEEDED if name not in (reader.fieldnames or ())]
+    if missing:
+        raise InputError(
+            f"has no column {', '.join(missing)}", f"{path}, row 1", "name the columns in row 1"
+        )
+    try:
+        for row in reader:
+            if None in row:
+                raise InputError(
+                    "has more fields than row 1",
+                    f"{path}, row {reader.line_num}",
+                    "quote fields that hold a comma",
+                )
+            # an empty field is how CSV says null
+            yield reader.line_num, {key: value or None for key, value in row.items()}
+    except csv.Error as error:
+        raise InputError(f"is not CSV ({error})", f"{path}, row {reader.line_num}") from None
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[int, Row]]:
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"is not a readable Parquet file ({reason})", str(path)) from None
+    if "problem_id" in table.column_names and "id" not in table.column_names:
+        table = table.rename_columns({"problem_id": "id"})
+    missing = [name for name in NEEDED if name not in table.column_names]
+    if missing:
+        raise InputError(
+            f"has no column {', '.join(missing)}", str(path), f"it needs {', '.join(NEEDED)}"
+        )
+    known = [name for name in (*NEEDED, "family", "split") if name in table.column_names]
+    for number, row in enumerate(table.select(known).to_pylist(), start=1):
+        value = row["expected_answer"]
+        if isinstance(value, int) and not isinstance(value, bool):
+            row["expected_answer"] = IntegerText(value)
+        yield number, row
+
+
+def _checked(rows: list[tuple[int, Row]], name: str) -> pa.Table:
+    first_row: dict[str, int] = {}
+    answers: dict[str, tuple[str, int]] = {}
+    columns: dict[str, list[str | None]] = {
+        field: [] for field in ("problem_id", "prompt", "expected_answer", "family", "split")
+    }
+    for number, row in rows:
+        where = f"{name}, row {number}"
+        for field in NEEDED:
+            if field not in row:
+                raise InputError(f"{field} is missing", where, f"give {', '.join(NEEDED)}")
+            if row[field] is None:
+                raise InputError(f"{field} is null", where, "give a value, or delete the row")
+        identity = _text(row["id"], "id", where)
+        prompt = _text(row["prompt"], "prompt", where)
+        if not identity.strip():
+            raise InputError("id is empty", where)
+        if not prompt.strip():
+            raise InputError("prompt is empty", where, "write the question")
+        expected = _integer(row["expected_answer"], where)
+        if identity in first_row:
+            raise InputError(
+                f"id {identity!r} is a duplicate of row {first_row[identity]}",
+                where,
+                "give every problem an id of its own",
+            )
+        first_row[identity] = number
+        known, at = answers.setdefault(prompt, (expected, number))
+        if known != expected:
+            raise InputError(
+                f"the same prompt has the answer {expected} here and {known} in row {at}",
+                where,
+                "keep the right one",
+            )
+        family, split = row.get("family"), row.get("split")
+        columns["problem_id"].append(identity)
+        columns["prompt"].append(prompt)
+        columns["expected_answer"].append(expected)
+        columns["family"].append(None if family is None else _text(family, "family", where))
+        columns["split"].append(ALL_ROWS if split is None else _text(split, "split", where))
+    if len(set(columns["split"])) > 1 and ALL_ROWS in columns["split"]:
+        number = rows[columns["split"].index(ALL_ROWS)][0]
+        raise InputError(
+            "split is missing, but other rows have one",
+            f"{name}, row {number}",
+            "give it everywhere",
+        )
+    return pa.table({field: pa.array(values, pa.string()) for field, values in columns.items()})
+
+
+def _text(value: Any, field: str, where: str) -> str:
+    if not isinstance(value, str):
+        if field == "id" and isinstance(value, int) and not isinstance(value, bool):
+            return str(value)
+        raise InputError(f"{field} is {value!r}, not text", where, "put it in quotes")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        raise InputError(
+            f"{field} holds half of a surrogate pair, which is no character", where
+        ) from None
+    return str(value)
+
+
+def _integer(value: Any, where: str) -> str:
+    if isinstance(value, IntegerText):
+        return "0" if value == "-0" else str(value)
+    if isinstance(value, str) and re.fullmatch(CANONICAL_INTEGER, value, re.ASCII):
+        return value
+    shown = json.dumps(value, ensure_ascii=False, default=str)
+    raise InputError(
+        f"expected_answer {shown} is not an integer", where, "write it in plain digits, as 42 or -7"
+    )

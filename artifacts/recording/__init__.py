@@ -1,0 +1,1 @@
+"""From measurements to what a run keeps: metrics, tables, pictures and one result."""

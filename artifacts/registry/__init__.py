@@ -1,0 +1,1 @@
+"""Policies by name, and model versions in MLflow's registry."""

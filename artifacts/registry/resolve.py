@@ -1,0 +1,96 @@
+"""A policy's folder by name: the embedded default, a folder, a hub id, or a registered version."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from artifacts.registry.versions import REGISTRY, registered_version
+from artifacts.store.data_dir import current_home
+from policy.model.embedded import FOLDER as DEFAULT_FOLDER
+from policy.model.embedded import prepare_default
+from policy.model.load import check_folder, fingerprint
+from schemas.errors import InputError
+from schemas.references import PolicyRef
+
+DEFAULT = "default"
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+# weights and what it takes to read them; never pickles, never code
+HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt"]
+HUB_FILES += ["README.md"]  # the model's card, which names its licence
+Progress = Callable[[str], None]
+
+
+def resolve_policy(model: str, on_progress: Progress = lambda line: None) -> PolicyRef:
+    """The folder and digest behind a name; the default is converted, a hub model fetched, once.
+
+    `model` is `default`, `models:/NAME@ALIAS`, `models:/NAME/VERSION`, a folder, or a hub id
+    `owner/name`; a folder that exists wins over a hub id. Raises InputError when there is none.
+    """
+    folder = _folder(model, on_progress)
+    check_folder(folder)
+    return PolicyRef(name=model, folder=str(folder), digest=fingerprint(folder))
+
+
+def check_model_name(model: str) -> None:
+    """InputError when `model` cannot name a policy; nothing is converted, fetched or hashed."""
+    if model == DEFAULT:
+        return
+    if model.startswith(REGISTRY):
+        check_folder(registered_version(model).folder)
+    elif Path(model).expanduser().exists():
+        check_folder(Path(model).expanduser())
+    elif not HUB_ID.fullmatch(model):
+        raise InputError(
+            "no such folder, and not a hub id either",
+            f"--model {model}",
+            "give default, a folder, OWNER/NAME, models:/NAME@ALIAS or models:/NAME/VERSION",
+        )
+
+
+def known_folder(model: str) -> Path | None:
+    """The folder of a name that `check_model_name` lets through, or None if it has yet to come."""
+    if model.startswith(REGISTRY):
+        return registered_version(model).folder
+    local = Path(model).expanduser()
+    if model == DEFAULT:
+        local = current_home().models / DEFAULT_FOLDER
+    elif not local.exists():
+        local = _hub_folder(model)
+    return local.absolute() if (local / "config.json").exists() else None
+
+
+def _folder(model: str, on_progress: Progress) -> Path:
+    check_model_name(model)
+    if model == DEFAULT:
+        return prepare_default(current_home().models, on_progress=on_progress)
+    if model.startswith(REGISTRY):
+        return registered_version(model).folder
+    local = Path(model).expanduser()
+    return local.absolute() if local.exists() else _from_hub(model, on_progress)
+
+
+def _from_hub(model: str, on_progress: Progress) -> Path:
+    import logging
+
+    from huggingface_hub import snapshot_download
+
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    target = _hub_folder(model)
+    if (target / "config.json").exists():
+        return target
+    on_progress(f"fetching {model} from the hub")
+    try:
+        fetched = snapshot_download(model, allow_patterns=HUB_FILES, local_dir=target)
+    except Exception as error:  # the hub client raises many kinds, all meaning: not fetched
+        raise InputError(
+            f"could not be fetched from the hub ({type(error).__name__})",
+            f"--model {model}",
+            "check the id and the network, or give a local folder",
+        ) from None
+    return Path(fetched)
+
+
+def _hub_folder(model: str) -> Path:
+    return current_home().models / "hub" / model.replace("/", "--")

@@ -1,0 +1,146 @@
+"""Policies by name: the embedded default, a folder, a hub id, or a version in MLflow's registry.
+
+It finds folders and registers versions; loading weights is the policy room's.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+from artifacts.store.data_dir import current_home
+from artifacts.tracking.connection import TAG, client_for
+from policy.model.load import fingerprint
+from schemas.errors import InputError
+from schemas.references import PolicyRef
+
+REGISTRY = "models:/"
+ABOUT = (
+    "Each version is what one learning run made. `candidate` is the newest; `champion` is the one "
+    "that the gate let through last, on evidence from the holdout (`threeloops promote`)."
+)
+CANDIDATE, CHAMPION = "candidate", "champion"
+
+
+@dataclass(frozen=True)
+class RegisteredVersion:
+    """One version in the registry: where its weights are, the digest they had when it was
+    registered, and the run that made it.
+    """
+
+    model: str
+    number: str
+    folder: Path
+    digest: str
+    run_id: str
+
+    @property
+    def name(self) -> str:
+        """`models:/NAME/VERSION`."""
+        return f"{REGISTRY}{self.model}/{self.number}"
+
+    def intact(self) -> bool:
+        """Whether the files that define the policy still have the registered digest."""
+        try:
+            return self.folder.is_dir() and fingerprint(self.folder) == self.digest
+        except InputError:  # its weights are gone
+            return False
+
+
+def registered_version(model: str, where: str = "--model") -> RegisteredVersion:
+    """The version behind `models:/NAME@ALIAS` or `models:/NAME/VERSION`; InputError without one."""
+    from mlflow.exceptions import MlflowException
+
+    client = client_for(current_home())
+    name, mark, rest = _registry_name(model, where)
+    try:
+        version = (
+            client.get_model_version_by_alias(name, rest)
+            if mark == "@"
+            else client.get_model_version(name, rest)
+        )
+    except MlflowException:
+        remedy = f"the registry has {', '.join(registered_versions()) or 'none yet'}"
+        if rest == CHAMPION:
+            remedy += "; `threeloops promote` makes one of them the champion"
+        raise InputError("no such version in the registry", f"{where} {model}", remedy) from None
+    return RegisteredVersion(
+        model=name,
+        number=str(version.version),
+        folder=Path(unquote(urlparse(str(version.source)).path)),
+        digest=version.tags.get(f"{TAG}digest", ""),
+        run_id=version.run_id or "",
+    )
+
+
+def champion_of(model: str) -> RegisteredVersion | None:
+    """The version of a registered model that has the alias `champion`, or None."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client_for(current_home()).get_model_version_by_alias(model, CHAMPION)
+    except MlflowException:
+        return None
+    return registered_version(f"{REGISTRY}{model}@{CHAMPION}")
+
+
+def make_champion(version: RegisteredVersion) -> None:
+    """Give a version the alias `champion`, taking it from the one that has it."""
+    client_for(current_home()).set_registered_model_alias(version.model, CHAMPION, version.number)
+
+
+def tag_version(version: RegisteredVersion, **tags: str) -> None:
+    """Set tags of a version below our own prefix."""
+    for name, value in tags.items():
+        client_for(current_home()).set_model_version_tag(
+            version.model, version.number, TAG + name, value[:5000]
+        )
+
+
+def _registry_name(model: str, where: str) -> tuple[str, str, str]:
+    match = re.fullmatch(r"models:/([A-Za-z0-9._-]+)(?:(@)([\w.-]+)|(/)(\d+))", model)
+    if match is None:
+        raise InputError(
+            "is not a registry name",
+            f"{where} {model}",
+            "write models:/NAME@ALIAS or models:/NAME/3",
+        )
+    return match[1], match[2] or match[4], match[3] or match[5]
+
+
+def registered_versions() -> list[str]:
+    """Every version in the registry as `models:/NAME/VERSION`, oldest first."""
+    client = client_for(current_home())
+    versions = client.search_model_versions()
+    return [
+        f"{REGISTRY}{v.name}/{v.version}"
+        for v in sorted(versions, key=lambda v: (v.name, int(v.version)))
+    ]
+
+
+def register_version(
+    name: str, policy: PolicyRef, run_id: str, description: str, **tags: str
+) -> PolicyRef:
+    """Register a saved policy as the next version of `name`, with the alias `candidate`.
+
+    The weights stay where they are, in the logged model of the run that made them. `tags` are
+    kept below our own prefix. Returns the same policy under its registry name.
+    """
+    from mlflow.exceptions import MlflowException
+
+    client = client_for(current_home())
+    try:
+        client.get_registered_model(name)
+    except MlflowException:
+        client.create_registered_model(name, description=ABOUT)
+    version = client.create_model_version(
+        name,
+        source=Path(policy.folder).as_uri(),
+        run_id=run_id,
+        description=description,
+        tags={f"{TAG}{tag}": value for tag, value in {"digest": policy.digest, **tags}.items()},
+    )
+    client.set_registered_model_alias(name, CANDIDATE, version.version)
+    return policy.model_copy(update={"name": f"{REGISTRY}{name}/{version.version}"})

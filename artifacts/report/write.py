@@ -1,0 +1,132 @@
+"""The report of a run: its tables read from the store, its page kept among its artifacts."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pyarrow as pa
+
+from artifacts.report.html import report_html
+from artifacts.report.rows import PROBLEM_COLUMNS, Asked, Sampled, page_rows
+from artifacts.store.tables import Store, provenance_of
+from artifacts.tracking.run import TrackedRun
+from schemas.loops import AFTER, BEFORE
+from schemas.references import TableRef
+
+REPORT_FILE = "report.html"
+COMPLETION_COLUMNS = ("problem_id", "sample_index", "text", "token_count", "sum_logprob")
+SCORE_COLUMNS = ("problem_id", "sample_index", "reward", "outcome", "code")
+
+log = logging.getLogger(__name__)
+Result = Mapping[str, Any]
+Tables = Mapping[str, TableRef]
+
+
+def keep_report(
+    run: TrackedRun,
+    result: Result,
+    tables: Tables,
+    *,
+    changes: Result | None = None,
+    judged_before: TableRef | None = None,
+) -> str | None:
+    """Make the report of a run, keep it as `report.html` in an older one's place, return its path.
+
+    `changes` and `judged_before` say what another scorer had judged of the same completions. A
+    report is for the eye: where it cannot be made, a warning and the tag `report_error` say why,
+    None is returned, and the run keeps its result.
+    """
+    try:
+        page = _page(result, tables, changes, judged_before)
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / REPORT_FILE
+            path.write_text(page, encoding="utf-8", errors="replace")
+            run.file(path)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        log.warning("warning: the run has no report.html: %s", reason)
+        run.tag(report_error=reason)
+        return None
+    return str(run.artifact_folder(REPORT_FILE))
+
+
+def _page(
+    result: Result, tables: Tables, changes: Result | None, judged_before: TableRef | None
+) -> str:
+    store = Store()
+    pictures = {name: Path(path).read_bytes() for name, path in result.get("pictures", {}).items()}
+    last = _columns(store, tables, "scores_after" if "training" in tables else "scores")
+    rows = page_rows(
+        asked_in(store, tables),
+        selections=store.read(tables["selections"]) if "selections" in tables else None,
+        judged_before=in_order_of(last, store.read(judged_before)) if judged_before else None,
+    )
+    return report_html(result, rows, verdict_counts(last), pictures, changes)
+
+
+def asked_in(store: Store, tables: Tables) -> list[Asked]:
+    """What a run asked and was answered: its measurements, then the steps that it learned from."""
+    stages = (BEFORE, AFTER) if "training" in tables else ("",)
+    measured = [
+        Sampled(
+            stage,
+            *(
+                _columns(store, tables, f"{kind}_{stage}" if stage else kind)
+                for kind in ("completions", "scores")
+            ),
+        )
+        for stage in stages
+    ]
+    asked = [Asked(_columns(store, tables, "problems"), measured)]
+    return [*asked, _practised(store, tables["training"])] if "training" in tables else asked
+
+
+def verdict_counts(scores: pa.Table) -> list[tuple[str, str, int]]:
+    """How many completions have each outcome and code."""
+    counted = scores.group_by(["outcome", "code"]).aggregate([([], "count_all")])
+    return [(row["outcome"], row["code"], row["count_all"]) for row in counted.to_pylist()]
+
+
+def _practised(store: Store, training: TableRef) -> Asked:
+    """Every step of learning as a stage, over all the problems that were practised on."""
+    steps, problems = [], []
+    for row in store.read(training).to_pylist():
+        completions = store.columns("completions", row["completions_digest"], COMPLETION_COLUMNS)
+        scores = store.columns("scores", row["scores_digest"], SCORE_COLUMNS)
+        steps.append(Sampled(f"step {row['step']}", completions, scores))
+        asked = provenance_of(completions)["parents"]["problems"]
+        problems.append(store.columns("problems", asked, PROBLEM_COLUMNS))
+    every = pa.concat_tables([table.replace_schema_metadata(None) for table in problems])
+    first: dict[str, int] = {}
+    for place, name in enumerate(every["problem_id"].to_pylist()):
+        first.setdefault(name, place)
+    return Asked(every.take(pa.array(first.values())), steps)
+
+
+def _columns(store: Store, tables: Tables, name: str) -> pa.Table:
+    wanted: dict[str, Sequence[str]] = {
+        "problems": PROBLEM_COLUMNS,
+        "completions": COMPLETION_COLUMNS,
+        "scores": SCORE_COLUMNS,
+    }
+    reference = tables[name]
+    return store.columns(reference.kind, reference.digest, wanted[reference.kind])
+
+
+def in_order_of(scores: pa.Table, others: pa.Table) -> pa.Table:
+    """The rows of other scores that judge the same completions, in the same order."""
+    keys = ["problem_id", "sample_index"]
+    if scores.select(keys).equals(others.select(keys)):
+        return others
+    place = {key: row for row, key in enumerate(_keys(others))}
+    return others.take(pa.array([place[key] for key in _keys(scores)]))
+
+
+def _keys(scores: pa.Table) -> list[tuple[str, int]]:
+    return list(
+        zip(scores["problem_id"].to_pylist(), scores["sample_index"].to_pylist(), strict=True)
+    )

@@ -1,0 +1,1 @@
+"""Past runs: replayed, read again, listed, traced back, resumed."""

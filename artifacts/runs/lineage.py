@@ -1,0 +1,60 @@
+"""Where a policy comes from: the learning runs that made it, and the questions it practised on.
+
+It reads what those runs kept; it judges nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from artifacts.runs.measured import stored_table
+from artifacts.store.tables import Store, provenance_of
+from artifacts.tracking.history import RunRecord
+from schemas.loops import LEARNING
+from schemas.references import PolicyRef, TableRef
+
+
+def policies_on_the_way(start: PolicyRef, training: TableRef) -> list[PolicyRef]:
+    """The start and the policy after each step of a training table, as learning referred to it."""
+    rows = Store().read(training).select(["step", "policy_lineage"]).to_pylist()
+    reached = [{"step": row["step"], "digest": row["policy_lineage"]} for row in rows]
+    return [start, *(start.model_copy(update=update) for update in reached)]
+
+
+def made_by(digest: str, runs: Sequence[RunRecord]) -> Iterator[RunRecord]:
+    """The finished learning runs behind a policy, the last one first, back to a start of its own.
+
+    A digest that several runs arrived at means the newest of them.
+    """
+    seen: set[str] = set()
+    while digest and digest not in seen:
+        seen.add(digest)
+        made = [
+            run
+            for run in runs
+            if run.loop is LEARNING
+            and run.status == "FINISHED"
+            and run.tags.get("model_digest_after") == digest
+        ]
+        if not made:
+            return
+        yield made[0]
+        digest = made[0].tags.get("model_digest_before", "")
+
+
+def practised_prompts(run: RunRecord) -> set[str]:
+    """Every prompt that a learning run drew completions of, by its training table.
+
+    Raises StoreError where a table on the way is missing or was changed.
+    """
+    store = Store()
+    training = store.read(stored_table(run, "training"))
+    asked = set()
+    for digest in training["completions_digest"].to_pylist():
+        completions = store.read(store.lookup("completions", digest))
+        asked.add(provenance_of(completions)["parents"]["problems"])
+    return {
+        prompt
+        for digest in asked
+        for prompt in store.read(store.lookup("problems", digest))["prompt"].to_pylist()
+    }

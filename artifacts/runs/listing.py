@@ -1,0 +1,149 @@
+"""Which of the recorded runs are listed, in which order, and what their failures have in common.
+
+It reads what runs recorded of themselves; it measures nothing again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow.compute as pc
+
+from artifacts.report.views import joined
+from artifacts.store.tables import Store
+from artifacts.tracking.history import RunRecord
+from schemas.loops import LEARNING
+
+SORTS: dict[str, Callable[[RunRecord], Any]] = {
+    "started": lambda run: -run.started_ms,
+    "pass_rate": lambda run: (run_rate(run) is None, -(run_rate(run) or 0.0)),
+    "loop": lambda run: run.loop.letter,
+    "model": lambda run: run_model(run),
+    "instrument": lambda run: run.tags.get("instrument", ""),
+}
+
+
+@dataclass(frozen=True)
+class FailureGroup:
+    """All the completions of some runs that failed by one code, and the first of them.
+
+    `runs` names those that have any, most of them first; `example` is a row of `views.joined`.
+    """
+
+    outcome: str
+    code: str
+    completions: int
+    runs: tuple[str, ...]
+    example: dict[str, Any]
+
+
+def listed(
+    runs: Sequence[RunRecord],
+    *,
+    loop: str | None = None,
+    model: str | None = None,
+    instrument: str | None = None,
+    sort: str = "started",
+) -> list[RunRecord]:
+    """The runs of one loop, of a model, on an instrument; newest first, or as `sort` says.
+
+    `model` is part of a model's name or the start of its digest, `instrument` the start of a
+    digest. Runs that `sort` holds equal stay newest first; by pass rate the highest come first.
+    """
+    kept = [
+        run
+        for run in runs
+        if loop in (None, run.loop.letter)
+        and (model is None or _is_of(run, model))
+        and (instrument is None or run.tags.get("instrument", "").startswith(instrument))
+    ]
+    return sorted(sorted(kept, key=SORTS["started"]), key=SORTS[sort])
+
+
+def in_families(runs: Sequence[RunRecord]) -> list[tuple[int, RunRecord]]:
+    """Each run with its depth, under the one among them that it is a child of.
+
+    Those without such a parent keep their order; children come oldest first.
+    """
+    names = {run.run_id for run in runs}
+    children: dict[str, list[RunRecord]] = {}
+    for run in runs:
+        children.setdefault(run.parent if run.parent in names else "", []).append(run)
+
+    def below(parent: str, depth: int) -> list[tuple[int, RunRecord]]:
+        found = children.get(parent, [])
+        ordered = sorted(found, key=lambda run: run.started_ms) if depth else found
+        return [line for run in ordered for line in ((depth, run), *below(run.run_id, depth + 1))]
+
+    return below("", 0)
+
+
+def run_rate(run: RunRecord) -> float | None:
+    """pass@1 of a run, of a learning run after it."""
+    return run.metrics.get("pass_rate_after", run.metrics.get("pass_rate"))
+
+
+def run_interval(run: RunRecord) -> tuple[float, float] | None:
+    """The 95 % interval of `run_rate`."""
+    for suffix in ("_after", ""):
+        ends = [run.metrics.get(f"pass_rate_{end}{suffix}") for end in ("low", "high")]
+        if ends[0] is not None and ends[1] is not None:
+            return ends[0], ends[1]
+    return None
+
+
+def run_model(run: RunRecord) -> str:
+    """What a run measured, or made; empty for one that did not get so far."""
+    made = run.tags.get("registered") or run.tags.get("model") or run.tags.get("model_before")
+    replayed = run.parameters.get("completions", "null") != "null"
+    return made or ("stored completions" if replayed else "")
+
+
+def failures_by_code(runs: Sequence[RunRecord]) -> list[FailureGroup]:
+    """The failures of several runs together, the most frequent code first.
+
+    Learning runs count with what they measured after. Runs without scores are left out.
+    """
+    counts: dict[tuple[str, str], Counter[str]] = {}
+    examples: dict[tuple[str, str], dict[str, Any]] = {}
+    for run in runs:
+        table = run_rows(run)
+        if table is None:
+            continue
+        failed = table.filter(pc.not_equal(table["outcome"], "correct"))
+        grouped = failed.group_by(["outcome", "code"]).aggregate([([], "count_all")])
+        for group in grouped.to_pylist():
+            kind = (group["outcome"], group["code"])
+            counts.setdefault(kind, Counter())[run.name] = group["count_all"]
+            if kind not in examples:
+                mask = pc.and_(*(pc.equal(failed[c], v) for c, v in zip(KIND, kind, strict=True)))
+                examples[kind] = failed.filter(mask).slice(0, 1).to_pylist()[0]
+    return [
+        FailureGroup(
+            *kind, of_run.total(), tuple(name for name, _ in of_run.most_common()), examples[kind]
+        )
+        for kind, of_run in sorted(counts.items(), key=lambda item: (-item[1].total(), item[0]))
+    ]
+
+
+KIND = ("outcome", "code")
+
+
+def run_rows(run: RunRecord) -> Any:
+    """Every completion of a run beside its problem and verdict, or None where it has no scores."""
+    suffix = "_after" if run.loop is LEARNING else ""
+    names = ("problems", f"completions{suffix}", f"scores{suffix}")
+    kept = run.table_refs()
+    if not all(name in kept for name in names):
+        return None
+    store = Store()
+    return joined(*(store.read(store.lookup(*kept[name])) for name in names))  # type: ignore[arg-type]
+
+
+def _is_of(run: RunRecord, model: str) -> bool:
+    names = (run.tags.get(tag, "") for tag in ("registered", "model", "model_before"))
+    digests = (v for tag, v in run.tags.items() if tag.startswith("model_digest"))
+    return any(model in name for name in names) or any(d.startswith(model) for d in digests)

@@ -1,0 +1,160 @@
+"""A measurement that a run has kept: its tables read again, its instrument rebuilt from them.
+
+It takes no tag's word for what was measured, and computes no rate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from artifacts.store.instrument import EXTERNAL, instrument_of
+from artifacts.store.tables import Store, provenance_of
+from artifacts.tracking.history import RunRecord, find_run
+from schemas.config import SELECTION_RULES
+from schemas.errors import InputError, StoreError
+from schemas.identity import file_digest
+from schemas.loops import AFTER, BEFORE, LEARNING
+from schemas.references import Instrument, TableRef
+
+
+@dataclass(frozen=True)
+class StoredMeasurement:
+    """One measurement of one run.
+
+    - `stage`: `before` or `after` of a learning run, else empty.
+    - `rule`: the selection rule whose picks these are, or None for all samples.
+    - `policy`: the digest of the policy that made the completions, or `external`.
+    - `samples`: completions drawn a problem; with a rule, one of them is in the tables.
+    - `digests`: of the stored tables that everything here was read from.
+    """
+
+    run: RunRecord
+    stage: str
+    rule: str | None
+    instrument: Instrument
+    policy: str
+    samples: int
+    problems: pa.Table
+    completions: pa.Table
+    scores: pa.Table
+    digests: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        """The run's name, with what of it was measured: `learn-1a2b3c:after`."""
+        part = self.rule or self.stage
+        return f"{self.run.name}:{part}" if part else self.run.name
+
+    @property
+    def model(self) -> str:
+        """What the run called the policy, or the start of its digest for a replay."""
+        suffix = f"_{self.stage}" if self.stage else ""
+        if self.stage == AFTER and "registered" in self.run.tags:
+            return self.run.tags["registered"]
+        shown = "completions made elsewhere" if self.policy == EXTERNAL else self.policy[:12]
+        return self.run.tags.get(f"model{suffix}", shown)
+
+
+def find_measurement(name: str) -> StoredMeasurement:
+    """The measurement called RUN, RUN:before, RUN:after, or RUN:RULE for a rule's picks.
+
+    A learning run alone means what it measured after. Raises InputError where there is none, and
+    StoreError where a table is not what its digest says.
+    """
+    known = (BEFORE, AFTER, *SELECTION_RULES)
+    head, colon, part = name.rpartition(":")
+    if not colon:
+        head, part = name, ""
+    elif part not in known:
+        raise InputError(f"there is no part {part!r}", f"run {name}", f"use {', '.join(known)}")
+    run = find_run(head)
+    if part in SELECTION_RULES:
+        return read_measurement(run, rule=part)
+    return read_measurement(run, part or (AFTER if run.loop is LEARNING else ""))
+
+
+def read_measurement(run: RunRecord, stage: str = "", rule: str | None = None) -> StoredMeasurement:
+    """Read the tables of one stage of a run, or of what a rule picked in it.
+
+    Raises InputError where the run has no such tables, and StoreError, naming the table, where
+    one is missing, its bytes have another digest, or it was made from other tables than the run's.
+    """
+    suffix = f"_{stage}" if stage else ""
+    wanted = {"problems": "problems", "completions": f"completions{suffix}"}
+    wanted |= {"scores": f"scores{suffix}"}
+    if rule:
+        wanted |= {"selections": "selections"}
+    kept = run.table_refs()
+    if missing := [name for name in wanted.values() if name not in kept]:
+        raise InputError(
+            f"it has no {' and no '.join(missing)}",
+            f"run {run.name}" + (f":{rule or stage}" if rule or stage else ""),
+            "name a run that finished, and a part that it has",
+        )
+    store = Store()
+    digests = {role: kept[name][1] for role, name in wanted.items()}
+    tables = {role: _intact(store, run, name) for role, name in wanted.items()}
+    for role, table in tables.items():
+        for parent, digest in provenance_of(table).get("parents", {}).items():
+            # a table cut by --limit has a longer one of its own kind as a parent
+            if parent != role and digests.get(parent, digest) != digest:
+                raise StoreError(
+                    f"it was made from other {parent} than the run's", f"{role} of run {run.name}"
+                )
+    judged = provenance_of(tables["scores"])["config"]
+    problems, completions, scores = (tables[role] for role in ("problems", "completions", "scores"))
+    made = provenance_of(completions)["config"]
+    samples = completions.num_rows // problems.num_rows
+    instrument = instrument_of(problems, completions, f"{judged['scorer']}:{judged['spec']}")
+    if rule:
+        picks = _picks(tables["selections"], rule, run)
+        completions, scores = (_only(table, picks) for table in (completions, scores))
+    return StoredMeasurement(
+        run=run,
+        stage=stage,
+        rule=rule,
+        instrument=instrument,
+        policy=made["policy"],
+        samples=samples,
+        problems=problems,
+        completions=completions,
+        scores=scores,
+        digests=digests,
+    )
+
+
+def stored_table(run: RunRecord, name: str) -> TableRef:
+    """The reference of the table that a run keeps under this name."""
+    kind, digest = run.table_refs()[name]
+    return Store().lookup(kind, digest)  # type: ignore[arg-type]
+
+
+def _intact(store: Store, run: RunRecord, name: str) -> pa.Table:
+    """A run's table from the store, after the copy among the run's artifacts was checked too."""
+    reference = stored_table(run, name)
+    table = store.read(reference)
+    copy = run.folder / "tables" / f"{name}.parquet"
+    if copy.exists() and file_digest(copy) != reference.digest:
+        raise StoreError(
+            f"its bytes no longer have the digest {reference.digest[:12]}; it was changed after "
+            "it was written",
+            str(copy),
+            f"the table as it was is {reference.path}",
+        )
+    return table
+
+
+def _picks(selections: pa.Table, rule: str, run: RunRecord) -> set[tuple[str, int]]:
+    rows = [row for row in selections.to_pylist() if row["rule"] == rule]
+    if not rows:
+        used = ", ".join(selections["rule"].unique().to_pylist())
+        raise InputError("it did not pick by this rule", f"run {run.name}:{rule}", f"use {used}")
+    return {(row["problem_id"], row["sample_index"]) for row in rows}
+
+
+def _only(table: pa.Table, keys: set[tuple[str, int]]) -> pa.Table:
+    columns = (table[name].to_pylist() for name in ("problem_id", "sample_index"))
+    return table.filter(pa.array([key in keys for key in zip(*columns, strict=True)]))

@@ -1,0 +1,44 @@
+"""Learning runs that ended early: whether one may be gone on with, and only as it was set.
+
+It checks before anything is written; going on is the flow's.
+"""
+
+from __future__ import annotations
+
+from artifacts.store.checkpoints import newest_checkpoint
+from artifacts.store.data_dir import current_home
+from artifacts.tracking.history import RunRecord, find_run
+from schemas.config import LearningConfig
+from schemas.errors import InputError
+from schemas.loops import LEARNING
+
+# where the guard stops changes no step before it
+MAY_CHANGE = "max_kl_nats"
+
+
+def resumable(name: str) -> RunRecord:
+    """The learning run with this id or name; InputError unless it ended early at a checkpoint."""
+    run = find_run(name)
+    if run.loop is not LEARNING:
+        raise InputError("is not a learning run", f"--resume {name}")
+    if run.status == "FINISHED":
+        raise InputError("the run has finished", f"--resume {name}", "learn from its model version")
+    newest_checkpoint(current_home(), run.run_id)
+    return run
+
+
+def settings_of(run: RunRecord) -> LearningConfig:
+    """The configuration that a learning run was started or last resumed with."""
+    return LearningConfig.model_validate(run.config())
+
+
+def refuse_other_settings(run: RunRecord, config: LearningConfig) -> None:
+    """InputError for the first setting that differs from the run's, but for the guard's limit."""
+    before, now = settings_of(run).model_dump(), config.model_dump()
+    for name in before:
+        if name != MAY_CHANGE and before[name] != now[name]:
+            raise InputError(
+                f"a resumed run goes on as it was set, with {name} {before[name]!r}",
+                f"{name} {now[name]!r} with resume {run.name}",
+                "give the run's own configuration",
+            )

@@ -1,0 +1,1 @@
+"""Numbers and other people's text as words, markdown and visible characters."""

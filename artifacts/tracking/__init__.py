@@ -1,0 +1,1 @@
+"""Runs in MLflow: written, read back, and linked to datasets and models."""

@@ -1,0 +1,76 @@
+"""What a run was given, as MLflow's own inputs: its problems as a dataset, its policy as a model.
+
+With both, a metric belongs to the model and the dataset that it was measured on.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from artifacts.store.instrument import dataset_digest
+from artifacts.store.tables import Store
+from artifacts.tracking.connection import TAG, client_for
+from artifacts.tracking.history import find_run
+from artifacts.tracking.logged_models import use_model
+from artifacts.tracking.run import TrackedRun
+from schemas.config import EvalConfig
+from schemas.references import PolicyRef, TableRef
+
+if TYPE_CHECKING:
+    from mlflow.entities import Dataset
+
+CONTEXT = "mlflow.data.context"
+DIGEST_LENGTH = 36  # MLflow keeps no more characters of one
+SUFFIXES = (".jsonl", ".csv", ".parquet")
+MeasuredOn = dict[str, str | None]
+
+
+def use_dataset(run: TrackedRun, problems: TableRef, name: str) -> tuple[str, str]:
+    """Say that a run read these problems; returns the name and digest that MLflow knows them by.
+
+    The digest is the start of the instrument's, the context is the split, and the source is the
+    stored table. Said twice, it is recorded once.
+    """
+    from mlflow.entities import DatasetInput, InputTag
+
+    table = Store().read(problems)
+    whole = dataset_digest(table)
+    split = "+".join(sorted(table["split"].unique().to_pylist()))
+    dataset = _dataset(problems, Path(name).stem if name.endswith(SUFFIXES) else name, whole)
+    tags = [InputTag(CONTEXT, split), InputTag(f"{TAG}digest", whole)]
+    client_for(run.home).log_inputs(run.run_id, datasets=[DatasetInput(dataset, tags)])
+    return dataset.name, dataset.digest
+
+
+def dataset_name(config: EvalConfig) -> str:
+    """What the problems of a measurement are called: those of a replayed run, as that run did."""
+    source = config.completions
+    if source is None or source.lower().endswith(".jsonl"):
+        return config.dataset
+    if source.lower().endswith(".parquet"):
+        return "stored problems"
+    return find_run(source).parameters.get("dataset", config.dataset)
+
+
+def measured_on(
+    run: TrackedRun, problems: TableRef, name: str, policy: PolicyRef | None
+) -> MeasuredOn:
+    """Record both inputs of a measurement; returns what ties a metric to them."""
+    dataset_name, digest = use_dataset(run, problems, name)
+    model_id = use_model(run, policy) if policy else None
+    return {"model_id": model_id, "dataset_name": dataset_name, "dataset_digest": digest}
+
+
+def _dataset(problems: TableRef, name: str, digest: str) -> Dataset:
+    from mlflow.data.pandas_dataset import from_pandas
+    from mlflow.entities import Dataset
+
+    frame = Store().read(problems).to_pandas()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # advice on integer columns with missing values
+        described = from_pandas(
+            frame, source=problems.path, name=name, digest=digest[:DIGEST_LENGTH]
+        )
+    return Dataset(**described.to_dict())

@@ -1,0 +1,119 @@
+"""Command-line options made from the configurations, so that each is described once.
+
+It parses; what a verb does is in `flows.cli.verbs`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from schemas.config import LearningSettings, SamplingSettings
+from schemas.errors import InputError
+
+C = TypeVar("C", bound=BaseModel)
+# settings inside a configuration, given on the command line without their outer name
+NESTED: Mapping[str, type[BaseModel]] = {
+    "sampling": SamplingSettings,
+    "learning": LearningSettings,
+}
+LONGEST_CHOICES = 45  # characters; what is longer makes the usage wider than a terminal
+SHORTER = {"max_kl_nats": "max-kl"}
+# what stored completions fix already
+FIXED_BY_REPLAY = (
+    "model", "split", "samples", "seed", "template", "shard_size", "device", "sampling",
+)  # fmt: skip
+
+
+def add_options(
+    parser: argparse.ArgumentParser, config: type[BaseModel], names: Iterable[str]
+) -> None:
+    """Add one option for each named field; a nested group adds one for each of its own."""
+    for name in names:
+        if name in NESTED:
+            add_options(parser, NESTED[name], NESTED[name].model_fields)
+            continue
+        field = config.model_fields[name]
+        if field.annotation is bool:
+            option, about = f"--{name.replace('_', '-')}", field.description
+            parser.add_argument(
+                option, dest=name, default=argparse.SUPPRESS, action="store_true", help=about
+            )
+            continue
+        choices = _choices(field.annotation)
+        about = field.description or ""
+        listed = ", ".join(choices or ())
+        if long := len(listed) > LONGEST_CHOICES:
+            about = f"{about}: {listed}"
+        parser.add_argument(
+            flag(name),
+            dest=name,
+            default=argparse.SUPPRESS,
+            metavar=None if choices and not long else _metavar(name),
+            choices=choices,
+            action="append" if name == "pick" else "store",
+            help=_help(about, field.default),
+        )
+
+
+def config_from(config: type[C], given: Mapping[str, Any]) -> C:
+    """The configuration with what was given, everything else at its default.
+
+    Raises InputError naming the option whose value cannot be used.
+    """
+    values: dict[str, Any] = {}
+    for name in config.model_fields:
+        if name in NESTED:
+            values[name] = {k: given[k] for k in NESTED[name].model_fields if k in given}
+        elif name in given:
+            values[name] = given[name]
+    try:
+        return config.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = next(str(part) for part in reversed(first["loc"]) if isinstance(part, str))
+        raise InputError(
+            f"{first['msg'][0].lower()}{first['msg'][1:]}",
+            f"{flag(option)} {first['input']}",
+        ) from None
+
+
+def refuse_with_replay(given: Mapping[str, Any]) -> None:
+    """InputError for an option that stored completions have settled long ago."""
+    for name in FIXED_BY_REPLAY:
+        for option in NESTED[name].model_fields if name in NESTED else (name,):
+            if option in given:
+                shown = flag(option)
+                raise InputError(
+                    "it was settled when the completions were made",
+                    f"{shown} with --completions",
+                    f"leave {shown} out",
+                )
+
+
+def flag(name: str) -> str:
+    """The option that sets a field."""
+    return f"--{SHORTER.get(name, name.replace('_', '-'))}"
+
+
+def _choices(annotation: Any) -> list[str] | None:
+    values = [value for value in get_args(annotation) if isinstance(value, str)]
+    inner = [found for part in get_args(annotation) for found in _choices(part) or ()]
+    return values or inner or None
+
+
+def _metavar(name: str) -> str:
+    return {
+        "model": "MODEL", "dataset": "NAME|FILE", "split": "SPLIT", "completions": "RUN|FILE",
+        "template": "NAME@V", "scorer": "NAME@V", "register_as": "NAME", "train_split": "SPLIT",
+        "max_kl_nats": "NATS", "baseline": "RULE",
+    }.get(name, "N")  # fmt: skip
+
+
+def _help(description: str, default: Any) -> str:
+    shown = "" if default is None or isinstance(default, tuple) else f"default {default}"
+    parts = [part for part in (description, shown) if part]
+    return "; ".join(parts).replace("%", "%%")

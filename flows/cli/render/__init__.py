@@ -1,0 +1,1 @@
+"""Results as text in a terminal of 80 columns."""

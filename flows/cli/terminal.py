@@ -1,0 +1,148 @@
+"""What a person sees while a verb runs and when it is done: progress on stderr, tables on stdout.
+
+It draws results; it makes none. Colour follows the terminal and NO_COLOR.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import time
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+from tasks.runtime.progress import Progress, listening
+
+SECONDS_BEFORE_A_BAR = 2.0
+WIDTH = 80
+
+
+class Terminal:
+    """stdout for the result, stderr for everything on the way to it."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+        self.err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+        self.out = (
+            Console(file=sys.stderr, highlight=False, emoji=False)
+            if as_json
+            else Console(highlight=False, emoji=False)
+        )
+        if not self.out.is_terminal:
+            self.out.width = WIDTH
+
+    def note(self, line: str) -> None:
+        """One line about what is going on."""
+        self.err.print(line, style="dim", markup=False)
+
+    def fail(self, line: str) -> None:
+        """The one line that says why there is no result."""
+        self.err.print(f"threeloops: {line}", style="bold red", markup=False)
+
+    @contextlib.contextmanager
+    def progress(self) -> Iterator[None]:
+        """Draw what tasks report: bars in a terminal, a line every ten seconds elsewhere."""
+        with self._noting_warnings(), self._drawing():
+            yield
+
+    @contextlib.contextmanager
+    def _noting_warnings(self) -> Iterator[None]:
+        """Show what these rooms warn of as a note, instead of as a log record among others."""
+        loggers, handler = (
+            [logging.getLogger(room) for room in ("policy", "artifacts")],
+            Notes(self),
+        )
+        propagate = [logger.propagate for logger in loggers]
+        for logger in loggers:
+            logger.addHandler(handler)
+            logger.propagate = False
+        try:
+            yield
+        finally:
+            for logger, before in zip(loggers, propagate, strict=True):
+                logger.removeHandler(handler)
+                logger.propagate = before
+
+    @contextlib.contextmanager
+    def _drawing(self) -> Iterator[None]:
+        if not self.err.is_terminal:
+            with listening(SparseLines(self)):
+                yield
+            return
+        bars = Bars(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[notes]}"),
+            TimeRemainingColumn(),
+            console=self.err,
+            transient=True,
+        )
+        with bars, listening(LiveBars(bars)):
+            yield
+
+
+class Notes(logging.Handler):
+    """Log records as notes in a terminal."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        super().__init__(logging.WARNING)
+        self.terminal = terminal
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show the message alone."""
+        self.terminal.note(record.getMessage())
+
+
+class LiveBars:
+    """One bar for each piece of work that takes more than two seconds."""
+
+    def __init__(self, bars: Bars) -> None:
+        self.bars = bars
+        self.ids: dict[str, object] = {}
+        self.begun: dict[str, float] = {}
+
+    def __call__(self, progress: Progress) -> None:
+        if not progress.total:
+            self.bars.console.print(progress.work, style="dim", markup=False)
+            return
+        name = progress.work
+        first = self.begun.setdefault(name, time.monotonic())
+        rate = progress.done / max(time.monotonic() - first, 1e-9)
+        notes = dict(progress.notes)
+        if progress.unit == "completions" and progress.done:
+            notes["a second"] = f"{rate:.0f}"
+        shown = "  ".join(f"{key} {value}" for key, value in notes.items())
+        if name not in self.ids:
+            if progress.done >= progress.total or name.startswith("step "):
+                return  # the work is too short for a bar of its own
+            self.ids[name] = self.bars.add_task(name, total=progress.total, notes="")
+        self.bars.update(self.ids[name], completed=progress.done, notes=shown)  # type: ignore[arg-type]
+        if progress.done >= progress.total:
+            self.bars.update(self.ids.pop(name), visible=False)  # type: ignore[arg-type]
+            self.begun.pop(name)
+
+
+class SparseLines:
+    """A line at the start of a piece of work, every ten seconds after, and none for the rest."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        self.terminal = terminal
+        self.last = time.monotonic()
+
+    def __call__(self, progress: Progress) -> None:
+        if not progress.total:
+            self.terminal.note(progress.work)
+            return
+        now = time.monotonic()
+        if now - self.last < 10 or progress.work.startswith("step "):
+            return
+        self.last = now
+        notes = "".join(f", {key} {value}" for key, value in progress.notes.items())
+        self.terminal.note(
+            f"{progress.work}: {progress.done} of {progress.total} {progress.unit}{notes}"
+        )

@@ -1,0 +1,1 @@
+"""What belongs to Prefect: its settings, its page, its events, and the learners' lock."""

@@ -1,0 +1,92 @@
+"""Each run of a loop and the Prefect flow run that it happens in know each other by name.
+
+Outside a flow run, as in a replay without a server, there is nothing to link.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from uuid import UUID
+
+from prefect.artifacts import create_link_artifact, create_markdown_artifact
+from prefect.client.orchestration import get_client
+from prefect.context import FlowRunContext
+from prefect.utilities.urls import url_for
+
+from artifacts.text.markdown import code
+from artifacts.tracking.connection import experiment_id
+from artifacts.tracking.run import TrackedRun, tracked_run
+from flows.orchestration.page import offer, showing_progress
+from flows.orchestration.settings import served_page
+from schemas.config import Frozen
+from schemas.loops import Loop
+
+ARTIFACT = "mlflow-run"
+
+
+@contextmanager
+def recorded_run(
+    loop: Loop, config: Frozen, resume: str | None = None, *, stage: str = ""
+) -> Iterator[TrackedRun]:
+    """`tracked_run`, linked with the Prefect flow run that is going on, if there is one."""
+    with tracked_run(loop, config, resume, stage=stage) as run:
+        link_flow_run(run, config, nested=bool(stage))
+        with nullcontext() if stage else showing_progress():
+            yield run
+
+
+def link_flow_run(run: TrackedRun, config: Frozen, *, nested: bool = False) -> None:
+    """Name the Prefect flow run in the MLflow run, and the MLflow run in the Prefect flow run.
+
+    Where both have a page the names are links. The flow run is also tagged with loop, model and
+    dataset, unless this run is `nested` in one whose tags it has.
+    """
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        return
+    flow_run = context.flow_run
+    identity, name = str(flow_run.id), str(flow_run.name)
+    run.tag(flow_run=identity)
+    address = url_for(flow_run)
+    if address:
+        run.tag(flow_run_page=address)
+        run.link(f"Prefect flow run [{_plain(name)}]({address})")
+    else:
+        run.link(f"Prefect flow run {code(name)}, `{identity}`")
+    added = [f"mlflow {run.name}", *([] if nested else _subjects(run, config))]
+    offer(f"MLflow's run {run.name}", lambda: _show_mlflow_run(run, flow_run.id, added))
+
+
+def _show_mlflow_run(run: TrackedRun, flow_run: UUID, tags: list[str]) -> None:
+    # nested runs share one flow run, whose tags in the context are those that it began with
+    with get_client(sync_client=True) as client:
+        known = client.read_flow_run(flow_run).tags
+        client.update_flow_run(flow_run, tags=list(dict.fromkeys([*known, *tags])))
+    about = f"Loop {run.loop.letter}, {run.loop.name}: what was measured, tables and pictures"
+    page = served_page(run.home)
+    if page:
+        create_link_artifact(
+            link=f"{page}/#/experiments/{experiment_id(run.home)}/runs/{run.run_id}",
+            link_text=f"MLflow run {run.name}",
+            key=ARTIFACT,
+            description=about,
+        )
+    else:
+        create_markdown_artifact(
+            markdown=f"MLflow run `{run.name}`, id `{run.run_id}`; `threeloops show {run.name}`, "
+            "or `threeloops up` for its page",
+            key=ARTIFACT,
+            description=about,
+        )
+
+
+def _subjects(run: TrackedRun, config: Frozen) -> list[str]:
+    given = config.model_dump()
+    said = [f"loop {run.loop.letter}"]
+    return said + [f"{name} {given[name]}" for name in ("model", "dataset") if name in given]
+
+
+def _plain(name: str) -> str:
+    """A name that may stand in the text of a link."""
+    return "".join(" " if character in "[]()<>`\\" else character for character in name).strip()

@@ -1,0 +1,64 @@
+"""Prefect's settings for a run started by hand: its own home, a patient start, few words.
+
+They have to be in the environment before prefect is imported, and never override what is there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import urllib.request
+from pathlib import Path
+
+from artifacts.store.data_dir import Home
+
+UP_FILE = "up.json"
+
+
+def configure_prefect(home: Home) -> None:
+    """Set what is not set: Prefect's home below ours, no telemetry, a long start, quiet logs.
+
+    With `threeloops up` running on this home folder, its server is used; with PREFECT_API_URL set,
+    that one.
+    """
+    served = served_url(home)
+    defaults = {
+        "PREFECT_HOME": str(home.prefect),
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_LOGGING_LEVEL": "CRITICAL",
+        "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+        "DO_NOT_TRACK": "1",
+    } | ({"PREFECT_API_URL": served} if served else {})
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+
+
+def served_url(home: Home) -> str | None:
+    """The API address of a running `threeloops up` on this home folder, else None."""
+    record = home.root / UP_FILE
+    if not record.exists():
+        return None
+    url = str(json.loads(record.read_text())["prefect"])
+    try:
+        with urllib.request.urlopen(f"{url}/health", timeout=2):
+            return url
+    except OSError:
+        return None
+
+
+def served_page(home: Home) -> str | None:
+    """The address of MLflow's page beside the Prefect server in use, else None."""
+    record = home.root / UP_FILE
+    if not record.exists():
+        return None
+    served = json.loads(record.read_text())
+    return str(served["mlflow"]) if served["prefect"] == os.environ.get("PREFECT_API_URL") else None
+
+
+def write_up_file(home: Home, prefect: str, mlflow: str) -> Path:
+    """Say where the servers of this home folder answer."""
+    path = home.root / UP_FILE
+    path.write_text(json.dumps({"prefect": prefect, "mlflow": mlflow}))
+    return path

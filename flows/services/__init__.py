@@ -1,0 +1,1 @@
+"""The servers that `threeloops up` starts, watches and stops."""

@@ -1,0 +1,213 @@
+"""Attention over a packed row: a tail sees the header, its part of the stem and itself.
+
+It serves models that call transformers' attention interface with plain softmax attention, and
+refuses the others; `policy.attention.packing` builds the row.
+
+Only the pairs that attend are computed, as matrix products over blocks; no T × T mask exists. The
+keys and values of the header are shared by everything else, those of a stem by its N tails:
+
+    scores of a tail = [ q·header | q·stem, its path only | q·itself, causal ], one softmax over all
+
+Axes: K groups of heads that share keys, G query heads in a group, B problems, N completions of
+each, L tokens of the longest branch (a stem or a tail), S keys, D width of a head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import reduce
+from operator import add
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface, PreTrainedModel
+
+from policy.attention.packing import Branches, Tree
+from policy.model.precision import working_dtype
+
+NAME = "threeloops_tree"
+# what models tell an attention function about themselves without meaning another result
+HARMLESS = {
+    "cache_position",
+    "is_causal",
+    "output_attentions",
+    "position_ids",
+    "sliding_window",
+    "use_cache",
+}
+
+
+class UnservedError(Exception):
+    """The model attends in a way that a packed row cannot follow; the plain path can."""
+
+
+class Keys(NamedTuple):
+    """Keys and values [K, b, n, S, D] that queries see, and what of them is hidden.
+
+    b is B or 1, n is N or 1: where it is 1, all the queries along that axis share them. `bias` is 0
+    or −inf and broadcasts to the scores [K, B, N, L, G, S].
+    """
+
+    keys: Tensor
+    values: Tensor
+    bias: Tensor | None
+
+
+def tree_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    tree: Tree | None = None,
+    **others: Any,
+) -> tuple[Tensor, None]:
+    """Attention of one packed row: [1, T, heads, D] from query [1, heads, T, D].
+
+    Raises UnservedError for arguments that may change the result in a way not known here.
+    """
+    if tree is None:
+        raise UnservedError(f"{type(module).__name__} does not pass the tree on")
+    _refuse_unknown(attention_mask, dropout, tree, others)
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    groups = key.shape[1]
+    dtype = working_dtype(query)
+    sizes = [tree.header, tree.stems.tokens, tree.tails.tokens]
+    q, k, v = (
+        one.squeeze(0).to(dtype).transpose(0, 1).split_with_sizes(sizes)
+        for one in (query * scale, key, value)
+    )
+    parts = []
+    seen: list[Keys] = []
+    if tree.header:
+        parts.append(_causal(q[0], k[0], v[0]))
+        seen.append(Keys(_shared(k[0]), _shared(v[0]), None))
+    problems, samples = tree.to_stems.shape[:2]
+    shape = (problems, 1)
+    keys, values = _to_block(k[1], tree.stems, shape), _to_block(v[1], tree.stems, shape)
+    own = Keys(keys, values, tree.within_stems)
+    parts.append(_branches(q[1], [*seen, own], tree.stems, shape, groups))
+    if tree.tails.tokens:
+        seen.append(Keys(keys, values, tree.to_stems))
+        shape = (problems, samples)
+        keys, values = _to_block(k[2], tree.tails, shape), _to_block(v[2], tree.tails, shape)
+        own = Keys(keys, values, tree.within_tails)
+        parts.append(_branches(q[2], [*seen, own], tree.tails, shape, groups))
+    return torch.cat(parts)[None], None
+
+
+def _refuse_unknown(
+    attention_mask: Tensor | None, dropout: float, tree: Tree, others: dict[str, Any]
+) -> None:
+    window = others.get("sliding_window")
+    if window is not None and window < tree.longest:
+        raise UnservedError(f"a window of {window} tokens is shorter than a path of {tree.longest}")
+    given = {name for name, value in others.items() if value is not None and value is not False}
+    unknown = sorted(given - HARMLESS)
+    if others.get("is_causal") is False:
+        unknown.append("is_causal")
+    if attention_mask is not None:
+        unknown.append("attention_mask")
+    if dropout:
+        unknown.append("dropout")
+    if unknown:
+        raise UnservedError(f"attention with {', '.join(unknown)}")
+
+
+def _branches(
+    query: Tensor, seen: Sequence[Keys], branches: Branches, shape: tuple[int, int], groups: int
+) -> Tensor:
+    """Outputs [t, heads, D] of branches' queries [t, heads, D]."""
+    block = _to_block(query.view(len(query), groups, -1, query.shape[-1]), branches, shape)
+    out = _attend(block, seen).permute(1, 2, 3, 0, 4, 5)  # [B, N, L, K, G, D]
+    apply: Any = _ToTokens.apply
+    tokens: Tensor = apply(out.reshape(-1, *query.shape[1:]), branches.back)
+    return tokens
+
+
+def _attend(query: Tensor, seen: Sequence[Keys]) -> Tensor:
+    """Softmax attention of [K, B, N, L, G, D] over several sets of keys at once."""
+    scores = []
+    for keys, _, bias in seen:
+        flat = keys.flatten(0, 2)
+        score = (query.reshape(len(flat), -1, query.shape[-1]) @ flat.mT).view(
+            *query.shape[:-1], -1
+        )
+        scores.append(score if bias is None else score + bias)
+    # biases are float32, so that the softmax of coarser queries is taken in float32, too
+    weights = torch.cat(scores, dim=-1).softmax(dim=-1).to(query.dtype)
+    widths = [keys.shape[-2] for keys, _, _ in seen]
+    outs = []
+    for weight, (_, values, _) in zip(weights.split_with_sizes(widths, -1), seen, strict=True):
+        flat = values.flatten(0, 2)
+        outs.append((weight.reshape(len(flat), -1, flat.shape[1]) @ flat).view(query.shape))
+    return reduce(add, outs)
+
+
+def _shared(tensor: Tensor) -> Tensor:
+    """The header's keys [H, K, D] as [K, 1, 1, H, D]."""
+    return tensor.transpose(0, 1)[:, None, None]
+
+
+def _causal(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """The header's attention to itself: [H, heads, D]; the query is already scaled."""
+    q, k, v = (one.transpose(0, 1)[None] for one in (query, key, value))
+    out = scaled_dot_product_attention(q, k, v, is_causal=True, scale=1.0, enable_gqa=True)
+    return out[0].transpose(0, 1)
+
+
+def _to_block(tokens: Tensor, branches: Branches, shape: tuple[int, int]) -> Tensor:
+    """[K, B, N, L, …] contiguous, from the branches' tokens [t, K, …]."""
+    apply: Any = _ToBlock.apply
+    padded: Tensor = apply(tokens, branches.block.flatten(), branches.back)
+    block = padded.view(*shape, branches.block.shape[1], *tokens.shape[1:])
+    return block.movedim(3, 0).contiguous()
+
+
+class _ToBlock(torch.autograd.Function):
+    """Rows of tokens into a padded block; each token lands once, so the gradient is a gather."""
+
+    @staticmethod
+    def forward(ctx: Any, tokens: Tensor, block: Tensor, back: Tensor) -> Tensor:
+        ctx.save_for_backward(back)
+        return tokens.index_select(0, block)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (back,) = ctx.saved_tensors
+        return gradients[0].index_select(0, back), None, None
+
+
+class _ToTokens(torch.autograd.Function):
+    """The rows of a padded block that are tokens; padding gets no gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, padded: Tensor, back: Tensor) -> Tensor:
+        ctx.save_for_backward(back)
+        ctx.rows = len(padded)
+        return padded.index_select(0, back)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (back,) = ctx.saved_tensors
+        padded = gradients[0].new_zeros(ctx.rows, *gradients[0].shape[1:])
+        return padded.index_copy(0, back, gradients[0]), None
+
+
+@contextmanager
+def attending_as(model: PreTrainedModel, name: str) -> Iterator[None]:
+    """Use this attention within the block and the model's former implementation after it."""
+    former = model.config._attn_implementation
+    model.config._attn_implementation = name
+    try:
+        yield
+    finally:
+        model.config._attn_implementation = former
+
+
+AttentionInterface.register(NAME, tree_attention)

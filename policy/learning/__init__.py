@@ -1,0 +1,1 @@
+"""The objective, its gradient, and one update after another."""

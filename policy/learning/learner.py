@@ -1,0 +1,302 @@
+"""One policy-gradient update after another, with everything needed to go on bit for bit.
+
+It does not sample, score, choose problems or track; it takes completions and their rewards.
+
+The model stays in eval() for sampling and for the update alike. With dropout, the policy that is
+differentiated would not be the one that sampled: the gradient would belong to another objective.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from policy.attention.prefix_tree import Tokens
+from policy.learning.checkpoint import (
+    digest_of_weights,
+    read_state,
+    trainable,
+    whole_folder,
+    write_state,
+)
+from policy.learning.gradient import accumulate_gradient, gradients_of
+from policy.learning.guard import NonFiniteError, refuse_bad_update
+from policy.learning.objective import RunningMean
+from policy.learning.recompute import recomputable_layers
+from policy.learning.step_batch import flat_logprobs, step_batch
+from policy.learning.step_metrics import StepMetrics, sampling_gap, step_metrics
+from policy.logprobs.completion_logprobs import CompletionLogprobs
+from policy.model.adapter import is_adapted, merged_weights
+from policy.model.load import Policy, quiet_transformers
+from policy.model.passes import automatic_budget
+from policy.model.precision import largest_rounding_gap
+from schemas.config import LearningSettings
+from schemas.errors import InputError, StoppedError
+
+__all__ = ["Learner", "NonFiniteError", "StepMetrics", "scheduled_rate"]
+
+
+def scheduled_rate(base: float, schedule: str, step: int, total_steps: int) -> float:
+    """The learning rate of step 0, 1, … `total_steps` − 1; `linear` falls from `base` towards 0.
+
+    Raises InputError for `linear` after the last step, where nothing is left of the rate.
+    """
+    if schedule == "constant":
+        return base
+    if step >= total_steps:
+        raise InputError(
+            f"all {total_steps} steps of the linear learning-rate schedule are done",
+            remedy="start with more steps, or use the constant schedule",
+        )
+    return base * (1.0 - step / total_steps)
+
+
+class Learner:
+    """A policy, its frozen reference and an optimiser.
+
+    `policy.model` is updated in place. `reference_model` is the policy the run started from, a
+    separate copy; for a model with an adapter it is None, and the reference is the model with its
+    adapter off, which takes no second copy. `temperature` is the one that the completions were
+    sampled at; the objective is then that of the policy at this temperature.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        reference_model: PreTrainedModel | None,
+        settings: LearningSettings,
+        total_steps: int,
+        *,
+        temperature: float = 1.0,
+    ) -> None:
+        _check_can_learn(policy.model, reference_model, settings, temperature)
+        self.policy = policy
+        if reference_model is not None:
+            reference_model.requires_grad_(False).train(False)
+        self.reference_model = reference_model
+        self.settings = settings
+        self.total_steps = total_steps
+        self.temperature = temperature
+        self.steps_done = 0
+        self.running_mean = RunningMean()
+        policy.model.train(False)
+        if settings.gradient_checkpointing:
+            recomputable_layers(policy.model)
+        self._path = CompletionLogprobs(policy.model)
+        self._parameters = trainable(policy.model)
+        self._optimizer = torch.optim.AdamW(
+            self._parameters.values(),
+            lr=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            fused=True,  # one pass over the weights instead of eight
+        )
+
+    def step(
+        self,
+        prompts: Sequence[Tokens],
+        completions: Sequence[Tokens],
+        sampling_logprobs: Sequence[Sequence[float]] | None,
+        rewards: Any,
+        *,
+        max_kl_nats: float | None = None,
+    ) -> StepMetrics:
+        """One update from N completions of each of B prompts.
+
+        `prompts` are B lists of token ids, `completions` B·N of them in the order of the prompts,
+        each with its end token where the model ended it; `rewards` is [B, N]. All completions must
+        have been sampled from the policy as it is now, which is checked against the
+        `sampling_logprobs` that were recorded with them, in nats, one list a completion.
+
+        Raises InputError for shapes that do not fit and, with weights and counters untouched,
+        NonFiniteError for a loss or gradient that is not finite, DriftError for completions
+        further from the reference than `max_kl_nats` nats each, on average, and StaleSamplesError
+        for completions of another policy.
+        """
+        batch = step_batch(prompts, completions, rewards, self.policy.model.device)
+        sampled = flat_logprobs(sampling_logprobs, batch) if sampling_logprobs is not None else None
+        rate = scheduled_rate(
+            self.settings.learning_rate, self.settings.schedule, self.steps_done, self.total_steps
+        )
+        longest = max(map(len, prompts)) + max(map(len, completions))
+        self._optimizer.zero_grad(set_to_none=True)
+        outcome = accumulate_gradient(
+            batch,
+            self.policy.model,
+            self.reference_model,
+            self._path,
+            self.settings,
+            running_mean=self.running_mean.mean,
+            temperature=self.temperature,
+            tokens_per_pass=self._tokens_per_pass(longest),
+        )
+        parameters = list(self._parameters.values())
+        total = torch.nn.utils.get_total_norm(gradients_of(parameters))
+        norm = total.item()
+        try:
+            refuse_bad_update(
+                self.steps_done + 1,
+                loss=outcome.loss,
+                gradient_norm=norm,
+                kl_nats=outcome.kl_nats,
+                max_kl_nats=max_kl_nats,
+                sampling_gap_nats=sampling_gap(outcome.logprobs, sampled, batch),
+                max_gap_nats=largest_rounding_gap(self.policy.model.device),
+            )
+        except StoppedError:
+            self._optimizer.zero_grad(set_to_none=True)
+            raise
+        self._update(total, rate)
+        self.running_mean = self.running_mean.updated(outcome.signal)
+        self.steps_done += 1
+        return step_metrics(
+            batch,
+            outcome,
+            sampled,
+            step=self.steps_done,
+            gradient_norm=norm,
+            clipped=norm > self.settings.max_gradient_norm,
+            learning_rate=rate,
+        )
+
+    def _update(self, norm: Tensor, rate: float) -> None:
+        """Clip the accumulated gradient of this norm, and apply it."""
+        limit = self.settings.max_gradient_norm
+        if norm.item() > limit:
+            torch.nn.utils.clip_grads_with_norm_(self._parameters.values(), limit, norm)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+
+    def _tokens_per_pass(self, longest: int) -> int:
+        recompute = self.settings.gradient_checkpointing
+        asked = self.settings.max_tokens_per_pass
+        return asked or automatic_budget(self.policy.model, longest, recompute=recompute)
+
+    def save(self, folder: Path) -> None:
+        """Write a checkpoint that `load` continues from byte for byte; whole or not at all."""
+        moments = {
+            f"{moment}/{name}": self._optimizer.state[parameter][moment]
+            for name, parameter in self._parameters.items()
+            for moment in ("exp_avg", "exp_avg_sq")
+            if self._optimizer.state[parameter]
+        }
+        with whole_folder(folder) as partial:
+            write_state(partial, self._parameters, moments, self._counters())
+
+    def load(self, folder: Path) -> None:
+        """Take over the weights, the optimiser and the counters of a checkpoint.
+
+        Raises InputError, with nothing taken over, if it was saved with other settings or for
+        another model.
+        """
+        weights, moments, state = read_state(folder)
+        self._check_same(folder, weights, moments, state)
+        with torch.no_grad():
+            for name, parameter in self._parameters.items():
+                parameter.copy_(weights[name])
+        self._optimizer.state.clear()
+        for name, parameter in self._parameters.items() if moments else ():
+            self._optimizer.state[parameter] = {
+                "step": torch.tensor(float(state["steps_done"]), device=parameter.device),
+                "exp_avg": moments[f"exp_avg/{name}"].to(parameter.device),
+                "exp_avg_sq": moments[f"exp_avg_sq/{name}"].to(parameter.device),
+            }
+        self.steps_done = state["steps_done"]
+        self.running_mean = RunningMean(*state["running_mean"])
+
+    def _counters(self) -> dict[str, Any]:
+        return {
+            "format": 1,
+            "steps_done": self.steps_done,
+            "total_steps": self.total_steps,
+            "temperature": self.temperature,
+            "running_mean": [self.running_mean.mean, self.running_mean.count],
+            "settings": self.settings.model_dump(),
+            "start": self.policy.digest,
+        }
+
+    def _check_same(
+        self, folder: Path, weights: dict[str, Tensor], moments: dict[str, Tensor], state: Any
+    ) -> None:
+        """Raise InputError unless the checkpoint continues this very run."""
+        mine = self._counters()
+        # the start is the reference, and with an adapter all weights but its own
+        compared = ["format", "temperature", "settings", "start"]
+        if self.settings.schedule != "constant":
+            compared.append("total_steps")
+        differing = [key for key in compared if state.get(key) != mine[key]]
+        shapes = {name: value.shape for name, value in self._parameters.items()}
+        if {name: value.shape for name, value in weights.items()} != shapes:
+            differing.append("model")
+        kinds = ("exp_avg", "exp_avg_sq") if state.get("steps_done") else ()
+        if moments.keys() != {f"{kind}/{name}" for kind in kinds for name in shapes}:
+            differing.append("optimizer")
+        if differing:
+            raise InputError(
+                f"the checkpoint was saved with another {', '.join(differing)}",
+                where=str(folder),
+                remedy="resume with what the run was started with",
+            )
+
+    def weights_digest(self) -> str:
+        """Hexadecimal SHA-256 over the policy's parameters: names, dtypes, shapes and bytes."""
+        return digest_of_weights(self.policy.model)
+
+    def export(self, folder: Path) -> None:
+        """Write model and tokenizer as a plain transformers folder; whole or not at all.
+
+        An adapter is merged into the weights, so that loading the folder takes no adapter.
+        """
+        model: Any = self.policy.model
+        weights = merged_weights(model) if is_adapted(model) else None
+        with quiet_transformers(), whole_folder(folder) as partial:
+            model.save_pretrained(partial, state_dict=weights)
+            self.policy.tokenizer.save_pretrained(partial)
+
+
+def _check_can_learn(
+    model: PreTrainedModel,
+    reference_model: PreTrainedModel | None,
+    settings: LearningSettings,
+    temperature: float,
+) -> None:
+    """Raise InputError for what could run and would learn nothing, or something else."""
+    if reference_model is None and not is_adapted(model):
+        raise InputError("a policy without an adapter needs a reference model of its own")
+    if reference_model is model:
+        raise InputError(
+            "the reference is the policy itself, so their divergence would always be 0",
+            remedy="load the reference as a second copy",
+        )
+    both = (model, reference_model or model)
+    sizes = [len(cast(Any, one.get_input_embeddings()).weight) for one in both]
+    if sizes[0] != sizes[1]:
+        raise InputError(
+            f"the policy has {sizes[0]} tokens and its reference {sizes[1]}, so no divergence "
+            "between them can be computed",
+            remedy="take the reference from the model that the policy was started from",
+        )
+    penalty = (settings.kl_estimator, settings.kl_placement)
+    if settings.kl_weight > 0 and penalty == ("k1", "loss"):
+        raise InputError(
+            "k1 as a loss has an expected gradient of zero: it would only add noise",
+            where="kl_placement",
+            remedy="put k1 in the reward, or use k2 as a loss",
+        )
+    if temperature <= 0:
+        raise InputError(
+            f"cannot learn from completions sampled at temperature {temperature}",
+            where="temperature",
+            remedy="sample at a temperature above 0",
+        )
+    if model.dtype not in (torch.float32, torch.float64):
+        raise InputError(
+            f"weights in {model.dtype} are too coarse for small updates, which would round to none",
+            remedy="load the policy in float32",
+        )

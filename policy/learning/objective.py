@@ -1,0 +1,171 @@
+"""The objective as tensor functions: advantages, the policy-gradient loss and the KL penalty.
+
+It runs no model, keeps no state and updates nothing.
+
+The objective is E[reward] − β·KL(policy ‖ reference), per problem, with completions drawn from the
+policy. With the defaults of `schemas.config.LearningSettings` (baseline `leave_one_out`, `k1` in
+the reward, reduction `sequence`) the gradient of `completion_losses(...).mean()` is an unbiased
+estimate of minus its gradient: REINFORCE (Williams, 1992) on whole completions, as in Ahmadian et
+al., "Back to Basics", 2024. The other settings change the objective, each as its docstring says.
+
+There is no importance ratio: a batch is used for one update and by the policy that sampled it, so
+the ratio is 1, and clipping it (PPO, GRPO) would do nothing.
+
+Axes: B problems, N completions of each, T tokens of the longest completion.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from policy.learning.divergence import completion_divergence
+from schemas.config import GROUP_BASELINES, Baseline, KlEstimator, KlPlacement, LossReduction
+from schemas.errors import InputError
+
+DEVIATION_FLOOR = 1e-4  # reward units; keeps a group of equal rewards at advantage 0
+
+
+@dataclass(frozen=True)
+class RunningMean:
+    """The mean of the signal over all earlier completions, and how many they were."""
+
+    mean: float = 0.0
+    count: int = 0
+
+    def updated(self, signal: Tensor) -> RunningMean:
+        """The state after the completions of `signal`, to be used from the next step on."""
+        count = self.count + signal.numel()
+        total = self.mean * self.count + float(signal.double().sum())
+        return RunningMean(total / count, count)
+
+
+class Objective(NamedTuple):
+    """What `completion_losses` computed; all [B, N], and all but `losses` without gradient."""
+
+    losses: Tensor
+    advantages: Tensor
+    signal: Tensor
+
+
+def advantages(signal: Tensor, baseline: Baseline, running_mean: float = 0.0) -> Tensor:
+    """Signal minus baseline, [B, N] from [B, N]; the signal is what a completion has earned.
+
+    - `none`: the signal itself. Unbiased.
+    - `running_mean`: minus the mean over earlier steps (Williams, 1992). It does not depend on
+      this step's completions, hence unbiased.
+    - `leave_one_out`: minus the mean of the problem's other N − 1 completions (Kool et al., "Buy 4
+      REINFORCE Samples, Get a Baseline for Free!", 2019). Unbiased.
+    - `group_mean`: minus the mean of all N, the completion itself included, which shrinks the
+      expected gradient by (N − 1)/N and leaves its direction (Liu et al., "Understanding
+      R1-Zero-Like Training", 2025).
+    - `group_normalized`: the former over the group's standard deviation (divisor N − 1) plus
+      `DEVIATION_FLOOR` (GRPO; Shao et al., 2024). It reweights problems: for a reward of 0 or 1
+      and large N a problem solved with probability p counts 1/√(p(1 − p)) times, so nearly solved
+      and nearly hopeless problems weigh most (Liu et al., 2025).
+
+    Raises InputError when N = 1 and the baseline is the group's.
+    """
+    samples = signal.shape[-1]
+    if baseline in GROUP_BASELINES and samples < 2:
+        raise InputError(
+            f"the baseline {baseline} compares the completions of a problem, but there is only one",
+            remedy="sample at least 2 a problem, or use the baseline running_mean",
+        )
+    if baseline == "none":
+        return signal
+    if baseline == "running_mean":
+        return signal - running_mean
+    centred = signal - signal.mean(dim=-1, keepdim=True)
+    if baseline == "leave_one_out":
+        return centred * (samples / (samples - 1))
+    if baseline == "group_mean":
+        return centred
+    return centred / (signal.std(dim=-1, keepdim=True) + DEVIATION_FLOOR)
+
+
+def penalised_advantages(
+    rewards: Tensor,
+    penalty: Tensor,
+    kl_weight: float,
+    baseline: Baseline,
+    running_mean: float = 0.0,
+) -> Tensor:
+    """Advantages [B, N] of the signal reward − β·penalty, the penalty [B, N] being in nats.
+
+    Under `group_normalized` the rewards alone are divided by their deviation and the penalty gets a
+    leave-one-out baseline: in a group of equal rewards the deviation would be the penalty's own,
+    and dividing by it would put β = 10⁻⁶ and β = 1 on a par.
+    """
+    if baseline == "group_normalized":
+        penalty_part = advantages(penalty, "leave_one_out")
+        return advantages(rewards, baseline) - kl_weight * penalty_part
+    return advantages(rewards - kl_weight * penalty, baseline, running_mean)
+
+
+def policy_gradient_losses(
+    logprobs: Tensor, mask: Tensor, advantages: Tensor, reduction: LossReduction
+) -> Tensor:
+    """−advantage × log-probability of each completion, [B, N], from token logprobs [B, N, T].
+
+    - `sequence`: the sum over the completion's tokens, log π(y). Unbiased.
+    - `token`: that sum over the completion's length |y| (Shao et al., 2024, equation 3). It follows
+      the gradient of E[(reward − b)/|y|], with b the expected baseline held fixed, instead of
+      E[reward]: among right answers the short ones gain, among wrong ones the long ones lose least
+      (Liu et al., 2025).
+    """
+    weight = advantages.detach()
+    if reduction == "token":
+        weight = weight / mask.sum(dim=-1)
+    return -weight * logprobs.masked_fill(~mask, 0.0).sum(dim=-1)
+
+
+def completion_losses(
+    logprobs: Tensor,
+    reference_logprobs: Tensor,
+    mask: Tensor,
+    rewards: Tensor,
+    *,
+    baseline: Baseline,
+    kl_weight: float,
+    kl_estimator: KlEstimator,
+    kl_placement: KlPlacement,
+    reduction: LossReduction,
+    running_mean: float = 0.0,
+) -> Objective:
+    """One loss per completion, [B, N]; the loss of a step is their mean.
+
+    `logprobs` and `reference_logprobs` [B, N, T] are the log-probabilities in nats of the sampled
+    tokens, `mask` is true on them, `rewards` is [B, N]. Gradient flows through `logprobs` alone.
+    The reduction is also the grain of the KL estimator: a whole completion or a token at a time;
+    for `token`, a penalty in the loss is divided by the length like the rest of the loss.
+    """
+    log_ratio = logprobs - reference_logprobs.detach()
+    penalty = completion_divergence(log_ratio, mask, kl_estimator, reduction)
+    in_reward = kl_weight if kl_placement == "reward" else 0.0
+    signal = rewards - in_reward * penalty.detach()
+    weights = penalised_advantages(rewards, penalty.detach(), in_reward, baseline, running_mean)
+    losses = policy_gradient_losses(logprobs, mask, weights, reduction)
+    if kl_placement == "loss" and kl_weight > 0:
+        scale = 1.0 if reduction == "sequence" else 1.0 / mask.sum(dim=-1)
+        losses = losses + kl_weight * penalty * scale
+    return Objective(losses, weights, signal)
+
+
+def groups_with_signal(rewards: Tensor) -> Tensor:
+    """[B] booleans: whether the completions of a problem earned different rewards, [B, N]."""
+    return (rewards != rewards[:, :1]).any(dim=-1)
+
+
+def groups_with_gradient(rewards: Tensor, baseline: Baseline, kl_weight: float) -> Tensor:
+    """[B] booleans: false where the gradient of a group is zero whatever the policy.
+
+    That is so only for equal rewards, a baseline taken from the group itself and β = 0: with β > 0
+    such a group still has its share of the KL gradient, and leaving it out would bias it.
+    """
+    if kl_weight == 0 and baseline in GROUP_BASELINES:
+        return groups_with_signal(rewards)
+    return torch.ones(len(rewards), dtype=torch.bool, device=rewards.device)

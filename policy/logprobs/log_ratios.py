@@ -1,0 +1,42 @@
+"""How far a policy has moved from its reference, on completions that the policy itself sampled.
+
+It runs both models and takes no gradient; the penalty in training is in
+`policy.learning.objective`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from transformers import PreTrainedModel
+
+from policy.attention.prefix_tree import Tokens
+from policy.logprobs.completion_logprobs import CompletionLogprobs
+from policy.model.passes import automatic_budget, plan_passes
+
+
+@torch.inference_mode()
+def completion_log_ratios(
+    model: PreTrainedModel,
+    reference: PreTrainedModel,
+    prompts: Sequence[Tokens],
+    completions: Sequence[Tokens],
+) -> list[list[float]]:
+    """log π(y|x) − log ρ(y|x) in nats of N completions of each of B prompts, as B lists of N.
+
+    With y drawn from π, their mean estimates KL(π ‖ ρ) in nats per completion without bias (k1 of
+    Schulman, "Approximating KL Divergence", 2020). A single one may be negative.
+    """
+    logprobs = CompletionLogprobs(model)
+    samples = len(completions) // len(prompts)
+    sizes = logprobs.sizes(prompts, completions)
+    ratios: list[list[float]] = []
+    longest = max(map(len, prompts)) + max(map(len, completions))
+    for part in plan_passes(sizes, range(len(prompts)), automatic_budget(model, longest)):
+        asked = [prompts[index] for index in part]
+        given = list(completions[part[0] * samples : (part[-1] + 1) * samples])
+        gap = logprobs(model, asked, given, 1.0).sum(-1)
+        gap = gap - logprobs(reference, asked, given, 1.0).sum(-1)
+        ratios += gap.view(len(part), samples).tolist()
+    return ratios

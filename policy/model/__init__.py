@@ -1,0 +1,1 @@
+"""A policy loaded from a folder: weights, tokenizer, prompts, precision and memory."""

@@ -1,0 +1,36 @@
+"""Whether a model can be asked and can end an answer, from its small files alone.
+
+Loading the weights checks the same again; this says it before anything heavy begins.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from policy.model.load import end_token_ids, load_tokenizer, quiet_transformers
+from policy.model.template import get_template
+
+
+def check_can_answer(folder: Path, template: str) -> None:
+    """Raise InputError for a model without a usable chat template or without an end token."""
+    tokenizer = load_tokenizer(folder)
+    get_template(template).render("What is 1 + 1?", tokenizer)
+    config = _generation_config(folder)
+    if config is not None:
+        end_token_ids(config, tokenizer, folder)
+
+
+def _generation_config(folder: Path) -> Any:
+    """As transformers makes it when it loads the model; None where it will refuse to."""
+    from transformers import AutoConfig, GenerationConfig
+
+    with quiet_transformers():
+        try:
+            if (folder / "generation_config.json").is_file():
+                return GenerationConfig.from_pretrained(folder, local_files_only=True)
+            return GenerationConfig.from_model_config(
+                AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            )
+        except Exception:  # loading the model gives the reason in full
+            return None

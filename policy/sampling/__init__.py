@@ -1,0 +1,1 @@
+"""Completions sampled from a policy, token by token."""

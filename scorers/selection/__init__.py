@@ -1,0 +1,1 @@
+"""Rules that pick one of N completions."""

@@ -1,0 +1,111 @@
+"""The picks of every selection rule as one table, and how often each rule's picks are right.
+
+The rules are in `scorers.selection.rules`; this arranges columns for them and counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from schemas.config import SELECTION_RULES, SelectionRule
+from schemas.results import Estimate, Gain, SelectedRate
+from schemas.selections import SELECTIONS
+from scorers.selection.rules import pick
+from scorers.statistics.best_of_n import best_of_n_bound, best_of_n_divergence
+from scorers.statistics.estimates import mean_rate, pass_rate
+from scorers.statistics.paired import paired_difference
+
+
+def possible_rules(completions: pa.Table) -> tuple[SelectionRule, ...]:
+    """Every rule that these completions allow: without log-probabilities not `likelihood`."""
+    unknown = completions["sum_logprob"].null_count > 0
+    return tuple(rule for rule in SELECTION_RULES if rule != "likelihood" or not unknown)
+
+
+def pick_all(
+    completions: pa.Table, scores: pa.Table, rules: Sequence[SelectionRule], seed: int
+) -> pa.Table:
+    """A selections table: for every rule and problem the completion picked, and how many tied.
+
+    Both tables hold B problems × N samples, problem by problem.
+    """
+    ids = list(dict.fromkeys(scores["problem_id"].to_pylist()))
+    shape = (len(ids), scores.num_rows // len(ids))
+    rewards = scores["reward"].to_numpy().reshape(shape)
+    parsed = np.array(scores["parsed_answer"].to_pylist(), dtype=object).reshape(shape)
+    logprobs = completions["sum_logprob"].to_numpy().reshape(shape)
+    tables = []
+    for rule in rules:
+        picks = pick(
+            rule,
+            problem_ids=ids,
+            rewards=rewards,
+            parsed_answers=parsed.tolist(),
+            sum_logprobs=logprobs,
+            seed=seed,
+        )
+        columns = {
+            "problem_id": ids,
+            "rule": [rule] * len(ids),
+            "sample_index": picks.sample_index.astype(np.int32),
+            "reward": picks.reward,
+            "expected_reward": picks.expected_reward,
+            "tied": picks.tied.astype(np.int32),
+        }
+        tables.append(pa.table(columns, schema=SELECTIONS.arrow))
+    return pa.concat_tables(tables)
+
+
+def selected_rates(selections: pa.Table, scores: pa.Table) -> tuple[SelectedRate, ...]:
+    """For each rule the pass rate of its picks, and the gain over pass@1 of the same samples.
+
+    `scores` are of B problems × N samples, problem by problem, as the picks are.
+    """
+    correct, samples = correct_by_problem(scores)
+    rules = np.array(selections["rule"].to_pylist())
+    rewards, expected, tied = (
+        selections[name].to_numpy() for name in ("reward", "expected_reward", "tied")
+    )
+    rates = []
+    for rule in dict.fromkeys(rules.tolist()):
+        of_rule = rules == rule
+        solved = rewards[of_rule] == 1
+        change = paired_difference(solved - correct / samples)
+        rates.append(
+            SelectedRate(
+                rule=rule,
+                rate=pass_rate(solved.astype(np.int64), 1),
+                gain=Gain(value=change.value, low=change.low, high=change.high),
+                rate_over_ties=mean_rate(expected[of_rule], samples),
+                problems_with_ties=int((tied[of_rule] > 1).sum()),
+                problems_contested=int((expected[of_rule] != rewards[of_rule]).sum()),
+            )
+        )
+    return tuple(rates)
+
+
+def divergence_of_best(scores: pa.Table) -> tuple[Estimate, float]:
+    """What the best of N costs in nats, as a mean over problems, and the bound beside it.
+
+    For each problem `best_of_n.best_of_n_divergence` at its measured pass rate. That is a plug-in:
+    a problem of which all N samples fail counts as 0 nats, and one that seldom succeeds by chance
+    as too much, so the mean is exact only as N grows; the interval is over problems alone.
+    """
+    correct, samples = correct_by_problem(scores)
+    bound = best_of_n_bound(samples)
+    nats = best_of_n_divergence(correct / samples, samples)
+    share = mean_rate(np.minimum(nats / bound, 1.0) if bound else nats, samples)
+    scaled = {name: getattr(share, name) * bound for name in ("value", "low", "high")}
+    return share.model_copy(update=scaled), bound
+
+
+def correct_by_problem(scores: pa.Table) -> tuple[NDArray[np.int64], int]:
+    """The correct completions of each problem, [B], and N."""
+    ids = scores["problem_id"].to_pylist()
+    problems = len(dict.fromkeys(ids))
+    rewards = scores["reward"].to_numpy().reshape(problems, -1)
+    return (rewards == 1).sum(axis=1), rewards.shape[1]

@@ -1,0 +1,1 @@
+"""Rates, intervals, paired tests and divergences from counts and scores."""

@@ -1,0 +1,85 @@
+"""What a scores table says, in a few numbers: rates with intervals, and counts of what went wrong.
+
+It estimates nothing itself (see `scorers.statistics.estimates`) and judges no text.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from scipy.special import stdtrit
+
+from schemas.errors import InputError
+from schemas.results import Estimate, Summary
+from schemas.scores import OUTCOMES
+from scorers.statistics.best_of_n import shuffled_pass_at_k
+from scorers.statistics.estimates import family_rates, mean_rate, pass_at_k, pass_rate
+
+FORMED = ("correct", "wrong_answer")
+
+
+def summarize(problems: pa.Table, scores: pa.Table) -> Summary:
+    """Summarise the scores of B problems × N completions, problem by problem.
+
+    A completion passes with a reward of 1; parts of it count in the mean reward alone. Raises
+    InputError when problems and scores do not match.
+    """
+    ids = problems["problem_id"]
+    samples, rest = divmod(scores.num_rows, len(ids))
+    row = pc.index_in(scores["problem_id"], ids.combine_chunks()).to_numpy()
+    if rest or not np.array_equal(row, np.repeat(np.arange(len(ids)), samples)):
+        raise InputError(
+            f"{scores.num_rows} scores do not belong to these {len(ids)} problems",
+            remedy="score the completions of these problems",
+        )
+    shape = (len(ids), samples)
+    rewards = scores["reward"].to_numpy().reshape(shape)
+    correct = (rewards == 1).sum(axis=1)
+    well_formed = pc.is_in(scores["outcome"], pa.array(FORMED)).to_numpy()
+    outcomes, codes = _counts(scores["outcome"]), _counts(scores["code"])
+    return Summary(
+        samples=samples,
+        pass_rate=pass_rate(correct, samples),
+        pass_at_k=pass_at_k(correct, samples),
+        right_format=pass_rate(well_formed.reshape(shape).sum(axis=1), samples),
+        mean_reward=mean_rate(rewards.mean(axis=1), samples),
+        outcomes={name: outcomes[name] for name in OUTCOMES},
+        codes=dict(codes.most_common()),
+        families=family_rates(correct, samples, problems["family"].to_pylist()),
+        control=_control(problems, scores, shape),
+    )
+
+
+def _counts(column: pa.ChunkedArray) -> Counter[str]:
+    return Counter({item["values"]: item["counts"] for item in column.value_counts().to_pylist()})
+
+
+def _control(problems: pa.Table, scores: pa.Table, shape: tuple[int, int]) -> dict[int, float]:
+    if min(shape) < 2:
+        return {}
+    parsed = scores["parsed_answer"].to_numpy().reshape(shape)
+    return shuffled_pass_at_k(parsed, problems["expected_answer"].to_pylist())
+
+
+def mean_over_problems(values: Sequence[Sequence[float]], level: float = 0.95) -> Estimate:
+    """The mean of an unbounded quantity, [B][N], with Student's interval over problem means.
+
+    Raises InputError with fewer than two problems: from one there is no spread to judge by.
+    """
+    means = np.array([np.mean(of_one) for of_one in values], dtype=np.float64)
+    if len(means) < 2:
+        raise InputError("an interval needs two problems or more", remedy="raise --limit")
+    error = means.std(ddof=1) / np.sqrt(len(means))
+    half = stdtrit(len(means) - 1, (1 + level) / 2) * error
+    value = float(means.mean())
+    return Estimate(
+        value=value,
+        low=value - float(half),
+        high=value + float(half),
+        problems=len(means),
+        completions=sum(len(of_one) for of_one in values),
+    )

@@ -1,0 +1,1 @@
+"""What tasks run on: the task decorator, the model cache and progress."""

@@ -1,0 +1,122 @@
+"""A person's own file is read whole or refused in one line with row and reason."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from artifacts.datasets.problems import load_problems, read_problem_file, refuse_shared_questions
+from schemas.errors import InputError
+
+GOOD = {"id": "a", "prompt": "What is 1 + 1?", "expected_answer": 2}
+
+
+def jsonl(folder: Path, *rows: object) -> str:
+    path = folder / "problems.jsonl"
+    path.write_text("\n".join(r if isinstance(r, str) else json.dumps(r) for r in rows))
+    return str(path)
+
+
+BAD_ROWS = {
+    "missing field": ({"id": "b", "prompt": "p"}, "expected_answer is missing"),
+    "null": ({"id": "b", "prompt": None, "expected_answer": 1}, "prompt is null"),
+    "decimal": ({"id": "b", "prompt": "p", "expected_answer": 1.5}, "1.5 is not an integer"),
+    "whole decimal": ({"id": "b", "prompt": "p", "expected_answer": 1.0}, "1.0 is not an integer"),
+    "boolean": ({"id": "b", "prompt": "p", "expected_answer": True}, "true is not an integer"),
+    "word": ({"id": "b", "prompt": "p", "expected_answer": "two"}, '"two" is not an integer'),
+    "leading zero": ({"id": "b", "prompt": "p", "expected_answer": "02"}, "is not an integer"),
+    "arabic digit": ({"id": "b", "prompt": "p", "expected_answer": "٢"}, "is not an integer"),
+    "trailing newline": ({"id": "b", "prompt": "p", "expected_answer": "2\n"}, "not an integer"),
+    "duplicate id": ({"id": "a", "prompt": "p", "expected_answer": 1}, "duplicate of row 1"),
+    "empty prompt": ({"id": "b", "prompt": " ", "expected_answer": 1}, "prompt is empty"),
+    "empty id": ({"id": "", "prompt": "p", "expected_answer": 1}, "id is empty"),
+    "two answers": (GOOD | {"id": "b", "expected_answer": 3}, "answer 3 here and 2 in row 1"),
+    "a list": ([1], "is not a JSON object"),
+    "no JSON": ("{", "is not JSON"),
+    "half a surrogate pair": (
+        {"id": "b", "prompt": "\ud800", "expected_answer": 1},
+        "half of a surrogate pair",
+    ),
+}
+
+
+@pytest.mark.parametrize(("row", "reason"), BAD_ROWS.values(), ids=BAD_ROWS.keys())
+def test_a_bad_row_is_refused_in_one_line_with_its_number(
+    tmp_path: Path, row: object, reason: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        read_problem_file(jsonl(tmp_path, GOOD, row))
+    assert reason in str(caught.value)
+    assert ", row 2" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_utf8_names_the_line(tmp_path: Path) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_bytes(json.dumps(GOOD).encode() + b'\n{"id": "caf\xe9"}')
+    with pytest.raises(InputError, match="row 2: byte 0xe9 is not UTF-8"):
+        read_problem_file(str(path))
+
+
+def test_no_rows_no_file_and_a_strange_ending_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="has no rows"):
+        read_problem_file(jsonl(tmp_path, ""))
+    with pytest.raises(InputError, match="no such file"):
+        read_problem_file(str(tmp_path / "none.jsonl"))
+    (tmp_path / "p.xlsx").touch()
+    with pytest.raises(InputError, match="ending .xlsx"):
+        read_problem_file(str(tmp_path / "p.xlsx"))
+
+
+def test_the_three_formats_give_the_same_table(tmp_path: Path) -> None:
+    rows = [GOOD | {"family": "addition"}, {"id": "b", "prompt": "5, 6?", "expected_answer": -30}]
+    from_jsonl = read_problem_file(jsonl(tmp_path, *rows))
+    (tmp_path / "p.csv").write_text(
+        'id,prompt,expected_answer,family\na,What is 1 + 1?,2,addition\nb,"5, 6?",-30,\n'
+    )
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "p.parquet")
+    assert read_problem_file(str(tmp_path / "p.csv")).equals(from_jsonl)
+    assert read_problem_file(str(tmp_path / "p.parquet")).equals(from_jsonl)
+    assert from_jsonl["family"].to_pylist() == ["addition", None]
+
+
+def test_csv_faults_name_the_row(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    path.write_text("id,prompt\na,b\n")
+    with pytest.raises(InputError, match="no column expected_answer"):
+        read_problem_file(str(path))
+    path.write_text("id,prompt,expected_answer\na,one, two,2\n")
+    with pytest.raises(InputError, match="row 2: has more fields than row 1"):
+        read_problem_file(str(path))
+    path.write_text("id,prompt,expected_answer\na,one,\n")
+    with pytest.raises(InputError, match="row 2: expected_answer is null"):
+        read_problem_file(str(path))
+
+
+def test_an_integer_of_any_size_survives(tmp_path: Path) -> None:
+    digits = "9" * 5000
+    path = jsonl(tmp_path, f'{{"id": 7, "prompt": "p", "expected_answer": -{digits}}}')
+    table = read_problem_file(path)
+    assert table["expected_answer"].to_pylist() == [f"-{digits}"]
+    assert table["problem_id"].to_pylist() == ["7"]
+
+
+def test_splits_are_told_apart_and_half_given_splits_are_refused(tmp_path: Path) -> None:
+    other = {"id": "b", "prompt": "p", "expected_answer": 1, "split": "train"}
+    path = jsonl(tmp_path, GOOD | {"split": "holdout"}, other)
+    assert load_problems(path, "train")["problem_id"].to_pylist() == ["b"]
+    with pytest.raises(InputError, match="no row has the split 'dev'.*holdout, train"):
+        load_problems(path, "dev")
+    with pytest.raises(InputError, match="row 1: split is missing"):
+        load_problems(jsonl(tmp_path, GOOD, other), "train")
+    assert load_problems(jsonl(tmp_path, GOOD), "dev")["split"].to_pylist() == ["all"]
+
+
+def test_a_question_that_is_trained_on_cannot_be_measured(tmp_path: Path) -> None:
+    table = read_problem_file(jsonl(tmp_path, GOOD))
+    with pytest.raises(InputError, match="'a' is measured, but its prompt is also trained on"):
+        refuse_shared_questions(table, table, "problems.jsonl")

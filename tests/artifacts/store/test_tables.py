@@ -1,0 +1,110 @@
+"""Tables are whole, named by their bytes, and noticed when someone changed them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from artifacts.datasets.arithmetic import arithmetic
+from artifacts.store.data_dir import Home
+from artifacts.store.tables import Store, content_digest, provenance_of, task_key, write_whole
+from schemas.errors import StoreError
+from schemas.identity import file_digest
+
+
+def test_the_same_rows_give_the_same_bytes_and_the_same_reference(home: Home) -> None:
+    first = Store(home).write("problems", arithmetic("dev"), producer="t", config={"a": 1})
+    again = Store(home).write("problems", arithmetic("dev"), producer="t", config={"a": 1})
+    assert first == again
+    assert file_digest(Path(first.path)) == first.digest
+
+
+def test_what_is_read_is_what_was_written_with_its_provenance(home: Home) -> None:
+    store = Store(home)
+    reference = store.write("problems", arithmetic("dev"), producer="t", parents={"x": "y"})
+    table = store.read(reference)
+    assert content_digest(table) == content_digest(arithmetic("dev"))
+    provenance = provenance_of(table)
+    assert provenance["producer"] == "t"
+    assert provenance["parents"] == {"x": "y"}
+    assert set(provenance["versions"]) >= {"python", "threeloops", "pyarrow", "torch"}
+
+
+@pytest.mark.parametrize("change", ["rows", "order", "metadata", "truncated"])
+def test_a_changed_table_is_refused_by_its_digest(home: Home, change: str) -> None:
+    store = Store(home)
+    reference = store.write("problems", arithmetic("dev"), producer="t")
+    path = Path(reference.path)
+    table = pq.read_table(path)
+    if change == "rows":
+        answers = ["0", *table["expected_answer"].to_pylist()[1:]]
+        pq.write_table(table.set_column(2, "expected_answer", pa.array(answers)), path)
+    elif change == "order":
+        pq.write_table(table.take(list(reversed(range(len(table))))), path)
+    elif change == "metadata":
+        pq.write_table(table.replace_schema_metadata({b"threeloops": b"{}"}), path)
+    else:
+        path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(StoreError, match="changed after it was written"):
+        store.read(reference)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "reason"),
+    [
+        ("expected_answer", "1.5", "column expected_answer fails"),
+        ("expected_answer", "07", "column expected_answer fails"),
+        ("prompt", "", "column prompt fails"),
+        ("prompt", None, "column prompt is null in row 1"),
+        ("problem_id", "SECOND", "fails"),
+    ],
+)
+def test_a_row_outside_the_schema_is_never_written(
+    home: Home, column: str, value: str | None, reason: str
+) -> None:
+    rows = arithmetic("dev").slice(0, 3).to_pylist()
+    rows[0][column] = rows[1]["problem_id"] if value == "SECOND" else value
+    with pytest.raises(StoreError, match=reason) as caught:
+        Store(home).write("problems", pa.Table.from_pylist(rows), producer="t")
+    assert "\n" not in str(caught.value)
+    assert not list(home.tables.rglob("*.parquet"))
+
+
+def test_an_empty_table_and_strange_columns_are_refused(home: Home) -> None:
+    with pytest.raises(StoreError, match="has no rows"):
+        Store(home).write("problems", arithmetic("dev").slice(0, 0), producer="t")
+    with pytest.raises(StoreError, match="a problems table has problem_id, prompt"):
+        Store(home).write("problems", arithmetic("dev").drop_columns("family"), producer="t")
+
+
+def test_a_task_key_finds_its_table_until_the_table_is_gone(home: Home) -> None:
+    store = Store(home)
+    key = task_key("t", a=1)
+    assert store.find(key) is None
+    reference = store.write("problems", arithmetic("dev"), producer="t", key=key)
+    assert store.find(key) == reference
+    assert store.find(task_key("t", a=2)) is None
+    Path(reference.path).unlink()
+    assert store.find(key) is None
+
+
+def test_a_write_that_is_interrupted_leaves_nothing(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.fsync", cut)
+    with pytest.raises(KeyboardInterrupt):
+        write_whole(home.root / "file", b"content")
+    assert list(home.root.iterdir()) == []
+
+
+def test_tables_are_found_after_the_home_folder_moved(home: Home, tmp_path: Path) -> None:
+    reference = Store(home).write("problems", arithmetic("dev"), producer="t")
+    moved = Home(tmp_path / "moved")
+    home.root.rename(moved.root)
+    assert Store(moved).read(reference).num_rows == reference.rows

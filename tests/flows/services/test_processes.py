@@ -1,0 +1,120 @@
+"""What dies is started again, unless it keeps dying; a taken port is named with its owner."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from flows.services.processes import (
+    MAX_DEATHS,
+    Server,
+    ServerStoppedError,
+    keep_alive,
+    refuse_taken,
+)
+from schemas.errors import InputError
+
+Make = Callable[[str], Server]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Make]:
+    """A server that runs a line of Python; stopped at the end."""
+    made: list[Server] = []
+
+    def call(code: str) -> Server:
+        words = [sys.executable, "-c", code]
+        made.append(Server("thing", words, dict(os.environ), tmp_path, tmp_path / "thing.log"))
+        made[-1].start()
+        return made[-1]
+
+    yield call
+    for server in made:
+        server.stop()
+
+
+def wait_until_it_ended(server: Server) -> None:
+    assert server.process is not None
+    server.process.wait(30)
+
+
+def test_a_living_server_is_left_alone_and_a_dead_one_revived(make: Make) -> None:
+    server = make("import time; time.sleep(60)")
+    assert server.revive() is None
+    first = server.process
+    assert first is not None
+    first.send_signal(signal.SIGKILL)
+    wait_until_it_ended(server)
+    assert server.revive() == -signal.SIGKILL
+    assert server.process is not first
+    assert server.ended() is None
+
+
+def test_what_keeps_dying_is_given_up_with_its_log(make: Make) -> None:
+    server = make("import sys; print('no such database'); sys.exit(7)")
+    for _ in range(MAX_DEATHS):
+        wait_until_it_ended(server)
+        assert server.revive() == 7
+    wait_until_it_ended(server)
+    with pytest.raises(ServerStoppedError, match=r"last with code 7; see .*thing\.log"):
+        server.revive()
+    assert "no such database" in server.log.read_text()
+
+
+def test_a_stop_ends_the_children_too(make: Make, tmp_path: Path) -> None:
+    child = tmp_path / "child"
+    server = make(
+        "import subprocess, sys, time; from pathlib import Path;"
+        "p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']);"
+        f"Path({str(child)!r}).write_text(str(p.pid)); time.sleep(60)"
+    )
+    deadline = time.monotonic() + 30
+    while not (child.exists() and child.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    orphan = psutil.Process(int(child.read_text()))
+    server.stop()
+    _, alive = psutil.wait_procs([orphan], timeout=10)
+    assert not alive
+
+
+def test_a_server_that_ends_before_it_answers_is_named(make: Make) -> None:
+    server = make("raise SystemExit(3)")
+    server.health = "http://127.0.0.1:9/health"
+    with pytest.raises(ServerStoppedError, match="thing ended with code 3"):
+        server.wait_until_it_answers()
+
+
+def test_a_restart_is_told_once(make: Make) -> None:
+    server = make("import time; time.sleep(60)")
+    assert server.process is not None
+    server.process.kill()
+    wait_until_it_ended(server)
+    told: list[str] = []
+    calls: list[int] = []
+
+    def between() -> None:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        keep_alive([server], told.append, between)
+    assert len(told) == 1
+    assert told[0].startswith("thing ended with code -9; started again")
+
+
+def test_a_taken_port_is_named_with_what_holds_it() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(InputError, match=rf"port {port} is taken by process {os.getpid()}"):
+            refuse_taken("--prefect-port", port)

@@ -1,0 +1,82 @@
+"""When a step is refused, what it says, and which policy was the last sound one."""
+
+from __future__ import annotations
+
+import math
+import pickle
+
+import pytest
+
+from policy.learning.guard import (
+    DriftError,
+    NonFiniteError,
+    blaming,
+    refuse_bad_end,
+    refuse_bad_update,
+)
+from policy.sampling.categorical import NonFiniteLogitsError
+from schemas.errors import StoppedError
+
+SOUND = {"loss": 0.1, "gradient_norm": 1.0, "kl_nats": 2.0, "max_kl_nats": 2.0}
+
+
+def refused(step: int, **changes: float | None) -> StoppedError:
+    with pytest.raises(StoppedError) as caught:
+        refuse_bad_update(step, **{**SOUND, **changes})  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+    return caught.value
+
+
+def test_finite_numbers_within_the_limit_are_let_through() -> None:
+    refuse_bad_update(7, **SOUND)
+    refuse_bad_update(7, **SOUND | {"max_kl_nats": None, "kl_nats": 1e6})
+    refuse_bad_update(7, **SOUND | {"kl_nats": -3.0})  # k1 has either sign
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_gradient_that_is_not_finite_is_no_fault_of_the_policy(value: float) -> None:
+    stop = refused(7, gradient_norm=value)
+    assert isinstance(stop, NonFiniteError)
+    assert stop.last_good == 6
+    assert str(stop).startswith("learning stopped at step 7: ")
+    assert "gradient norm" in str(stop)
+
+
+@pytest.mark.parametrize("changes", [{"loss": math.nan}, {"kl_nats": math.inf}])
+def test_a_loss_that_is_not_finite_is_the_fault_of_the_step_before(
+    changes: dict[str, float],
+) -> None:
+    stop = refused(7, **changes)
+    assert isinstance(stop, NonFiniteError)
+    assert stop.last_good == 5
+    assert refused(1, **changes).last_good == 0
+
+
+def test_drift_above_the_limit_is_the_fault_of_the_step_before() -> None:
+    stop = refused(7, kl_nats=2.01)
+    assert isinstance(stop, DriftError)
+    assert stop.last_good == 5
+    assert "2.01 nats a completion, above --max-kl 2" in str(stop)
+
+
+def test_the_last_policy_is_held_to_the_same_limit() -> None:
+    refuse_bad_end(8, kl_nats=2.0, max_kl_nats=2.0)
+    refuse_bad_end(8, kl_nats=9.0, max_kl_nats=None)
+    for value in (2.5, math.nan):
+        with pytest.raises(DriftError) as caught:
+            refuse_bad_end(8, kl_nats=value, max_kl_nats=2.0)
+        assert (caught.value.step, caught.value.last_good) == (8, 7)
+
+
+def test_logits_that_broke_are_blamed_on_the_last_update_and_on_none_before_it() -> None:
+    with pytest.raises(NonFiniteError, match="at step 3: its update left") as caught, blaming(3):
+        raise NonFiniteLogitsError("not finite")
+    assert caught.value.last_good == 2
+    with pytest.raises(NonFiniteLogitsError), blaming(0):
+        raise NonFiniteLogitsError("not finite")
+
+
+def test_the_error_survives_a_process_border() -> None:
+    stop = DriftError(4, "too far", 2).having("kept in a folder")
+    again = pickle.loads(pickle.dumps(stop))
+    assert (type(again), str(again), again.last_good) == (DriftError, str(stop), 2)

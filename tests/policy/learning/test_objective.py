@@ -1,0 +1,170 @@
+"""Advantages, losses and divergences against numbers worked by hand."""
+
+import math
+
+import pytest
+import torch
+
+from policy.learning.divergence import completion_divergence, k1, k2, k3
+from policy.learning.objective import (
+    RunningMean,
+    advantages,
+    completion_losses,
+    groups_with_gradient,
+    groups_with_signal,
+    penalised_advantages,
+    policy_gradient_losses,
+)
+from schemas.errors import InputError
+
+SIGNAL = torch.tensor([[1.0, 0.0, 0.0, 1.0], [3.0, 1.0, 1.0, 1.0]])
+
+
+def test_without_a_baseline_the_advantage_is_the_signal() -> None:
+    assert torch.equal(advantages(SIGNAL, "none"), SIGNAL)
+
+
+def test_running_mean_subtracts_the_mean_of_the_past_only() -> None:
+    assert torch.equal(advantages(SIGNAL, "running_mean", 0.25), SIGNAL - 0.25)
+
+
+def test_running_mean_weighs_every_past_completion_alike() -> None:
+    state = RunningMean().updated(torch.tensor([[1.0, 0.0]]))
+    assert state == RunningMean(0.5, 2)
+    # (0.5 · 2 + 8.0) / (2 + 8) = 0.9
+    state = state.updated(SIGNAL)
+    assert state.count == 10
+    assert state.mean == pytest.approx(0.9)
+
+
+def test_leave_one_out_subtracts_the_mean_of_the_others() -> None:
+    # first problem: 1 − mean(0, 0, 1) = 2/3; 0 − mean(1, 0, 1) = −2/3
+    # second problem: 3 − mean(1, 1, 1) = 2; 1 − mean(3, 1, 1) = −2/3
+    expected = torch.tensor(
+        [[2 / 3, -2 / 3, -2 / 3, 2 / 3], [2.0, -2 / 3, -2 / 3, -2 / 3]],
+    )
+    torch.testing.assert_close(advantages(SIGNAL, "leave_one_out"), expected)
+
+
+def test_group_mean_subtracts_the_mean_of_all() -> None:
+    expected = torch.tensor([[0.5, -0.5, -0.5, 0.5], [1.5, -0.5, -0.5, -0.5]])
+    torch.testing.assert_close(advantages(SIGNAL, "group_mean"), expected)
+
+
+def test_group_normalized_divides_by_the_sample_deviation() -> None:
+    # deviations: √(4 · 0.25 / 3) = 0.57735; √((2.25 + 3 · 0.25) / 3) = 1
+    expected = torch.tensor([[0.86603, -0.86603, -0.86603, 0.86603], [1.5, -0.5, -0.5, -0.5]])
+    torch.testing.assert_close(
+        advantages(SIGNAL, "group_normalized"), expected, rtol=1e-3, atol=0.0
+    )
+
+
+def test_group_normalized_gives_equal_rewards_no_advantage() -> None:
+    equal = torch.full((1, 3), 0.1)
+    assert advantages(equal, "group_normalized").abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("baseline", ["leave_one_out", "group_mean", "group_normalized"])
+def test_a_group_of_one_cannot_be_its_own_baseline(baseline: str) -> None:
+    with pytest.raises(InputError, match="at least 2") as caught:
+        advantages(torch.ones(4, 1), baseline)  # type: ignore[arg-type]
+    assert baseline in caught.value.what
+
+
+def test_a_group_of_one_can_use_the_running_mean() -> None:
+    assert advantages(torch.ones(4, 1), "running_mean", 1.0).abs().sum() == 0
+
+
+def test_the_penalty_is_not_divided_by_the_deviation_of_the_group() -> None:
+    penalty = torch.tensor([[1.0, -1.0]])
+    got = penalised_advantages(torch.zeros(1, 2), penalty, 0.01, "group_normalized")
+    # leave-one-out of (1, −1) is (2, −2); times −β
+    torch.testing.assert_close(got, torch.tensor([[-0.02, 0.02]]))
+
+
+def test_divergence_estimators_match_their_formulas() -> None:
+    delta = torch.tensor([0.5, -0.5, 0.0])
+    assert torch.equal(k1(delta), delta)
+    torch.testing.assert_close(k2(delta), torch.tensor([0.125, 0.125, 0.0]))
+    expected = [math.exp(-0.5) - 0.5, math.exp(0.5) - 1.5, 0.0]
+    torch.testing.assert_close(k3(delta), torch.tensor(expected))
+
+
+def test_k3_is_never_negative_even_for_a_rounding_error_of_a_log_ratio() -> None:
+    assert (k3(torch.tensor([1e-7, -1e-7, 1e-4, -1e-4, 30.0])) >= 0).all()
+
+
+def test_the_grain_decides_whether_an_estimator_sees_a_token_or_a_completion() -> None:
+    log_ratio = torch.tensor([[[1.0, -1.0, 99.0]]])
+    mask = torch.tensor([[[True, True, False]]])
+    # whole completion: (1 − 1)² / 2; token by token: 1/2 + 1/2; the masked 99 counts in neither
+    assert completion_divergence(log_ratio, mask, "k2", "sequence").item() == 0.0
+    assert completion_divergence(log_ratio, mask, "k2", "token").item() == 1.0
+
+
+def test_sequence_reduction_sums_and_token_reduction_divides_by_the_length() -> None:
+    logprobs = torch.tensor([[[-1.0, -2.0, -9.0], [-4.0, -9.0, -9.0]]])
+    mask = torch.tensor([[[True, True, False], [True, False, False]]])
+    weights = torch.tensor([[2.0, -1.0]])
+    sequence = policy_gradient_losses(logprobs, mask, weights, "sequence")
+    assert sequence.tolist() == [[6.0, -4.0]]
+    token = policy_gradient_losses(logprobs, mask, weights, "token")
+    assert token.tolist() == [[3.0, -4.0]]
+
+
+def _losses(**changes: object) -> torch.Tensor:
+    """Losses of one problem with two completions of one token each."""
+    settings: dict[str, object] = {
+        "baseline": "leave_one_out",
+        "kl_weight": 0.5,
+        "kl_estimator": "k1",
+        "kl_placement": "reward",
+        "reduction": "sequence",
+    }
+    logprobs = torch.tensor([[[-1.0], [-2.0]]])
+    reference = torch.tensor([[[-2.0], [-2.0]]])
+    return completion_losses(
+        logprobs,
+        reference,
+        torch.ones(1, 2, 1, dtype=torch.bool),
+        torch.tensor([[1.0, 0.0]]),
+        **(settings | changes),  # type: ignore[arg-type]
+    ).losses
+
+
+def test_k1_in_the_reward_is_subtracted_from_it() -> None:
+    # Δ = (1, 0): signal (1 − 0.5, 0), advantages (0.5, −0.5), losses −A·log π = (0.5, −1)
+    assert _losses().tolist() == [[0.5, -1.0]]
+
+
+def test_k2_in_the_loss_is_added_to_it() -> None:
+    # advantages (1, −1): −A·log π = (1, −2); penalty β·Δ²/2 = (0.25, 0)
+    assert _losses(kl_estimator="k2", kl_placement="loss").tolist() == [[1.25, -2.0]]
+
+
+def test_without_a_kl_weight_the_reference_does_not_matter() -> None:
+    assert _losses(kl_weight=0.0).tolist() == [[1.0, -2.0]]
+    assert _losses(kl_weight=0.0, kl_placement="loss").tolist() == [[1.0, -2.0]]
+
+
+def test_only_unequal_rewards_are_a_signal() -> None:
+    rewards = torch.tensor([[0.1, 0.1, 0.1], [0.0, 0.0, 1.0]])
+    assert groups_with_signal(rewards).tolist() == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("baseline", "kl_weight", "expected"),
+    [
+        ("leave_one_out", 0.0, [False, True]),
+        ("group_mean", 0.0, [False, True]),
+        ("group_normalized", 0.0, [False, True]),
+        ("leave_one_out", 0.01, [True, True]),
+        ("none", 0.0, [True, True]),
+        ("running_mean", 0.0, [True, True]),
+    ],
+)
+def test_a_group_is_without_gradient_only_where_that_is_exact(
+    baseline: str, kl_weight: float, expected: list[bool]
+) -> None:
+    rewards = torch.tensor([[1.0, 1.0], [0.0, 1.0]])
+    assert groups_with_gradient(rewards, baseline, kl_weight).tolist() == expected  # type: ignore[arg-type]

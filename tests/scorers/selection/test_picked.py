@@ -1,0 +1,79 @@
+"""Picks become one table, and each rule's rate, gain and ties are counted."""
+
+from __future__ import annotations
+
+import math
+
+import pyarrow as pa
+import pytest
+
+from scorers.selection.picked import divergence_of_best, pick_all, possible_rules, selected_rates
+
+
+def tables(problems: int, rewards: list[float]) -> tuple[pa.Table, pa.Table]:
+    n = len(rewards)
+    completions = pa.table({"sum_logprob": pa.array([-1.0] * (problems * n))})
+    scores = pa.table(
+        {
+            "problem_id": [f"p{i}" for i in range(problems) for _ in rewards],
+            "sample_index": pa.array([i % n for i in range(problems * n)], pa.int32()),
+            "reward": rewards * problems,
+            "parsed_answer": ["1" if reward else "2" for reward in rewards] * problems,
+        }
+    )
+    return completions, scores
+
+
+def test_rates_gains_and_ties_are_counted_by_rule() -> None:
+    completions, scores = tables(10, [1.0, 0.0, 0.0, 0.0])
+    selections = pick_all(completions, scores, ["oracle", "majority", "random"], seed=0)
+    assert selections.num_rows == 30
+    oracle, majority, random = selected_rates(selections, scores)
+    assert (oracle.rate.value, oracle.gain.value, oracle.problems_with_ties) == (1.0, 0.75, 0)
+    assert (majority.rate.value, majority.gain.value) == (0.0, -0.25)
+    assert (majority.problems_with_ties, majority.problems_contested) == (10, 0)
+    assert random.rate_over_ties.value == 0.25, "the control without its luck is pass@1"
+    assert random.problems_contested == 10
+    assert oracle.rate.low < 1.0, "ten of ten is no proof of always"
+
+
+def test_the_gain_is_paired_by_problem() -> None:
+    # half the problems always right, half never: no rule can gain, though both rates are uncertain
+    completions = pa.table({"sum_logprob": pa.array([-1.0] * 800)})
+    scores = pa.table(
+        {
+            "problem_id": [f"p{i // 4}" for i in range(800)],
+            "reward": [float(i < 400) for i in range(800)],
+            "parsed_answer": ["1"] * 800,
+        }
+    )
+    (oracle,) = selected_rates(pick_all(completions, scores, ["oracle"], seed=0), scores)
+    assert oracle.gain.value == 0.0
+    assert oracle.rate.high - oracle.rate.low > 2 * (oracle.gain.high - oracle.gain.low)
+
+
+def test_what_the_best_of_n_costs_is_exact_for_known_rates() -> None:
+    _, scores = tables(10, [1.0, 0.0])
+    nats, bound = divergence_of_best(scores)
+    # p = 1/2, N = 2: q = 3/4, so 3/4 log(3/2) + 1/4 log(1/2)
+    assert nats.value == pytest.approx(0.75 * math.log(1.5) + 0.25 * math.log(0.5))
+    assert bound == pytest.approx(math.log(2) - 0.5)
+    assert nats.low <= nats.value <= nats.high <= bound
+
+
+def test_one_sample_leaves_nothing_to_pick_and_costs_nothing() -> None:
+    nats, bound = divergence_of_best(tables(10, [1.0])[1])
+    assert (nats.value, nats.low, nats.high, bound) == (0.0, 0.0, 0.0, 0.0)
+
+
+def test_the_same_seed_picks_the_same_and_another_may_not() -> None:
+    made = tables(50, [1.0, 0.0, 0.0, 0.0])
+    first = pick_all(*made, ["random"], seed=1)
+    assert pick_all(*made, ["random"], seed=1).equals(first)
+    assert not pick_all(*made, ["random"], seed=2).equals(first)
+
+
+def test_completions_without_log_probabilities_allow_every_rule_but_one() -> None:
+    unknown = pa.table({"sum_logprob": pa.array([-1.0, None])})
+    assert possible_rules(unknown) == ("oracle", "majority", "random")
+    assert "likelihood" in possible_rules(tables(2, [1.0])[0])

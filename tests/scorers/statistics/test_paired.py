@@ -1,0 +1,132 @@
+"""Two runs on the same problems: flips, intervals that cover, and what could have been seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas.errors import InputError
+from scorers.statistics.paired import compare_paired, paired_difference
+from scorers.statistics.significance import mcnemar_exact
+
+
+def run(correct: list[int], samples: int = 1) -> Mapping[str, tuple[int, int]]:
+    return {f"p{place}": (right, samples) for place, right in enumerate(correct)}
+
+
+def test_single_samples_are_compared_by_their_flips() -> None:
+    before = run([1] * 40 + [0] * 60)
+    after = run([1] * 35 + [0] * 5 + [1] * 20 + [0] * 40)
+    found = compare_paired(before, after)
+    assert (found.before, found.after) == (0.4, 0.55)
+    assert found.difference.value == pytest.approx(0.15)
+    assert (found.difference.better, found.difference.worse) == (20, 5)
+    assert (found.test, found.p_value) == ("mcnemar_exact", pytest.approx(mcnemar_exact(20, 5)))
+    # Wald's paired interval, near enough here: 0.15 ± 1.984 √((0.25 − 0.15²)/99)
+    assert found.difference.low == pytest.approx(0.15 - 0.0951, abs=0.006)
+    assert found.difference.high == pytest.approx(0.15 + 0.0951, abs=0.006)
+
+
+def test_pairing_sees_what_two_separate_intervals_do_not() -> None:
+    before = run([16] * 50 + [0] * 50, 16)
+    after = run([16] * 50 + [2] * 50, 16)
+    found = compare_paired(before, after)
+    assert found.test == "sign_flip_exact"
+    assert found.difference.low > 0
+    assert found.p_value < 1e-12
+    assert found.difference.high - found.difference.low < 0.03
+
+
+def test_two_equal_runs_differ_by_nothing_but_not_with_certainty() -> None:
+    found = compare_paired(run([1, 0] * 50), run([1, 0] * 50))
+    assert (found.difference.value, found.p_value) == (0.0, 1.0)
+    assert found.difference.low < -0.01
+    assert found.difference.high > 0.01
+    assert found.difference.detectable > 0.01
+
+
+def test_problems_are_matched_by_id_and_not_by_row() -> None:
+    before = {"a": (1, 1), "b": (0, 1)}
+    found = compare_paired(before, {"b": (0, 1), "a": (1, 1)})
+    assert (found.difference.better, found.difference.worse) == (0, 0)
+
+
+def test_different_problems_are_refused_with_their_counts() -> None:
+    with pytest.raises(InputError, match="1 are in both, 2 only in the first, 1 only in the sec"):
+        compare_paired({"a": (1, 1), "b": (0, 1), "c": (0, 1)}, {"a": (1, 1), "d": (0, 1)})
+
+
+def test_no_problems_and_impossible_counts_are_refused() -> None:
+    with pytest.raises(InputError, match="no problems"):
+        compare_paired({}, {})
+    with pytest.raises(InputError, match="no problems"):
+        paired_difference([])
+    with pytest.raises(InputError, match="more correct completions"):
+        compare_paired({"a": (2, 1)}, {"a": (1, 1)})
+
+
+def test_runs_with_different_numbers_of_samples_can_be_compared() -> None:
+    found = compare_paired(run([1, 2, 0] * 10, 2), run([3, 3, 1] * 10, 3))
+    assert found.difference.value == pytest.approx((0.5 + 0 + 1 / 3) / 3)
+    assert (found.difference.better, found.difference.worse) == (20, 0)
+    assert found.p_value == pytest.approx(2 / 2**20)
+
+
+def test_families_are_compared_one_by_one() -> None:
+    families = {f"p{place}": ["sum", "product", None][place % 3] for place in range(90)}
+    after = [1 if place % 3 == 0 else 0 for place in range(90)]
+    found = compare_paired(run([0] * 90), run(after), families=families)
+    assert list(found.families) == ["product", "sum"]
+    assert found.families["sum"].value == 1.0
+    assert (found.families["product"].value, found.families["product"].problems) == (0.0, 30)
+
+
+def test_the_interval_swaps_and_mirrors_with_the_runs() -> None:
+    before, after = run([0, 1, 2, 3, 4] * 8, 4), run([1, 1, 4, 2, 4] * 8, 4)
+    there = compare_paired(before, after).difference
+    back = compare_paired(after, before).difference
+    assert (there.value, there.better, there.worse) == (-back.value, back.worse, back.better)
+    assert (there.low, there.high) == pytest.approx((-back.high, -back.low), abs=0.01)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(-4, 4), min_size=1, max_size=30))
+def test_every_interval_holds_its_difference_and_has_a_width(steps: list[int]) -> None:
+    found = paired_difference(np.array(steps) / 4)
+    assert -1 <= found.low <= found.value <= found.high <= 1
+    assert found.high - found.low > 0.01
+    assert 0 < found.detectable <= 1
+
+
+def simulated(problems: int, samples: int, shift: float, seed: int) -> np.ndarray:
+    """Differences of two runs whose problems are alike; the true difference is shift / 2."""
+    generator = np.random.default_rng(seed)
+    rates = generator.beta(1, 1, size=problems)
+    better = rates + shift * (1 - rates)
+    change = generator.binomial(samples, better) - generator.binomial(samples, rates)
+    return np.asarray(change / samples)
+
+
+@pytest.mark.parametrize(("problems", "samples"), [(20, 1), (50, 1), (50, 8), (200, 4)])
+def test_the_interval_holds_the_true_difference_about_95_times_in_100(
+    problems: int, samples: int
+) -> None:
+    held = 0
+    for seed in range(400):
+        found = paired_difference(simulated(problems, samples, 0.1, seed), resamples=600)
+        held += found.low <= 0.05 <= found.high
+    assert 0.915 <= held / 400 <= 0.99
+
+
+def test_a_difference_of_the_detectable_size_is_found_four_times_in_five() -> None:
+    # at 100 problems × 4 samples about 0.06 is detectable; draw runs that truly differ by that
+    size = paired_difference(simulated(20_000, 4, 0.1, 0)).detectable * np.sqrt(20_000 / 100)
+    found = [
+        paired_difference(simulated(100, 4, 2 * float(size), seed), resamples=600)
+        for seed in range(300)
+    ]
+    assert 0.72 < np.mean([one.low > 0 for one in found]) < 0.9
