@@ -105,6 +105,7 @@ def test_a_run_is_replayed_to_the_same_rates_and_instrument(
 def test_a_version_is_promoted_on_the_evidence_of_then(
     older: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    then = _recorded(older, "promote")
     code, decided = _said(capsys, "promote", "models:/threeloops/1")
     assert code == 0, decided["reasons"]
     assert decided["champion"] == "models:/threeloops/1"
