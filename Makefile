@@ -38,7 +38,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-model: setup  ## the default model, converted once into the home folder
+model: setup  ## the default model, converted once into the data folder
 	@$(BIN)/python -c 'from artifacts.registry.resolve import resolve_policy; resolve_policy("default", print)'
 
 bench: model $(BENCH_INSTALLED)  ## against TRL and generate, into docs/benchmarks.md; half an hour
@@ -57,5 +57,5 @@ prove-lock:  ## install the lock into a fresh environment and run one flow there
 lock: ## resolve pyproject.toml anew into requirements.lock and requirements-bench.lock
 	@scripts/lock $(PYTHON)
 
-clean:  ## delete the environments, not the home folder
+clean:  ## delete the environments, not the data folder
 	rm -rf $(VENV) $(BENCH_VENV)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from artifacts.store.data_dir import current_home
+from artifacts.store.data_dir import current_data_dir
 from bench.process import Record, answer
 from flows.orchestration.settings import configure_prefect
 from schemas.config import LearningConfig, SamplingSettings
@@ -80,7 +80,7 @@ def measure(
     served: bool = True,
 ) -> Record:
     """A run of `steps` steps, measured on `limit` problems; not `served`, without Prefect."""
-    configure_prefect(current_home())
+    configure_prefect(current_data_dir())
     ledger = Ledger()
     for heading, module, path in PURE:
         owner: Any = importlib.import_module(module)

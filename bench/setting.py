@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from artifacts.store.data_dir import current_home
+from artifacts.store.data_dir import current_data_dir
 from bench.process import Record, answer, cores
 from policy.model.embedded import prepare_default
 from policy.model.tiny import make_tiny_model
@@ -24,7 +24,7 @@ CPU_INFO = Path("/proc/cpuinfo")
 def measure(tiny: str | None = None) -> Record:
     """The setting, with the folder of the model: the default one, or a tiny one made there."""
     if tiny is None:
-        folder = prepare_default(current_home().models, on_progress=lambda _: None)
+        folder = prepare_default(current_data_dir().models, on_progress=lambda _: None)
     else:
         folder = make_tiny_model(Path(tiny))
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -53,7 +53,7 @@ def demo_flow(begins: Callable[[str], None], ended: Callable[[dict[str, Any]], N
 
 
 def comparison_rows(results: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """Before and after for each loop: pass@1, pass@4, right format, and KL to the start in nats.
+    """Before and after for each loop: pass@1, pass@4, valid format, and KL to the start in nats.
 
     For loop B the model stays; the divergence is that of what the oracle picks.
     """
@@ -78,7 +78,7 @@ def comparison_rows(results: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
                 "pass_at_1_interval": [selected["rate"]["low"], selected["rate"]["high"]],
                 "pass_at_4": None,
                 "pass_at_4_interval": None,
-                "right_format": None,
+                "valid_format_rate": None,
                 "kl_nats": search["best_of_n"]["divergence_nats"]["value"] if oracle else None,
             }
         )
@@ -102,5 +102,5 @@ def _numbers(result: dict[str, Any]) -> dict[str, Any]:
         "pass_at_1_interval": [metrics["pass_rate_low"], metrics["pass_rate_high"]],
         "pass_at_4": metrics["pass_at_k"].get("4"),
         "pass_at_4_interval": intervals.get("4"),
-        "right_format": metrics["right_format"],
+        "valid_format_rate": metrics["valid_format_rate"],
     }

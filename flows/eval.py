@@ -13,7 +13,7 @@ from artifacts.recording.record import record_evaluation, record_measurement
 from artifacts.registry.resolve import resolve_policy
 from artifacts.tracking.inputs import dataset_name
 from flows.orchestration.links import recorded_run
-from flows.orchestration.page import show_result
+from flows.orchestration.page import publish_result
 from flows.preflight import preflight
 from schemas.config import EvalConfig
 from schemas.loops import EVALUATION
@@ -22,7 +22,7 @@ from schemas.results import Measurement
 from tasks.aggregate import aggregate
 from tasks.load_completions import load_completions
 from tasks.load_dataset import load_dataset
-from tasks.runtime.progress import say
+from tasks.runtime.progress import log_message
 from tasks.score import score
 
 
@@ -38,7 +38,7 @@ def eval_flow(config: EvalConfig) -> dict[str, Any]:
         measured = measure(config)
         record_measurement(run, measured, dataset_name(config))
         result = record_evaluation(run, config, measured)
-    return show_result(result)
+    return publish_result(result)
 
 
 def measure(config: EvalConfig, policy: PolicyRef | None = None) -> Measurement:
@@ -48,7 +48,7 @@ def measure(config: EvalConfig, policy: PolicyRef | None = None) -> Measurement:
     from tasks.generate import generate  # brings in torch, which a replay does without
 
     problems = load_dataset(config.dataset, config.split, config.limit)
-    policy = policy or resolve_policy(config.model, say)
+    policy = policy or resolve_policy(config.model, log_message)
     completions = generate(
         problems,
         policy,

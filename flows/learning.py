@@ -30,15 +30,20 @@ from artifacts.store.checkpoints import (
 from artifacts.tracking.inputs import use_dataset
 from artifacts.tracking.logged_models import model_folder, name_digest, use_model
 from artifacts.tracking.run import TrackedRun
-from flows.development import look, look_back, watched_steps
+from flows.development import dev_eval_steps, evaluate_dev, restore_dev_rates
 from flows.eval import measure
 from flows.gate import decide_and_record
 from flows.orchestration.events import announce_version
 from flows.orchestration.learner_lock import sole_learner
 from flows.orchestration.links import recorded_run
-from flows.orchestration.page import day_of_flow_run, offer, show_decision, show_result
+from flows.orchestration.page import (
+    day_of_flow_run,
+    publish_best_effort,
+    publish_decision,
+    publish_result,
+)
 from flows.preflight import preflight
-from policy.learning.guard import blaming, refuse_bad_end
+from policy.learning.guard import attribute_to_step, refuse_bad_end
 from schemas.config import LearningConfig
 from schemas.errors import StoppedError
 from schemas.loops import AFTER, BEFORE, EVALUATION, LEARNING
@@ -50,7 +55,7 @@ from tasks.draw_problems import draw_problems
 from tasks.generate import generate
 from tasks.load_dataset import load_dataset
 from tasks.runtime.model_cache import forget
-from tasks.runtime.progress import report_step, say
+from tasks.runtime.progress import log_message, report_step
 from tasks.score import score
 from tasks.train_step import train_step
 
@@ -79,7 +84,7 @@ def learning_flow(
         config = config.model_copy(update={"seed": day_of_flow_run()})
     preflight(config)
     with sole_learner(config.device), recorded_run(LEARNING, config, resume) as run:
-        start = resolve_policy(config.model, say)
+        start = resolve_policy(config.model, log_message)
         problems = load_dataset(config.dataset, config.train_split)
         use_model(run, start)
         use_dataset(run, problems, config.dataset)
@@ -89,21 +94,23 @@ def learning_flow(
             policy, training, dev = learn(config, run, start, problems, resume is not None)
             trained = save_policy(policy, str(model_folder(run)), f"{run.name}:{AFTER}")
             name_digest(run, trained)
-            with blaming(config.steps):
+            with attribute_to_step(config.steps):
                 after = evaluate(config, trained, AFTER)
-            drift = divergence(after.problems, after.completions, trained, start, config.template)
-            refuse_bad_end(config.steps, kl_nats=drift.value, max_kl_nats=config.max_kl_nats)
+            kl = divergence(after.problems, after.completions, trained, start, config.template)
+            refuse_bad_end(config.steps, kl_nats=kl.value, max_kl_nats=config.max_kl_nats)
         except StoppedError as stop:
-            raise halt(config, run, start, problems, stop) from None
+            raise keep_last_good(config, run, start, problems, stop) from None
         record_measurement(run, after, config.dataset, AFTER)
-        version = register_learned(run, config, start, trained, before, after, drift)
-        result = record_learning(run, config, before, after, training, dev, drift, version)
-        drop_checkpoints(run.home, run.run_id, keep=config.keep_checkpoints)
-    show_result(result)
-    offer("that a version was registered", lambda: announce_version(version, run.run_id))
+        version = register_learned(run, config, start, trained, before, after, kl)
+        result = record_learning(run, config, before, after, training, dev, kl, version)
+        drop_checkpoints(run.data_dir, run.run_id, keep=config.keep_checkpoints)
+    publish_result(result)
+    publish_best_effort(
+        "that a version was registered", lambda: announce_version(version, run.run_id)
+    )
     if promote:
         decided = decide_and_record(registered_version(version.name))
-        show_decision(decided)
+        publish_decision(decided)
         result = add_to_result(run, result, {"gate": decided})
     return result
 
@@ -124,21 +131,21 @@ def learn(
     config: LearningConfig, run: TrackedRun, start: PolicyRef, problems: TableRef, resumed: bool
 ) -> tuple[PolicyRef, TableRef, list[StepRate]]:
     """Every step from the start or from the newest checkpoint, and what was seen on the way."""
-    watched = watched_steps(config)
+    watched = dev_eval_steps(config)
     if resumed:
-        policy, training = restore(start, str(newest_checkpoint(run.home, run.run_id)), config)
-        dev = look_back(config, start, training, watched)
+        policy, training = restore(start, str(newest_checkpoint(run.data_dir, run.run_id)), config)
+        dev = restore_dev_rates(config, start, training, watched)
     else:
         policy, training = start, None
-        dev = look(config, run, start, watched)
+        dev = evaluate_dev(config, run, start, watched)
     run.start_laps()
     for step in range(policy.step + 1, config.steps + 1):
-        with blaming(policy.step):
+        with attribute_to_step(policy.step):
             policy, training = take_step(config, problems, policy, training)
         report_step(step, config.steps, record_step(run, config, training))
-        dev += look(config, run, policy, watched)
+        dev += evaluate_dev(config, run, policy, watched)
         if step % config.checkpoint_every == 0 and step < config.steps:
-            folder = checkpoint_folder(run.home, run.run_id, step)
+            folder = checkpoint_folder(run.data_dir, run.run_id, step)
             checkpoint(policy, training, str(folder), config.keep_checkpoints)
     assert training is not None  # a configuration has at least one step
     return policy, training, dev
@@ -165,7 +172,7 @@ def take_step(
     return train_step(policy, practice, completions, scores, training, config)
 
 
-def halt(
+def keep_last_good(
     config: LearningConfig,
     run: TrackedRun,
     start: PolicyRef,
@@ -175,23 +182,23 @@ def halt(
     """Keep the last good policy as a checkpoint; returns the error that says where it is."""
     stop.with_traceback(None).__context__ = None  # they hold the whole learner
     forget()
-    training = go_back(config, run, start, problems, stop.last_good) if stop.last_good else None
+    training = rewind_to(config, run, start, problems, stop.last_good) if stop.last_good else None
     return record_stop(run, stop, training)
 
 
-def go_back(
+def rewind_to(
     config: LearningConfig, run: TrackedRun, start: PolicyRef, problems: TableRef, last: int
 ) -> TableRef:
     """Reach an earlier step again, from the checkpoint before it and stored completions."""
-    say(f"going back to step {last}, the last good one")
+    log_message(f"going back to step {last}, the last good one")
     policy, training = start, None
     known = config.model_copy(update={"max_kl_nats": None})  # what they were is known already
-    nearest = checkpoint_within(run.home, run.run_id, last)
+    nearest = checkpoint_within(run.data_dir, run.run_id, last)
     if nearest is not None:
         policy, training = restore(start, str(nearest), config)
     while policy.step < last:
         policy, training = take_step(known, problems, policy, training)
     assert training is not None  # `last` is at least 1
-    folder = checkpoint_folder(run.home, run.run_id, last)
+    folder = checkpoint_folder(run.data_dir, run.run_id, last)
     checkpoint(policy, training, str(folder), config.keep_checkpoints)
     return training

@@ -13,7 +13,7 @@ from artifacts.recording.record import record_measurement, record_selection
 from artifacts.tracking.inputs import dataset_name
 from flows.eval import measure
 from flows.orchestration.links import recorded_run
-from flows.orchestration.page import show_result
+from flows.orchestration.page import publish_result
 from flows.preflight import preflight
 from schemas.config import SelectionConfig
 from schemas.loops import SELECTION
@@ -33,4 +33,4 @@ def selection_flow(config: SelectionConfig) -> dict[str, Any]:
         selection = select(measured, config.pick, config.seed)
         record_measurement(run, measured, dataset_name(config))
         result = record_selection(run, config, measured, selection)
-    return show_result(result)
+    return publish_result(result)

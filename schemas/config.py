@@ -45,9 +45,9 @@ class LearningSettings(Frozen):
     baseline: Annotated[Baseline, Field(description="advantage = reward - baseline")] = (
         "leave_one_out"
     )
-    kl_weight: Annotated[float, Field(ge=0, description="beta of the KL leash, reward per nat")] = (
-        0.01
-    )
+    kl_weight: Annotated[
+        float, Field(ge=0, description="beta of the KL penalty, reward per nat")
+    ] = 0.01
     kl_estimator: Annotated[KlEstimator, Field(description="how KL is estimated")] = "k1"
     kl_placement: Annotated[KlPlacement, Field(description="where the penalty goes")] = "reward"
     reduction: Annotated[LossReduction, Field(description="how token losses are summed")] = (
@@ -172,7 +172,7 @@ class LearningConfig(RunConfig):
         changed = {"split": DEV, "limit": self.dev_limit, "samples": self.dev_samples}
         return self.evaluation().model_copy(update=changed)
 
-    def watched_steps(self) -> frozenset[int]:
+    def dev_eval_steps(self) -> frozenset[int]:
         """The steps after which `DEV` is measured: 0, each multiple of `dev_every`, the last."""
         if not self.dev_every:
             return frozenset()

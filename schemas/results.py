@@ -32,7 +32,7 @@ class Summary(Frozen):
     """What one scorer said of one completions table.
 
     `outcomes` and `codes` count completions, `families` holds the pass rate of each family of
-    problems that has a name, `right_format` the share of completions whose format was right.
+    problems that has a name, `valid_format_rate` the share of completions whose format was right.
     `pass_rate` counts rewards of 1 alone; `mean_reward` is the same unless a scorer gives parts.
     `control` is pass@k of other problems' answers
     (`scorers.statistics.best_of_n.shuffled_pass_at_k`), empty where there are fewer than two
@@ -42,7 +42,7 @@ class Summary(Frozen):
     samples: int
     pass_rate: Estimate
     pass_at_k: Mapping[int, Estimate]
-    right_format: Estimate
+    valid_format_rate: Estimate
     mean_reward: Estimate
     outcomes: Mapping[str, int]
     codes: Mapping[str, int]

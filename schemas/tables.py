@@ -23,7 +23,7 @@ class Column:
     """One column: its Arrow type, whether it may hold nulls, and the values that it may take.
 
     `at_least`/`at_most` bound numbers, `one_of` lists the legal values, `pattern` is a regular
-    expression that the whole string matches, `longer_than` the least length of a string minus one.
+    expression that the whole string matches, `not_empty` refuses the empty string.
     """
 
     type: pa.DataType
@@ -37,12 +37,17 @@ class Column:
 
 @dataclass(frozen=True)
 class TableSchema:
-    """A kind of table. Columns are strict and ordered; `key` columns are unique together."""
+    """A kind of table. Columns are strict and ordered; `key` columns are unique together.
+
+    `renamed` maps the column names of earlier versions to those of today; `added` are nullable
+    columns that earlier versions did not write.
+    """
 
     kind: str
     columns: Mapping[str, Column]
     key: tuple[str, ...]
-    note: str = field(default="", compare=False)
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    added: Sequence[str] = ()
 
     @cached_property
     def arrow(self) -> pa.Schema:
@@ -50,6 +55,19 @@ class TableSchema:
         return pa.schema(
             [pa.field(name, c.type, nullable=c.nullable) for name, c in self.columns.items()]
         )
+
+    def upgrade(self, table: pa.Table) -> pa.Table:
+        """A table as an earlier version wrote it, with the columns of today; new ones are null."""
+        if table.column_names == list(self.columns):
+            return table
+        table = table.rename_columns([self.renamed.get(name, name) for name in table.column_names])
+        for name in self.added:
+            if name not in table.column_names:
+                nulls = pa.nulls(table.num_rows, self.columns[name].type)
+                table = table.append_column(self.arrow.field(name), nulls)
+        if set(table.column_names) != set(self.columns):
+            return table  # `validate` says what is wrong with it
+        return table.select(list(self.columns))
 
     @cached_property
     def pandera(self) -> DataFrameSchema:

@@ -90,23 +90,28 @@ def training_row(
     metrics: StepMetrics,
     completions: TableRef,
     scores: TableRef,
-    verdicts: pa.Table,
+    rows: pa.Table,
 ) -> pa.Table:
-    """One row of the training table."""
-    outcomes = verdicts["outcome"].to_pylist()
+    """One row of the training table, `rows` being those of the scores."""
+    outcomes = rows["outcome"].to_pylist()
     formed = sum(outcome in ("correct", "wrong_answer") for outcome in outcomes)
     row = {
         "step": reached.step,
         "problems": metrics.problems,
         "completions": scores.rows,
         "tokens": metrics.tokens,
+        "passes": metrics.passes,
         "reward_mean": metrics.reward_mean,
-        "right_format": formed / len(outcomes),
+        "advantage_std": metrics.advantage_std,
+        "valid_format_rate": formed / len(outcomes),
         "groups_with_signal": metrics.groups_with_signal,
         "loss": metrics.loss,
         "kl_nats": metrics.kl_nats,
+        "kl_nats_k3": metrics.kl_nats_k3,
         "entropy_nats_per_token": metrics.entropy_nats_per_token,
         "gradient_norm": metrics.gradient_norm,
+        "clipped": metrics.clipped,
+        "sampling_gap_nats": metrics.sampling_gap_nats,
         "learning_rate": metrics.learning_rate,
         "completions_digest": completions.digest,
         "scores_digest": scores.digest,

@@ -1,4 +1,4 @@
-"""What every test shares: a home folder of its own, and no way to touch the real one."""
+"""What every test shares: a data folder of its own, and no way to touch the real one."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from artifacts.store.data_dir import Home, current_home
+from artifacts.store.data_dir import DataDir, current_data_dir
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    """An empty home folder for one test."""
+def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DataDir:
+    """An empty data folder for one test."""
     monkeypatch.setenv("THREELOOPS_HOME", str(tmp_path / "home"))
-    return current_home()
+    return current_data_dir()
 
 
 @pytest.fixture

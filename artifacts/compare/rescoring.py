@@ -18,7 +18,7 @@ from artifacts.datasets.problems import IntegerText, jsonl_objects, load_problem
 from artifacts.report.write import keep_report
 from artifacts.runs.measured import stored_table
 from artifacts.runs.replay import RUN_TABLES
-from artifacts.store.data_dir import current_home
+from artifacts.store.data_dir import current_data_dir
 from artifacts.store.tables import Store, provenance_of
 from artifacts.tracking.history import RunRecord, find_run
 from artifacts.tracking.run import TrackedRun
@@ -50,7 +50,7 @@ def keep_changes(run: RunRecord, result: Result, changes: Result, before: TableR
 
     `result` is that run's, `before` the scores that its completions had.
     """
-    kept = TrackedRun(run.run_id, run.name, run.loop, current_home())
+    kept = TrackedRun(run.run_id, run.name, run.loop, current_data_dir())
     kept.json(CHANGES_FILE, changes)
     tables = {name: stored_table(run, name) for name in ("problems", "completions", "scores")}
     keep_report(kept, result, tables, changes=changes, judged_before=before)

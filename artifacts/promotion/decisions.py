@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import unquote, urlparse
 
 from artifacts.registry.versions import RegisteredVersion, make_champion, tag_version
-from artifacts.store.data_dir import current_home
+from artifacts.store.data_dir import current_data_dir
 from artifacts.text.numbers import points
 from artifacts.tracking.connection import NOTE, TAG, client_for, experiment_id
 from artifacts.tracking.history import mlflow_runs
@@ -30,8 +30,8 @@ def record_decision(version: RegisteredVersion, decided: Result) -> str:
     """
     from mlflow.entities import Metric
 
-    home = current_home()
-    client = client_for(home)
+    data_dir = current_data_dir()
+    client = client_for(data_dir)
     evidence = decided["evidence"] or {}
     gain = evidence.get("difference")
     tags = {
@@ -43,7 +43,7 @@ def record_decision(version: RegisteredVersion, decided: Result) -> str:
     }
     run_id = str(
         client.create_run(
-            experiment_id(home), tags={TAG + name: value[:5000] for name, value in tags.items()}
+            experiment_id(data_dir), tags={TAG + name: value[:5000] for name, value in tags.items()}
         ).info.run_id
     )
     client.update_run(run_id, name=f"promote-{run_id[:6]}")
@@ -90,7 +90,7 @@ class DecisionRecord:
 
 
 def all_decisions() -> list[DecisionRecord]:
-    """Every decision in the home folder, newest first."""
+    """Every decision in the data folder, newest first."""
     return [
         DecisionRecord(
             run_id=run.info.run_id,

@@ -101,7 +101,7 @@ def record_stop(run: TrackedRun, stop: StoppedError, training: TableRef | None) 
     run.tag(stopped_at_step=str(stop.step), last_good_step=str(stop.last_good))
     kept = "the last good policy is the one it started from"
     if stop.last_good:
-        folder = checkpoint_folder(run.home, run.run_id, stop.last_good)
+        folder = checkpoint_folder(run.data_dir, run.run_id, stop.last_good)
         kept = f"the last good policy, after step {stop.last_good}, is kept in {folder}"
     return stop.having(f"{kept}; no version was registered; {stop.remedy}")
 
@@ -152,13 +152,13 @@ def record_learning(
     after: Measurement,
     training: TableRef,
     dev: Sequence[StepRate],
-    drift: Estimate,
+    kl: Estimate,
     version: PolicyRef,
 ) -> Result:
     """The result of loop C, with the learning picture; the model version is in it by name."""
     run.table("training", training)
     wall_seconds = run.wall_seconds()
-    run.metrics({"kl_nats": drift.value, "wall_seconds": wall_seconds})
+    run.metrics({"kl_nats": kl.value, "wall_seconds": wall_seconds})
     run.tag(registered=version.name)
     result = _result(run, after, config)
     result["model"] = {
@@ -170,14 +170,14 @@ def record_learning(
     result["metrics"] = {
         "pass_rate_before": before.summary.pass_rate.value,
         "pass_rate_after": after.summary.pass_rate.value,
-        "kl_nats": drift.value,
+        "kl_nats": kl.value,
         "steps": training.rows,
         "wall_seconds": wall_seconds,
         "seconds_per_step": sum(run.laps) / len(run.laps) if run.laps else None,
         "problems": after.summary.pass_rate.problems,
         "completions": after.summary.pass_rate.completions,
     }
-    result["kl_nats"] = drift.model_dump()
+    result["kl_nats"] = kl.model_dump()
     result["dev"] = [seen.rate.model_dump() | {"step": seen.step} for seen in dev]
     result["before"] = _rates(before.summary)
     result["after"] = _rates(after.summary)
@@ -198,7 +198,7 @@ def summary_metrics(summary: Summary) -> dict[str, float]:
         "pass_rate": rate.value,
         "pass_rate_low": rate.low,
         "pass_rate_high": rate.high,
-        "right_format": summary.right_format.value,
+        "valid_format_rate": summary.valid_format_rate.value,
         "mean_reward": summary.mean_reward.value,
         "problems": rate.problems,
         "completions": rate.completions,
@@ -228,13 +228,13 @@ def _rates(summary: Summary) -> Result:
             "pass_rate_high": rate.high,
             "problems": rate.problems,
             "completions": rate.completions,
-            "right_format": summary.right_format.value,
+            "valid_format_rate": summary.valid_format_rate.value,
             "mean_reward": summary.mean_reward.value,
             "pass_at_k": {str(k): r.value for k, r in summary.pass_at_k.items()},
         },
         "intervals": {
             "pass_at_k": {str(k): [r.low, r.high] for k, r in summary.pass_at_k.items()},
-            "right_format": [summary.right_format.low, summary.right_format.high],
+            "valid_format_rate": [summary.valid_format_rate.low, summary.valid_format_rate.high],
             "mean_reward": [summary.mean_reward.low, summary.mean_reward.high],
         },
         "control": {"pass_at_k": {str(k): value for k, value in summary.control.items()}},

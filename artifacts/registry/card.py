@@ -47,7 +47,7 @@ def model_card(
     start: PolicyRef,
     before: Measurement,
     after: Measurement,
-    drift: Estimate,
+    kl: Estimate,
     *,
     run_name: str,
 ) -> str:
@@ -61,7 +61,7 @@ def model_card(
         for k in before.summary.pass_at_k
         if k > 1
     ]
-    rates.append(("right format", *(_cell(side.right_format) for side in sides)))
+    rates.append(("valid format", *(_cell(side.valid_format_rate) for side in sides)))
     rates += [
         (code(name), *(_cell(side.families[name]) for side in sides))
         for name in before.summary.families
@@ -80,7 +80,7 @@ def model_card(
         ),
         (
             "KL to the start",
-            f"{drift.value:.2f} nats a completion ({drift.low:.2f} to {drift.high:.2f})",
+            f"{kl.value:.2f} nats a completion ({kl.low:.2f} to {kl.high:.2f})",
         ),
         ("made by run", code(run_name)),
     ]

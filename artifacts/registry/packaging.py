@@ -12,7 +12,7 @@ import shutil
 from importlib.metadata import version
 from pathlib import Path
 
-from artifacts.store.tables import write_whole
+from artifacts.store.tables import write_atomic
 from policy.model.load import DEFINING_FILES
 
 FLAVOR = "transformers"
@@ -45,10 +45,10 @@ def package(folder: Path, *, base: str, run_id: str, model_id: str, card: str) -
     )
     _link_tokenizer(folder)
     needed = "".join(f"{name}=={version(name)}\n" for name in NEEDED)
-    write_whole(folder / "requirements.txt", needed.encode())
-    write_whole(folder / "README.md", card.encode())
+    write_atomic(folder / "requirements.txt", needed.encode())
+    write_atomic(folder / "README.md", card.encode())
     model.model_size_bytes = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-    write_whole(folder / "MLmodel", model.to_yaml().encode())
+    write_atomic(folder / "MLmodel", model.to_yaml().encode())
 
 
 def _link_tokenizer(folder: Path) -> None:

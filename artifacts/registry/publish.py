@@ -25,14 +25,14 @@ def register_learned(
     trained: PolicyRef,
     before: Measurement,
     after: Measurement,
-    drift: Estimate,
+    kl: Estimate,
 ) -> PolicyRef:
     """Register a saved policy as the next version of `config.register_as`, the new `candidate`.
 
     Returns the same policy under its registry name.
     """
     base, licence = origin(start)
-    card = model_card(config, start, before, after, drift, run_name=run.name)
+    card = model_card(config, start, before, after, kl, run_name=run.name)
     model_id = finish_model(run, step=config.steps)
     package(
         Path(trained.folder),
@@ -50,7 +50,7 @@ def register_learned(
         licence=licence,
         pass_rate_before=percent(before.summary.pass_rate.value),
         pass_rate_after=percent(after.summary.pass_rate.value),
-        kl_nats=f"{drift.value:.2f}",
+        kl_nats=f"{kl.value:.2f}",
     )
     name_version(model_id, config.register_as, version.name.rpartition("/")[2])
     return version

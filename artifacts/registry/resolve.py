@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from artifacts.registry.versions import REGISTRY, registered_version
-from artifacts.store.data_dir import current_home
+from artifacts.store.data_dir import current_data_dir
 from policy.model.embedded import FOLDER as DEFAULT_FOLDER
 from policy.model.embedded import prepare_default
 from policy.model.load import check_folder, fingerprint
@@ -55,7 +55,7 @@ def known_folder(model: str) -> Path | None:
         return registered_version(model).folder
     local = Path(model).expanduser()
     if model == DEFAULT:
-        local = current_home().models / DEFAULT_FOLDER
+        local = current_data_dir().models / DEFAULT_FOLDER
     elif not local.exists():
         local = _hub_folder(model)
     return local.absolute() if (local / "config.json").exists() else None
@@ -64,7 +64,7 @@ def known_folder(model: str) -> Path | None:
 def _folder(model: str, on_progress: Progress) -> Path:
     check_model_name(model)
     if model == DEFAULT:
-        return prepare_default(current_home().models, on_progress=on_progress)
+        return prepare_default(current_data_dir().models, on_progress=on_progress)
     if model.startswith(REGISTRY):
         return registered_version(model).folder
     local = Path(model).expanduser()
@@ -93,4 +93,4 @@ def _from_hub(model: str, on_progress: Progress) -> Path:
 
 
 def _hub_folder(model: str) -> Path:
-    return current_home().models / "hub" / model.replace("/", "--")
+    return current_data_dir().models / "hub" / model.replace("/", "--")

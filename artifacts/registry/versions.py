@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
-from artifacts.store.data_dir import current_home
+from artifacts.store.data_dir import current_data_dir
 from artifacts.tracking.connection import TAG, client_for
 from policy.model.load import fingerprint
 from schemas.errors import InputError
@@ -53,7 +53,7 @@ def registered_version(model: str, where: str = "--model") -> RegisteredVersion:
     """The version behind `models:/NAME@ALIAS` or `models:/NAME/VERSION`; InputError without one."""
     from mlflow.exceptions import MlflowException
 
-    client = client_for(current_home())
+    client = client_for(current_data_dir())
     name, mark, rest = _registry_name(model, where)
     try:
         version = (
@@ -80,7 +80,7 @@ def champion_of(model: str) -> RegisteredVersion | None:
     from mlflow.exceptions import MlflowException
 
     try:
-        client_for(current_home()).get_model_version_by_alias(model, CHAMPION)
+        client_for(current_data_dir()).get_model_version_by_alias(model, CHAMPION)
     except MlflowException:
         return None
     return registered_version(f"{REGISTRY}{model}@{CHAMPION}")
@@ -88,13 +88,15 @@ def champion_of(model: str) -> RegisteredVersion | None:
 
 def make_champion(version: RegisteredVersion) -> None:
     """Give a version the alias `champion`, taking it from the one that has it."""
-    client_for(current_home()).set_registered_model_alias(version.model, CHAMPION, version.number)
+    client_for(current_data_dir()).set_registered_model_alias(
+        version.model, CHAMPION, version.number
+    )
 
 
 def tag_version(version: RegisteredVersion, **tags: str) -> None:
     """Set tags of a version below our own prefix."""
     for name, value in tags.items():
-        client_for(current_home()).set_model_version_tag(
+        client_for(current_data_dir()).set_model_version_tag(
             version.model, version.number, TAG + name, value[:5000]
         )
 
@@ -112,7 +114,7 @@ def _registry_name(model: str, where: str) -> tuple[str, str, str]:
 
 def registered_versions() -> list[str]:
     """Every version in the registry as `models:/NAME/VERSION`, oldest first."""
-    client = client_for(current_home())
+    client = client_for(current_data_dir())
     versions = client.search_model_versions()
     return [
         f"{REGISTRY}{v.name}/{v.version}"
@@ -130,7 +132,7 @@ def register_version(
     """
     from mlflow.exceptions import MlflowException
 
-    client = client_for(current_home())
+    client = client_for(current_data_dir())
     try:
         client.get_registered_model(name)
     except MlflowException:

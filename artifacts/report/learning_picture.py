@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 DEV_COLOUR, LIMIT = "#2e7d4f", "#b03a48"
 # column of the training table, title, unit
 SIDE_PANELS = (
-    ("right_format", "Right format", "share of completions"),
+    ("valid_format_rate", "Valid format", "share of completions"),
     ("kl_nats", "KL to the start", "nats a completion"),
     ("entropy_nats_per_token", "Entropy", "nats a token"),
     ("gradient_norm", "Gradient", "norm before clipping"),
@@ -147,7 +147,7 @@ def _draw_side(
     if limit is not None and max(values) > limit[0] / 2:
         axes.axhline(limit[0], color=LIMIT, linestyle="--", linewidth=1)
         title = f"{title} (dashed: {limit[1]} {limit[0]:g})"
-    top = 1.03 if column == "right_format" else None
+    top = 1.03 if column == "valid_format_rate" else None
     axes.set_ylim(min(0.0, *values), top)
     axes.set_title(title, fontsize=11)
     axes.set_xlabel("step")

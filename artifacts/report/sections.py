@@ -99,13 +99,13 @@ def _learning(result: Result) -> str:
         for name, rate in before.items()
         if name != "pass@1" and name in after
     )
-    drift, metrics = result["kl_nats"], result["metrics"]
+    kl, metrics = result["kl_nats"], result["metrics"]
     steps = metrics["steps"]
     return (
         f"<div class=sides>{shown}</div><p>Pass rate on {_n(result)}, none trained on. "
         f"{steps} step{'' if steps == 1 else 's'}, {metrics['wall_seconds']:.0f} s; KL to the "
-        f"start {_nats(drift['value'])} nats a completion ({_nats(drift['low'])} to "
-        f"{_nats(drift['high'])}).</p><table class=rates><thead><tr><th></th><th>before</th>"
+        f"start {_nats(kl['value'])} nats a completion ({_nats(kl['low'])} to "
+        f"{_nats(kl['high'])}).</p><table class=rates><thead><tr><th></th><th>before</th>"
         "<th>95 % interval</th><th></th><th>after</th><th>95 % interval</th></tr></thead>"
         f"<tbody>{rows}</tbody></table>"
     )
@@ -118,7 +118,7 @@ def _rates(side: Result) -> dict[str, Mapping[str, float]]:
         f"pass@{k}": _estimate(value, intervals["pass_at_k"][k])
         for k, value in metrics["pass_at_k"].items()
     }
-    rates["right format"] = _estimate(metrics["right_format"], intervals["right_format"])
+    rates["valid format"] = _estimate(metrics["valid_format_rate"], intervals["valid_format_rate"])
     for name, rate in side["families"].items():
         rates[f"family {name}" if name in rates else name] = rate
     return rates

@@ -6,7 +6,7 @@ It checks before anything is written; going on is the flow's.
 from __future__ import annotations
 
 from artifacts.store.checkpoints import newest_checkpoint
-from artifacts.store.data_dir import current_home
+from artifacts.store.data_dir import current_data_dir
 from artifacts.tracking.history import RunRecord, find_run
 from schemas.config import LearningConfig
 from schemas.errors import InputError
@@ -23,7 +23,7 @@ def resumable(name: str) -> RunRecord:
         raise InputError("is not a learning run", f"--resume {name}")
     if run.status == "FINISHED":
         raise InputError("the run has finished", f"--resume {name}", "learn from its model version")
-    newest_checkpoint(current_home(), run.run_id)
+    newest_checkpoint(current_data_dir(), run.run_id)
     return run
 
 

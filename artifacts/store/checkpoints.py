@@ -9,8 +9,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from artifacts.store.data_dir import Home
-from artifacts.store.tables import write_whole
+from artifacts.store.data_dir import DataDir
+from artifacts.store.tables import write_atomic
 from schemas.config import Frozen
 from schemas.errors import InputError
 from schemas.references import PolicyRef, TableRef
@@ -25,9 +25,9 @@ class CheckpointRecord(Frozen):
     training: TableRef
 
 
-def checkpoint_folder(home: Home, run_id: str, step: int) -> Path:
+def checkpoint_folder(data_dir: DataDir, run_id: str, step: int) -> Path:
     """Where the checkpoint of one step of a run lies."""
-    return home.checkpoints / run_id / f"step-{step:06d}"
+    return data_dir.checkpoints / run_id / f"step-{step:06d}"
 
 
 def write_checkpoint(
@@ -49,7 +49,7 @@ def write_checkpoint(
     folder.mkdir(parents=True)
     save_learner(folder / "learner")
     record = CheckpointRecord(policy=policy, training=training)
-    write_whole(folder / RECORD, record.model_dump_json(indent=1).encode())
+    write_atomic(folder / RECORD, record.model_dump_json(indent=1).encode())
     before = [other for other in _whole_checkpoints(folder.parent) if other < folder]
     for other in folder.parent.iterdir():
         if other not in (folder, *before[-max(1, keep - 1) :]):
@@ -62,9 +62,9 @@ def read_checkpoint(folder: Path) -> tuple[PolicyRef, TableRef]:
     return record.policy, record.training
 
 
-def newest_checkpoint(home: Home, run_id: str) -> Path:
+def newest_checkpoint(data_dir: DataDir, run_id: str) -> Path:
     """The newest whole checkpoint of a run; InputError when it has none."""
-    whole = _whole_checkpoints(home.checkpoints / run_id)
+    whole = _whole_checkpoints(data_dir.checkpoints / run_id)
     if not whole:
         raise InputError(
             "the run has no checkpoint", f"--resume {run_id}", "start again without --resume"
@@ -72,18 +72,18 @@ def newest_checkpoint(home: Home, run_id: str) -> Path:
     return whole[-1]
 
 
-def checkpoint_within(home: Home, run_id: str, step: int) -> Path | None:
+def checkpoint_within(data_dir: DataDir, run_id: str, step: int) -> Path | None:
     """The newest whole checkpoint up to a step, or None; later ones are deleted."""
-    last = checkpoint_folder(home, run_id, step)
+    last = checkpoint_folder(data_dir, run_id, step)
     whole = _whole_checkpoints(last.parent)
     for later in (folder for folder in whole if folder > last):
         shutil.rmtree(later)
     return max((folder for folder in whole if folder <= last), default=None)
 
 
-def drop_checkpoints(home: Home, run_id: str, *, keep: int = 0) -> None:
+def drop_checkpoints(data_dir: DataDir, run_id: str, *, keep: int = 0) -> None:
     """Delete a run's checkpoints but for the newest `keep`; its result is kept elsewhere."""
-    of_run = home.checkpoints / run_id
+    of_run = data_dir.checkpoints / run_id
     kept = _whole_checkpoints(of_run)[-keep:] if keep else []
     for folder in of_run.glob("*"):
         if folder not in kept:

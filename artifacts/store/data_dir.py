@@ -1,4 +1,4 @@
-"""The home folder: where every byte that threeloops keeps is found.
+"""The data folder: where every byte that threeloops keeps is found.
 
 It decides places only; what is written there is its writers' affair.
 """
@@ -13,7 +13,7 @@ from schemas.errors import InputError
 
 
 @dataclass(frozen=True)
-class Home:
+class DataDir:
     """One folder holding tables, runs, models, checkpoints and Prefect's own state."""
 
     root: Path
@@ -43,7 +43,7 @@ class Home:
         return self.root / "mlartifacts"
 
 
-def current_home() -> Home:
+def current_data_dir() -> DataDir:
     """`THREELOOPS_HOME`, or `.threeloops` in the working directory; made when missing.
 
     Raises InputError when it cannot be made or written.
@@ -53,14 +53,14 @@ def current_home() -> Home:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
-            f"the home folder cannot be made ({error.strerror})",
+            f"the data folder cannot be made ({error.strerror})",
             str(root),
             "set THREELOOPS_HOME to a folder that you can write to",
         ) from None
     if not os.access(root, os.W_OK | os.X_OK):
         raise InputError(
-            "the home folder cannot be written",
+            "the data folder cannot be written",
             str(root),
             "set THREELOOPS_HOME to a folder that you can write to",
         )
-    return Home(root)
+    return DataDir(root)

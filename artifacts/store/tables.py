@@ -21,7 +21,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from artifacts.store.data_dir import Home, current_home
+from artifacts.store.data_dir import DataDir, current_data_dir
 from schemas.completions import COMPLETIONS
 from schemas.errors import StoreError
 from schemas.identity import canonical_json, digest_of, file_digest
@@ -48,10 +48,10 @@ def code_versions() -> Mapping[str, str]:
 
 
 class Store:
-    """Content-addressed tables below `home.tables`, with an index from task keys to tables."""
+    """Content-addressed tables below `data_dir.tables`, with an index from task keys to tables."""
 
-    def __init__(self, home: Home | None = None) -> None:
-        self.root = (home or current_home()).tables
+    def __init__(self, data_dir: DataDir | None = None) -> None:
+        self.root = (data_dir or current_data_dir()).tables
 
     def write(
         self,
@@ -85,17 +85,17 @@ class Store:
         digest = hashlib.sha256(content).hexdigest()
         path = self._path(kind, digest)
         if not path.exists():
-            write_whole(path, content)
+            write_atomic(path, content)
         _valid.add(digest)
         reference = TableRef(kind=kind, digest=digest, path=str(path), rows=table.num_rows)
         if key is not None:
-            write_whole(self._key_path(key), reference.model_dump_json().encode())
+            write_atomic(self._key_path(key), reference.model_dump_json().encode())
         return reference
 
     def read(self, reference: TableRef) -> pa.Table:
         """The referenced table, after its bytes matched its digest and its rows its schema."""
         path = Path(reference.path)
-        if not path.exists():  # the home folder may have moved; the digest has not
+        if not path.exists():  # the data folder may have moved; the digest has not
             path = self._path(reference.kind, reference.digest)
         if not path.exists():
             raise StoreError(
@@ -116,7 +116,13 @@ class Store:
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != digest:
             raise _changed(path, digest)
-        return pq.read_table(pa.BufferReader(content), columns=list(names))
+        # the names asked for are those of today; an earlier version may have written others
+        today = SCHEMAS[kind].renamed
+        former = {new: old for old, new in today.items()}
+        known = set(pq.read_schema(pa.BufferReader(content)).names)
+        written = [name if name in known else former.get(name, name) for name in names]
+        table = pq.read_table(pa.BufferReader(content), columns=written)
+        return table.rename_columns(list(names))
 
     def find(self, key: str) -> TableRef | None:
         """The table that a task with this key wrote before, if it is still there, else None."""
@@ -154,7 +160,7 @@ def _read_intact(path: Path, reference: TableRef, mtime_ns: int, size: int) -> p
     if file_digest(path) != reference.digest:
         raise _changed(path, reference.digest)
     if reference.digest in _valid:
-        return pq.read_table(path)
+        return SCHEMAS[reference.kind].upgrade(pq.read_table(path))
     table = read_parquet(path, SCHEMAS[reference.kind])
     _valid.add(reference.digest)
     return table
@@ -179,7 +185,7 @@ def read_parquet(path: Path, schema: TableSchema) -> pa.Table:
         table = pq.read_table(path)
     except (pa.ArrowInvalid, OSError) as error:
         raise StoreError(f"is not a readable Parquet file ({error})", str(path)) from None
-    return schema.validate(table, str(path))
+    return schema.validate(schema.upgrade(table), str(path))
 
 
 def provenance_of(table: pa.Table) -> dict[str, Any]:
@@ -199,7 +205,7 @@ def content_digest(table: pa.Table) -> str:
     return hashlib.sha256(sink.getbuffer()).hexdigest()
 
 
-def write_whole(path: Path, content: bytes | memoryview) -> None:
+def write_atomic(path: Path, content: bytes | memoryview) -> None:
     """Write a file so that it is there whole or not at all, and survives a power cut."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-")

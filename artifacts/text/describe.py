@@ -109,7 +109,7 @@ def _dataset(config: Mapping[str, Any]) -> str:
 
 
 def _learning(result: Result) -> list[str]:
-    before, after, drift = result["before"], result["after"], result["kl_nats"]
+    before, after, kl = result["before"], result["after"], result["kl_nats"]
     config, settings = result["config"], result["config"]["learning"]
     rows = [("pass@1", *(_rate(side["metrics"]) for side in (before, after)))]
     for k in before["metrics"]["pass_at_k"]:
@@ -121,11 +121,11 @@ def _learning(result: Result) -> list[str]:
             ]
             rows.append((f"pass@{k}", *cells))
     formed = [
-        f"{percent(side['metrics']['right_format'])} "
-        f"({interval(*side['intervals']['right_format'])})"
+        f"{percent(side['metrics']['valid_format_rate'])} "
+        f"({interval(*side['intervals']['valid_format_rate'])})"
         for side in (before, after)
     ]
-    rows.append(("right format", *formed))
+    rows.append(("valid format", *formed))
     for name, family in before["families"].items():
         ends = (family, after["families"][name])
         rows.append(
@@ -140,7 +140,7 @@ def _learning(result: Result) -> list[str]:
         f"{config['problems_per_step']} problems × {config['samples']} samples, baseline "
         f"{settings['baseline']}, β {settings['kl_weight']:g}, learning rate "
         f"{settings['learning_rate']:g}, adapter {settings['adapter']}. KL to the start "
-        f"{drift['value']:.2f} nats a completion ({drift['low']:.2f} to {drift['high']:.2f})."
+        f"{kl['value']:.2f} nats a completion ({kl['low']:.2f} to {kl['high']:.2f})."
     )
     return [how, "\n".join(table(("", ">before", ">after"), rows))]
 

@@ -1,4 +1,4 @@
-"""The way to MLflow: its client on the home folder's own database, and our one experiment there.
+"""The way to MLflow: its client on the data folder's own database, and our one experiment there.
 
 It needs no server, and knows nothing of runs.
 """
@@ -11,7 +11,7 @@ import warnings
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from artifacts.store.data_dir import Home
+from artifacts.store.data_dir import DataDir
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -26,8 +26,8 @@ which instrument, and why answers failed. Rates may be compared where the tag
 
 
 @lru_cache(maxsize=4)
-def client_for(home: Home) -> MlflowClient:
-    """The MLflow client on the home folder's own SQLite database; made on first use."""
+def client_for(data_dir: DataDir) -> MlflowClient:
+    """The MLflow client on the data folder's own SQLite database; made on first use."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
     logging.getLogger("alembic").setLevel(logging.ERROR)
@@ -36,17 +36,17 @@ def client_for(home: Home) -> MlflowClient:
         import mlflow
         from mlflow import MlflowClient
 
-        mlflow.set_tracking_uri(home.tracking_uri)
-        mlflow.set_registry_uri(home.tracking_uri)
-        return MlflowClient(home.tracking_uri, home.tracking_uri)
+        mlflow.set_tracking_uri(data_dir.tracking_uri)
+        mlflow.set_registry_uri(data_dir.tracking_uri)
+        return MlflowClient(data_dir.tracking_uri, data_dir.tracking_uri)
 
 
-def experiment_id(home: Home) -> str:
-    """The id of our one experiment, made on first use with its artifacts in the home folder."""
-    client = client_for(home)
+def experiment_id(data_dir: DataDir) -> str:
+    """The id of our one experiment, made on first use with its artifacts in the data folder."""
+    client = client_for(data_dir)
     found = client.get_experiment_by_name(EXPERIMENT)
     if found is not None:
         return str(found.experiment_id)
     # the kind decides which pages MLflow shows first: runs and their metrics
     tags = {NOTE: ABOUT, "mlflow.experimentKind": "custom_model_development"}
-    return str(client.create_experiment(EXPERIMENT, home.run_artifacts.as_uri(), tags))
+    return str(client.create_experiment(EXPERIMENT, data_dir.run_artifacts.as_uri(), tags))

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from artifacts.store.data_dir import current_home
+from artifacts.store.data_dir import current_data_dir
 from artifacts.tracking.connection import TAG, client_for, experiment_id
+from artifacts.tracking.formats import upgraded
 from artifacts.tracking.run import CONFIG_FILE, PARENT, RESULT_FILE, RESULT_FORMAT
 from schemas.errors import InputError
 from schemas.loops import LOOPS, Loop, loop_named
@@ -56,7 +57,7 @@ class RunRecord:
         path = self.folder / RESULT_FILE
         if not path.exists():
             return None
-        result = dict(json.loads(path.read_text()))
+        result = upgraded(dict(json.loads(path.read_text())))
         if result.get("format") != RESULT_FORMAT:
             raise InputError(
                 "its result was recorded by another version of threeloops",
@@ -85,7 +86,7 @@ def _record(run: Run) -> RunRecord:
 
 
 def all_runs() -> list[RunRecord]:
-    """Every run of a loop in the home folder, newest first.
+    """Every run of a loop in the data folder, newest first.
 
     A learning run's own measurements before and after are not among them: they are part of it, and
     it keeps their tables.
@@ -99,13 +100,16 @@ def every_run() -> list[RunRecord]:
 
 
 def mlflow_runs() -> list[Run]:
-    """Every MLflow run in the home folder, newest first: the loops' and the gate's."""
-    home = current_home()
+    """Every MLflow run in the data folder, newest first: the loops' and the gate's."""
+    data_dir = current_data_dir()
     pages: list[Run] = []
     token = None
     while True:
-        page = client_for(home).search_runs(
-            [experiment_id(home)], order_by=["start_time DESC"], page_token=token, max_results=1000
+        page = client_for(data_dir).search_runs(
+            [experiment_id(data_dir)],
+            order_by=["start_time DESC"],
+            page_token=token,
+            max_results=1000,
         )
         pages += list(page)
         token = page.token

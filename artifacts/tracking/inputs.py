@@ -40,7 +40,7 @@ def use_dataset(run: TrackedRun, problems: TableRef, name: str) -> tuple[str, st
     split = "+".join(sorted(table["split"].unique().to_pylist()))
     dataset = _dataset(problems, Path(name).stem if name.endswith(SUFFIXES) else name, whole)
     tags = [InputTag(CONTEXT, split), InputTag(f"{TAG}digest", whole)]
-    client_for(run.home).log_inputs(run.run_id, datasets=[DatasetInput(dataset, tags)])
+    client_for(run.data_dir).log_inputs(run.run_id, datasets=[DatasetInput(dataset, tags)])
     return dataset.name, dataset.digest
 
 

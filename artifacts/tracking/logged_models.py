@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlparse
 
-from artifacts.store.data_dir import Home, current_home
+from artifacts.store.data_dir import DataDir, current_data_dir
 from artifacts.tracking.connection import TAG, client_for, experiment_id
 from artifacts.tracking.run import TrackedRun
 from schemas.references import PolicyRef
@@ -34,17 +34,17 @@ def use_model(run: TrackedRun, policy: PolicyRef) -> str:
     """
     from mlflow.entities import LoggedModelInput
 
-    model_id = known_model(run.home, policy.digest) or _external(run.home, policy)
-    client = client_for(run.home)
+    model_id = known_model(run.data_dir, policy.digest) or _external(run.data_dir, policy)
+    client = client_for(run.data_dir)
     inputs = client.get_run(run.run_id).inputs
     if inputs is None or model_id not in {used.model_id for used in inputs.model_inputs}:
         client.log_inputs(run.run_id, models=[LoggedModelInput(model_id)])
     return model_id
 
 
-def known_model(home: Home, digest: str) -> str | None:
+def known_model(data_dir: DataDir, digest: str) -> str | None:
     """The id of the logged model with this digest, the one that a run made before all others."""
-    found = _search(home, f"tags.`{DIGEST}` = '{digest}'")
+    found = _search(data_dir, f"tags.`{DIGEST}` = '{digest}'")
     found.sort(key=lambda model: EXTERNAL in model.tags)
     return str(found[0].model_id) if found else None
 
@@ -53,8 +53,8 @@ def model_folder(run: TrackedRun) -> Path:
     """Where a learning run writes its weights: the folder of the logged model that it makes."""
     made = _made_by(run)
     if made is None:
-        made = client_for(run.home).create_logged_model(
-            experiment_id(run.home), run.name, run.run_id, model_type=KIND
+        made = client_for(run.data_dir).create_logged_model(
+            experiment_id(run.data_dir), run.name, run.run_id, model_type=KIND
         )
     return _folder(made)
 
@@ -63,14 +63,14 @@ def name_digest(run: TrackedRun, policy: PolicyRef) -> None:
     """The policy in `model_folder` has this digest: what measures it measures that model."""
     made = _made_by(run)
     assert made is not None  # its folder was asked for
-    client_for(run.home).set_logged_model_tags(made.model_id, {DIGEST: policy.digest})
+    client_for(run.data_dir).set_logged_model_tags(made.model_id, {DIGEST: policy.digest})
 
 
 def finish_model(run: TrackedRun, *, step: int) -> str:
     """What lies in `model_folder` is what the run was for; returns its logged model's id."""
     from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
-    client, made = client_for(run.home), _made_by(run)
+    client, made = client_for(run.data_dir), _made_by(run)
     assert made is not None
     client.finalize_logged_model(made.model_id, LoggedModelStatus.READY)
     outputs = client.get_run(run.run_id).outputs
@@ -86,27 +86,27 @@ def discard_model(run: TrackedRun) -> None:
     made = _made_by(run)
     if made is not None:
         shutil.rmtree(_folder(made), ignore_errors=True)
-        client_for(run.home).finalize_logged_model(made.model_id, LoggedModelStatus.FAILED)
+        client_for(run.data_dir).finalize_logged_model(made.model_id, LoggedModelStatus.FAILED)
 
 
 def name_version(model_id: str, name: str, version: str) -> None:
     """Let a logged model, and the run that made it, show the version that it was registered as."""
     value = json.dumps([{"name": name, "version": version}])
-    client_for(current_home()).set_logged_model_tags(model_id, {VERSIONS: value})
+    client_for(current_data_dir()).set_logged_model_tags(model_id, {VERSIONS: value})
 
 
 def _made_by(run: TrackedRun) -> LoggedModel | None:
-    found = _search(run.home, f"source_run_id = '{run.run_id}'")
+    found = _search(run.data_dir, f"source_run_id = '{run.run_id}'")
     return next((model for model in found if EXTERNAL not in model.tags), None)
 
 
-def _external(home: Home, policy: PolicyRef) -> str:
+def _external(data_dir: DataDir, policy: PolicyRef) -> str:
     from mlflow.entities import LoggedModelStatus
 
     name = re.sub(r"[/:.%\"']+", "-", Path(policy.name).name) or "policy"
-    client = client_for(home)
+    client = client_for(data_dir)
     made = client.create_logged_model(
-        experiment_id(home),
+        experiment_id(data_dir),
         name,
         tags={DIGEST: policy.digest, EXTERNAL: "true"},
         params={"name": policy.name, "folder": policy.folder},
@@ -116,8 +116,8 @@ def _external(home: Home, policy: PolicyRef) -> str:
     return str(made.model_id)
 
 
-def _search(home: Home, condition: str) -> list[LoggedModel]:
-    return list(client_for(home).search_logged_models([experiment_id(home)], condition))
+def _search(data_dir: DataDir, condition: str) -> list[LoggedModel]:
+    return list(client_for(data_dir).search_logged_models([experiment_id(data_dir)], condition))
 
 
 def _folder(model: LoggedModel) -> Path:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from artifacts.store.data_dir import Home, current_home
+from artifacts.store.data_dir import DataDir, current_data_dir
 from artifacts.text.describe import describe_failure, describe_start
 from artifacts.tracking.connection import NOTE, TAG, client_for, experiment_id
 from schemas.config import Frozen
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 RESULT_FILE = "result.json"
-RESULT_FORMAT = 2  # raised when the keys of a result change
+RESULT_FORMAT = 3  # raised when the keys of a result change
 CONFIG_FILE = "config.json"
 VIEW_FILE = "completions_view.json"
 PARENT = "mlflow.parentRunId"
@@ -41,7 +41,7 @@ class TrackedRun:
     run_id: str
     name: str
     loop: Loop
-    home: Home
+    data_dir: DataDir
     tables: dict[str, TableRef] = field(default_factory=dict)
     laps: list[float] = field(default_factory=list)
     links: list[str] = field(default_factory=list)  # lines of markdown that end its description
@@ -66,7 +66,7 @@ class TrackedRun:
 
     @property
     def _client(self) -> MlflowClient:
-        return client_for(self.home)
+        return client_for(self.data_dir)
 
     def tag(self, **tags: str) -> None:
         """Set tags below our own prefix, each at most 5,000 characters."""
@@ -157,14 +157,14 @@ def tracked_run(
     early, under the same id; so does a child with a `stage` (`before`, `after`) that its parent
     has already.
     """
-    home = current_home()
-    client = client_for(home)
+    data_dir = current_data_dir()
+    client = client_for(data_dir)
     parent = _inside.get()
-    resume = resume or (_child(home, parent, stage) if parent and stage else None)
+    resume = resume or (_child(data_dir, parent, stage) if parent and stage else None)
     if resume:
-        run = _reopened(home, loop, resume, config)
+        run = _reopened(data_dir, loop, resume, config)
     else:
-        run = _opened(home, loop, parent, stage, config)
+        run = _opened(data_dir, loop, parent, stage, config)
     run.describe(describe_start(loop, config))
     token = _inside.set(run.run_id)
     try:
@@ -181,10 +181,12 @@ def tracked_run(
     client.set_terminated(run.run_id, "FINISHED")
 
 
-def _opened(home: Home, loop: Loop, parent: str | None, stage: str, config: Frozen) -> TrackedRun:
+def _opened(
+    data_dir: DataDir, loop: Loop, parent: str | None, stage: str, config: Frozen
+) -> TrackedRun:
     from mlflow.entities import Param
 
-    client = client_for(home)
+    client = client_for(data_dir)
     tags = {
         f"{TAG}loop": loop.letter,
         f"{TAG}loop_name": loop.name,
@@ -193,23 +195,23 @@ def _opened(home: Home, loop: Loop, parent: str | None, stage: str, config: Froz
     }
     tags |= {PARENT: parent} if parent else {}
     tags |= {f"{TAG}stage": stage} if stage else {}
-    run_id = client.create_run(experiment_id(home), tags=tags).info.run_id
+    run_id = client.create_run(experiment_id(data_dir), tags=tags).info.run_id
     name = f"{loop.verb}-{run_id[:6]}"
     client.update_run(run_id, name=name)
-    run = TrackedRun(run_id, name, loop, home)
+    run = TrackedRun(run_id, name, loop, data_dir)
     settings = flat(config.model_dump(mode="json"))
     client.log_batch(run_id, params=[Param(name, value) for name, value in settings.items()])
     run.json(CONFIG_FILE, config.model_dump(mode="json"))
     return run
 
 
-def _reopened(home: Home, loop: Loop, run_id: str, config: Frozen) -> TrackedRun:
-    client = client_for(home)
+def _reopened(data_dir: DataDir, loop: Loop, run_id: str, config: Frozen) -> TrackedRun:
+    client = client_for(data_dir)
     client.update_run(run_id, status="RUNNING")
     found = client.get_run(run_id)
     if f"{TAG}error" in found.data.tags:
         client.delete_tag(run_id, f"{TAG}error")
-    run = TrackedRun(run_id, found.info.run_name, loop, home)
+    run = TrackedRun(run_id, found.info.run_name, loop, data_dir)
     run.json(CONFIG_FILE, config.model_dump(mode="json"))
     for name, value in flat(config.model_dump(mode="json")).items():
         if found.data.params.get(name) != value:  # a parameter in MLflow is written once
@@ -217,9 +219,9 @@ def _reopened(home: Home, loop: Loop, run_id: str, config: Frozen) -> TrackedRun
     return run
 
 
-def _child(home: Home, parent: str, stage: str) -> str | None:
-    found = client_for(home).search_runs(
-        [experiment_id(home)], f"tags.`{PARENT}` = '{parent}' and tags.`{TAG}stage` = '{stage}'"
+def _child(data_dir: DataDir, parent: str, stage: str) -> str | None:
+    found = client_for(data_dir).search_runs(
+        [experiment_id(data_dir)], f"tags.`{PARENT}` = '{parent}' and tags.`{TAG}stage` = '{stage}'"
     )
     return str(found[0].info.run_id) if found else None
 

@@ -74,7 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
     made = verb("select", "loop B: sample N, pick one; changes which output is used", SELECT)
     add_options(made, SelectionConfig, ("samples", "pick", "completions", "shard_size", *SHARED))
 
-    made = verb("learn", "loop C: policy gradient with a KL leash; changes the model", LEARN)
+    made = verb("learn", "loop C: policy gradient with a KL penalty; changes the model", LEARN)
     add_options(
         made,
         LearningConfig,

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from artifacts.store.data_dir import Home, current_home
+from artifacts.store.data_dir import DataDir, current_data_dir
 from artifacts.tracking.connection import experiment_id
 from flows.cli.terminal import Terminal
 from flows.orchestration.settings import UP_FILE, configure_prefect, write_up_file
@@ -27,14 +27,14 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 def serve(prefect_port: int, mlflow_port: int, terminal: Terminal) -> dict[str, Any]:
     """Run until Ctrl-C; what dies is started again, and everything is stopped at the end."""
-    home = current_home()
+    data_dir = current_data_dir()
     for option, port in (("--prefect-port", prefect_port), ("--mlflow-port", mlflow_port)):
         refuse_taken(option, port)
     terminal.note("starting Prefect's server and MLflow's page")
-    experiment_id(home)  # MLflow's first migration happens here, not in its page
+    experiment_id(data_dir)  # MLflow's first migration happens here, not in its page
     api, page = f"http://{HOST}:{prefect_port}/api", f"http://{HOST}:{mlflow_port}"
-    environment = server_environment(home, api)
-    prefect, mlflow, worker = servers = _servers(home, api, page, environment)
+    environment = server_environment(data_dir, api)
+    prefect, mlflow, worker = servers = _servers(data_dir, api, page, environment)
     # a shell has its jobs behind `&` ignore SIGINT, and what they start would inherit that
     for sign in (signal.SIGINT, signal.SIGTERM):
         signal.signal(sign, signal.default_int_handler)
@@ -51,8 +51,8 @@ def serve(prefect_port: int, mlflow_port: int, terminal: Terminal) -> dict[str, 
             if lost := close_lost_runs(api, POOL):
                 terminal.note(f"flow runs that ended with the last worker, now crashed: {lost}")
             worker.start()
-            stack.callback((home.root / UP_FILE).unlink, missing_ok=True)
-            write_up_file(home, api, page)
+            stack.callback((data_dir.root / UP_FILE).unlink, missing_ok=True)
+            write_up_file(data_dir, api, page)
             terminal.out.print(f"Prefect  {api.removesuffix('/api')}")
             terminal.out.print(f"MLflow   {page}")
             terminal.out.print("Runs started in other terminals use these. Ctrl-C stops them.")
@@ -62,9 +62,9 @@ def serve(prefect_port: int, mlflow_port: int, terminal: Terminal) -> dict[str, 
 
 
 def _servers(
-    home: Home, api: str, page: str, environment: dict[str, str]
+    data_dir: DataDir, api: str, page: str, environment: dict[str, str]
 ) -> tuple[Server, Server, Server]:
-    logs = home.root / "logs"
+    logs = data_dir.root / "logs"
     logs.mkdir(exist_ok=True)
 
     def server(name: str, words: list[str], health: str | None = None) -> Server:
@@ -82,20 +82,20 @@ def _servers(
         server(
             "mlflow",
             ["mlflow", "server", "--host", HOST, "--port", port(page), "--workers", "1",
-             "--backend-store-uri", home.tracking_uri,
-             "--default-artifact-root", home.run_artifacts.as_uri()],
+             "--backend-store-uri", data_dir.tracking_uri,
+             "--default-artifact-root", data_dir.run_artifacts.as_uri()],
             f"{page}/health",
         ),
         server("worker", ["prefect", "worker", "start", "--pool", POOL, "--type", "process"]),
     )  # fmt: skip
 
 
-def server_environment(home: Home, api: str) -> dict[str, str]:
+def server_environment(data_dir: DataDir, api: str) -> dict[str, str]:
     """The environment that the servers and every flow run started by the worker live in."""
-    configure_prefect(home)
+    configure_prefect(data_dir)
     scripts = str(Path(sys.executable).parent)
     return os.environ | {
-        "THREELOOPS_HOME": str(home.root),
+        "THREELOOPS_HOME": str(data_dir.root),
         "PREFECT_API_URL": api,
         "PREFECT_SERVER_UI_API_URL": api,
         "PREFECT_LOGGING_LEVEL": "INFO",

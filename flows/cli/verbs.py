@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from artifacts.store.data_dir import current_home
+from artifacts.store.data_dir import current_data_dir
 from flows.cli.options import config_from, flag, refuse_with_replay
 from flows.cli.terminal import Terminal
 from flows.orchestration.settings import configure_prefect
@@ -29,20 +29,20 @@ STORY = {
 
 def do_eval(given: Given, terminal: Terminal) -> Result:
     """Loop A."""
-    from flows.cli.render.results import show_result
+    from flows.cli.render.results import print_result
 
     config = _measured(EvalConfig, given)
     _prepare(terminal, config, EVALUATION)
     from flows.eval import eval_flow
 
     result = _run(eval_flow, config, terminal)
-    show_result(terminal.out, result)
+    print_result(terminal.out, result)
     return result
 
 
 def do_select(given: Given, terminal: Terminal) -> Result:
     """Loop B."""
-    from flows.cli.render.results import show_result
+    from flows.cli.render.results import print_result
 
     if "pick" in given:
         given["pick"] = tuple(dict.fromkeys(given["pick"]))
@@ -51,13 +51,13 @@ def do_select(given: Given, terminal: Terminal) -> Result:
     from flows.selection import selection_flow
 
     result = _run(selection_flow, config, terminal)
-    show_result(terminal.out, result)
+    print_result(terminal.out, result)
     return result
 
 
 def do_learn(given: Given, terminal: Terminal) -> Result:
     """Loop C."""
-    from flows.cli.render.results import show_result
+    from flows.cli.render.results import print_result
 
     resume = given.pop("resume")
     if resume is None:
@@ -72,7 +72,7 @@ def do_learn(given: Given, terminal: Terminal) -> Result:
     except KeyboardInterrupt:
         terminal.note("go on with: threeloops learn --resume RUN (`threeloops runs` lists them)")
         raise
-    show_result(terminal.out, result)
+    print_result(terminal.out, result)
     return result
 
 
@@ -108,12 +108,12 @@ def do_compare(given: Given, terminal: Terminal) -> Result:
     """Two runs on the same instrument, or a refusal that names what differs."""
     from artifacts.compare.comparison import compare_measurements
     from artifacts.runs.measured import find_measurement
-    from flows.cli.render.comparison import show_comparison
+    from flows.cli.render.comparison import print_comparison
 
     rows = _rows(given)
     first, second = find_measurement(given["a"]), find_measurement(given["b"])
     result = compare_measurements(first, second, given["allow"] or (), rows=rows)
-    show_comparison(terminal.out, result)
+    print_comparison(terminal.out, result)
     if not result["comparable"]:
         parts = result["refused_parts"]
         terminal.fail(
@@ -127,7 +127,7 @@ def do_compare(given: Given, terminal: Terminal) -> Result:
 def do_promote(given: Given, terminal: Terminal) -> Result:
     """The gate: the version becomes the champion on evidence, or not."""
     from artifacts.registry.versions import registered_version
-    from flows.cli.render.comparison import show_decision
+    from flows.cli.render.comparison import print_decision
     from flows.gate import decide_and_record
 
     if not 0 <= given["min_gain"] < 1:
@@ -135,7 +135,7 @@ def do_promote(given: Given, terminal: Terminal) -> Result:
     version = registered_version(given["version"], "promote")
     terminal.note(f"reading the evidence for {version.name}")
     result = decide_and_record(version, given["min_gain"])
-    show_decision(terminal.out, result)
+    print_decision(terminal.out, result)
     if not result["promoted"]:
         terminal.fail(f"refused: {version.name} is not promoted; {result['reasons'][0]}")
     return result | {"exit_code": 0 if result["promoted"] else 1}
@@ -143,8 +143,8 @@ def do_promote(given: Given, terminal: Terminal) -> Result:
 
 def do_demo(given: Given, terminal: Terminal) -> Result:
     """The three loops one after another on one model and one table."""
-    from flows.cli.render.demo import show_comparison
-    from flows.cli.render.results import show_result
+    from flows.cli.render.demo import print_loops
+    from flows.cli.render.results import print_result
 
     config = config_from(LearningConfig, given)
     _prepare(terminal, config, DEMO)
@@ -154,11 +154,11 @@ def do_demo(given: Given, terminal: Terminal) -> Result:
         terminal.out.rule(f"Loop {letter}: {STORY[letter]}", align="left", style="dim")
 
     terminal.note("starting Prefect's own server; the first time takes half a minute")
-    flow = demo_flow(begins, lambda result: show_result(terminal.out, result))
+    flow = demo_flow(begins, lambda result: print_result(terminal.out, result))
     with terminal.progress():
         demo_id, rows, results = flow(config)
     terminal.out.rule("The three loops on the same holdout", align="left", style="bold")
-    show_comparison(terminal.out, rows)
+    print_loops(terminal.out, rows)
     picture = results["C"]["pictures"]["learning.png"]
     terminal.out.print(f"picture  {picture}", soft_wrap=True, markup=False)
     terminal.out.print("look further with: threeloops runs; threeloops show RUN; threeloops up")
@@ -226,16 +226,16 @@ def do_show(given: Given, terminal: Terminal) -> Result:
     """One run, its failures grouped by code with examples; or one decision of the gate."""
     from artifacts.promotion.decisions import find_decision
     from artifacts.tracking.history import find_run
-    from flows.cli.render.comparison import show_decision
-    from flows.cli.render.demo import show_comparison
-    from flows.cli.render.results import show_result
+    from flows.cli.render.comparison import print_decision
+    from flows.cli.render.demo import print_loops
+    from flows.cli.render.results import print_result
     from flows.cli.render.runs import show_report, show_rows
 
     rows = _rows(given)
     decision = find_decision(given["run"])
     if decision is not None:
         decided = decision.result()
-        show_decision(terminal.out, decided)
+        print_decision(terminal.out, decided)
         return decided
     run = find_run(given["run"])
     result = run.result()
@@ -243,9 +243,9 @@ def do_show(given: Given, terminal: Terminal) -> Result:
         reason = run.tags.get("error", "it has not finished")
         raise InputError(f"the run has no result ({reason})", f"run {run.name}")
     if run.loop is DEMO:
-        show_comparison(terminal.out, result["demo"])
+        print_loops(terminal.out, result["demo"])
         return result
-    show_result(terminal.out, result)
+    print_result(terminal.out, result)
     shown = show_rows(
         terminal.out,
         run,
@@ -322,7 +322,7 @@ def _prepare(terminal: Terminal, config: Any, loop: Loop) -> None:
     check_names(config)
     terminal.note(f"Loop {loop.letter}, {loop.name}: {_asked(config)}")
     check_model(config)
-    configure_prefect(current_home())
+    configure_prefect(current_data_dir())
 
 
 def _asked(config: Any) -> str:

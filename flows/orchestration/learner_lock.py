@@ -1,4 +1,4 @@
-"""Learners of one home folder take turns: two on one device would halve each other's speed.
+"""Learners of one data folder take turns: two on one device would halve each other's speed.
 
 The lock is the operating system's, so it goes with its process, however that ends.
 """
@@ -13,15 +13,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from artifacts.store.data_dir import current_home
-from tasks.runtime.progress import say
+from artifacts.store.data_dir import current_data_dir
+from tasks.runtime.progress import log_message
 
 
 @contextmanager
 def sole_learner(device: str) -> Iterator[None]:
     """Wait until no other learner of this home uses the device; none begins while the block runs.
 
-    It says once that it waits and for which process. Machines that share a home folder, and GPUs
+    It says once that it waits and for which process. Machines that share a data folder, and GPUs
     told apart by CUDA_VISIBLE_DEVICES, do not wait for each other.
     """
     lock = _lock(device)
@@ -31,7 +31,7 @@ def sole_learner(device: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            say(f"waiting for the learner that uses this machine (process {file.read()})")
+            log_message(f"waiting for the learner that uses this machine (process {file.read()})")
             fcntl.flock(file, fcntl.LOCK_EX)
         file.truncate(0)
         file.write(str(os.getpid()))
@@ -46,4 +46,4 @@ def _lock(device: str) -> Path:
     if device != "cpu" and torch.cuda.is_available():
         place = f"cuda-{os.environ.get('CUDA_VISIBLE_DEVICES', 'all')}"
     name = re.sub(r"[^\w.-]", "_", f"learner-{platform.node()}-{place}")
-    return current_home().root / "locks" / name
+    return current_data_dir().root / "locks" / name

@@ -17,7 +17,7 @@ from prefect.utilities.urls import url_for
 from artifacts.text.markdown import code
 from artifacts.tracking.connection import experiment_id
 from artifacts.tracking.run import TrackedRun, tracked_run
-from flows.orchestration.page import offer, showing_progress
+from flows.orchestration.page import publish_best_effort, showing_progress
 from flows.orchestration.settings import served_page
 from schemas.config import Frozen
 from schemas.loops import Loop
@@ -55,7 +55,9 @@ def link_flow_run(run: TrackedRun, config: Frozen, *, nested: bool = False) -> N
     else:
         run.link(f"Prefect flow run {code(name)}, `{identity}`")
     added = [f"mlflow {run.name}", *([] if nested else _subjects(run, config))]
-    offer(f"MLflow's run {run.name}", lambda: _show_mlflow_run(run, flow_run.id, added))
+    publish_best_effort(
+        f"MLflow's run {run.name}", lambda: _show_mlflow_run(run, flow_run.id, added)
+    )
 
 
 def _show_mlflow_run(run: TrackedRun, flow_run: UUID, tags: list[str]) -> None:
@@ -64,10 +66,10 @@ def _show_mlflow_run(run: TrackedRun, flow_run: UUID, tags: list[str]) -> None:
         known = client.read_flow_run(flow_run).tags
         client.update_flow_run(flow_run, tags=list(dict.fromkeys([*known, *tags])))
     about = f"Loop {run.loop.letter}, {run.loop.name}: what was measured, tables and pictures"
-    page = served_page(run.home)
+    page = served_page(run.data_dir)
     if page:
         create_link_artifact(
-            link=f"{page}/#/experiments/{experiment_id(run.home)}/runs/{run.run_id}",
+            link=f"{page}/#/experiments/{experiment_id(run.data_dir)}/runs/{run.run_id}",
             link_text=f"MLflow run {run.name}",
             key=ARTIFACT,
             description=about,

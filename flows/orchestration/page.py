@@ -26,7 +26,7 @@ from prefect.context import FlowRunContext
 from artifacts.text.describe import describe_result
 from artifacts.text.markdown import code
 from artifacts.text.numbers import percent, points
-from tasks.runtime.progress import Progress, listening, say
+from tasks.runtime.progress import Progress, listening, log_message
 
 Result = dict[str, Any]
 LONG_SECONDS = 3.0  # work that ends sooner needs no progress
@@ -38,7 +38,7 @@ _showing: ContextVar[bool] = ContextVar(
 )
 
 
-def offer(what: str, show: Callable[[], object]) -> None:
+def publish_best_effort(what: str, show: Callable[[], object]) -> None:
     """Show something on Prefect's page if that can be done; else a line says what it lacks.
 
     Prefect asks a server that does not answer for half a minute. So after one failure nothing is
@@ -50,7 +50,7 @@ def offer(what: str, show: Callable[[], object]) -> None:
         show()
     except Exception as error:  # whatever it is, the run has its work done and its tables kept
         _paused["until"] = time.monotonic() + PAUSE_SECONDS
-        say(f"warning: Prefect's page will not show {what} ({type(error).__name__})")
+        log_message(f"warning: Prefect's page will not show {what} ({type(error).__name__})")
 
 
 @dataclass
@@ -82,7 +82,7 @@ class ProgressArtifacts:
         else:
             due = ended or waited >= UPDATE_SECONDS
         if due:
-            offer(f"how far {progress.work} is", lambda: _tell(shown, progress))
+            publish_best_effort(f"how far {progress.work} is", lambda: _tell(shown, progress))
             shown.told = self.now()
         if ended:
             del self._shown[progress.work]
@@ -113,10 +113,10 @@ def showing_progress() -> Iterator[None]:
         _showing.reset(token)
 
 
-def show_result(result: Result) -> Result:
+def publish_result(result: Result) -> Result:
     """Give the flow run its result as a table and its summary as markdown; returns the result."""
     if FlowRunContext.get() is not None:
-        offer("the result", lambda: _create_result(result))
+        publish_best_effort("the result", lambda: _create_result(result))
     return result
 
 
@@ -132,10 +132,10 @@ def _create_result(result: Result) -> None:
     )
 
 
-def show_decision(decided: Result) -> None:
+def publish_decision(decided: Result) -> None:
     """Give the flow run the gate's decision as markdown."""
     if FlowRunContext.get() is not None:
-        offer("the gate's decision", lambda: _create_decision(decided))
+        publish_best_effort("the gate's decision", lambda: _create_decision(decided))
 
 
 def _create_decision(decided: Result) -> None:
@@ -168,8 +168,8 @@ def result_rows(result: Mapping[str, Any]) -> list[dict[str, str]]:
             rows.append(
                 _row(f"pass@{k}{stage}", rate, intervals["pass_at_k"][k], problems, samples)
             )
-        formed = metrics["right_format"], intervals["right_format"]
-        rows.append(_row(f"right format{stage}", *formed, problems, samples))
+        formed = metrics["valid_format_rate"], intervals["valid_format_rate"]
+        rows.append(_row(f"valid format{stage}", *formed, problems, samples))
         for name, family in side["families"].items():
             ends = family["low"], family["high"]
             rows.append(_row(f"{name}{stage}", family["value"], ends, family["problems"], samples))

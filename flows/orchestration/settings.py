@@ -10,20 +10,20 @@ import os
 import urllib.request
 from pathlib import Path
 
-from artifacts.store.data_dir import Home
+from artifacts.store.data_dir import DataDir
 
 UP_FILE = "up.json"
 
 
-def configure_prefect(home: Home) -> None:
+def configure_prefect(data_dir: DataDir) -> None:
     """Set what is not set: Prefect's home below ours, no telemetry, a long start, quiet logs.
 
-    With `threeloops up` running on this home folder, its server is used; with PREFECT_API_URL set,
+    With `threeloops up` running on this data folder, its server is used; with PREFECT_API_URL set,
     that one.
     """
-    served = served_url(home)
+    served = served_url(data_dir)
     defaults = {
-        "PREFECT_HOME": str(home.prefect),
+        "PREFECT_HOME": str(data_dir.prefect),
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_LOGGING_LEVEL": "CRITICAL",
@@ -35,9 +35,9 @@ def configure_prefect(home: Home) -> None:
         os.environ.setdefault(name, value)
 
 
-def served_url(home: Home) -> str | None:
-    """The API address of a running `threeloops up` on this home folder, else None."""
-    record = home.root / UP_FILE
+def served_url(data_dir: DataDir) -> str | None:
+    """The API address of a running `threeloops up` on this data folder, else None."""
+    record = data_dir.root / UP_FILE
     if not record.exists():
         return None
     url = str(json.loads(record.read_text())["prefect"])
@@ -48,17 +48,17 @@ def served_url(home: Home) -> str | None:
         return None
 
 
-def served_page(home: Home) -> str | None:
+def served_page(data_dir: DataDir) -> str | None:
     """The address of MLflow's page beside the Prefect server in use, else None."""
-    record = home.root / UP_FILE
+    record = data_dir.root / UP_FILE
     if not record.exists():
         return None
     served = json.loads(record.read_text())
     return str(served["mlflow"]) if served["prefect"] == os.environ.get("PREFECT_API_URL") else None
 
 
-def write_up_file(home: Home, prefect: str, mlflow: str) -> Path:
-    """Say where the servers of this home folder answer."""
-    path = home.root / UP_FILE
+def write_up_file(data_dir: DataDir, prefect: str, mlflow: str) -> Path:
+    """Say where the servers of this data folder answer."""
+    path = data_dir.root / UP_FILE
     path.write_text(json.dumps({"prefect": prefect, "mlflow": mlflow}))
     return path

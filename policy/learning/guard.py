@@ -19,7 +19,7 @@ class NonFiniteError(StoppedError):
     remedy = "start again with a lower --learning-rate"
 
 
-class DriftError(StoppedError):
+class KlLimitError(StoppedError):
     """The policy is further from its reference than was allowed."""
 
     remedy = "start again with a lower --learning-rate, a higher --kl-weight or a higher --max-kl"
@@ -59,7 +59,9 @@ def refuse_bad_update(
             max(step - 2, 0),
         )
     if max_kl_nats is not None and kl_nats > max_kl_nats:
-        raise DriftError(step, _too_far("its completions", kl_nats, max_kl_nats), max(step - 2, 0))
+        raise KlLimitError(
+            step, _too_far("its completions", kl_nats, max_kl_nats), max(step - 2, 0)
+        )
     if sampling_gap_nats is not None and sampling_gap_nats > max_gap_nats:
         raise StaleSamplesError(
             step,
@@ -74,17 +76,17 @@ def refuse_bad_update(
 
 
 def refuse_bad_end(steps: int, *, kl_nats: float, max_kl_nats: float | None) -> None:
-    """Raise DriftError if the policy that the last step left is too far from its start.
+    """Raise KlLimitError if the policy that the last step left is too far from its start.
 
     No later step can see it, so the divergence is that of the measurement after learning.
     """
     if max_kl_nats is not None and not kl_nats <= max_kl_nats:
         reason = _too_far("the problems measured after it", kl_nats, max_kl_nats)
-        raise DriftError(steps, reason, steps - 1)
+        raise KlLimitError(steps, reason, steps - 1)
 
 
 @contextmanager
-def blaming(step: int) -> Iterator[None]:
+def attribute_to_step(step: int) -> Iterator[None]:
     """Turn logits that nothing can be drawn from into what the update of `step` has done.
 
     Before the first step the model itself is to blame, and the error stays as it is.

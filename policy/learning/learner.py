@@ -113,7 +113,7 @@ class Learner:
         `sampling_logprobs` that were recorded with them, in nats, one list a completion.
 
         Raises InputError for shapes that do not fit and, with weights and counters untouched,
-        NonFiniteError for a loss or gradient that is not finite, DriftError for completions
+        NonFiniteError for a loss or gradient that is not finite, KlLimitError for completions
         further from the reference than `max_kl_nats` nats each, on average, and StaleSamplesError
         for completions of another policy.
         """

@@ -3,7 +3,7 @@
 It is for trying things out and for tests: it knows the answer's format a little and no arithmetic.
 
 Sampled text should look like the real thing, or nothing behind it is exercised: answers of the
-right format, wrong ones, cut-off ones. So the output weights hold a chain over the last token
+valid format, wrong ones, cut-off ones. So the output weights hold a chain over the last token
 (`Final`, `:`, space, digits, end) on top of random layers, which blur it.
 """
 

@@ -45,7 +45,7 @@ def summarize(problems: pa.Table, scores: pa.Table) -> Summary:
         samples=samples,
         pass_rate=pass_rate(correct, samples),
         pass_at_k=pass_at_k(correct, samples),
-        right_format=pass_rate(well_formed.reshape(shape).sum(axis=1), samples),
+        valid_format_rate=pass_rate(well_formed.reshape(shape).sum(axis=1), samples),
         mean_reward=mean_rate(rewards.mean(axis=1), samples),
         outcomes={name: outcomes[name] for name in OUTCOMES},
         codes=dict(codes.most_common()),

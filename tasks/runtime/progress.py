@@ -43,7 +43,7 @@ def report(progress: Progress) -> None:
         listener(progress)
 
 
-def say(line: str) -> None:
+def log_message(line: str) -> None:
     """Tell one line that has no measure."""
     report(Progress(line, 0, 0, ""))
 
@@ -58,7 +58,7 @@ def report_step(step: int, steps: int, row: Mapping[str, Any]) -> None:
     idle = row["steps_without_signal"]
     if idle and idle % IDLE_STEPS == 0:
         problems = "harder" if row["reward_mean"] > 0.5 else "easier"
-        say(
+        log_message(
             f"warning: in the last {idle} steps all answers to a problem earned the same reward, "
             f"{row['reward_mean']:.2f} on average now, which teaches nothing; "
             f"try {problems} problems, more --samples or another --template"

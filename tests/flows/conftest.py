@@ -158,6 +158,6 @@ def running(environment: dict[str, str], wait_for: Callable[..., Any]) -> Iterat
 def served(
     running: dict[str, str], environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, str]:
-    """The addresses of the running servers, with their home folder as this test's."""
+    """The addresses of the running servers, with their data folder as this test's."""
     monkeypatch.setenv("THREELOOPS_HOME", environment["THREELOOPS_HOME"])
     return running

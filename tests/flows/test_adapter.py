@@ -8,7 +8,7 @@ import pytest
 from safetensors import safe_open
 
 from artifacts.store.checkpoints import newest_checkpoint
-from artifacts.store.data_dir import current_home
+from artifacts.store.data_dir import current_data_dir
 from artifacts.tracking.history import all_runs
 from flows.eval import eval_flow
 from flows.learning import learning_flow
@@ -55,7 +55,7 @@ def test_an_adapter_that_was_cut_off_ends_as_if_it_had_not_been(
     with pytest.raises(KeyboardInterrupt):
         learning_flow.fn(config)
     (run,) = all_runs()
-    saved = newest_checkpoint(current_home(), run.run_id) / "learner" / "weights.safetensors"
+    saved = newest_checkpoint(current_data_dir(), run.run_id) / "learner" / "weights.safetensors"
     with safe_open(saved, "pt") as weights:
         assert all("lora" in name for name in weights.keys())  # noqa: SIM118
     resident.forget()

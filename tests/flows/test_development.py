@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from artifacts.store.data_dir import current_home
+from artifacts.store.data_dir import current_data_dir
 from artifacts.tracking.connection import client_for
 from artifacts.tracking.history import find_run
 from flows.eval import eval_flow
@@ -24,7 +24,7 @@ from tests.flows.conftest import problems_file
 
 def history(run_id: str, name: str) -> dict[int, float]:
     """A metric of a run by step."""
-    client = client_for(current_home())
+    client = client_for(current_data_dir())
     return {point.step: point.value for point in client.get_metric_history(run_id, name)}
 
 
@@ -124,7 +124,7 @@ def test_a_resumed_run_goes_on_without_what_has_left_the_store(
     start = PolicyRef(name="x", folder=learning_config.model, digest=_start_digest(result))
     said: list[Progress] = []
     with listening(said.append):
-        seen = module.look_back(learning_config, start, reference, frozenset({0, 2}))
+        seen = module.restore_dev_rates(learning_config, start, reference, frozenset({0, 2}))
     assert [point.step for point in seen] == [0]
     assert "after step 2 is no longer in the store" in said[-1].work
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from artifacts.store.data_dir import Home
+from artifacts.store.data_dir import DataDir
 from artifacts.tracking.history import find_run
 from flows.eval import eval_flow
 from schemas.config import EvalConfig
@@ -18,7 +18,7 @@ NEEDED = {"run_id", "loop", "instrument", "metrics", "outcomes", "tables", "mode
 
 
 @pytest.mark.usefixtures("prefect_server")
-def test_an_evaluation_is_tracked_whole(eval_config: EvalConfig, home: Home) -> None:
+def test_an_evaluation_is_tracked_whole(eval_config: EvalConfig, data_dir: DataDir) -> None:
     result = eval_flow(eval_config)
     assert result.keys() >= NEEDED
     assert (result["loop"], result["changed"]) == ("A", "nothing")

@@ -11,11 +11,11 @@ import torch
 
 from artifacts.registry.versions import registered_versions
 from artifacts.store.checkpoints import newest_checkpoint, read_checkpoint
-from artifacts.store.data_dir import current_home
+from artifacts.store.data_dir import current_data_dir
 from artifacts.store.tables import Store
 from artifacts.tracking.history import RunRecord, all_runs
 from flows.learning import learning_flow
-from policy.learning.guard import DriftError, NonFiniteError
+from policy.learning.guard import KlLimitError, NonFiniteError
 from policy.learning.learner import Learner
 from schemas.config import LearningConfig
 from schemas.errors import StoppedError
@@ -55,13 +55,13 @@ def stopped(config: LearningConfig, kind: type[StoppedError]) -> tuple[StoppedEr
     assert str(stop) in run.tags["error"]
     assert run.tags["stopped_at_step"] == str(stop.step)
     assert registered_versions() == []
-    assert not list(current_home().run_artifacts.rglob("*.safetensors"))
+    assert not list(current_data_dir().run_artifacts.rglob("*.safetensors"))
     return stop, run
 
 
 def kept(config: LearningConfig, run: RunRecord) -> Learner:
     """The learner that the kept checkpoint loads into, in a process that holds nothing."""
-    folder = newest_checkpoint(current_home(), run.run_id)
+    folder = newest_checkpoint(current_data_dir(), run.run_id)
     policy, training = read_checkpoint(folder)
     assert run.tags["last_good_step"] == str(policy.step)
     assert Store().read(training)["step"].to_pylist() == list(range(1, policy.step + 1))
@@ -89,7 +89,7 @@ def test_an_infinite_gradient_keeps_the_policy_before_the_step(
     stop, run = stopped(config, NonFiniteError)
     assert (stop.step, stop.last_good) == (5, 4)
     assert "gradient norm" in str(stop)
-    assert str(newest_checkpoint(current_home(), run.run_id)) in str(stop)
+    assert str(newest_checkpoint(current_data_dir(), run.run_id)) in str(stop)
     assert kept(config, run).weights_digest() == digests[4]
 
 
@@ -123,7 +123,7 @@ def test_drift_above_the_limit_goes_back_to_the_last_policy_within_it(
     after_free_run = len(all_runs())
     guarded = config.model_copy(update={"max_kl_nats": limit, "register_as": "guarded"})
     resident.forget()
-    with pytest.raises(DriftError) as caught:
+    with pytest.raises(KlLimitError) as caught:
         learning_flow(guarded)
     stop, run = caught.value, all_runs()[0]
     assert len(all_runs()) == after_free_run + 1
@@ -151,7 +151,7 @@ def test_a_resumed_run_with_a_lower_limit_still_keeps_its_last_good_policy(
             raise KeyboardInterrupt
         return real(policy, *arguments)
 
-    monkeypatch.setenv("THREELOOPS_HOME", f"{current_home().root}-other")
+    monkeypatch.setenv("THREELOOPS_HOME", f"{current_data_dir().root}-other")
     with monkeypatch.context() as patched:
         patched.setattr(module, "train_step", cut_off)
         with pytest.raises(KeyboardInterrupt):
@@ -159,7 +159,7 @@ def test_a_resumed_run_with_a_lower_limit_still_keeps_its_last_good_policy(
     resident.forget()
     run = all_runs()[0]
     lowered = config.model_copy(update={"max_kl_nats": min(drift) - 1})  # no step is below it
-    with pytest.raises(DriftError) as caught:
+    with pytest.raises(KlLimitError) as caught:
         learning_flow.fn(lowered, resume=run.run_id)
     run = all_runs()[0]
     assert (caught.value.step, caught.value.last_good) == (5, 3)
@@ -187,7 +187,7 @@ def test_a_last_step_that_goes_too_far_is_not_registered(
         return real(*arguments).model_copy(update={"value": 99.0})
 
     monkeypatch.setattr(module, "divergence", far)
-    stop, run = stopped(config.model_copy(update={"max_kl_nats": 50.0}), DriftError)
+    stop, run = stopped(config.model_copy(update={"max_kl_nats": 50.0}), KlLimitError)
     assert (stop.step, stop.last_good) == (6, 5)
     assert kept(config, run).steps_done == 5
 
@@ -199,7 +199,7 @@ def test_a_checkpoint_is_kept_until_the_one_after_is_known_to_be_good(
 
     monkeypatch.setattr(module, "drop_checkpoints", lambda home, run_id, keep: None)
     result = learning_flow.fn(config.model_copy(update={"checkpoint_every": 1}))
-    folder = newest_checkpoint(current_home(), result["run_id"]).parent
+    folder = newest_checkpoint(current_data_dir(), result["run_id"]).parent
     assert sorted(path.name for path in folder.iterdir()) == ["step-000004", "step-000005"]
 
 

@@ -155,7 +155,7 @@ def test_the_learning_that_these_tests_repeat_changes_the_weights(
     assert rows[-1]["gradient_norm"] > 0
 
 
-def test_a_kl_leash_keeps_the_policy_near_its_start(learning_config: LearningConfig) -> None:
+def test_a_kl_penalty_keeps_the_policy_near_its_start(learning_config: LearningConfig) -> None:
     def drift(kl_weight: float) -> float:
         settings = learning_config.learning.model_copy(
             update={"kl_weight": kl_weight, "learning_rate": 3e-3}

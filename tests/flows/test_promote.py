@@ -12,7 +12,7 @@ import pytest
 
 from artifacts.registry.resolve import resolve_policy
 from artifacts.registry.versions import champion_of, registered_version
-from artifacts.store.data_dir import current_home
+from artifacts.store.data_dir import current_data_dir
 from artifacts.store.tables import Store
 from artifacts.tracking.connection import TAG, client_for
 from artifacts.tracking.history import all_runs
@@ -124,7 +124,7 @@ def test_a_version_that_beats_its_start_on_the_holdout_becomes_the_champion(
     gain = result["evidence"]["difference"]
     assert (gain["value"], gain["problems"]) == (0.5, COUNT)
     assert gain["low"] > 0
-    client = client_for(current_home())
+    client = client_for(current_data_dir())
     kept = client.get_run(result["run_id"])
     assert kept.info.status == "FINISHED"
     assert kept.data.tags[f"{TAG}decision"] == "promoted"
@@ -214,7 +214,7 @@ def test_scores_swapped_for_those_of_other_completions_are_found(
         )
         for rate in (0.25, 1.0)
     )
-    client_for(current_home()).set_tag(
+    client_for(current_data_dir()).set_tag(
         run.run_id, f"{TAG}table.scores_after", f"scores:{better.scores.digest}"
     )
     (run.folder / "tables" / "scores_after.parquet").write_bytes(

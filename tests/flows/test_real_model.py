@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from artifacts.store.data_dir import Home, current_home
+from artifacts.store.data_dir import DataDir, current_data_dir
 from flows.cli.parser import main
 
 pytestmark = pytest.mark.slow
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One home folder for the module, with the default model converted once for all tests."""
+    """One data folder for the module, with the default model converted once for all tests."""
     root = tmp_path_factory.mktemp("real") / "home"
     root.mkdir()
     made = Path(".threeloops/models").absolute()
@@ -26,9 +26,9 @@ def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _use_it(shared_home: Path, monkeypatch: pytest.MonkeyPatch, _no_real_home: None) -> Home:
+def _use_it(shared_home: Path, monkeypatch: pytest.MonkeyPatch, _no_real_home: None) -> DataDir:
     monkeypatch.setenv("THREELOOPS_HOME", str(shared_home))
-    return current_home()
+    return current_data_dir()
 
 
 def result_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, dict[str, float]]:
@@ -43,7 +43,7 @@ def test_the_default_model_starts_where_learning_has_something_to_do(
     metrics = result_of(capsys, "eval", "--samples", "4")["metrics"]
     assert metrics["problems"] >= 200
     assert 0.15 <= metrics["pass_rate"] <= 0.35
-    assert metrics["right_format"] > 0.8
+    assert metrics["valid_format_rate"] > 0.8
 
 
 @pytest.mark.usefixtures("prefect_server")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from artifacts.store.data_dir import current_home
+from artifacts.store.data_dir import current_data_dir
 from artifacts.tracking.connection import client_for
 from artifacts.tracking.history import all_runs, every_run
 from flows.cli.parser import main
@@ -31,7 +31,7 @@ ALIVE = [
 
 def page(run_id: str) -> Any:
     """A run as MLflow has it."""
-    return client_for(current_home()).get_run(run_id)
+    return client_for(current_data_dir()).get_run(run_id)
 
 
 def note(run_id: str) -> str:
@@ -64,7 +64,7 @@ def test_dataset_and_model_are_inputs_and_metrics_belong_to_both(eval_config: Ev
     tags = {tag.key: tag.value for tag in given.tags}
     assert tags == {"mlflow.data.context": "holdout", "threeloops.digest": digest}
     (model,) = inputs.model_inputs
-    logged = client_for(current_home()).get_logged_model(model.model_id)
+    logged = client_for(current_data_dir()).get_logged_model(model.model_id)
     assert logged.tags["threeloops.digest"] == result["model"]["digest"]
     rates = {metric.key: metric for metric in logged.metrics}
     assert rates["pass_rate"].value == result["metrics"]["pass_rate"]

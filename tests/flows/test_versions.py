@@ -9,7 +9,7 @@ import torch
 
 from artifacts.registry.versions import registered_version
 from artifacts.store.checkpoints import newest_checkpoint
-from artifacts.store.data_dir import current_home
+from artifacts.store.data_dir import current_data_dir
 from artifacts.tracking.connection import client_for
 from artifacts.tracking.history import all_runs
 from flows.learning import learning_flow
@@ -57,22 +57,22 @@ def test_a_version_is_loaded_by_mlflow_by_transformers_and_by_us(
 
 def test_a_learning_run_leaves_its_weights_once(learning_config: LearningConfig) -> None:
     result = learning_flow.fn(learning_config)
-    (weights,) = weights_below(current_home().root)
+    (weights,) = weights_below(current_data_dir().root)
     assert weights.parent == Path(result["model"]["folder"])
-    assert not list(current_home().root.rglob("*.pkl"))
-    assert not list(current_home().checkpoints.glob("*"))
+    assert not list(current_data_dir().root.rglob("*.pkl"))
+    assert not list(current_data_dir().checkpoints.glob("*"))
 
 
 def test_as_many_checkpoints_are_kept_as_asked_for(learning_config: LearningConfig) -> None:
     config = learning_config.model_copy(update={"checkpoint_every": 1, "keep_checkpoints": 2})
     result = learning_flow.fn(config)
-    folder = newest_checkpoint(current_home(), result["run_id"]).parent
+    folder = newest_checkpoint(current_data_dir(), result["run_id"]).parent
     assert sorted(path.name for path in folder.iterdir()) == ["step-000002", "step-000003"]
 
 
 def test_a_version_has_a_card_its_run_and_an_alias(learning_config: LearningConfig) -> None:
     result = learning_flow.fn(learning_config)
-    client = client_for(current_home())
+    client = client_for(current_data_dir())
     version = client.get_model_version("threeloops", "1")
     assert version.run_id == result["run_id"]
     assert client.get_model_version_by_alias("threeloops", "candidate").version == version.version

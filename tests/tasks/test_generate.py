@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from artifacts.datasets.arithmetic import arithmetic
-from artifacts.store.data_dir import Home
+from artifacts.store.data_dir import DataDir
 from artifacts.store.tables import Store
 from policy.model.load import fingerprint, numerics
 from policy.model.tiny import make_tiny_model
@@ -43,7 +43,7 @@ def test_a_scorer_of_someone_else_is_not_asked_twice() -> None:
 
 
 def test_what_another_arithmetic_drew_is_not_taken_for_this_ones(
-    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data_dir: DataDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = make_tiny_model(tmp_path / "model")
     policy = PolicyRef(name="tiny", folder=str(folder), digest=fingerprint(folder))

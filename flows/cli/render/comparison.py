@@ -29,7 +29,7 @@ TESTS = {
 }
 
 
-def show_comparison(console: Console, result: Result) -> None:
+def print_comparison(console: Console, result: Result) -> None:
     """Two runs: what each was, which parts differ, and, where they may be compared, by how much."""
     for letter, run in zip("AB", result["runs"], strict=True):
         console.print(_one_run(letter, run), soft_wrap=True)
@@ -62,7 +62,7 @@ def show_differing(console: Console, result: Result) -> None:
         )
 
 
-def show_decision(console: Console, result: Result) -> None:
+def print_decision(console: Console, result: Result) -> None:
     """What the gate decided, the evidence it was decided on, and every reason against."""
     against = result["against"]
     style = "bold green" if result["promoted"] else "bold red"
@@ -70,7 +70,7 @@ def show_decision(console: Console, result: Result) -> None:
     console.print(f"{name}: {result['decision']}", style=style, markup=False)
     console.print(f"against the {against['role']}, {against['name'] or 'not known'}", markup=False)
     if result["evidence"]:
-        show_comparison(console, result["evidence"])
+        print_comparison(console, result["evidence"])
     if result["pairs_considered"] > 1:
         console.print(
             f"{result['pairs_considered']} pairs of evaluations have a common instrument; the "

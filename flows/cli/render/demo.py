@@ -12,7 +12,7 @@ from rich.console import Console
 from flows.cli.render.results import table
 
 
-def show_comparison(console: Console, rows: list[dict[str, Any]]) -> None:
+def print_loops(console: Console, rows: list[dict[str, Any]]) -> None:
     """Before and after for each loop, with intervals."""
     drawn = table("loop", "what", "changed", "pass@1, %", "pass@4, %", "KL, nats")
     for row in rows:

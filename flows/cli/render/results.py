@@ -21,7 +21,7 @@ FAILURES = ("wrong_answer", "bad_format", "truncated")
 NUMERIC = ("rate", "pass@1", "before", "after", "gain", "problems", "drawn")
 
 
-def show_result(console: Console, result: Result) -> None:
+def print_result(console: Console, result: Result) -> None:
     """Print one result, whichever loop it was."""
     console.print(loop_named(result["loop"]).headline, style="bold")
     console.print(f"model {result['model']['name']}", markup=False)
@@ -107,20 +107,23 @@ def _show_learning(console: Console, result: Result) -> None:
         if k != "1":
             rows.append((f"pass@{k}", *_at_k_cells(before, k), *_at_k_cells(after, k)))
     formed = [
-        (percent(side["metrics"]["right_format"]), _interval(*side["intervals"]["right_format"]))
+        (
+            percent(side["metrics"]["valid_format_rate"]),
+            _interval(*side["intervals"]["valid_format_rate"]),
+        )
         for side in (before, after)
     ]
-    rows.append(("right format", *formed[0], *formed[1]))
+    rows.append(("valid format", *formed[0], *formed[1]))
     for name, family in before["families"].items():
         rows.append((name, *_family_cells(family), *_family_cells(after["families"][name])))
     for row in rows:
         drawn.add_row(*row)
     console.print(drawn)
-    metrics, drift = result["metrics"], result["kl_nats"]
+    metrics, kl = result["metrics"], result["kl_nats"]
     console.print(
         f"n = {metrics['problems']} problems x {result['samples']} samples, none trained on\n"
-        f"KL to the start {nats(drift['value'])} nats a completion "
-        f"(95 % interval {nats(drift['low'])} to {nats(drift['high'])})"
+        f"KL to the start {nats(kl['value'])} nats a completion "
+        f"(95 % interval {nats(kl['low'])} to {nats(kl['high'])})"
     )
     if result["dev"]:
         console.print(_dev_words(result["dev"]))

@@ -112,12 +112,12 @@ def test_a_family_does_not_take_the_place_of_a_rate_with_its_name() -> None:
         return {"value": value, "low": value, "high": value, "problems": 4}
 
     side = {
-        "metrics": {"pass_at_k": {"1": 0.1}, "right_format": 0.2},
-        "intervals": {"pass_at_k": {"1": [0.0, 0.3]}, "right_format": [0.1, 0.4]},
+        "metrics": {"pass_at_k": {"1": 0.1}, "valid_format_rate": 0.2},
+        "intervals": {"pass_at_k": {"1": [0.0, 0.3]}, "valid_format_rate": [0.1, 0.4]},
         "families": {"pass@1": estimate(0.5), "sums": estimate(0.6)},
     }
     rates = {name: rate["value"] for name, rate in report_sections._rates(side).items()}
-    assert rates == {"pass@1": 0.1, "right format": 0.2, "family pass@1": 0.5, "sums": 0.6}
+    assert rates == {"pass@1": 0.1, "valid format": 0.2, "family pass@1": 0.5, "sums": 0.6}
 
 
 def test_numbers_stand_with_their_intervals(evaluation: dict[str, Any]) -> None:

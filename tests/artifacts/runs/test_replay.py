@@ -10,7 +10,7 @@ import pytest
 
 from artifacts.datasets.arithmetic import arithmetic
 from artifacts.runs.replay import first_problems, import_jsonl, stored_completions
-from artifacts.store.data_dir import Home
+from artifacts.store.data_dir import DataDir
 from artifacts.store.instrument import instrument_of
 from artifacts.store.tables import Store
 from schemas.errors import InputError
@@ -20,8 +20,8 @@ IDS = arithmetic("dev").slice(0, 3)["problem_id"].to_pylist()
 
 
 @pytest.fixture
-def problems(home: Home) -> TableRef:
-    return Store(home).write("problems", arithmetic("dev").slice(0, 3), producer="t")
+def problems(data_dir: DataDir) -> TableRef:
+    return Store(data_dir).write("problems", arithmetic("dev").slice(0, 3), producer="t")
 
 
 def answers(folder: Path, *rows: object) -> Path:
@@ -31,7 +31,7 @@ def answers(folder: Path, *rows: object) -> Path:
 
 
 def test_both_forms_of_a_line_come_in_and_keep_their_text(
-    home: Home, problems: TableRef, tmp_path: Path
+    data_dir: DataDir, problems: TableRef, tmp_path: Path
 ) -> None:
     path = answers(
         tmp_path,
@@ -39,7 +39,7 @@ def test_both_forms_of_a_line_come_in_and_keep_their_text(
         {"id": IDS[0], "samples": ["a", "b"]},
         {"id": IDS[1], "samples": ["\ud800", "\n"]},
     )
-    table = Store(home).read(import_jsonl(path, Store(home), problems))
+    table = Store(data_dir).read(import_jsonl(path, Store(data_dir), problems))
     assert table["problem_id"].to_pylist() == [i for i in IDS for _ in range(2)]
     assert table["text"].to_pylist() == ["a", "b", "\\ud800", "\n", "Final: 1 ", ""]
     assert table["finish_reason"].to_pylist() == ["stop"] * 5 + ["length"]
@@ -65,36 +65,36 @@ GOOD = [{"id": identity, "completion": "x"} for identity in IDS]
     ],
 )
 def test_what_does_not_belong_together_is_counted_and_refused(
-    home: Home, problems: TableRef, tmp_path: Path, rows: list[object], reason: str
+    data_dir: DataDir, problems: TableRef, tmp_path: Path, rows: list[object], reason: str
 ) -> None:
     with pytest.raises(InputError, match=reason):
-        import_jsonl(answers(tmp_path, *rows), Store(home), problems)
+        import_jsonl(answers(tmp_path, *rows), Store(data_dir), problems)
 
 
 def test_a_table_of_ours_brings_its_problems(
-    home: Home, problems: TableRef, tmp_path: Path
+    data_dir: DataDir, problems: TableRef, tmp_path: Path
 ) -> None:
-    store = Store(home)
+    store = Store(data_dir)
     made = import_jsonl(answers(tmp_path, *GOOD), store, problems)
     assert stored_completions(made.path, store) == (problems, made)
 
 
-def test_someone_elses_table_is_refused(home: Home, tmp_path: Path) -> None:
+def test_someone_elses_table_is_refused(data_dir: DataDir, tmp_path: Path) -> None:
     import pyarrow.parquet as pq
 
     pq.write_table(pa.table({"a": [1]}), tmp_path / "t.parquet")
     with pytest.raises(InputError, match="a completions table has problem_id"):
-        stored_completions(str(tmp_path / "t.parquet"), Store(home))
+        stored_completions(str(tmp_path / "t.parquet"), Store(data_dir))
     with pytest.raises(InputError, match="no such file"):
-        stored_completions(str(tmp_path / "none.parquet"), Store(home))
+        stored_completions(str(tmp_path / "none.parquet"), Store(data_dir))
     with pytest.raises(InputError, match="no such run"):
-        stored_completions("no-run", Store(home))
+        stored_completions("no-run", Store(data_dir))
 
 
 def test_a_cut_keeps_problems_and_completions_together(
-    home: Home, problems: TableRef, tmp_path: Path
+    data_dir: DataDir, problems: TableRef, tmp_path: Path
 ) -> None:
-    store = Store(home)
+    store = Store(data_dir)
     made = import_jsonl(answers(tmp_path, *GOOD), store, problems)
     fewer, cut = first_problems(store, problems, made, 2)
     assert store.read(fewer)["problem_id"].to_pylist() == IDS[:2]
@@ -103,9 +103,9 @@ def test_a_cut_keeps_problems_and_completions_together(
 
 
 def test_the_instrument_changes_with_each_of_its_parts(
-    home: Home, problems: TableRef, tmp_path: Path
+    data_dir: DataDir, problems: TableRef, tmp_path: Path
 ) -> None:
-    store = Store(home)
+    store = Store(data_dir)
     made = store.read(import_jsonl(answers(tmp_path, *GOOD), store, problems))
     table = store.read(problems)
     base = instrument_of(table, made, "a@1:x")

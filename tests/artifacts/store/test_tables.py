@@ -9,21 +9,21 @@ import pyarrow.parquet as pq
 import pytest
 
 from artifacts.datasets.arithmetic import arithmetic
-from artifacts.store.data_dir import Home
-from artifacts.store.tables import Store, content_digest, provenance_of, task_key, write_whole
+from artifacts.store.data_dir import DataDir
+from artifacts.store.tables import Store, content_digest, provenance_of, task_key, write_atomic
 from schemas.errors import StoreError
 from schemas.identity import file_digest
 
 
-def test_the_same_rows_give_the_same_bytes_and_the_same_reference(home: Home) -> None:
-    first = Store(home).write("problems", arithmetic("dev"), producer="t", config={"a": 1})
-    again = Store(home).write("problems", arithmetic("dev"), producer="t", config={"a": 1})
+def test_the_same_rows_give_the_same_bytes_and_the_same_reference(data_dir: DataDir) -> None:
+    first = Store(data_dir).write("problems", arithmetic("dev"), producer="t", config={"a": 1})
+    again = Store(data_dir).write("problems", arithmetic("dev"), producer="t", config={"a": 1})
     assert first == again
     assert file_digest(Path(first.path)) == first.digest
 
 
-def test_what_is_read_is_what_was_written_with_its_provenance(home: Home) -> None:
-    store = Store(home)
+def test_what_is_read_is_what_was_written_with_its_provenance(data_dir: DataDir) -> None:
+    store = Store(data_dir)
     reference = store.write("problems", arithmetic("dev"), producer="t", parents={"x": "y"})
     table = store.read(reference)
     assert content_digest(table) == content_digest(arithmetic("dev"))
@@ -34,8 +34,8 @@ def test_what_is_read_is_what_was_written_with_its_provenance(home: Home) -> Non
 
 
 @pytest.mark.parametrize("change", ["rows", "order", "metadata", "truncated"])
-def test_a_changed_table_is_refused_by_its_digest(home: Home, change: str) -> None:
-    store = Store(home)
+def test_a_changed_table_is_refused_by_its_digest(data_dir: DataDir, change: str) -> None:
+    store = Store(data_dir)
     reference = store.write("problems", arithmetic("dev"), producer="t")
     path = Path(reference.path)
     table = pq.read_table(path)
@@ -63,25 +63,25 @@ def test_a_changed_table_is_refused_by_its_digest(home: Home, change: str) -> No
     ],
 )
 def test_a_row_outside_the_schema_is_never_written(
-    home: Home, column: str, value: str | None, reason: str
+    data_dir: DataDir, column: str, value: str | None, reason: str
 ) -> None:
     rows = arithmetic("dev").slice(0, 3).to_pylist()
     rows[0][column] = rows[1]["problem_id"] if value == "SECOND" else value
     with pytest.raises(StoreError, match=reason) as caught:
-        Store(home).write("problems", pa.Table.from_pylist(rows), producer="t")
+        Store(data_dir).write("problems", pa.Table.from_pylist(rows), producer="t")
     assert "\n" not in str(caught.value)
-    assert not list(home.tables.rglob("*.parquet"))
+    assert not list(data_dir.tables.rglob("*.parquet"))
 
 
-def test_an_empty_table_and_strange_columns_are_refused(home: Home) -> None:
+def test_an_empty_table_and_strange_columns_are_refused(data_dir: DataDir) -> None:
     with pytest.raises(StoreError, match="has no rows"):
-        Store(home).write("problems", arithmetic("dev").slice(0, 0), producer="t")
+        Store(data_dir).write("problems", arithmetic("dev").slice(0, 0), producer="t")
     with pytest.raises(StoreError, match="a problems table has problem_id, prompt"):
-        Store(home).write("problems", arithmetic("dev").drop_columns("family"), producer="t")
+        Store(data_dir).write("problems", arithmetic("dev").drop_columns("family"), producer="t")
 
 
-def test_a_task_key_finds_its_table_until_the_table_is_gone(home: Home) -> None:
-    store = Store(home)
+def test_a_task_key_finds_its_table_until_the_table_is_gone(data_dir: DataDir) -> None:
+    store = Store(data_dir)
     key = task_key("t", a=1)
     assert store.find(key) is None
     reference = store.write("problems", arithmetic("dev"), producer="t", key=key)
@@ -92,19 +92,19 @@ def test_a_task_key_finds_its_table_until_the_table_is_gone(home: Home) -> None:
 
 
 def test_a_write_that_is_interrupted_leaves_nothing(
-    home: Home, monkeypatch: pytest.MonkeyPatch
+    data_dir: DataDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def cut(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("os.fsync", cut)
     with pytest.raises(KeyboardInterrupt):
-        write_whole(home.root / "file", b"content")
-    assert list(home.root.iterdir()) == []
+        write_atomic(data_dir.root / "file", b"content")
+    assert list(data_dir.root.iterdir()) == []
 
 
-def test_tables_are_found_after_the_home_folder_moved(home: Home, tmp_path: Path) -> None:
-    reference = Store(home).write("problems", arithmetic("dev"), producer="t")
-    moved = Home(tmp_path / "moved")
-    home.root.rename(moved.root)
+def test_tables_are_found_after_the_home_folder_moved(data_dir: DataDir, tmp_path: Path) -> None:
+    reference = Store(data_dir).write("problems", arithmetic("dev"), producer="t")
+    moved = DataDir(tmp_path / "moved")
+    data_dir.root.rename(moved.root)
     assert Store(moved).read(reference).num_rows == reference.rows

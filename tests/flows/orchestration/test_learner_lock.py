@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from artifacts.store.data_dir import Home
+from artifacts.store.data_dir import DataDir
 from flows.orchestration.learner_lock import sole_learner
 
 
@@ -42,7 +42,7 @@ def test_a_second_learner_waits_until_the_first_has_ended(
         assert second.wait(120) == 0, said.read_text()
 
 
-def test_a_learner_that_has_ended_leaves_nothing_to_wait_for(home: Home) -> None:
+def test_a_learner_that_has_ended_leaves_nothing_to_wait_for(data_dir: DataDir) -> None:
     for _ in range(2):
         with sole_learner("cpu"):
-            assert list((home.root / "locks").iterdir())
+            assert list((data_dir.root / "locks").iterdir())

@@ -8,7 +8,7 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
-from artifacts.store.data_dir import Home, current_home
+from artifacts.store.data_dir import DataDir, current_data_dir
 from artifacts.tracking.connection import client_for
 from artifacts.tracking.history import all_runs, every_run, find_run
 from flows.cli.parser import main
@@ -19,7 +19,7 @@ from schemas.config import EvalConfig, LearningConfig
 
 
 def note(run_id: str) -> str:
-    tags = client_for(current_home()).get_run(run_id).data.tags
+    tags = client_for(current_data_dir()).get_run(run_id).data.tags
     return str(tags["mlflow.note.content"])
 
 
@@ -48,14 +48,14 @@ def test_a_plain_call_has_no_flow_run_to_name(eval_config: EvalConfig) -> None:
 
 
 def test_mlflows_page_is_that_of_the_server_in_use(
-    home: Home, monkeypatch: pytest.MonkeyPatch
+    data_dir: DataDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert served_page(home) is None
-    write_up_file(home, "http://127.0.0.1:4200/api", "http://127.0.0.1:5000")
+    assert served_page(data_dir) is None
+    write_up_file(data_dir, "http://127.0.0.1:4200/api", "http://127.0.0.1:5000")
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:4201/api")
-    assert served_page(home) is None
+    assert served_page(data_dir) is None
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:4200/api")
-    assert served_page(home) == "http://127.0.0.1:5000"
+    assert served_page(data_dir) == "http://127.0.0.1:5000"
 
 
 @pytest.mark.usefixtures("prefect_server")

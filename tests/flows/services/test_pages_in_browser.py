@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from websockets.sync.client import ClientConnection, connect
 
-from artifacts.store.data_dir import current_home
+from artifacts.store.data_dir import current_data_dir
 from artifacts.tracking.connection import experiment_id
 from artifacts.tracking.history import RunRecord, find_run
 
@@ -153,7 +153,7 @@ def page_of(served: dict[str, str]) -> Callable[..., str]:
     """The address of a run's page in MLflow."""
 
     def address(run: RunRecord, inner: str = "") -> str:
-        experiment = experiment_id(current_home())
+        experiment = experiment_id(current_data_dir())
         return f"{served['mlflow']}/#/experiments/{experiment}/runs/{run.run_id}{inner}"
 
     return address

@@ -8,9 +8,9 @@ import pickle
 import pytest
 
 from policy.learning.guard import (
-    DriftError,
+    KlLimitError,
     NonFiniteError,
-    blaming,
+    attribute_to_step,
     refuse_bad_end,
     refuse_bad_update,
 )
@@ -54,7 +54,7 @@ def test_a_loss_that_is_not_finite_is_the_fault_of_the_step_before(
 
 def test_drift_above_the_limit_is_the_fault_of_the_step_before() -> None:
     stop = refused(7, kl_nats=2.01)
-    assert isinstance(stop, DriftError)
+    assert isinstance(stop, KlLimitError)
     assert stop.last_good == 5
     assert "2.01 nats a completion, above --max-kl 2" in str(stop)
 
@@ -63,20 +63,23 @@ def test_the_last_policy_is_held_to_the_same_limit() -> None:
     refuse_bad_end(8, kl_nats=2.0, max_kl_nats=2.0)
     refuse_bad_end(8, kl_nats=9.0, max_kl_nats=None)
     for value in (2.5, math.nan):
-        with pytest.raises(DriftError) as caught:
+        with pytest.raises(KlLimitError) as caught:
             refuse_bad_end(8, kl_nats=value, max_kl_nats=2.0)
         assert (caught.value.step, caught.value.last_good) == (8, 7)
 
 
 def test_logits_that_broke_are_blamed_on_the_last_update_and_on_none_before_it() -> None:
-    with pytest.raises(NonFiniteError, match="at step 3: its update left") as caught, blaming(3):
+    with (
+        pytest.raises(NonFiniteError, match="at step 3: its update left") as caught,
+        attribute_to_step(3),
+    ):
         raise NonFiniteLogitsError("not finite")
     assert caught.value.last_good == 2
-    with pytest.raises(NonFiniteLogitsError), blaming(0):
+    with pytest.raises(NonFiniteLogitsError), attribute_to_step(0):
         raise NonFiniteLogitsError("not finite")
 
 
 def test_the_error_survives_a_process_border() -> None:
-    stop = DriftError(4, "too far", 2).having("kept in a folder")
+    stop = KlLimitError(4, "too far", 2).having("kept in a folder")
     again = pickle.loads(pickle.dumps(stop))
-    assert (type(again), str(again), again.last_good) == (DriftError, str(stop), 2)
+    assert (type(again), str(again), again.last_good) == (KlLimitError, str(stop), 2)

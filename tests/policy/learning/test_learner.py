@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
-from policy.learning.guard import DriftError, NonFiniteError, StaleSamplesError
+from policy.learning.guard import KlLimitError, NonFiniteError, StaleSamplesError
 from policy.learning.learner import Learner, StepMetrics, scheduled_rate
 from policy.model.load import Policy, load_policy
 from policy.sampling.sample import Samples, sample
@@ -341,7 +341,7 @@ def test_drift_above_the_limit_leaves_weights_and_counters_untouched() -> None:
     while _step(learner).kl_nats < 0.05:
         pass
     before, done = learner.weights_digest(), learner.steps_done
-    with pytest.raises(DriftError, match="above --max-kl 0.01"):
+    with pytest.raises(KlLimitError, match="above --max-kl 0.01"):
         learner.step(PROMPTS, COMPLETIONS, None, REWARDS, max_kl_nats=0.01)
     assert (learner.weights_digest(), learner.steps_done) == (before, done)
     assert _step(learner).step == done + 1
