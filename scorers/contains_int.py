@@ -32,7 +32,7 @@ KINDS = (
 CONTAINED, OTHER_INTEGERS, NO_INTEGER, CUT_OFF = range(4)
 
 
-def judge_one(text: str, finish_reason: str, expected_answer: str) -> Verdict:
+def score_one(text: str, finish_reason: str, expected_answer: str) -> Verdict:
     """The verdict on one completion, for any text whatever."""
     if finish_reason != FINISHED:
         return Verdict(0.0, "truncated", "cut_off", None)
@@ -45,7 +45,7 @@ def judge_one(text: str, finish_reason: str, expected_answer: str) -> Verdict:
     return Verdict(0.0, "wrong_answer", "other_integers", parsed)
 
 
-def _judge_block(text: pa.Array, finish_reason: pa.Array, expected_answer: pa.Array) -> pa.Table:
+def _score_block(text: pa.Array, finish_reason: pa.Array, expected_answer: pa.Array) -> pa.Table:
     """The verdicts of a block: all integers of all texts, each against its row's expected one."""
     rows, numbers = integers_in_block(text)
     known = numbers.is_valid().to_numpy(zero_copy_only=False)
@@ -64,4 +64,4 @@ def _judge_block(text: pa.Array, finish_reason: pa.Array, expected_answer: pa.Ar
     return coded_table(kinds, KINDS, numbers.take(pa.array(first, mask=~alone)))
 
 
-CONTAINS_INT_1 = Scorer("contains_int", 1, SPEC, in_blocks(_judge_block))
+CONTAINS_INT_1 = Scorer("contains_int", 1, SPEC, in_blocks(_score_block))

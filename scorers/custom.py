@@ -42,28 +42,28 @@ def custom_scorer(*, name: str, version: int, spec: str) -> Callable[[RowFunctio
     def wrap(function: RowFunction) -> Scorer:
         identity = f"{name}@{version}"
 
-        def judge(
+        def score_columns(
             text: pa.ChunkedArray, finish_reason: pa.ChunkedArray, expected_answer: pa.ChunkedArray
         ) -> pa.Table:
             columns = (text.to_pylist(), finish_reason.to_pylist(), expected_answer.to_pylist())
             return verdict_table(
-                _judge_row(function, f"scorer {identity}, row {row}", *values)
+                _score_row(function, f"scorer {identity}, row {row}", *values)
                 for row, values in enumerate(zip(*columns, strict=True))
             )
 
-        return Scorer(name, version, f"{spec}\n{_fingerprint(function)}", judge)
+        return Scorer(name, version, f"{spec}\n{_fingerprint(function)}", score_columns)
 
     return wrap
 
 
-def _judge_row(
+def _score_row(
     function: RowFunction, where: str, text: str, finish_reason: str, expected_answer: str
 ) -> Verdict:
     try:
         given = function(text, finish_reason, expected_answer)
     except Exception as error:
         what = " ".join(f"its function raised {type(error).__name__}: {error}".split())
-        raise InputError(what, where, "mend the function; no row was scored") from error
+        raise InputError(what, where, "fix the function; no row was scored") from error
     if isinstance(given, Verdict):
         texts = [given.code, *([] if given.parsed_answer is None else [given.parsed_answer])]
         sound = given.outcome in OUTCOMES and bool(given.code) and _is_reward(given.reward)

@@ -1,6 +1,6 @@
 """The strict scorer `final_int@1`: reward 1 only for exactly `Final: ` and the expected integer.
 
-It strips, normalises, repairs and guesses nothing. `judge_one` is the definition, for one row;
+It strips, normalises, repairs and guesses nothing. `score_one` is the definition, for one row;
 `FINAL_INT_1` gives the same verdicts for whole Arrow columns.
 """
 
@@ -47,7 +47,7 @@ KINDS = (
 EXACT, OTHER_INTEGER, CUT_OFF_MATCH, CUT_OFF, FIRST_RULE = range(5)
 
 
-def judge_one(text: str, finish_reason: str, expected_answer: str) -> Verdict:
+def score_one(text: str, finish_reason: str, expected_answer: str) -> Verdict:
     """The verdict on one completion, for any text whatever; it never raises.
 
     `expected_answer` is a canonical decimal integer; the text is compared with it as text, so that
@@ -70,7 +70,7 @@ def format_code(text: str) -> str:
     return next(code for code, pattern in _rules if pattern.fullmatch(text))
 
 
-def _judge_block(text: pa.Array, finish_reason: pa.Array, expected_answer: pa.Array) -> pa.Table:
+def _score_block(text: pa.Array, finish_reason: pa.Array, expected_answer: pa.Array) -> pa.Table:
     """The verdicts of a block of rows: equality first, patterns only for the rows that failed."""
     prefixed = pc.binary_join_element_wise(
         pa.scalar(PREFIX, pa.large_string()), expected_answer, pa.scalar("", pa.large_string())
@@ -96,4 +96,4 @@ def _judge_block(text: pa.Array, finish_reason: pa.Array, expected_answer: pa.Ar
     return coded_table(kinds, KINDS, pc.utf8_slice_codeunits(read, len(PREFIX)))
 
 
-FINAL_INT_1 = Scorer(name="final_int", version=1, spec=SPEC, judge=in_blocks(_judge_block))
+FINAL_INT_1 = Scorer(name="final_int", version=1, spec=SPEC, score_columns=in_blocks(_score_block))

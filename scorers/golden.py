@@ -29,7 +29,7 @@ class GoldenRow:
 
 @dataclass(frozen=True)
 class Miss:
-    """A golden row that the scorer judges otherwise, with the row's place in the list."""
+    """A golden row that the scorer scores otherwise, with the row's place in the list."""
 
     place: int
     row: GoldenRow

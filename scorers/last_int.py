@@ -33,7 +33,7 @@ KINDS = (
 LAST_INTEGER, OTHER_INTEGER, NOT_AN_INTEGER, NO_NUMBER, CUT_OFF = range(5)
 
 
-def judge_one(text: str, finish_reason: str, expected_answer: str) -> Verdict:
+def score_one(text: str, finish_reason: str, expected_answer: str) -> Verdict:
     """The verdict on one completion, for any text whatever."""
     if finish_reason != FINISHED:
         return Verdict(0.0, "truncated", "cut_off", None)
@@ -48,7 +48,7 @@ def judge_one(text: str, finish_reason: str, expected_answer: str) -> Verdict:
     return Verdict(0.0, "wrong_answer", "other_integer", last)
 
 
-def _judge_block(text: pa.Array, finish_reason: pa.Array, expected_answer: pa.Array) -> pa.Table:
+def _score_block(text: pa.Array, finish_reason: pa.Array, expected_answer: pa.Array) -> pa.Table:
     """The verdicts of a block: each text's last number against its row's expected one."""
     rows, numbers = integers_in_block(text)
     last = np.full(len(text), -1, dtype=np.int64)
@@ -66,4 +66,4 @@ def _judge_block(text: pa.Array, finish_reason: pa.Array, expected_answer: pa.Ar
     return coded_table(kinds, KINDS, answer)
 
 
-LAST_INT_1 = Scorer("last_int", 1, SPEC, in_blocks(_judge_block))
+LAST_INT_1 = Scorer("last_int", 1, SPEC, in_blocks(_score_block))

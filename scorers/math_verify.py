@@ -63,7 +63,7 @@ SPEC = "\n".join(
 
 
 class _Worker:
-    """One process that judges texts one at a time, and is replaced when it is stuck or dead."""
+    """One process that scores texts one at a time, and is replaced when it is stuck or dead."""
 
     def __enter__(self) -> _Worker:
         self._start()
@@ -132,10 +132,10 @@ class _Worker:
         return answer
 
 
-def _judge(
+def _score_columns(
     text: pa.ChunkedArray, finish_reason: pa.ChunkedArray, expected_answer: pa.ChunkedArray
 ) -> pa.Table:
-    """Judge each different text once, in worker processes, a thread for each of them."""
+    """Score each different text once, in worker processes, a thread for each of them."""
     if importlib.util.find_spec("math_verify") is None:
         raise InputError("it needs the package math-verify", "scorer math_verify@1", REMEDY)
     texts, reasons = text.to_pylist(), finish_reason.to_pylist()
@@ -189,4 +189,4 @@ def _verdict(answer: dict[str, Any]) -> Verdict:
     return Verdict(float(code == "equal"), OUTCOMES[code], code, answer.get("parsed"))
 
 
-MATH_VERIFY_1 = Scorer("math_verify", 1, SPEC, _judge)
+MATH_VERIFY_1 = Scorer("math_verify", 1, SPEC, _score_columns)

@@ -27,21 +27,21 @@ def main() -> None:
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
-    judge = _judge()
-    _say(answers, {"ready": True})
+    score_one = _load_package()
+    _send(answers, {"ready": True})
     for line in sys.stdin:
         question = json.loads(line)
         try:
-            _say(answers, judge(question["text"], question["expected"]))
+            _send(answers, score_one(question["text"], question["expected"]))
         except Exception as error:
-            _say(answers, {"verdict": "error", "parsed": None, "error": type(error).__name__})
+            _send(answers, {"verdict": "error", "parsed": None, "error": type(error).__name__})
 
 
-def _judge() -> Any:
+def _load_package() -> Any:
     sympy = importlib.import_module("sympy")
     library = importlib.import_module("math_verify")
 
-    def judge(text: str, expected: str) -> dict[str, str | None]:
+    def score_one(text: str, expected: str) -> dict[str, str | None]:
         found = library.parse(text, parsing_timeout=None, raise_on_error=True)
         if not found:
             return {"verdict": "nothing_found", "parsed": None}
@@ -54,10 +54,10 @@ def _judge() -> Any:
             "parsed": str(found[0]) if whole else None,
         }
 
-    return judge
+    return score_one
 
 
-def _say(answers: Any, answer: dict[str, Any]) -> None:
+def _send(answers: Any, answer: dict[str, Any]) -> None:
     answers.write(json.dumps(answer) + "\n")
     answers.flush()
 

@@ -16,8 +16,9 @@ from artifacts.tracking.history import RunRecord, all_runs
 from schemas.errors import RefusedError
 from schemas.loops import AFTER, LEARNING, SELECTION
 from schemas.references import Instrument
+from scorers.statistics.counts import correct_counts
 from scorers.statistics.estimates import pass_rate
-from scorers.statistics.flips import correct_counts, flipped, problems_in_both
+from scorers.statistics.flips import flipped, problems_in_both
 from scorers.statistics.paired import PairedComparison, compare_paired
 
 Result = dict[str, Any]

@@ -12,10 +12,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from schemas.config import SELECTION_RULES, SelectionRule
+from schemas.errors import InputError
 from schemas.results import Estimate, Gain, SelectedRate
 from schemas.selections import SELECTIONS
 from scorers.selection.rules import pick
 from scorers.statistics.best_of_n import best_of_n_bound, best_of_n_divergence
+from scorers.statistics.counts import correct_counts
 from scorers.statistics.estimates import mean_rate, pass_rate
 from scorers.statistics.paired import paired_difference
 
@@ -65,7 +67,7 @@ def selected_rates(selections: pa.Table, scores: pa.Table) -> tuple[SelectedRate
 
     `scores` are of B problems × N samples, problem by problem, as the picks are.
     """
-    correct, samples = correct_by_problem(scores)
+    correct, samples = _correct_of_equal_samples(scores)
     rules = np.array(selections["rule"].to_pylist())
     rewards, expected, tied = (
         selections[name].to_numpy() for name in ("reward", "expected_reward", "tied")
@@ -95,7 +97,7 @@ def divergence_of_best(scores: pa.Table) -> tuple[Estimate, float]:
     a problem of which all N samples fail counts as 0 nats, and one that seldom succeeds by chance
     as too much, so the mean is exact only as N grows; the interval is over problems alone.
     """
-    correct, samples = correct_by_problem(scores)
+    correct, samples = _correct_of_equal_samples(scores)
     bound = best_of_n_bound(samples)
     nats = best_of_n_divergence(correct / samples, samples)
     share = mean_rate(np.minimum(nats / bound, 1.0) if bound else nats, samples)
@@ -103,9 +105,9 @@ def divergence_of_best(scores: pa.Table) -> tuple[Estimate, float]:
     return share.model_copy(update=scaled), bound
 
 
-def correct_by_problem(scores: pa.Table) -> tuple[NDArray[np.int64], int]:
-    """The correct completions of each problem, [B], and N."""
-    ids = scores["problem_id"].to_pylist()
-    problems = len(dict.fromkeys(ids))
-    rewards = scores["reward"].to_numpy().reshape(problems, -1)
-    return (rewards == 1).sum(axis=1), rewards.shape[1]
+def _correct_of_equal_samples(scores: pa.Table) -> tuple[NDArray[np.int64], int]:
+    """The correct completions of each problem, [B], and N; InputError if N is not the same."""
+    correct, samples = np.array(list(correct_counts(scores).values()), dtype=np.int64).T
+    if np.any(samples != samples[0]):
+        raise InputError("the problems have different numbers of completions")
+    return correct, int(samples[0])

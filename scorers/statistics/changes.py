@@ -97,7 +97,7 @@ def compare_scores(before: pa.Table, after: pa.Table) -> ScoreChanges:
     if any(not first[name].equals(second[name]) for name in KEY):
         ours, theirs = _keys(first), _keys(second)
         raise InputError(
-            f"the two score tables judge different completions: {len(ours & theirs)} are in both, "
+            f"the two score tables hold different completions: {len(ours & theirs)} are in both, "
             f"{len(ours - theirs)} only in the first, {len(theirs - ours)} only in the second",
             remedy="score the same completions twice",
         )
@@ -153,7 +153,7 @@ def _in_order(scores: pa.Table, which: str) -> pa.Table:
     if table.num_rows > 1:
         same = pc.and_(*(pc.equal(table[name][1:], table[name][:-1]) for name in KEY))
         if pc.any(same).as_py():
-            raise InputError(f"the {which} score table judges a completion twice")
+            raise InputError(f"the {which} score table holds a completion twice")
     return table
 
 

@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from schemas.errors import InputError
-
-Counts = dict[str, tuple[int, int]]
+from scorers.statistics.counts import correct_counts
 
 
 @dataclass(frozen=True)
@@ -41,15 +39,6 @@ class Flip:
     after: tuple[int, int]
     answer_before: Answer
     answer_after: Answer
-
-
-def correct_counts(scores: pa.Table) -> Counts:
-    """For each problem how many of its completions earned a reward of 1, and how many it has."""
-    right = pc.cast(pc.equal(scores["reward"], 1.0), pa.int64())
-    table = pa.table({"problem_id": scores["problem_id"], "right": right})
-    counted = table.group_by("problem_id").aggregate([("right", "sum"), ("right", "count")])
-    columns = (counted[name].to_pylist() for name in ("problem_id", "right_sum", "right_count"))
-    return {identity: (correct, total) for identity, correct, total in zip(*columns, strict=True)}
 
 
 def problems_in_both(first: pa.Table, second: pa.Table) -> list[str]:

@@ -28,7 +28,7 @@ class box:
 def plain(text, finish_reason, expected_answer):
     return True
 
-thief = Scorer("final_int", 1, "anything goes", FINAL_INT_1.judge)
+thief = Scorer("final_int", 1, "anything goes", FINAL_INT_1.score_columns)
 """
 
 

@@ -84,7 +84,7 @@ def test_tables_of_other_completions_are_refused_with_counts() -> None:
     whole = scores(FINAL_INT_1)
     with pytest.raises(InputError, match="6 are in both, 1 only in the first, 0 only in the sec"):
         compare_scores(whole, whole.slice(0, 6))
-    with pytest.raises(InputError, match="second score table judges a completion twice"):
+    with pytest.raises(InputError, match="second score table holds a completion twice"):
         compare_scores(whole, pa.concat_tables([whole, whole]))
     with pytest.raises(InputError, match="first score table is empty"):
         compare_scores(whole.slice(0, 0), whole)
