@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from policy.attention import shared_prefix
+from policy.attention import support
 from policy.logprobs.completion_logprobs import CompletionLogprobs
 from policy.logprobs.plain import plain_logprobs
 from policy.model.load import Policy
@@ -83,7 +83,7 @@ def test_one_seed_draws_the_same_tokens_on_both_paths(
 ) -> None:
     policy = make(case)
     fast = draw(policy)
-    monkeypatch.setattr(shared_prefix, "obstacle", lambda model, tokens: "so wants the test")
+    monkeypatch.setattr(support, "unsupported_reason", lambda model, tokens: "so wants the test")
     plain = draw(policy)
     assert fast.decoder == ("shared" if CASES[case][2] else "plain")
     assert plain.decoder == "plain"

@@ -52,7 +52,7 @@ def test_a_loss_that_is_not_finite_is_the_fault_of_the_step_before(
     assert refused(1, **changes).last_good == 0
 
 
-def test_drift_above_the_limit_is_the_fault_of_the_step_before() -> None:
+def test_kl_above_the_limit_is_the_fault_of_the_step_before() -> None:
     stop = refused(7, kl_nats=2.01)
     assert isinstance(stop, KlLimitError)
     assert stop.last_good == 5

@@ -115,15 +115,16 @@ def test_completions_of_another_policy_are_refused_with_the_gap_per_token() -> N
 def test_only_completions_of_the_policy_as_it_is_now_leave_no_gap(
     tiny_folder: Callable[[str], Path], architecture: str, temperature: float
 ) -> None:
-    policy, anchor = (load_policy(tiny_folder(architecture), name=architecture) for _ in range(2))
+    folder = tiny_folder(architecture)
+    policy, reference = (load_policy(folder, name=architecture) for _ in range(2))
     drawn_with = SamplingSettings(temperature=temperature, max_new_tokens=8)
     drawn = sample(policy, PROMPTS, samples=4, settings=drawn_with, seed=0)
-    learner = Learner(policy, anchor.model, LearningSettings(), 2, temperature=temperature)
+    learner = Learner(policy, reference.model, LearningSettings(), 2, temperature=temperature)
     metrics = learner.step(PROMPTS, drawn.token_ids, drawn.logprobs, rewards_of(drawn))
     assert metrics.sampling_gap_nats is not None
     assert metrics.sampling_gap_nats < 1e-4
     settings = learner.settings.model_copy(update={"learning_rate": 1e-2})
-    bold = Learner(policy, anchor.model, settings, 2, temperature=temperature)
+    bold = Learner(policy, reference.model, settings, 2, temperature=temperature)
     drawn = sample(policy, PROMPTS, samples=4, settings=drawn_with, seed=1)
     bold.step(PROMPTS, drawn.token_ids, drawn.logprobs, rewards_of(drawn))
     with pytest.raises(StaleSamplesError):
@@ -336,7 +337,7 @@ def test_a_non_finite_loss_leaves_weights_and_counters_untouched() -> None:
     assert _step(learner).step == 2
 
 
-def test_drift_above_the_limit_leaves_weights_and_counters_untouched() -> None:
+def test_kl_above_the_limit_leaves_weights_and_counters_untouched() -> None:
     learner = _learner(kl_weight=0.0)
     while _step(learner).kl_nats < 0.05:
         pass

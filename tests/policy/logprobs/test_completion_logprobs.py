@@ -21,7 +21,7 @@ from transformers import (
 
 from policy.logprobs.completion_logprobs import CompletionLogprobs
 from policy.logprobs.plain import plain_logprobs
-from policy.logprobs.shared import shared_logprobs, why_not_shared
+from policy.logprobs.shared import probed_unsupported_reason, shared_logprobs
 from policy.logprobs.token_head import token_logprobs
 
 VOCABULARY = 61
@@ -59,15 +59,15 @@ def _model(config: Any) -> Any:
     return model
 
 
-def _batch(header: int = 5, seed: int = 0) -> tuple[list[list[int]], list[list[int]]]:
+def _batch(common: int = 5, seed: int = 0) -> tuple[list[list[int]], list[list[int]]]:
     """Three prompts with four completions each, of all kinds of lengths, some of them equal."""
-    draw = random.Random(seed)
+    rng = random.Random(seed)
 
     def tokens(count: int) -> list[int]:
-        return [draw.randrange(VOCABULARY) for _ in range(count)]
+        return [rng.randrange(VOCABULARY) for _ in range(count)]
 
-    shared = tokens(header)
-    prompts = [shared + tokens(length) for length in (1, 4, 2)]
+    prefix = tokens(common)
+    prompts = [prefix + tokens(length) for length in (1, 4, 2)]
     completions = [tokens(length) for length in (3, 1, 6, 2, 1, 1, 5, 4, 2, 7, 1, 3)]
     completions[2][:2] = completions[0][:2]
     completions[3] = completions[0][:2]
@@ -104,12 +104,12 @@ def _assert_same_gradients(mine: dict[str, Tensor], theirs: dict[str, Tensor]) -
 
 
 @pytest.mark.parametrize("kind", SERVED)
-@pytest.mark.parametrize("header", [5, 0])
+@pytest.mark.parametrize("common", [5, 0])
 def test_packed_numbers_and_gradients_are_those_of_one_forward_per_completion(
-    kind: str, header: int
+    kind: str, common: int
 ) -> None:
     model = _model(SERVED[kind]())
-    batch = _batch(header)
+    batch = _batch(common)
     expected = _one_by_one(model, *batch)
     got = shared_logprobs(model, *batch)
     torch.testing.assert_close(got, expected, rtol=0.0, atol=1e-4)
@@ -123,10 +123,10 @@ def test_shared_beginnings_change_no_number(
 ) -> None:
     monkeypatch.setattr("policy.attention.prefix_tree.MOST_SHARED", most_shared)
     model = _model(LlamaConfig(**SIZES))
-    draw = random.Random(seed)
-    prompts = [[1, *(draw.randrange(2) for _ in range(draw.randint(1, 4)))] for _ in range(3)]
+    rng = random.Random(seed)
+    prompts = [[1, *(rng.randrange(2) for _ in range(rng.randint(1, 4)))] for _ in range(3)]
     # two tokens only, so that completions begin alike, contain one another or are equal
-    completions = [[draw.randrange(2) for _ in range(draw.randint(1, 6))] for _ in range(18)]
+    completions = [[rng.randrange(2) for _ in range(rng.randint(1, 6))] for _ in range(18)]
     expected = _one_by_one(model, prompts, completions)
     got = shared_logprobs(model, prompts, completions)
     torch.testing.assert_close(got, expected[:, : got.shape[1]], rtol=0.0, atol=1e-4)
@@ -145,7 +145,7 @@ def test_plain_numbers_are_those_of_one_forward_per_completion(kind: str) -> Non
 
 @pytest.mark.parametrize("kind", SERVED)
 def test_models_with_plain_attention_are_found_fit_for_sharing(kind: str) -> None:
-    assert why_not_shared(_model(SERVED[kind]())) == ""
+    assert probed_unsupported_reason(_model(SERVED[kind]())) is None
 
 
 @pytest.mark.parametrize("kind", UNSERVED)
@@ -186,7 +186,7 @@ def test_a_window_shorter_than_a_path_sends_that_batch_down_the_plain_path(
 
 def test_scaled_logits_are_noticed() -> None:
     config = AutoConfig.for_model("granite", **SIZES, logits_scaling=3.0)
-    assert "would differ" in why_not_shared(_model(config))
+    assert "would differ" in str(probed_unsupported_reason(_model(config)))
 
 
 def test_the_attention_implementation_is_put_back() -> None:
@@ -199,7 +199,7 @@ def test_the_attention_implementation_is_put_back() -> None:
     assert model.config._attn_implementation == before
 
 
-def test_completions_of_one_token_need_no_branch_of_their_own() -> None:
+def test_completions_of_one_token_need_no_suffix_of_their_own() -> None:
     model = _model(LlamaConfig(**SIZES))
     prompts, completions = [[1, 2, 3], [1, 4]], [[5], [6], [7], [5]]
     got = shared_logprobs(model, prompts, completions)

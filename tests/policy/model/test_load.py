@@ -232,7 +232,7 @@ def test_checking_a_folder_does_not_open_its_weights(folder: Path) -> None:
 
 
 def test_checking_and_rendering_import_neither_torch_nor_transformers() -> None:
-    modules = "policy.load, policy.template, policy.embedded, policy.tiny"
+    modules = ", ".join(f"policy.model.{name}" for name in ("load", "template", "embedded", "tiny"))
     code = f"import sys, {modules}; sys.exit(bool({{'torch', 'transformers'}} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

@@ -116,7 +116,7 @@ def test_keys_are_kept_in_half_the_memory(
     def watched(cache: PrefixCache, *arguments: Any, **others: Any) -> Any:
         done = real(cache, *arguments, **others)
         for layer in cache.keys.values():
-            for pair in (layer.header, layer.problem, layer.own):
+            for pair in (layer.common_prefix, layer.prompt_suffix, layer.own):
                 seen.update(stored.dtype for stored in pair or ())
         return done
 
@@ -175,12 +175,12 @@ def test_gradients_are_float32_and_point_the_same_way(
 
 
 def learner(folder: Path, *, adapter: str = "none", device: str = "cpu", rate: float) -> Learner:
-    policy, anchor = (load_policy(folder, name="tiny", device=device) for _ in range(2))
+    policy, reference = (load_policy(folder, name="tiny", device=device) for _ in range(2))
     settings = LearningSettings(adapter=adapter, learning_rate=rate, schedule="constant")
     if adapter == "lora":
         add_adapter(policy.model, rank=4, alpha=8, seed=0)
-    reference = anchor.model if adapter == "none" else None
-    return Learner(policy, reference, settings, total_steps=6)
+    reference_model = reference.model if adapter == "none" else None
+    return Learner(policy, reference_model, settings, total_steps=6)
 
 
 @pytest.mark.usefixtures("coarsely")

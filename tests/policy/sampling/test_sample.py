@@ -11,7 +11,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from policy.attention import shared_prefix
+from policy.attention import shared_prefix, support
 from policy.logprobs.completion_logprobs import CompletionLogprobs
 from policy.model.load import Policy
 from policy.model.template import get_template
@@ -59,7 +59,7 @@ def error_of_logprobs(
 
 def plainly(monkeypatch: pytest.MonkeyPatch) -> None:
     """From here on, nothing is shared."""
-    monkeypatch.setattr(shared_prefix, "obstacle", lambda model, tokens: "so wants the test")
+    monkeypatch.setattr(support, "unsupported_reason", lambda model, tokens: "so wants the test")
 
 
 def assert_same(one: Samples, other: Samples) -> None:
@@ -334,7 +334,7 @@ def test_a_diverged_model_is_reported(tiny_policy: Callable[[str], Policy], llam
     [
         ([], {}, "no prompts"),
         ([[5], []], {}, "prompt 1 is empty"),
-        ([[5]], {"samples": 0}, "cannot draw 0 samples"),
+        ([[5]], {"samples": 0}, "cannot sample 0 completions"),
         ([[5]], {"max_rows": 0}, "cannot decode 0 completions at a time"),
         ([[5], [5] * 501], {}, "prompt 1 has 501 tokens, which with 12 new ones .* context of 512"),
     ],

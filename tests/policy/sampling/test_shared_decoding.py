@@ -1,33 +1,13 @@
-"""The bookkeeping of shared decoding: what is common, who becomes one node, who moves."""
+"""The bookkeeping of shared decoding: who becomes one node, who moves."""
 
 from __future__ import annotations
 
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from policy.sampling.shared_decoding import branch, common_prefix, places_in_groups
-
-
-@pytest.mark.parametrize(
-    ("prompts", "prefix"),
-    [
-        ([[1, 2, 3], [1, 2, 4, 5]], [1, 2]),
-        ([[1, 2, 3], [1, 2, 4], [1, 3]], [1]),
-        ([[1], [2]], []),
-        ([[1, 2, 3]], [1, 2]),  # the last token is always left
-        ([[1, 2], [1, 2]], [1]),
-        ([[1, 2], [1, 2, 3]], [1]),
-        ([[7]], []),
-    ],
-)
-def test_the_common_prefix_leaves_every_prompt_a_token(
-    prompts: list[list[int]], prefix: list[int]
-) -> None:
-    assert common_prefix(prompts) == prefix
-    assert common_prefix([tuple(prompt) for prompt in prompts]) == prefix
+from policy.sampling.shared_decoding import branch, places_in_groups
 
 
 def ids(*numbers: int) -> Tensor:
@@ -37,7 +17,7 @@ def ids(*numbers: int) -> Tensor:
 def test_rows_that_drew_the_same_after_the_same_become_one_node() -> None:
     """Node 0 was drawn from by four rows, node 1 by two, both of which drew 8."""
     nodes = branch(ids(0, 0, 0, 0, 1, 1), ids(7, 5, 7, 8, 8, 8))
-    # distinct: (0, 5), (0, 7), (0, 8), (1, 8); the eldest of each keep 0 and 1, the others get 2, 3
+    # distinct: (0, 5), (0, 7), (0, 8), (1, 8); the first of each keep 0 and 1, the others get 2, 3
     assert nodes.token.tolist() == [5, 8, 7, 8]
     assert nodes.parent.tolist() == [0, 1, 0, 0]
     assert nodes.of_row.tolist() == [2, 0, 2, 3, 1, 1]
