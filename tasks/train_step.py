@@ -8,7 +8,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 from artifacts.store.tables import Store
-from policy.learning.learner import StepMetrics
+from policy.learning.step_metrics import StepMetrics
 from policy.model.load import numerics
 from policy.model.memory import explaining_out_of_memory
 from policy.model.template import get_template

@@ -24,17 +24,7 @@ from scorers.statistics.intervals import (
     Floats,
     intervals_over_problems,
     levels_of,
-    wilson_interval,
 )
-
-__all__ = [
-    "family_rates",
-    "mean_rate",
-    "pass_at_k",
-    "pass_rate",
-    "problem_rates",
-    "wilson_interval",
-]
 
 Counts = NDArray[np.int64]
 

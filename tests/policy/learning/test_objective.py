@@ -15,6 +15,7 @@ from policy.learning.objective import (
     penalised_advantages,
     policy_gradient_losses,
 )
+from schemas.config import LearningSettings
 from schemas.errors import InputError
 
 SIGNAL = torch.tensor([[1.0, 0.0, 0.0, 1.0], [3.0, 1.0, 1.0, 1.0]])
@@ -114,13 +115,7 @@ def test_sequence_reduction_sums_and_token_reduction_divides_by_the_length() -> 
 
 def _losses(**changes: object) -> torch.Tensor:
     """Losses of one problem with two completions of one token each."""
-    settings: dict[str, object] = {
-        "baseline": "leave_one_out",
-        "kl_weight": 0.5,
-        "kl_estimator": "k1",
-        "kl_placement": "reward",
-        "reduction": "sequence",
-    }
+    settings = LearningSettings(kl_weight=0.5).model_copy(update=changes)
     logprobs = torch.tensor([[[-1.0], [-2.0]]])
     reference = torch.tensor([[[-2.0], [-2.0]]])
     return completion_losses(
@@ -128,7 +123,7 @@ def _losses(**changes: object) -> torch.Tensor:
         reference,
         torch.ones(1, 2, 1, dtype=torch.bool),
         torch.tensor([[1.0, 0.0]]),
-        **(settings | changes),  # type: ignore[arg-type]
+        settings,
     ).losses
 
 
