@@ -87,15 +87,19 @@ class Terminal:
 
 
 class Notes(logging.Handler):
-    """Log records as notes in a terminal."""
+    """Log records as notes in a terminal, each text once."""
 
     def __init__(self, terminal: Terminal) -> None:
         super().__init__(logging.WARNING)
         self.terminal = terminal
+        self.shown: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show the message alone."""
-        self.terminal.note(record.getMessage())
+        line = record.getMessage()
+        if line not in self.shown:
+            self.shown.add(line)
+            self.terminal.note(line)
 
 
 class LiveBars:

@@ -109,9 +109,7 @@ def _refuse_unknown(
 ) -> None:
     window = others.get("sliding_window")
     if window is not None and window < tree.longest:
-        raise UnsupportedAttentionError(
-            f"a window of {window} tokens is shorter than a path of {tree.longest}"
-        )
+        raise UnsupportedAttentionError(f"it attends to the last {window} tokens only")
     given = {name for name, value in others.items() if value is not None and value is not False}
     unknown = sorted(given - HARMLESS)
     if others.get("is_causal") is False:

@@ -15,7 +15,7 @@ from policy.attention.support import UnsupportedAttentionError
 from policy.logprobs.plain import plain_logprobs
 from policy.logprobs.shared import probed_unsupported_reason, shared_logprobs
 from policy.model.precision import computing
-from policy.model.slow_path_warning import tell_plain
+from policy.model.slow_path_warning import warn_slow_path
 
 
 class CompletionLogprobs:
@@ -29,7 +29,7 @@ class CompletionLogprobs:
         reason = probed_unsupported_reason(model)
         self.shares = reason is None
         if reason is not None:
-            tell_plain(model, reason)
+            warn_slow_path(model, reason)
 
     def __call__(
         self,
@@ -44,7 +44,7 @@ class CompletionLogprobs:
                 try:
                     return shared_logprobs(model, prompts, completions, temperature)
                 except UnsupportedAttentionError as error:
-                    tell_plain(model, str(error))
+                    warn_slow_path(model, str(error))
             return plain_logprobs(model, prompts, completions, temperature)
 
     def sizes(self, prompts: Sequence[Tokens], completions: Sequence[Tokens]) -> list[int]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from policy.model.load import Policy
 from policy.model.precision import computing
-from policy.model.slow_path_warning import tell_plain
+from policy.model.slow_path_warning import warn_slow_path
 from policy.sampling.completions import Completions
 from policy.sampling.plain_decoding import decode_plainly
 from schemas.config import SamplingSettings
@@ -118,7 +118,7 @@ def _decoder(
                 name, reason = "plain", str(error)
                 stack.close()
         if reason is not None:
-            tell_plain(model, reason)
+            warn_slow_path(model, reason)
         yield name, decode
 
 

@@ -149,7 +149,7 @@ def test_models_with_plain_attention_are_found_fit_for_sharing(kind: str) -> Non
 
 
 @pytest.mark.parametrize("kind", UNSERVED)
-def test_other_models_take_the_plain_path_and_say_why_once(
+def test_other_models_take_the_plain_path_and_say_why(
     kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = _model(UNSERVED[kind]())
@@ -180,7 +180,7 @@ def test_a_window_shorter_than_a_path_sends_that_batch_down_the_plain_path(
     assert path.shares
     batch = _batch()
     got = path(model, *batch, 1.0)
-    assert "window of 10" in caplog.text
+    assert "it attends to the last 10 tokens only" in caplog.text
     torch.testing.assert_close(got, _one_by_one(model, *batch), rtol=0.0, atol=1e-4)
 
 
