@@ -74,14 +74,6 @@ def _announced_on(paths: tuple[str, ...]) -> EntryPoints:
     return entry_points(group=ENTRY_POINT_GROUP)
 
 
-def list_scorers() -> tuple[Scorer, ...]:
-    """Every scorer that has a name: ours, then those of installed packages.
-
-    Raises InputError for an installed package's scorer that cannot be loaded.
-    """
-    return (*BUILT_IN, *(_loaded(point) for point in _announced()))
-
-
 def _loaded(point: EntryPoint) -> Scorer:
     """The scorer that `point.value`, package.module:attribute, stands for."""
     module, _, attribute = point.value.partition(":")

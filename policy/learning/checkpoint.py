@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -19,16 +17,6 @@ from schemas.errors import InputError
 def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
     """Parameters that learn, by name; tied ones appear once, under their first name."""
     return {name: value for name, value in model.named_parameters() if value.requires_grad}
-
-
-def digest_of_weights(model: nn.Module) -> str:
-    """Hexadecimal SHA-256 over every parameter's name, dtype, shape and bytes, sorted by name."""
-    digest = hashlib.sha256()
-    for name, value in sorted(model.named_parameters()):
-        flat = value.detach().cpu().contiguous().reshape(-1)
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        digest.update(flat.view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def write_state(

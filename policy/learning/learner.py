@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from policy.attention.prefix_tree import Tokens
-from policy.learning.checkpoint import digest_of_weights, read_state, trainable, write_state
+from policy.learning.checkpoint import read_state, trainable, write_state
 from policy.learning.gradient import PolicyAndReference, accumulate_gradient, gradients_of
 from policy.learning.guard import refuse_bad_update
 from policy.learning.objective import RunningMean
@@ -231,10 +231,6 @@ class Learner:
                 where=str(folder),
                 remedy="resume with what the run was started with",
             )
-
-    def weights_digest(self) -> str:
-        """Hexadecimal SHA-256 over the policy's parameters: names, dtypes, shapes and bytes."""
-        return digest_of_weights(self.policy.model)
 
     def export(self, folder: Path) -> None:
         """Write model and tokenizer as a plain transformers folder; whole or not at all.

@@ -53,14 +53,6 @@ def sample_tokens(
     return torch.cat(tokens), torch.cat(logprobs)
 
 
-def log_distribution(logits: Tensor, settings: SamplingSettings) -> Tensor:
-    """The log-probabilities [D, V] in nats that `sample_tokens` samples from; −inf where cut."""
-    if settings.temperature == 0:
-        point = torch.full_like(logits, float("-inf"))
-        return point.scatter_(-1, logits.argmax(dim=-1, keepdim=True), 0.0)
-    return _cut(logits.clone(), settings).log_softmax(dim=-1)
-
-
 def _cut(logits: Tensor, settings: SamplingSettings) -> Tensor:
     """Logits after temperature, then top-k, then top-p, in float32; in place where possible.
 

@@ -39,11 +39,6 @@ class Picks:
     reward: NDArray[np.float64]
     expected_reward: NDArray[np.float64]
 
-    @property
-    def contested(self) -> NDArray[np.bool_]:
-        """Where breaking the tie decided the reward, [B]."""
-        return np.asarray(self.expected_reward != self.reward)
-
 
 def pick(
     rule: SelectionRule,

@@ -77,15 +77,6 @@ class ScoreChanges:
     correct_in_neither: int
     groups: tuple[ChangedGroup, ...]
 
-    def of(self, direction: Direction) -> tuple[ChangedRow, ...]:
-        """The rows that changed in one direction, in the order of their groups."""
-        return tuple(
-            row
-            for group in self.groups
-            if group.direction == direction
-            for row in group.first(group.count)
-        )
-
 
 def compare_scores(before: pa.Table, after: pa.Table) -> ScoreChanges:
     """Compare two score tables of the same completions, row by row, whatever their order.

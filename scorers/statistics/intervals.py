@@ -11,33 +11,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri, stdtrit
 
-from schemas.errors import InputError
-
 Floats = NDArray[np.float64]
 
 LEVEL = 0.95
 RESAMPLES = 4000
 BLOCK = 4_000_000  # resampled counts held at once, 32 MB
-
-
-def wilson_interval(successes: float, trials: float, level: float = LEVEL) -> tuple[float, float]:
-    """Wilson's score interval for a proportion of independent trials (Wilson, 1927).
-
-    `trials` may be an effective number and need not be whole. It never has width zero and never
-    leaves [0, 1]. Raises InputError without trials, or for successes outside [0, trials].
-    """
-    if not trials > 0:
-        raise InputError("there is nothing to estimate a rate from: no trials")
-    if not 0 <= successes <= trials:
-        raise InputError(f"{successes} successes in {trials} trials")
-    if not 0 < level < 1:
-        raise InputError(f"level {level} is not between 0 and 1")
-    low, high = _wilson(
-        np.array([successes / trials]),
-        np.array([float(trials)]),
-        float(ndtri(0.5 + level / 2)),
-    )
-    return float(low[0]), float(high[0])
 
 
 def intervals_over_problems(
@@ -77,14 +55,15 @@ def intervals_over_problems(
     problems = int(counts.sum())
     mean = counts @ levels / problems
     whole = np.all((levels == 0) | (levels == 1), axis=0)
-    wilson = _wilson(mean, np.full(len(mean), float(problems)), float(ndtri(0.5 + level / 2)))
+    trials = np.full(len(mean), float(problems))
+    wilson = wilson_interval(mean, trials, float(ndtri(0.5 + level / 2)))
     if problems == 1 or whole.all():
         return wilson
     spread, trust = resampled_spread(levels, counts, seed, resamples)
     binomial = mean * (1 - mean)
     told = binomial / np.maximum(spread**2, binomial / completions + np.finfo(float).tiny)
     trials = problems + trust * np.maximum(told - problems, 0)
-    low, high = _wilson(mean, trials, float(stdtrit(problems - 1, 0.5 + level / 2)))
+    low, high = wilson_interval(mean, trials, float(stdtrit(problems - 1, 0.5 + level / 2)))
     return np.where(whole, wilson[0], low), np.where(whole, wilson[1], high)
 
 
@@ -134,8 +113,12 @@ def resampled_spread(
     return np.where(equal, 0.0, spread), np.maximum(freedom - 4, 0) / (freedom + 1)
 
 
-def _wilson(rate: Floats, trials: Floats, quantile: float) -> tuple[Floats, Floats]:
-    """Wilson's ends for rates [K]: where |rate − p| is `quantile` standard errors at p."""
+def wilson_interval(rate: Floats, trials: Floats, quantile: float) -> tuple[Floats, Floats]:
+    """Ends [K] of Wilson's score interval for rates [K] of independent trials (Wilson, 1927).
+
+    The ends are where |rate − p| is `quantile` standard errors at p. `trials` [K] may be effective
+    numbers and need not be whole. An interval never has width zero and never leaves [0, 1].
+    """
     widening = quantile**2 / trials
     centre = (rate + widening / 2) / (1 + widening)
     half = np.sqrt(quantile**2 * rate * (1 - rate) / trials + widening**2 / 4) / (1 + widening)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import bdtr
 
 from schemas.errors import InputError
 
@@ -18,24 +17,13 @@ FLIPS = 100_000  # sampled sign patterns
 LATTICE = 1_000_000  # parts of one that differences are rounded to, where samples' numbers vary
 
 
-def mcnemar_exact(better: int, worse: int) -> float:
-    """Two-sided p-value of McNemar's exact test (McNemar, 1947): were the flips a fair coin?
-
-    `better` and `worse` count the problems that changed their verdict, each way. Without any the
-    p-value is 1. Raises InputError for negative counts.
-    """
-    if better < 0 or worse < 0:
-        raise InputError(f"{better} and {worse} flips")
-    one_tail = bdtr(min(better, worse), better + worse, 0.5)
-    return min(1.0, 2 * float(one_tail))
-
-
 def sign_flip_test(differences: ArrayLike, lattice: int, seed: int = 0) -> tuple[float, bool]:
     """Two-sided p-value of the permutation test over problems, and whether it is exact.
 
     If the two runs were the same, each problem's difference could as well have had the other sign:
     the p-value is the share of all 2^B sign patterns whose sum is at least as far from 0 as the
-    observed one (Fisher, 1935). With one sample a problem it is McNemar's exact test.
+    observed one (Fisher, 1935). With one sample a problem it is McNemar's exact test
+    (McNemar, 1947).
 
     `differences` [B] are rates of one run minus the other's, and multiples of 1/`lattice` (the
     least common multiple of the numbers of samples), so that sums are whole numbers and equal sums

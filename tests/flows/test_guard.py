@@ -20,6 +20,7 @@ from policy.learning.learner import Learner
 from schemas.config import LearningConfig
 from schemas.errors import StoppedError
 from tasks.runtime import model_cache as resident
+from tests.policy.weights import digest_of_weights
 
 
 @pytest.fixture
@@ -80,7 +81,7 @@ def test_an_infinite_gradient_keeps_the_policy_before_the_step(
     digests = {}
 
     def spoil(learner: Learner) -> None:
-        digests[learner.steps_done] = learner.weights_digest()
+        digests[learner.steps_done] = digest_of_weights(learner.policy.model)
         if learner.steps_done == 4:
             weight = next(learner.policy.model.parameters())
             weight.register_hook(lambda gradient: gradient * float("inf"))
@@ -90,7 +91,7 @@ def test_an_infinite_gradient_keeps_the_policy_before_the_step(
     assert (stop.step, stop.last_good) == (5, 4)
     assert "gradient norm" in str(stop)
     assert str(newest_checkpoint(current_data_dir(), run.run_id)) in str(stop)
-    assert kept(config, run).weights_digest() == digests[4]
+    assert digest_of_weights(kept(config, run).policy.model) == digests[4]
 
 
 def test_a_loss_that_is_not_finite_goes_back_to_the_policy_that_still_had_one(
@@ -99,7 +100,7 @@ def test_a_loss_that_is_not_finite_goes_back_to_the_policy_that_still_had_one(
     digests = {}
 
     def spoil(learner: Learner) -> None:
-        digests.setdefault(learner.steps_done, learner.weights_digest())
+        digests.setdefault(learner.steps_done, digest_of_weights(learner.policy.model))
         if learner.steps_done == 4:
             with torch.no_grad():
                 next(learner.policy.model.parameters()).fill_(float("nan"))
@@ -107,7 +108,7 @@ def test_a_loss_that_is_not_finite_goes_back_to_the_policy_that_still_had_one(
     each_step(spoil)
     stop, run = stopped(config, NonFiniteError)
     assert (stop.step, stop.last_good) == (5, 3)
-    assert kept(config, run).weights_digest() == digests[3]
+    assert digest_of_weights(kept(config, run).policy.model) == digests[3]
 
 
 @pytest.mark.usefixtures("prefect_server")
@@ -115,7 +116,11 @@ def test_drift_above_the_limit_goes_back_to_the_last_policy_within_it(
     config: LearningConfig, each_step: Callable[[Callable[[Learner], None]], None]
 ) -> None:
     digests = {}
-    each_step(lambda learner: digests.setdefault(learner.steps_done, learner.weights_digest()))
+    each_step(
+        lambda learner: digests.setdefault(
+            learner.steps_done, digest_of_weights(learner.policy.model)
+        )
+    )
     free = learning_flow.fn(config)
     drift = _drift(free)
     first = next(i for i in range(2, 6) if drift[i] > max(drift[:i]))
@@ -130,7 +135,7 @@ def test_drift_above_the_limit_goes_back_to_the_last_policy_within_it(
     assert (stop.step, stop.last_good) == (first + 1, first - 1)
     assert (run.status, run.tags["stopped_at_step"]) == ("FAILED", str(first + 1))
     assert [name for name in registered_versions() if "guarded" in name] == []
-    assert kept(guarded, run).weights_digest() == digests[first - 1]
+    assert digest_of_weights(kept(guarded, run).policy.model) == digests[first - 1]
     resident.forget()
     relaxed = guarded.model_copy(update={"max_kl_nats": None})
     resumed = learning_flow.fn(relaxed, resume=run.run_id)

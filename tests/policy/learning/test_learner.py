@@ -19,6 +19,7 @@ from policy.model.load import Policy, load_policy
 from policy.sampling.sample import Samples, sample
 from schemas.config import LearningSettings, SamplingSettings
 from schemas.errors import InputError
+from tests.policy.weights import digest_of_weights
 
 PROMPTS = [[5, 6, 7, 8], [5, 6, 9], [5, 6, 7, 11, 12]]
 COMPLETIONS = [[3, 1], [4, 4, 1], [10], [3, 3, 3, 1], [1], [2, 1]]
@@ -102,12 +103,12 @@ def test_metrics_start_at_no_divergence_and_count_what_was_learned_from() -> Non
 
 def test_completions_of_another_policy_are_refused_with_the_gap_per_token() -> None:
     learner = _learner()
-    before = learner.weights_digest()
+    before = digest_of_weights(learner.policy.model)
     shifted = [[-3.0] * len(completion) for completion in COMPLETIONS]
     with pytest.raises(StaleSamplesError, match=r"differ by 0\.[2-7]\d* nats a token") as caught:
         learner.step(PROMPTS, COMPLETIONS, shifted, REWARDS)
     assert (caught.value.step, caught.value.last_good) == (1, 0)
-    assert learner.weights_digest() == before
+    assert digest_of_weights(learner.policy.model) == before
     assert learner.steps_done == 0
 
 
@@ -217,11 +218,11 @@ def test_six_steps_equal_three_saved_loaded_and_three_more_byte_for_byte(
     first.save(tmp_path / "checkpoint")
     resumed = _learner(**settings)
     resumed.load(tmp_path / "checkpoint")
-    assert resumed.weights_digest() == first.weights_digest()
+    assert digest_of_weights(resumed.policy.model) == digest_of_weights(first.policy.model)
     again = [_step(resumed) for _ in range(3)]
 
     assert again == metrics[3:]
-    assert resumed.weights_digest() == straight.weights_digest()
+    assert digest_of_weights(resumed.policy.model) == digest_of_weights(straight.policy.model)
     straight.save(tmp_path / "a")
     resumed.save(tmp_path / "b")
     for name in ("weights.safetensors", "optimizer.safetensors", "state.json"):
@@ -234,7 +235,7 @@ def test_a_checkpoint_before_the_first_step_can_be_resumed(tmp_path: Path) -> No
     fresh = _learner()
     fresh.load(tmp_path / "checkpoint")
     assert _step(fresh) == _step(learner)
-    assert fresh.weights_digest() == learner.weights_digest()
+    assert digest_of_weights(fresh.policy.model) == digest_of_weights(learner.policy.model)
 
 
 def test_tied_embeddings_are_saved_and_updated_once(tmp_path: Path) -> None:
@@ -279,10 +280,10 @@ def test_a_failed_save_leaves_the_former_checkpoint_as_it_was(
 def test_a_checkpoint_of_other_settings_or_another_model_is_refused(tmp_path: Path) -> None:
     _learner().save(tmp_path / "checkpoint")
     other = _learner(kl_weight=0.5)
-    before = other.weights_digest()
+    before = digest_of_weights(other.policy.model)
     with pytest.raises(InputError, match="another settings"):
         other.load(tmp_path / "checkpoint")
-    assert other.weights_digest() == before
+    assert digest_of_weights(other.policy.model) == before
 
 
 def test_a_folder_that_is_no_checkpoint_is_named(tmp_path: Path) -> None:
@@ -312,12 +313,12 @@ def test_an_exported_folder_loads_as_a_transformers_model(tmp_path: Path) -> Non
 
 def test_an_infinite_gradient_of_a_finite_loss_leaves_the_weights_untouched() -> None:
     learner = _learner()
-    before = learner.weights_digest()
+    before = digest_of_weights(learner.policy.model)
     weight = next(learner.policy.model.parameters())
     hook = weight.register_hook(lambda gradient: gradient * float("inf"))
     with pytest.raises(NonFiniteError, match="gradient norm"):
         _step(learner)
-    assert learner.weights_digest() == before
+    assert digest_of_weights(learner.policy.model) == before
     hook.remove()
     assert _step(learner) == _step(_learner())
 
@@ -325,13 +326,13 @@ def test_an_infinite_gradient_of_a_finite_loss_leaves_the_weights_untouched() ->
 def test_a_non_finite_loss_leaves_weights_and_counters_untouched() -> None:
     learner = _learner()
     _step(learner)
-    before = learner.weights_digest()
+    before = digest_of_weights(learner.policy.model)
     with torch.no_grad():
         healthy = learner.reference_model.model.norm.weight.clone()
         learner.reference_model.model.norm.weight.fill_(float("inf"))
     with pytest.raises(NonFiniteError, match="step 2"):
         _step(learner)
-    assert learner.weights_digest() == before
+    assert digest_of_weights(learner.policy.model) == before
     assert learner.steps_done == 1
     with torch.no_grad():
         learner.reference_model.model.norm.weight.copy_(healthy)
@@ -342,10 +343,10 @@ def test_kl_above_the_limit_leaves_weights_and_counters_untouched() -> None:
     learner = _learner(kl_weight=0.0)
     while _step(learner).kl_nats < 0.05:
         pass
-    before, done = learner.weights_digest(), learner.steps_done
+    before, done = digest_of_weights(learner.policy.model), learner.steps_done
     with pytest.raises(KlLimitError, match="above --max-kl 0.01"):
         learner.step(PROMPTS, COMPLETIONS, None, REWARDS, max_kl_nats=0.01)
-    assert (learner.weights_digest(), learner.steps_done) == (before, done)
+    assert (digest_of_weights(learner.policy.model), learner.steps_done) == (before, done)
     assert _step(learner).step == done + 1
 
 

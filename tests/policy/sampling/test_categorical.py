@@ -7,11 +7,11 @@ import math
 import pytest
 import torch
 from scipy import stats
-from torch import Tensor
 
-from policy.sampling.categorical import BLOCK, CHUNK_BYTES, log_distribution, sample_tokens
+from policy.sampling.categorical import BLOCK, CHUNK_BYTES, sample_tokens
 from schemas.config import SamplingSettings
 from schemas.errors import InputError
+from tests.policy.sampling.distribution import distribution
 
 PLAIN = SamplingSettings()
 EDGE = 1 - 2**-53  # the largest uniform below 1
@@ -106,9 +106,12 @@ def test_temperature_zero_takes_the_likeliest_and_was_certain_of_it() -> None:
 
 
 def probabilities(logits: list[float], settings: SamplingSettings) -> list[float]:
-    """What `log_distribution` says of one distribution."""
-    distribution: Tensor = log_distribution(torch.tensor([logits]), settings)[0].exp()
-    return distribution.tolist()
+    """The probability of each token, as reported with it; 0 for one that no uniform gives."""
+    uniforms = [(place + 0.5) / 1000 for place in range(1000)]
+    found = [0.0] * len(logits)
+    for token, logprob in zip(*sample_from(logits, uniforms, settings), strict=True):
+        found[token] = math.exp(logprob)
+    return found
 
 
 def test_top_k_keeps_the_k_likeliest_and_all_as_likely_as_the_last_of_them() -> None:
@@ -151,7 +154,7 @@ def test_top_p_is_taken_after_temperature_and_top_k() -> None:
 def test_draws_follow_the_distribution_that_is_reported(settings: SamplingSettings) -> None:
     generator = torch.Generator().manual_seed(2)
     logits = torch.randn(1, 600, generator=generator) * 2
-    expected = log_distribution(logits, settings)[0].double()
+    expected = torch.tensor(distribution(logits[0].tolist(), settings), dtype=torch.float64).log()
     uniforms = torch.rand(20_000, generator=generator, dtype=torch.float64)
     owner = torch.zeros(len(uniforms), dtype=torch.long)
     tokens, logprobs = sample_tokens(logits.clone(), owner, uniforms, settings)

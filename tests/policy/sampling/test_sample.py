@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -17,10 +18,10 @@ from policy.model.load import Policy
 from policy.model.template import get_template
 from policy.model.tiny import ARCHITECTURES
 from policy.sampling import sample as sampling
-from policy.sampling.categorical import log_distribution
 from policy.sampling.sample import Samples, batches, rows_that_fit
 from schemas.config import SamplingSettings
 from schemas.errors import InputError
+from tests.policy.sampling.distribution import distribution
 
 Prompts = list[list[int]]
 sample = partial(sampling.sample, settings=SamplingSettings(max_new_tokens=12), seed=3)
@@ -52,8 +53,9 @@ def error_of_logprobs(
     for row, (ids, recorded) in enumerate(zip(drawn.token_ids, drawn.logprobs, strict=True)):
         prompt = prompts[row // drawn.samples_per_problem]
         logits = forward(policy, [*prompt, *ids])[len(prompt) - 1 : -1]
-        exact = log_distribution(logits, settings)[torch.arange(len(ids)), torch.tensor(ids)]
-        worst = max(worst, float((exact - torch.tensor(recorded)).abs().max()))
+        for token, logprob, row_logits in zip(ids, recorded, logits.tolist(), strict=True):
+            exact = math.log(distribution(row_logits, settings)[token])
+            worst = max(worst, abs(exact - logprob))
     return worst
 
 

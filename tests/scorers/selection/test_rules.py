@@ -37,7 +37,7 @@ def test_the_oracle_picks_a_correct_one_wherever_there_is_one() -> None:
     assert found.tied.tolist() == [2, 4, 1]
     assert found.sample_index[0] in (1, 3)
     assert found.sample_index[2] == 0
-    assert not found.contested.any()
+    assert found.expected_reward.tolist() == [1.0, 0.0, 1.0]
 
 
 def test_the_majority_picks_the_most_frequent_answer_right_or_wrong() -> None:
@@ -46,7 +46,6 @@ def test_the_majority_picks_the_most_frequent_answer_right_or_wrong() -> None:
     assert found.sample_index[2] in (1, 2)
     assert found.reward[2] == 0.0
     assert found.expected_reward.tolist() == [0.5, 0.0, 0.0]
-    assert found.contested.tolist() == [True, False, False]
 
 
 def test_an_unparsable_completion_never_wins_the_majority_unless_all_are() -> None:
