@@ -1,6 +1,6 @@
 """One frozen configuration per flow, validated at the edge and recorded whole.
 
-It holds no defaults that depend on the machine; those are chosen at run time and recorded apart.
+Defaults that depend on the machine are not here; they are chosen and recorded at run time.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ SELECTION_RULES: tuple[SelectionRule, ...] = ("oracle", "majority", "likelihood"
 
 
 class Frozen(BaseModel):
-    """Immutable, and an unknown field is an error rather than a silent no-op."""
+    """Immutable; an unknown field is an error and is not silently ignored."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class SamplingSettings(Frozen):
-    """How completions are drawn. The defaults cut and sharpen nothing."""
+    """How completions are sampled. The defaults leave the policy's distribution as it is."""
 
     temperature: Annotated[float, Field(ge=0, le=100, description="1 is the policy, 0 greedy")] = (
         1.0
@@ -67,7 +67,7 @@ class LearningSettings(Frozen):
     lora_rank: Annotated[int, Field(ge=1, description="of the adapter of each linear layer")] = 16
     lora_alpha: Annotated[float, Field(gt=0, description="adapters count alpha / rank")] = 32.0
     gradient_checkpointing: Annotated[
-        bool, Field(description="compute layers twice rather than keep what they computed")
+        bool, Field(description="compute layers twice instead of keeping what they computed")
     ] = False
     max_tokens_per_pass: Annotated[
         int | None,
@@ -86,7 +86,7 @@ class LearningSettings(Frozen):
 
 
 class RunConfig(Frozen):
-    """What every loop is told: which policy, on which problems, through which instrument."""
+    """What every loop needs: which policy, which problems, which instrument."""
 
     model: Annotated[
         str, Field(description="default, a hub id, a folder, or models:/NAME@ALIAS")
@@ -96,8 +96,8 @@ class RunConfig(Frozen):
     )
     split: Annotated[str, Field(min_length=1, description="the split that is measured")] = "holdout"
     limit: Annotated[int | None, Field(ge=1, description="measure only the first problems")] = None
-    seed: Annotated[int, Field(ge=0, lt=2**63, description="of every draw")] = 0
-    sampling: Annotated[SamplingSettings, Field(description="how completions are drawn")] = (
+    seed: Annotated[int, Field(ge=0, lt=2**63, description="of all random numbers")] = 0
+    sampling: Annotated[SamplingSettings, Field(description="how completions are sampled")] = (
         SamplingSettings()
     )
     template: Annotated[str, Field(description="prompt template, NAME@VERSION")] = "few_shot_chat@1"
@@ -134,7 +134,7 @@ class LearningConfig(RunConfig):
     """Loop C: train a policy on `train_split`, measured before and after on `split`."""
 
     train_split: Annotated[
-        str, Field(min_length=1, description="the split that is practised on")
+        str, Field(min_length=1, description="the split that is learned from")
     ] = "train"
     steps: Annotated[int, Field(ge=1, description="updates of the policy")] = 100
     problems_per_step: Annotated[int, Field(ge=1, description="problems a step (B)")] = 16

@@ -1,7 +1,4 @@
-"""The problems table: one row a question with one expected integer.
-
-It says nothing of how a problem is shown to a model; that is the prompt template's.
-"""
+"""The problems table: one row a question with one expected integer."""
 
 from __future__ import annotations
 

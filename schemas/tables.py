@@ -1,7 +1,4 @@
-"""What a table of one kind must look like: Arrow types, and pandera checks over them.
-
-It validates and reports; reading and writing are the store's.
-"""
+"""What a table of one kind must look like: Arrow types, and pandera checks over them."""
 
 from __future__ import annotations
 

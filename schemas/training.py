@@ -1,6 +1,7 @@
 """The training table: one row a step of learning, with the digests of what the step learned from.
 
-It holds no clock time, so that the same run gives the same bytes; times are tracked as metrics.
+There is no clock time in it, so that the same run gives the same bytes; times are tracked as
+metrics.
 """
 
 from __future__ import annotations
@@ -42,15 +43,15 @@ TRAINING = TableSchema(
 
 
 def steps_without_signal(training: pa.Table, *, grouped: bool) -> int:
-    """How many steps have passed in a row, up to the last, whose rewards could teach nothing.
+    """How many of the last steps, without a break, had rewards from which nothing can be learned.
 
     With a baseline taken from the group, `grouped`, such a step has no problem whose completions
     earned different rewards; otherwise all its completions earned 0, or all 1.
     """
     rows = training.select(["groups_with_signal", "reward_mean"]).to_pylist()
-    idle = 0
+    steps = 0
     for row in reversed(rows):
         if row["groups_with_signal"] or not (grouped or row["reward_mean"] in (0.0, 1.0)):
             break
-        idle += 1
-    return idle
+        steps += 1
+    return steps

@@ -1,7 +1,7 @@
 """The worker process of `math_verify@1`: one question a line on stdin, one answer a line on stdout.
 
-It keeps no time; the parent does, and kills it. It imports nothing of threeloops, so that it starts
-in the time that the package math-verify takes, whatever the parent has loaded.
+The parent process watches the time and kills this one when it takes too long. Nothing of threeloops
+is imported, so that this starts as fast as the package math-verify allows.
 
     {"text": "…", "expected": "12"}  ->  {"verdict": "equal", "parsed": "12"}
 """
@@ -15,13 +15,13 @@ import os
 import sys
 from typing import Any
 
-MEMORY_LIMIT = 4 << 30  # bytes; an expression like 9**9**9 must not take the machine with it
+MEMORY_LIMIT = 4 << 30  # bytes; an expression like 9**9**9 must not fill the machine's memory
 
 
 def main() -> None:
     """Answer until stdin ends."""
     answers = os.fdopen(os.dup(1), "w", encoding="ascii")
-    sys.stdout = sys.stderr  # whatever a library prints is no answer
+    sys.stdout = sys.stderr  # what a library prints is not an answer
     sys.set_int_max_str_digits(0)
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource

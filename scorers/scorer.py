@@ -1,7 +1,4 @@
-"""What a scorer says of completions: one verdict a row, or a table of verdicts.
-
-It holds no rule; those are the scorers', one file each.
-"""
+"""What a scorer is, and what it returns: one verdict a row, or a table of verdicts."""
 
 from __future__ import annotations
 
@@ -39,7 +36,7 @@ class Verdict:
 
     `reward` is in [0, 1]; `outcome` is one of correct, wrong_answer, bad_format, truncated; `code`
     is finer and the scorer's own; `parsed_answer` is the integer that was read, as canonical
-    decimal text, or None where none could be.
+    decimal text, or None where there was none.
     """
 
     reward: float
@@ -52,7 +49,7 @@ class Verdict:
 class Scorer:
     """A named, versioned rule. A changed rule is a new version; the old one stays runnable.
 
-    `spec` says the rule in words, whole; its digest goes into every score table. `score_columns`
+    `spec` is the whole rule in words; its digest goes into every scores table. `score_columns`
     takes the columns text, finish_reason and expected_answer, already checked, and returns the
     columns of `VERDICT_SCHEMA`, one row for each.
     """
@@ -85,7 +82,7 @@ class Scorer:
 
         Raises InputError, naming the row, for a null, a finish_reason that is neither `stop` nor
         `length`, or an expected answer that is not a canonical decimal integer: such rows have no
-        verdict, and a reward of 0 for them would be a lie.
+        verdict, and a reward of 0 for them would be false.
         """
         columns = [
             _text_column(column, name, self.id)
@@ -133,15 +130,15 @@ class Scorer:
 
 
 def check_identity(name: str, version: int, spec: str) -> None:
-    """Raise InputError unless a scorer says what it is: a name, a version and a rule in words."""
+    """Raise InputError unless a scorer has a valid name, a version and a rule in words."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise InputError(
-            f"{name!r} is no name for a scorer", remedy="use letters, digits and _ . - alone"
+            f"{name!r} cannot be the name of a scorer", remedy="use only letters, digits and _ . -"
         )
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
         raise InputError(f"version {version!r} is not 1, 2, 3 …", f"scorer {name}")
     if not isinstance(spec, str) or not spec.strip():
-        raise InputError("its spec is empty", f"scorer {name}", "say the rule in words")
+        raise InputError("its spec is empty", f"scorer {name}", "write the rule in words")
 
 
 def in_blocks(

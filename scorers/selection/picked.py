@@ -1,7 +1,4 @@
-"""The picks of every selection rule as one table, and how often each rule's picks are right.
-
-The rules are in `scorers.selection.rules`; this arranges columns for them and counts.
-"""
+"""The picks of every selection rule as one table, and how often each rule's picks are right."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ from scorers.statistics.paired import paired_difference
 
 
 def possible_rules(completions: pa.Table) -> tuple[SelectionRule, ...]:
-    """Every rule that these completions allow: without log-probabilities not `likelihood`."""
+    """Every rule that these completions allow; `likelihood` needs log-probabilities."""
     unknown = completions["sum_logprob"].null_count > 0
     return tuple(rule for rule in SELECTION_RULES if rule != "likelihood" or not unknown)
 
@@ -93,9 +90,10 @@ def selected_rates(selections: pa.Table, scores: pa.Table) -> tuple[SelectedRate
 def divergence_of_best(scores: pa.Table) -> tuple[Estimate, float]:
     """What the best of N costs in nats, as a mean over problems, and the bound beside it.
 
-    For each problem `best_of_n.best_of_n_divergence` at its measured pass rate. That is a plug-in:
-    a problem of which all N samples fail counts as 0 nats, and one that seldom succeeds by chance
-    as too much, so the mean is exact only as N grows; the interval is over problems alone.
+    For each problem this is `best_of_n.best_of_n_divergence` at its measured pass rate. Such a
+    plug-in estimate is biased: a problem whose N samples all fail counts as 0 nats, and one that
+    rarely succeeds but did by chance counts too much, so the mean is exact only as N grows. The
+    interval is over problems only.
     """
     correct, samples = _correct_of_equal_samples(scores)
     bound = best_of_n_bound(samples)

@@ -1,7 +1,4 @@
-"""What changes when the same completions are scored by another scorer: how many, which, and why.
-
-It says nothing of which scorer is right.
-"""
+"""What changes when the same completions are scored by another scorer: how many, which, and why."""
 
 from __future__ import annotations
 
@@ -37,8 +34,8 @@ class ChangedGroup:
     """All rows that changed from one code to another in one direction.
 
     `direction` is `lost` where a reward of 1 became less, `won` where it became 1, `moved` where
-    something else changed. The rows stay in `table`, columns with `_before` and `_after`, because
-    a million of them as Python objects would take gigabytes.
+    something else changed. The rows stay in `table`, with columns `_before` and `_after`, because a
+    million rows as Python objects would take gigabytes.
     """
 
     direction: Direction
@@ -66,8 +63,8 @@ class ChangedGroup:
 class ScoreChanges:
     """Two verdicts on each of `rows` completions; correct means a reward of 1.
 
-    The four counts add up to `rows`. `groups` holds every changed row, most telling first: groups
-    whose reward changed before those whose code alone did, larger groups before smaller ones.
+    The four counts add up to `rows`. `groups` holds every changed row, the most important first:
+    groups whose reward changed before those where only the code did, larger before smaller ones.
     """
 
     rows: int
@@ -79,7 +76,7 @@ class ScoreChanges:
 
 
 def compare_scores(before: pa.Table, after: pa.Table) -> ScoreChanges:
-    """Compare two score tables of the same completions, row by row, whatever their order.
+    """Compare two score tables of the same completions, row by row, in any order.
 
     Raises InputError where they do not hold the same completions, saying how many are only in one,
     where one holds a completion twice, or where there are none.
@@ -99,7 +96,7 @@ def compare_scores(before: pa.Table, after: pa.Table) -> ScoreChanges:
         correct_only_before=_count(pc.and_not(was, now)),
         correct_only_after=_count(pc.and_not(now, was)),
         correct_in_neither=_count(pc.and_not(pc.invert(was), now)),
-        groups=_most_telling_first(_changed(first, second)),
+        groups=_most_important_first(_changed(first, second)),
     )
 
 
@@ -127,7 +124,7 @@ def _changed(first: pa.Table, second: pa.Table) -> list[ChangedGroup]:
     ]
 
 
-def _most_telling_first(groups: Sequence[ChangedGroup]) -> tuple[ChangedGroup, ...]:
+def _most_important_first(groups: Sequence[ChangedGroup]) -> tuple[ChangedGroup, ...]:
     return tuple(
         sorted(
             groups,

@@ -1,9 +1,7 @@
 """Rates over problems with honest intervals: pass rate, pass@k and rates by family.
 
-It reads no tables and judges no texts; it takes counts and returns numbers.
-
-A rate over several samples of the same problems is not a rate over independent trials: the problem
-is what was drawn at random, so every interval here is over problems.
+A rate over several samples of the same problems is not a rate over independent trials: what was
+drawn at random is the problem. So every interval here is over problems.
 
 Axes: B problems, N samples of each.
 """
@@ -44,7 +42,7 @@ def pass_rate(
     over problems when each has one sample, and by resampling problems when they have several; see
     `intervals.intervals_over_problems`.
 
-    Raises InputError without problems, or for counts that cannot be.
+    Raises InputError without problems, or for impossible counts.
     """
     rates = problem_rates(correct, samples)
     return mean_rate(rates, samples, level=level, seed=seed, resamples=resamples)
@@ -66,7 +64,7 @@ def mean_rate(
 ) -> Estimate:
     """The mean of `rates` [B], each in [0, 1] and one problem's, with its interval over problems.
 
-    For rates that are no share of correct completions, such as a mean reward. Raises InputError
+    For rates that are not a share of correct completions, such as a mean reward. Raises InputError
     without problems, or for a rate outside [0, 1].
     """
     values = np.asarray(rates, dtype=np.float64)
@@ -92,8 +90,8 @@ def pass_at_k(
     al., "Evaluating Large Language Models Trained on Code", 2021, equation 1), then the mean over
     problems. Arguments and interval are as for `pass_rate`, which pass@1 equals.
 
-    Raises InputError for problems with different numbers of samples, and for a k above N: from N
-    samples nothing unbiased can be said about N + 1.
+    Raises InputError for problems with different numbers of samples, and for a k above N: N samples
+    give no unbiased estimate for N + 1.
     """
     right, drawn = _counts(correct, samples)
     number = int(drawn[0])
@@ -108,7 +106,7 @@ def pass_at_k(
         if not 1 <= k <= number:
             raise InputError(
                 f"pass@{k} cannot be estimated from {number} samples a problem",
-                remedy=f"ask for k from 1 to {number}, or draw at least {k} samples",
+                remedy=f"ask for k from 1 to {number}, or take at least {k} samples",
             )
     solved, counts = np.unique(right, return_counts=True)
     levels = pass_at_k_of(solved, number)[:, [k - 1 for k in wanted]]
@@ -119,7 +117,7 @@ def pass_at_k(
 def pass_at_k_of(correct: ArrayLike, samples: int) -> Floats:
     """1 − C(N − c, k)/C(N, k) for each c of `correct` [L] and k = 1 … N: [L, N].
 
-    As the product over j < k of (N − c − j)/(N − j), which no factorial overflows.
+    Computed as the product over j < k of (N − c − j)/(N − j), without factorials that overflow.
     """
     right = np.asarray(correct, dtype=np.float64)[:, None]
     before = np.arange(samples, dtype=np.float64)
@@ -140,8 +138,8 @@ def family_rates(
 ) -> dict[str, Estimate]:
     """The pass rate of each family of problems, by name; problems without a family are left out.
 
-    `families` [B] names each problem's. Each interval stands alone: among twenty families one is
-    expected to miss. Raises InputError as `pass_rate` does.
+    `families` [B] names each problem's. The intervals are not corrected for their number: among
+    twenty families one is expected to miss the true rate. Raises InputError as `pass_rate` does.
     """
     right, drawn = _counts(correct, samples)
     if len(families) != len(right):
@@ -164,7 +162,7 @@ def _counts(correct: ArrayLike, samples: ArrayLike) -> tuple[Counts, Counts]:
     """Both as integers [B], or InputError."""
     right = np.atleast_1d(np.asarray(correct))
     if right.ndim != 1 or right.size == 0:
-        raise InputError("there are no problems, and so no rate")
+        raise InputError("there are no problems, so there is no rate")
     drawn = np.asarray(samples)
     if drawn.ndim == 1 and drawn.shape != right.shape:
         raise InputError(f"{len(drawn)} numbers of samples are given for {len(right)} problems")
@@ -172,7 +170,7 @@ def _counts(correct: ArrayLike, samples: ArrayLike) -> tuple[Counts, Counts]:
     if np.any(right != right.astype(np.int64)) or np.any(drawn != drawn.astype(np.int64)):
         raise InputError("numbers of completions must be whole")
     if np.any(drawn < 1):
-        raise InputError("a problem has no samples, and so no rate", remedy="leave it out")
+        raise InputError("a problem has no samples, so it has no rate", remedy="leave it out")
     if np.any(right < 0) or np.any(right > drawn):
         raise InputError("a problem has more correct completions than completions, or fewer than 0")
     return right.astype(np.int64), drawn.astype(np.int64)

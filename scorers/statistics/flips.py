@@ -1,6 +1,6 @@
 """Two runs of the same problems, problem by problem: which are in both, and which flipped.
 
-It estimates nothing; `paired` does.
+`scorers.statistics.paired` estimates how much the runs differ.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Flip:
 def problems_in_both(first: pa.Table, second: pa.Table) -> list[str]:
     """The ids under which both problems tables ask the same question and expect the same answer.
 
-    In the order of the first. An id under which they ask different things is in neither.
+    In the order of the first. An id that names different questions in the two is left out.
     """
     asked = [
         {row["problem_id"]: (row["prompt"], row["expected_answer"]) for row in table.to_pylist()}
@@ -63,7 +63,7 @@ def flipped(
 ) -> tuple[list[Flip], list[Flip]]:
     """The problems among `ids` that got better and those that got worse, the largest change first.
 
-    `before` and `after` are (completions, scores), row by row the same completions. Raises
+    `before` and `after` are (completions, scores), which belong together row by row. Raises
     InputError where they are not.
     """
     counts = [correct_counts(scores) for _, scores in (before, after)]

@@ -1,7 +1,5 @@
 """Intervals for a mean over problems: Wilson's, and resampling of problems that keeps its shape.
 
-It knows nothing of rewards or completions; `estimates` turns those into rates.
-
 Axes: B problems, K statistics of each problem, L distinct problems (levels), R resamples.
 """
 
@@ -36,11 +34,11 @@ def intervals_over_problems(
     n = B. That covers one sample a problem and the rates 0 and 1, where every resample would be
     equal and the width zero.
 
-    Otherwise problems are resampled with replacement, each with all its completions, and the
-    resamples say two things: the standard error s of the mean m, and how far s itself can be
+    Otherwise problems are resampled with replacement, each with all its completions. The resamples
+    give two things: the standard error s of the mean m, and how far s itself can be
     trusted, as degrees of freedom ν = 2 E[v]² / Var[v] of the resampled variances v
     (Satterthwaite, 1946; ν is about twice the number of problems that carry the variance). From
-    s follows the number of independent trials that would tell as much, m(1 − m)/s², as for
+    s follows the number of independent trials with the same information, m(1 − m)/s², as for
     clustered surveys (Korn and Graubard, 1998); it lies between B and the number of completions.
     We take n = B + w·(m(1 − m)/s² − B) with w = max(0, ν − 4)/(ν + 1), so that few informative
     problems count as one trial each, and Wilson's interval with n and Student's quantile at B − 1
@@ -49,8 +47,8 @@ def intervals_over_problems(
     Percentiles of the resamples themselves undercover where problems are few or rates near 0 or 1:
     for nominal 95 % they hold 82 % at B = 50, rate 0.03, and 31 % at B = 10; accelerated and
     studentised ones fail there too. This interval holds 93 to 99 % for B ≥ 50 in every scenario of
-    `coverage`, and errs upwards (94 to 100 %) for fewer. No interval holds for a rate that rests
-    on one or two problems of a kind that the sample may miss altogether.
+    `coverage`, and holds too much (94 to 100 %) for fewer. No interval is right for a rate
+    that depends on one or two problems of a kind that the sample may not contain at all.
     """
     problems = int(counts.sum())
     mean = counts @ levels / problems
@@ -72,8 +70,8 @@ def resampled_means(
 ) -> tuple[Floats, Floats]:
     """Means [R, K] over resampled problems, and means [R, K] of the squares.
 
-    To draw B problems with replacement is to draw how many fall on each level: one multinomial a
-    resample, whose cost depends on the number of levels and not of problems.
+    Drawing B problems with replacement is the same as drawing how many fall on each level: one
+    multinomial a resample, whose cost depends on the number of levels, not of problems.
     """
     generator = np.random.default_rng(seed)
     problems = int(counts.sum())
@@ -96,7 +94,7 @@ def levels_of(values: ArrayLike) -> tuple[Floats, NDArray[np.int64]]:
 def resampled_spread(
     levels: Floats, counts: NDArray[np.int64], seed: int, resamples: int
 ) -> tuple[Floats, Floats]:
-    """Standard error s of the mean [K], and the trust w [K] that it deserves, from 0 to below 1.
+    """Standard error s of the mean [K], and how far it can be trusted, w [K], from 0 to below 1.
 
     w = max(0, ν − 4)/(ν + 1) with the degrees of freedom ν of `intervals_over_problems`: 0 where
     two problems or fewer carry the variance, a half where about five do.
@@ -108,7 +106,7 @@ def resampled_spread(
     mean = counts @ levels / problems
     variance = np.maximum(counts @ levels**2 / problems - mean**2, 0)
     noise = np.maximum(variances.var(axis=0), np.finfo(float).tiny)
-    equal = np.ptp(levels, axis=0) == 0  # no variance, and no doubt about it
+    equal = np.ptp(levels, axis=0) == 0  # the variance is 0 for certain
     freedom = np.where(equal, problems - 1, np.clip(2 * variance**2 / noise, 1, problems - 1))
     return np.where(equal, 0.0, spread), np.maximum(freedom - 4, 0) / (freedom + 1)
 

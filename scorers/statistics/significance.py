@@ -1,6 +1,6 @@
-"""Exact tests of whether two runs on the same problems differ by more than chance.
+"""An exact test of whether two runs on the same problems differ by more than chance.
 
-They say nothing of how large the difference is; `paired` does.
+`scorers.statistics.paired` says how large the difference is.
 
 Axis: B problems.
 """
@@ -14,7 +14,7 @@ from schemas.errors import InputError
 
 EXACT_WORK = 200_000_000  # additions; beyond them chance is sampled
 FLIPS = 100_000  # sampled sign patterns
-LATTICE = 1_000_000  # parts of one that differences are rounded to, where samples' numbers vary
+LATTICE = 1_000_000  # differences are rounded to this part of 1 where the numbers of samples vary
 
 
 def sign_flip_test(differences: ArrayLike, lattice: int, seed: int = 0) -> tuple[float, bool]:
@@ -27,8 +27,8 @@ def sign_flip_test(differences: ArrayLike, lattice: int, seed: int = 0) -> tuple
 
     `differences` [B] are rates of one run minus the other's, and multiples of 1/`lattice` (the
     least common multiple of the numbers of samples), so that sums are whole numbers and equal sums
-    are equal. The distribution over all patterns is then built by one addition of shifted copies a
-    problem, with no need to list the patterns. Where that would take more than `EXACT_WORK`
+    are equal. The distribution over all patterns is then built without listing them, by one
+    addition of shifted copies for each problem. Where that would take more than `EXACT_WORK`
     additions, `FLIPS` patterns are sampled instead, and the observed one is counted among them
     (p = (1 + hits)/(1 + FLIPS); Phipson and Smyth, 2010), so that p is never 0.
 

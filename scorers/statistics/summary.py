@@ -1,7 +1,4 @@
-"""What a scores table says, in a few numbers: rates with intervals, and counts of what went wrong.
-
-It estimates nothing itself (see `scorers.statistics.estimates`) and judges no text.
-"""
+"""A scores table in a few numbers: rates with intervals, and counts of what went wrong."""
 
 from __future__ import annotations
 
@@ -25,7 +22,7 @@ FORMED = ("correct", "wrong_answer")
 def summarize(problems: pa.Table, scores: pa.Table) -> Summary:
     """Summarise the scores of B problems × N completions, problem by problem.
 
-    A completion passes with a reward of 1; parts of it count in the mean reward alone. Raises
+    A completion passes with a reward of 1; smaller rewards count only in the mean reward. Raises
     InputError when problems and scores do not match.
     """
     ids = problems["problem_id"]
@@ -68,7 +65,7 @@ def _control(problems: pa.Table, scores: pa.Table, shape: tuple[int, int]) -> di
 def mean_over_problems(values: Sequence[Sequence[float]], level: float = 0.95) -> Estimate:
     """The mean of an unbounded quantity, [B][N], with Student's interval over problem means.
 
-    Raises InputError with fewer than two problems: from one there is no spread to judge by.
+    Raises InputError with fewer than two problems: one problem has no spread.
     """
     means = np.array([np.mean(of_one) for of_one in values], dtype=np.float64)
     if len(means) < 2:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from schemas.config import SELECTION_RULES
 from schemas.errors import InputError
-from scorers.selection.rules import Picks, pick, tie_break
+from scorers.selection.rules import Picks, pick, tie_breakers
 from scorers.statistics.estimates import pass_at_k
 
 IDS = ["a", "b", "c"]
@@ -116,7 +116,7 @@ def test_random_picks_every_place_equally_often() -> None:
 
 
 def test_the_numbers_that_break_ties_are_uniform_and_independent_of_each_other() -> None:
-    numbers = tie_break([str(number) for number in range(5000)], 6, seed=3)
+    numbers = tie_breakers([str(number) for number in range(5000)], 6, seed=3)
     assert np.all((numbers >= 0) & (numbers < 1))
     assert abs(numbers.mean() - 0.5) < 0.01
     correlations = np.corrcoef(numbers, rowvar=False) - np.eye(6)
