@@ -20,7 +20,7 @@ SHARE_OF_MEMORY = 0.25
 
 
 def plan_passes(sizes: Sequence[int], groups: Sequence[int], budget: int) -> list[list[int]]:
-    """Split `groups` (indices into `sizes`), in order, so that each part's sizes sum to `budget`.
+    """Split `groups` (indices into `sizes`), in order, into parts of at most `budget` tokens.
 
     A group is never divided, because its baseline needs all its completions. One that is larger
     than the budget goes alone.

@@ -72,7 +72,7 @@ class PromptTemplate:
             question = text[len(before) : len(text) - len(after)]
             if not (text.startswith(before) and text.endswith(after)):
                 raise InputError(
-                    "the chat template changes the question of this problem",
+                    "the chat template shows something other than the question of this problem",
                     repr(prompt[:60]),
                     "use --template few_shot_plain@1",
                 )

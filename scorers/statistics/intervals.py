@@ -35,20 +35,19 @@ def intervals_over_problems(
     equal and the width zero.
 
     Otherwise problems are resampled with replacement, each with all its completions. The resamples
-    give two things: the standard error s of the mean m, and how far s itself can be
-    trusted, as degrees of freedom ν = 2 E[v]² / Var[v] of the resampled variances v
-    (Satterthwaite, 1946; ν is about twice the number of problems that carry the variance). From
-    s follows the number of independent trials with the same information, m(1 − m)/s², as for
-    clustered surveys (Korn and Graubard, 1998); it lies between B and the number of completions.
-    We take n = B + w·(m(1 − m)/s² − B) with w = max(0, ν − 4)/(ν + 1), so that few informative
-    problems count as one trial each, and Wilson's interval with n and Student's quantile at B − 1
-    degrees of freedom.
+    give two things: the standard error s of the mean m, and how far s itself can be trusted, as
+    degrees of freedom ν = 2 E[v]² / Var[v] of the resampled variances v (Satterthwaite, 1946; ν is
+    about twice the number of problems that carry the variance). From s follows the number of
+    independent trials with the same information, m(1 − m)/s², as for clustered surveys (Korn and
+    Graubard, 1998); it lies between B and the number of completions. We take n = B + w·(m(1 − m)/s²
+    − B) with w = max(0, ν − 4)/(ν + 1), so that few informative problems count as one trial each,
+    and Wilson's interval with n and Student's quantile at B − 1 degrees of freedom.
 
     Percentiles of the resamples themselves undercover where problems are few or rates near 0 or 1:
     for nominal 95 % they hold 82 % at B = 50, rate 0.03, and 31 % at B = 10; accelerated and
     studentised ones fail there too. This interval holds 93 to 99 % for B ≥ 50 in every scenario of
-    `coverage`, and holds too much (94 to 100 %) for fewer. No interval is right for a rate
-    that depends on one or two problems of a kind that the sample may not contain at all.
+    `bench.interval_coverage`, and 94 to 100 % for fewer. No interval is right for
+    a rate that depends on one or two problems of a kind that the sample may not contain at all.
     """
     problems = int(counts.sum())
     mean = counts @ levels / problems

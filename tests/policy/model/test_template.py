@@ -141,7 +141,7 @@ def test_a_chat_template_that_shows_something_else_is_refused(
         "{% endif %}"
     )
     CHAT.encode(["2 + 3?"], tokenizer)
-    with pytest.raises(InputError, match="something else than the question"):
+    with pytest.raises(InputError, match="something other than the question"):
         CHAT.encode(["9 + 3?"], tokenizer)
 
 

@@ -82,14 +82,14 @@ def test_making_one_leaves_global_random_state_alone(tmp_path: Path) -> None:
 
 
 def test_an_unknown_architecture_is_refused_and_nothing_written(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no tiny architecture abacus; take one of llama"):
+    with pytest.raises(InputError, match="no tiny architecture abacus; use one of llama"):
         make_tiny_model(tmp_path / "model", architecture="abacus")
     assert not list(tmp_path.iterdir())
 
 
 def test_an_existing_folder_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "kept").write_text("kept")
-    with pytest.raises(InputError, match="there already"):
+    with pytest.raises(InputError, match="exists already"):
         make_tiny_model(tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["kept"]
 
