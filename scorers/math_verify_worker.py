@@ -20,21 +20,22 @@ MEMORY_LIMIT = 4 << 30  # bytes; an expression like 9**9**9 must not fill the ma
 
 def main() -> None:
     """Answer until stdin ends."""
-    answers = os.fdopen(os.dup(1), "w", encoding="ascii")
-    sys.stdout = sys.stderr  # what a library prints is not an answer
-    sys.set_int_max_str_digits(0)
-    with contextlib.suppress(ImportError, ValueError, OSError):
-        import resource
+    with os.fdopen(os.dup(1), "w", encoding="ascii") as answers:
+        sys.stdout = sys.stderr  # what a library prints is not an answer
+        sys.set_int_max_str_digits(0)
+        with contextlib.suppress(ImportError, ValueError, OSError):
+            import resource
 
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
-    score_one = _load_package()
-    _send(answers, {"ready": True})
-    for line in sys.stdin:
-        question = json.loads(line)
-        try:
-            _send(answers, score_one(question["text"], question["expected"]))
-        except Exception as error:
-            _send(answers, {"verdict": "error", "parsed": None, "error": type(error).__name__})
+            resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
+        score_one = _load_package()
+        _send(answers, {"ready": True})
+        for line in sys.stdin:
+            question = json.loads(line)
+            try:
+                answer = score_one(question["text"], question["expected"])
+            except Exception as error:
+                answer = {"verdict": "error", "parsed": None, "error": type(error).__name__}
+            _send(answers, answer)
 
 
 def _load_package() -> Any:
