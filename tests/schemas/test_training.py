@@ -1,11 +1,11 @@
-"""How long rewards have taught nothing."""
+"""The training table: how long rewards taught nothing, and tables of an earlier version."""
 
 from __future__ import annotations
 
 import pyarrow as pa
 import pytest
 
-from schemas.training import steps_without_signal
+from schemas.training import TRAINING, steps_without_signal
 
 
 @pytest.mark.parametrize(
@@ -25,3 +25,18 @@ def test_steps_are_counted_back_to_the_last_that_taught_something(
 ) -> None:
     table = pa.table({"groups_with_signal": groups, "reward_mean": rewards})
     assert steps_without_signal(table, grouped=grouped) == idle
+
+
+def test_a_table_without_the_numbers_of_today_reads_with_nulls_in_their_places() -> None:
+    numbers = {"advantage_std", "kl_nats_k3", "clipped", "passes", "sampling_gap_nats"}
+    old = {
+        "right_format" if name == "valid_format_rate" else name: (
+            "0" * 64 if name.endswith(("digest", "lineage")) else 1
+        )
+        for name in TRAINING.columns
+        if name not in numbers
+    }
+    read = TRAINING.validate(TRAINING.upgrade(pa.Table.from_pylist([old])))
+    (row,) = read.to_pylist()
+    assert {name for name, value in row.items() if value is None} == numbers
+    assert row["valid_format_rate"] == 1.0
