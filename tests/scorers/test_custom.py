@@ -150,3 +150,9 @@ def test_a_judge_that_fails_or_returns_no_table_is_named() -> None:
         Scorer("mine", 1, "a rule", raises).score(*columns)
     with pytest.raises(InputError, match="scorer mine@1: its score_columns returned"):
         Scorer("mine", 1, "a rule", lambda *_: None).score(*columns)
+
+
+def test_a_function_without_a_source_says_so_in_the_spec() -> None:
+    scope: dict[str, Any] = {}
+    exec("def made(text, finish_reason, expected):\n    return True\n", scope)
+    assert named(scope["made"]).spec.endswith("source: not available")

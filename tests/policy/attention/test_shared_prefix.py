@@ -180,3 +180,8 @@ def test_the_attention_is_exchanged_inside_only(tiny_policy: Callable[[str], Pol
     with pytest.raises(ZeroDivisionError):
         fail_inside()
     assert config._attn_implementation == before
+
+
+def test_no_model_may_count_on_the_length_of_the_cache() -> None:
+    scene = Scene()
+    assert scene.cache.get_seq_length() == 0

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from policy.learning.guard import KlLimitError, NonFiniteError, StaleSamplesError
@@ -389,3 +389,37 @@ def test_settings_that_cannot_work_are_refused_at_the_start() -> None:
         _learner(kl_estimator="k1", kl_placement="loss")
     with pytest.raises(InputError, match="temperature 0"):
         Learner(_policy(model), _model(), LearningSettings(), 1, temperature=0)
+
+
+def test_a_checkpoint_of_another_model_or_without_its_moments_is_refused(tmp_path: Path) -> None:
+    learner = _learner()
+    _step(learner)
+    learner.save(tmp_path / "checkpoint")
+    for file, what in (("optimizer", "another optimizer"), ("weights", "another model")):
+        path = tmp_path / "checkpoint" / f"{file}.safetensors"
+        whole = path.read_bytes()
+        save_file(dict(list(load_file(path).items())[1:]), path)
+        other = _learner()
+        before = digest_of_weights(other.policy.model)
+        with pytest.raises(InputError, match=what):
+            other.load(tmp_path / "checkpoint")
+        assert digest_of_weights(other.policy.model) == before
+        path.write_bytes(whole)
+
+
+def test_a_schedule_that_ends_belongs_to_its_number_of_steps(tmp_path: Path) -> None:
+    _learner(schedule="linear").save(tmp_path / "checkpoint")
+    longer = _learner(schedule="linear")
+    longer.total_steps = 7
+    with pytest.raises(InputError, match="another total_steps"):
+        longer.load(tmp_path / "checkpoint")
+
+
+def test_weights_too_coarse_for_small_updates_are_refused() -> None:
+    with pytest.raises(InputError, match="too coarse for small updates"):
+        Learner(_policy(_model().bfloat16()), _model(), LearningSettings(), 1)
+
+
+def test_without_an_adapter_a_reference_is_needed() -> None:
+    with pytest.raises(InputError, match="needs a reference model"):
+        Learner(_policy(_model()), None, LearningSettings(), 1)

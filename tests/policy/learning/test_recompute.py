@@ -152,3 +152,15 @@ def test_a_model_without_such_layers_is_refused(tiny_folder: Callable[[str], Pat
     policy.model.model.layers = torch.nn.ModuleList()
     with pytest.raises(InputError, match="no layers that could be run again"):
         Learner(policy, reference.model, LearningSettings(gradient_checkpointing=True), 1)
+
+
+def test_a_layer_that_was_wrapped_before_is_wrapped_as_before_again(
+    tiny_folder: Callable[[str], Path],
+) -> None:
+    model: Any = load_policy(tiny_folder("llama"), name="llama").model
+    layer = model.model.layers[0]
+    forward = layer.forward
+    layer.forward = wrapped = lambda *given, **named: forward(*given, **named)
+    with recomputing_layers(model):
+        assert layer.forward is not wrapped
+    assert layer.forward is wrapped

@@ -121,3 +121,12 @@ def test_an_allocation_that_fails_names_what_to_lower(error: Exception) -> None:
 def test_another_error_stays_what_it_is() -> None:
     with pytest.raises(RuntimeError, match="shape"), explaining_out_of_memory("training", "less"):
         raise RuntimeError("shape mismatch")
+
+
+def test_on_a_gpu_its_own_free_memory_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (5000, 9000))
+    assert free_bytes("auto") == free_bytes("cuda") == 5000
+    assert free_bytes("cpu") != 5000
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert free_bytes("auto") != 5000

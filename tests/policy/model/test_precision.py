@@ -18,7 +18,7 @@ from policy.logprobs.completion_logprobs import CompletionLogprobs
 from policy.logprobs.plain import plain_logprobs
 from policy.model.adapter import add_adapter
 from policy.model.load import Policy, load_policy
-from policy.model.precision import compute_dtype, computing, working_dtype
+from policy.model.precision import _precise_head, compute_dtype, computing, working_dtype
 from policy.model.tiny import ARCHITECTURES
 from policy.sampling.sample import sample
 from schemas.config import LearningSettings, SamplingSettings
@@ -269,3 +269,20 @@ def test_a_gpu_goes_on_from_a_checkpoint_of_the_cpu(
     here.load(tmp_path / "checkpoint")
     assert digest_of_weights(here.policy.model) == digest_of_weights(there.policy.model)
     assert here.step(PROMPTS, COMPLETIONS, None, REWARDS).step == 2
+
+
+def test_a_head_that_was_exchanged_before_is_put_back(tiny_folder: Callable[[str], Path]) -> None:
+    model: Any = load_policy(tiny_folder("llama"), name="tiny").model
+    forward = model.lm_head.forward
+    model.lm_head.forward = exchanged = lambda hidden: forward(hidden)
+    with _precise_head(model):
+        assert model.lm_head.forward is not exchanged
+        logits = model.lm_head(torch.ones(1, model.config.hidden_size, dtype=torch.bfloat16))
+        assert logits.dtype == torch.float32
+    assert model.lm_head.forward is exchanged
+
+
+def test_a_model_without_a_head_has_none_to_exchange(tiny_folder: Callable[[str], Path]) -> None:
+    model: Any = load_policy(tiny_folder("llama"), name="tiny").model.model
+    with _precise_head(model):
+        assert model.get_output_embeddings() is None

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from policy.sampling.shared_decoding import branch, places_in_groups
+from policy.attention.shared_prefix import shared_prefix_of
+from policy.attention.support import UnsupportedAttentionError
+from policy.model.load import load_policy
+from policy.sampling.shared_decoding import SharedDecoder, branch, places_in_groups
 
 
 def ids(*numbers: int) -> Tensor:
@@ -58,3 +65,17 @@ def test_places_in_groups_are_distinct_and_tight() -> None:
     cell, slots = places_in_groups(ids(2, 0, 2, 2, 0), 4)
     assert slots == 3
     assert cell.tolist() == [6, 0, 7, 8, 1]
+
+
+def test_a_layer_with_an_attention_of_its_own_is_found_in_the_first_pass(
+    tiny_folder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = load_policy(tiny_folder("llama"), name="tiny")
+    layer = policy.model.model.layers[1].self_attn
+    monkeypatch.setattr(layer, "forward", lambda hidden_states, **_: (hidden_states, None))
+    with (
+        torch.inference_mode(),
+        shared_prefix_of(policy.model),
+        pytest.raises(UnsupportedAttentionError, match="not all its layers attend"),
+    ):
+        SharedDecoder(policy.model, [[5, 6, 7]], 4, policy.device)
