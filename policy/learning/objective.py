@@ -1,8 +1,8 @@
 """The objective as tensor functions: advantages, the policy-gradient loss and the KL penalty.
 
-The objective is E[reward] − β·KL(policy ‖ reference), per problem, with completions drawn from the
-policy. With the defaults of `schemas.config.LearningSettings` (baseline `leave_one_out`, `k1` in
-the reward, reduction `sequence`) the gradient of `completion_losses(...).mean()` is an unbiased
+The objective is E[reward] − β·KL(policy ‖ reference), per problem, with completions sampled from
+the policy. With the defaults of `schemas.config.LearningSettings` (baseline `leave_one_out`, `k1`
+in the reward, reduction `sequence`) the gradient of `completion_losses(...).mean()` is an unbiased
 estimate of minus its gradient: REINFORCE (Williams, 1992) on whole completions, as in Ahmadian et
 al., "Back to Basics", 2024. The other settings change the objective, each as its docstring says.
 

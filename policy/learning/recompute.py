@@ -72,7 +72,7 @@ def _recomputed(
         forward,
         *arguments,
         use_reentrant=False,
-        preserve_rng_state=False,  # nothing is drawn: there is no dropout
+        preserve_rng_state=False,  # nothing is random: there is no dropout
         context_fn=contexts,
         **named,
     )

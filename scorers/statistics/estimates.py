@@ -50,8 +50,8 @@ def pass_rate(
 
 def problem_rates(correct: ArrayLike, samples: ArrayLike) -> Floats:
     """The share of correct completions of each problem, [B]; arguments as for `pass_rate`."""
-    right, drawn = _counts(correct, samples)
-    return np.asarray(right / drawn, dtype=np.float64)
+    right, total = _counts(correct, samples)
+    return np.asarray(right / total, dtype=np.float64)
 
 
 def mean_rate(
@@ -68,11 +68,11 @@ def mean_rate(
     without problems, or for a rate outside [0, 1].
     """
     values = np.asarray(rates, dtype=np.float64)
-    _, drawn = _counts(np.zeros(values.shape, dtype=np.int64), samples)
+    _, total = _counts(np.zeros(values.shape, dtype=np.int64), samples)
     if not np.all((values >= 0) & (values <= 1)):
         raise InputError("a problem's rate is not between 0 and 1")
     levels, counts = levels_of(values)
-    return _estimates(levels, counts, int(drawn.sum()), level, seed, resamples)[0]
+    return _estimates(levels, counts, int(total.sum()), level, seed, resamples)[0]
 
 
 def pass_at_k(
@@ -93,12 +93,12 @@ def pass_at_k(
     Raises InputError for problems with different numbers of samples, and for a k above N: N samples
     give no unbiased estimate for N + 1.
     """
-    right, drawn = _counts(correct, samples)
-    number = int(drawn[0])
-    if np.any(drawn != number):
+    right, total = _counts(correct, samples)
+    number = int(total[0])
+    if np.any(total != number):
         raise InputError(
-            f"pass@k compares problems at the same N, but they have {drawn.min()} to "
-            f"{drawn.max()} samples",
+            f"pass@k compares problems at the same N, but they have {total.min()} to "
+            f"{total.max()} samples",
             remedy="give every problem the same number of samples",
         )
     wanted = list(range(1, number + 1)) if ks is None else list(ks)
@@ -110,7 +110,7 @@ def pass_at_k(
             )
     solved, counts = np.unique(right, return_counts=True)
     levels = pass_at_k_of(solved, number)[:, [k - 1 for k in wanted]]
-    found = _estimates(levels, counts, int(drawn.sum()), level, seed, resamples)
+    found = _estimates(levels, counts, int(total.sum()), level, seed, resamples)
     return dict(zip(wanted, found, strict=True))
 
 
@@ -141,7 +141,7 @@ def family_rates(
     `families` [B] names each problem's. The intervals are not corrected for their number: among
     twenty families one is expected to miss the true rate. Raises InputError as `pass_rate` does.
     """
-    right, drawn = _counts(correct, samples)
+    right, total = _counts(correct, samples)
     if len(families) != len(right):
         raise InputError(f"{len(families)} families are given for {len(right)} problems")
     names = np.array(["" if name is None else name for name in families], dtype=object)
@@ -149,7 +149,7 @@ def family_rates(
     return {
         name: pass_rate(
             right[present & (names == name)],
-            drawn[present & (names == name)],
+            total[present & (names == name)],
             level=level,
             seed=seed,
             resamples=resamples,
@@ -163,17 +163,17 @@ def _counts(correct: ArrayLike, samples: ArrayLike) -> tuple[Counts, Counts]:
     right = np.atleast_1d(np.asarray(correct))
     if right.ndim != 1 or right.size == 0:
         raise InputError("there are no problems, so there is no rate")
-    drawn = np.asarray(samples)
-    if drawn.ndim == 1 and drawn.shape != right.shape:
-        raise InputError(f"{len(drawn)} numbers of samples are given for {len(right)} problems")
-    drawn = np.broadcast_to(drawn, right.shape)
-    if np.any(right != right.astype(np.int64)) or np.any(drawn != drawn.astype(np.int64)):
+    total = np.asarray(samples)
+    if total.ndim == 1 and total.shape != right.shape:
+        raise InputError(f"{len(total)} numbers of samples are given for {len(right)} problems")
+    total = np.broadcast_to(total, right.shape)
+    if np.any(right != right.astype(np.int64)) or np.any(total != total.astype(np.int64)):
         raise InputError("numbers of completions must be whole")
-    if np.any(drawn < 1):
+    if np.any(total < 1):
         raise InputError("a problem has no samples, so it has no rate", remedy="leave it out")
-    if np.any(right < 0) or np.any(right > drawn):
+    if np.any(right < 0) or np.any(right > total):
         raise InputError("a problem has more correct completions than completions, or fewer than 0")
-    return right.astype(np.int64), drawn.astype(np.int64)
+    return right.astype(np.int64), total.astype(np.int64)
 
 
 def _estimates(

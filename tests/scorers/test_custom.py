@@ -141,7 +141,7 @@ def test_a_scorer_without_name_version_or_rule_cannot_be_made(
         Scorer(name, version, spec, lambda *_: pa.table({}))
 
 
-def test_a_judge_that_fails_or_returns_no_table_is_named() -> None:
+def test_a_scorer_that_fails_or_returns_no_table_is_named() -> None:
     def raises(*_: object) -> pa.Table:
         raise ZeroDivisionError("oh")
 

@@ -39,7 +39,7 @@ def test_it_takes_many_forms_for_the_integer() -> None:
 
 
 @installed
-def test_a_text_that_takes_too_long_is_counted_as_timeout_and_the_others_are_judged(
+def test_a_text_that_takes_too_long_is_counted_as_timeout_and_the_others_are_scored(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(math_verify, "SECONDS", 1.0)

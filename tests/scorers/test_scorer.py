@@ -45,7 +45,7 @@ def test_a_column_that_is_not_text_is_refused() -> None:
         FINAL_INT_1.score(TEXT, STOP, pa.array([1, 2, 3]))
 
 
-def test_a_judge_that_loses_rows_is_refused() -> None:
+def test_a_scorer_that_loses_rows_is_refused() -> None:
     short = Scorer("short", 1, "loses rows", lambda *_: VERDICT_SCHEMA.empty_table())
     with pytest.raises(InputError, match="short@1: its score_columns returned no table of VERDICT"):
         short.score(TEXT, STOP, EXPECTED)

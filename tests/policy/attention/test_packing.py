@@ -1,4 +1,4 @@
-"""The layout of a packed row, on an example small enough to draw by hand."""
+"""The layout of a packed row, on an example small enough to work by hand."""
 
 import random
 

@@ -1,7 +1,7 @@
 """The estimators against exact gradients, by listing every completion of a small policy.
 
 The policy is a table of logits in float64, one row per prefix: tokens a, b and the end, at most two
-tokens, hence seven completions. A group is N completions drawn independently, so the expected
+tokens, hence seven completions. A group is N completions sampled independently, so the expected
 gradient of a loss is the sum over all 7ᴺ groups of probability × gradient. Probabilities are
 detached there: an estimator does not differentiate through the sampling.
 """

@@ -71,9 +71,9 @@ def _weights(learner: Learner) -> dict[str, torch.Tensor]:
     return {name: value.detach().clone() for name, value in learner.policy.model.named_parameters()}
 
 
-def rewards_of(drawn: Samples) -> list[list[float]]:
+def rewards_of(sampled: Samples) -> list[list[float]]:
     """Longer completions earn more: [3, 4]."""
-    return [[float(len(ids)) for ids in drawn.token_ids[4 * b : 4 * b + 4]] for b in range(3)]
+    return [[float(len(ids)) for ids in sampled.token_ids[4 * b : 4 * b + 4]] for b in range(3)]
 
 
 def _step(learner: Learner, rewards: Sequence[Sequence[float]] = REWARDS) -> StepMetrics:
@@ -119,18 +119,18 @@ def test_only_completions_of_the_policy_as_it_is_now_leave_no_gap(
 ) -> None:
     folder = tiny_folder(architecture)
     policy, reference = (load_policy(folder, name=architecture) for _ in range(2))
-    drawn_with = SamplingSettings(temperature=temperature, max_new_tokens=8)
-    drawn = sample(policy, PROMPTS, samples=4, settings=drawn_with, seed=0)
+    sampled_with = SamplingSettings(temperature=temperature, max_new_tokens=8)
+    sampled = sample(policy, PROMPTS, samples=4, settings=sampled_with, seed=0)
     learner = Learner(policy, reference.model, LearningSettings(), 2, temperature=temperature)
-    metrics = learner.step(PROMPTS, drawn.token_ids, drawn.logprobs, rewards_of(drawn))
+    metrics = learner.step(PROMPTS, sampled.token_ids, sampled.logprobs, rewards_of(sampled))
     assert metrics.sampling_gap_nats is not None
     assert metrics.sampling_gap_nats < 1e-4
     settings = learner.settings.model_copy(update={"learning_rate": 1e-2})
     bold = Learner(policy, reference.model, settings, 2, temperature=temperature)
-    drawn = sample(policy, PROMPTS, samples=4, settings=drawn_with, seed=1)
-    bold.step(PROMPTS, drawn.token_ids, drawn.logprobs, rewards_of(drawn))
+    sampled = sample(policy, PROMPTS, samples=4, settings=sampled_with, seed=1)
+    bold.step(PROMPTS, sampled.token_ids, sampled.logprobs, rewards_of(sampled))
     with pytest.raises(StaleSamplesError):
-        bold.step(PROMPTS, drawn.token_ids, drawn.logprobs, rewards_of(drawn))
+        bold.step(PROMPTS, sampled.token_ids, sampled.logprobs, rewards_of(sampled))
 
 
 def test_equal_rewards_still_pull_towards_the_reference() -> None:

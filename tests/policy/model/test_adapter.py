@@ -1,4 +1,4 @@
-"""Adapters: they begin as nothing, are drawn from their seed, switch off, and merge away."""
+"""Adapters: they begin as nothing, come from their seed, switch off, and merge away."""
 
 from __future__ import annotations
 
@@ -173,11 +173,11 @@ def test_the_packed_pass_gives_the_plain_numbers_and_gradients(
 def test_the_fast_sampler_samples_the_adapted_policy(fresh: Load) -> None:
     policy = adapted(fresh("llama"), active=True)
     settings = SamplingSettings(max_new_tokens=6)
-    drawn = sample(policy, PROMPTS, samples=4, settings=settings, seed=0)
-    assert drawn.decoder == "shared"
+    sampled = sample(policy, PROMPTS, samples=4, settings=settings, seed=0)
+    assert sampled.decoder == "shared"
     with torch.no_grad():
-        recomputed = plain_logprobs(policy.model, PROMPTS, drawn.token_ids)
-    for row, recorded in enumerate(drawn.logprobs):
+        recomputed = plain_logprobs(policy.model, PROMPTS, sampled.token_ids)
+    for row, recorded in enumerate(sampled.logprobs):
         assert recomputed[row, : len(recorded)].tolist() == pytest.approx(recorded, abs=1e-4)
 
 

@@ -93,13 +93,13 @@ def test_the_sampler_records_what_the_learner_differentiates(
     architecture: str, tiny_policy: Callable[[str], Policy]
 ) -> None:
     policy = tiny_policy(architecture)
-    drawn = sample(policy, PROMPTS, samples=6, settings=SETTINGS, seed=0)
+    sampled = sample(policy, PROMPTS, samples=6, settings=SETTINGS, seed=0)
     with torch.no_grad():
-        again = CompletionLogprobs(policy.model)(policy.model, PROMPTS, drawn.token_ids, 1.0)
-        exact = plain_logprobs(policy.model, PROMPTS, drawn.token_ids)
+        again = CompletionLogprobs(policy.model)(policy.model, PROMPTS, sampled.token_ids, 1.0)
+        exact = plain_logprobs(policy.model, PROMPTS, sampled.token_ids)
     assert again.dtype == torch.float32
     gaps, errors = [], []
-    for row, recorded in enumerate(drawn.logprobs):
+    for row, recorded in enumerate(sampled.logprobs):
         gaps += (again[row, : len(recorded)] - torch.tensor(recorded)).abs().tolist()
         errors += (exact[row, : len(recorded)] - torch.tensor(recorded)).abs().tolist()
     assert max(errors) > 1e-5, "it was coarse"
@@ -122,8 +122,8 @@ def test_keys_are_kept_in_half_the_memory(
         return done
 
     monkeypatch.setattr(PrefixCache, "update", watched)
-    drawn = sample(tiny_policy("llama"), PROMPTS, samples=2, settings=SETTINGS, seed=0)
-    assert drawn.decoder == "shared"
+    sampled = sample(tiny_policy("llama"), PROMPTS, samples=2, settings=SETTINGS, seed=0)
+    assert sampled.decoder == "shared"
     assert seen == {torch.bfloat16}
 
 
@@ -138,8 +138,8 @@ def test_the_sampler_casts_each_weight_once(
     learning = trainable(policy.model).keys()
     shape = [64, 48]  # of the matrix that leads out of a layer's inner width
     with torch.profiler.profile(record_shapes=True) as watched:
-        drawn = sample(policy, PROMPTS, samples=4, settings=SETTINGS, seed=0)
-    assert max(map(len, drawn.token_ids)) > 3, "several passes"
+        sampled = sample(policy, PROMPTS, samples=4, settings=SETTINGS, seed=0)
+    assert max(map(len, sampled.token_ids)) > 3, "several passes"
     casts = [
         event
         for event in watched.events() or ()
@@ -191,14 +191,14 @@ def test_learning_works_and_starts_at_its_reference(
     architecture: str, adapter: str, tiny_folder: Callable[[str], Path]
 ) -> None:
     made = learner(tiny_folder(architecture), adapter=adapter, rate=1e-2)
-    drawn = sample(made.policy, PROMPTS, samples=2, settings=SETTINGS, seed=0)
-    first = made.step(PROMPTS, drawn.token_ids, drawn.logprobs, REWARDS)
+    sampled = sample(made.policy, PROMPTS, samples=2, settings=SETTINGS, seed=0)
+    first = made.step(PROMPTS, sampled.token_ids, sampled.logprobs, REWARDS)
     assert first.kl_nats == pytest.approx(0.0, abs=1e-6), "both run through the same casts"
     assert first.sampling_gap_nats is not None
     assert first.sampling_gap_nats < COARSE
     assert first.gradient_norm > 0
     for _ in range(3):
-        last = made.step(PROMPTS, drawn.token_ids, None, REWARDS)
+        last = made.step(PROMPTS, sampled.token_ids, None, REWARDS)
     assert last.loss < first.loss
     assert last.kl_nats_k3 > 0
 
@@ -238,9 +238,9 @@ def test_a_gpu_samples_and_learns(
 ) -> None:
     made = learner(tiny_folder(architecture), adapter=adapter, device="cuda", rate=1e-3)
     assert made.policy.device.type == "cuda"
-    drawn = sample(made.policy, PROMPTS, samples=2, settings=SETTINGS, seed=0)
-    assert drawn == sample(made.policy, PROMPTS, samples=2, settings=SETTINGS, seed=0)
-    first = made.step(PROMPTS, drawn.token_ids, drawn.logprobs, REWARDS)
+    sampled = sample(made.policy, PROMPTS, samples=2, settings=SETTINGS, seed=0)
+    assert sampled == sample(made.policy, PROMPTS, samples=2, settings=SETTINGS, seed=0)
+    first = made.step(PROMPTS, sampled.token_ids, sampled.logprobs, REWARDS)
     assert first.kl_nats == pytest.approx(0.0, abs=1e-3)
     assert first.sampling_gap_nats is not None
     assert first.sampling_gap_nats < COARSE

@@ -35,13 +35,13 @@ def test_it_answers_mostly_in_the_right_format_and_sometimes_not(
 ) -> None:
     policy = tiny_policy(architecture)
     prompts = get_template("few_shot_chat@1").encode(QUESTIONS, policy.tokenizer)
-    drawn = sample(policy, prompts, samples=8, settings=SamplingSettings(), seed=0)
+    sampled = sample(policy, prompts, samples=8, settings=SamplingSettings(), seed=0)
     texts = [
-        decode_completion(policy.tokenizer, ids, policy.end_token_ids) for ids in drawn.token_ids
+        decode_completion(policy.tokenizer, ids, policy.end_token_ids) for ids in sampled.token_ids
     ]
     formatted = sum(bool(re.fullmatch(r"Final: -?\d+", text)) for text in texts) / len(texts)
     assert 0.4 < formatted < 0.95
-    assert {"stop", "length"} == set(drawn.finish_reasons)
+    assert {"stop", "length"} == set(sampled.finish_reasons)
     assert len(set(texts)) > 20
 
 

@@ -20,7 +20,7 @@ EDGE = 1 - 2**-53  # the largest uniform below 1
 def sample_from(
     logits: list[float], uniforms: list[float], settings: SamplingSettings = PLAIN
 ) -> tuple[list[int], list[float]]:
-    """Tokens and log-probabilities of several draws from one distribution."""
+    """Tokens and log-probabilities of several samples from one distribution."""
     owner = torch.zeros(len(uniforms), dtype=torch.long)
     tokens, logprobs = sample_tokens(
         torch.tensor([logits]), owner, torch.tensor(uniforms, dtype=torch.float64), settings
@@ -42,7 +42,7 @@ def test_a_token_is_the_first_whose_cumulative_probability_exceeds_the_uniform()
     assert logprobs == pytest.approx(expected, abs=1e-6)
 
 
-def test_a_token_of_probability_zero_is_never_drawn() -> None:
+def test_a_token_of_probability_zero_is_never_sampled() -> None:
     """Not even at either end of the range, nor where a whole block has no mass."""
     logits = [-math.inf] * (3 * BLOCK)
     logits[BLOCK + 5] = logits[BLOCK + 9] = 0.0
@@ -52,7 +52,7 @@ def test_a_token_of_probability_zero_is_never_drawn() -> None:
 
 
 @pytest.mark.parametrize("vocabulary", [1, 2, BLOCK - 1, BLOCK, BLOCK + 1, 5 * BLOCK + 17])
-def test_any_size_of_vocabulary_is_drawn_from_exactly(vocabulary: int) -> None:
+def test_any_size_of_vocabulary_is_sampled_from_exactly(vocabulary: int) -> None:
     """Against a plain cumulative sum in double precision, at uniforms between its steps."""
     generator = torch.Generator().manual_seed(vocabulary)
     logits = torch.randn(3, vocabulary, generator=generator) * 3
@@ -68,20 +68,22 @@ def test_any_size_of_vocabulary_is_drawn_from_exactly(vocabulary: int) -> None:
     assert torch.allclose(logprobs, chosen, atol=1e-5)
 
 
-def test_more_distributions_than_fit_into_one_chunk_are_each_drawn_from() -> None:
+def test_more_distributions_than_fit_into_one_chunk_are_each_sampled_from() -> None:
     vocabulary = 4096
     rows = 3 * (CHUNK_BYTES // (4 * vocabulary)) + 1
     targets = torch.randint(vocabulary, (rows,), generator=torch.Generator().manual_seed(0))
     logits = torch.full((rows, vocabulary), -math.inf)
     logits[torch.arange(rows), targets] = 0.0
-    owner = torch.tensor([0, 0, 1, rows // 2, rows - 1, rows - 1])  # most are drawn from by nobody
+    owner = torch.tensor(
+        [0, 0, 1, rows // 2, rows - 1, rows - 1]
+    )  # most are sampled from by nobody
     tokens, logprobs = sample_tokens(logits, owner, torch.rand(6, dtype=torch.float64), PLAIN)
     assert torch.equal(tokens, targets[owner])
     assert logprobs.tolist() == [0.0] * 6
 
 
 def test_frequencies_follow_the_softmax() -> None:
-    """Chi-square of 40,000 draws from 700 tokens; a wrong block or offset fails it at once."""
+    """Chi-square of 40,000 samples from 700 tokens; a wrong block or offset fails it at once."""
     generator = torch.Generator().manual_seed(1)
     logits = torch.randn(1, 700, generator=generator)
     probabilities = logits.double().softmax(dim=-1)[0]
@@ -151,7 +153,7 @@ def test_top_p_is_taken_after_temperature_and_top_k() -> None:
         SamplingSettings(temperature=1.3, top_k=40, top_p=0.9),
     ],
 )
-def test_draws_follow_the_distribution_that_is_reported(settings: SamplingSettings) -> None:
+def test_samples_follow_the_distribution_that_is_reported(settings: SamplingSettings) -> None:
     generator = torch.Generator().manual_seed(2)
     logits = torch.randn(1, 600, generator=generator) * 2
     expected = torch.tensor(distribution(logits[0].tolist(), settings), dtype=torch.float64).log()

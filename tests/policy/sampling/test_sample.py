@@ -46,12 +46,12 @@ def forward(policy: Policy, ids: list[int]) -> Tensor:
 
 
 def error_of_logprobs(
-    policy: Policy, prompts: Prompts, drawn: Samples, settings: SamplingSettings
+    policy: Policy, prompts: Prompts, sampled: Samples, settings: SamplingSettings
 ) -> float:
     """The largest difference in nats between a recorded and a recomputed log-probability."""
     worst = 0.0
-    for row, (ids, recorded) in enumerate(zip(drawn.token_ids, drawn.logprobs, strict=True)):
-        prompt = prompts[row // drawn.samples_per_problem]
+    for row, (ids, recorded) in enumerate(zip(sampled.token_ids, sampled.logprobs, strict=True)):
+        prompt = prompts[row // sampled.samples_per_problem]
         logits = forward(policy, [*prompt, *ids])[len(prompt) - 1 : -1]
         for token, logprob, row_logits in zip(ids, recorded, logits.tolist(), strict=True):
             exact = math.log(distribution(row_logits, settings)[token])
@@ -87,12 +87,12 @@ def test_recorded_log_probabilities_are_those_of_a_plain_forward_pass(
 ) -> None:
     policy = tiny_policy(architecture)
     prompts = few_shot(policy)
-    drawn = sample(policy, prompts, samples=6, settings=settings)
-    assert error_of_logprobs(policy, prompts, drawn, settings) < 1e-4
+    sampled = sample(policy, prompts, samples=6, settings=settings)
+    assert error_of_logprobs(policy, prompts, sampled, settings) < 1e-4
 
 
 @pytest.mark.parametrize("architecture", ["llama", "qwen3"])
-def test_both_decoders_draw_the_same(
+def test_both_decoders_sample_the_same(
     architecture: str, tiny_policy: Callable[[str], Policy], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     policy = tiny_policy(architecture)
@@ -117,7 +117,7 @@ PROMPTS = {
 
 @pytest.mark.parametrize("prompts", PROMPTS.values(), ids=PROMPTS.keys())
 @pytest.mark.parametrize("samples", [1, 9])
-def test_both_decoders_draw_the_same_whatever_prompts_have_in_common(
+def test_both_decoders_sample_the_same_whatever_prompts_have_in_common(
     prompts: Prompts, samples: int, llama: Policy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shared = sample(llama, prompts, samples=samples)
@@ -192,9 +192,9 @@ def test_a_model_that_cannot_be_shared_gives_the_same_warning_each_time(
 def test_first_tokens_follow_the_softmax_of_a_plain_forward_pass(llama: Policy) -> None:
     """Chi-square over 20,000 completions of each of two prompts."""
     prompts = few_shot(llama, "What is 1 + 1?", "What is 12 + 7?")
-    drawn = sample(llama, prompts, samples=20_000, settings=SamplingSettings(max_new_tokens=1))
+    sampled = sample(llama, prompts, samples=20_000, settings=SamplingSettings(max_new_tokens=1))
     for index, prompt in enumerate(prompts):
-        first = [ids[0] for ids in drawn.token_ids[index * 20_000 : (index + 1) * 20_000]]
+        first = [ids[0] for ids in sampled.token_ids[index * 20_000 : (index + 1) * 20_000]]
         expected = forward(llama, prompt)[-1].double().softmax(dim=-1) * 20_000
         often = expected > 5
         observed = torch.tensor(first).bincount(minlength=len(expected)).double()
@@ -223,7 +223,7 @@ def test_global_random_state_is_neither_read_nor_changed(llama: Policy) -> None:
 
 
 @pytest.mark.parametrize("max_rows", [1, 4, 7, 16, 1000])
-def test_a_row_s_draws_do_not_depend_on_how_many_are_decoded_together(
+def test_a_row_s_tokens_do_not_depend_on_how_many_are_decoded_together(
     max_rows: int, llama: Policy
 ) -> None:
     prompts = few_shot(llama)
@@ -245,11 +245,11 @@ def test_a_completion_ends_with_its_end_token_or_is_cut_off(
     architecture: str, tiny_policy: Callable[[str], Policy]
 ) -> None:
     policy = tiny_policy(architecture)
-    drawn = sample(policy, few_shot(policy), samples=20)
-    assert set(drawn.finish_reasons) == {"stop", "length"}
+    sampled = sample(policy, few_shot(policy), samples=20)
+    assert set(sampled.finish_reasons) == {"stop", "length"}
     (end,) = policy.end_token_ids
     for ids, logprobs, reason in zip(
-        drawn.token_ids, drawn.logprobs, drawn.finish_reasons, strict=True
+        sampled.token_ids, sampled.logprobs, sampled.finish_reasons, strict=True
     ):
         assert end not in ids[:-1]
         assert (ids[-1] == end) == (reason == "stop")
@@ -267,11 +267,11 @@ def test_a_completion_that_ends_with_its_last_token_was_ended_by_the_model(llama
         if reason == "stop" and len(ids) < 12
     )
     settings = SamplingSettings(max_new_tokens=at_most)
-    drawn = sample(llama, prompts, samples=200, settings=settings)
+    sampled = sample(llama, prompts, samples=200, settings=settings)
     (end,) = llama.end_token_ids
     full = [
         (ids[-1] == end, reason)
-        for ids, reason in zip(drawn.token_ids, drawn.finish_reasons, strict=True)
+        for ids, reason in zip(sampled.token_ids, sampled.finish_reasons, strict=True)
         if len(ids) == at_most
     ]
     assert set(full) == {(True, "stop"), (False, "length")}
@@ -284,12 +284,12 @@ def test_greedy_completions_are_all_alike_and_certain(
     policy = tiny_policy(architecture)
     (prompt,) = few_shot(policy, "What is 1 + 1?")
     greedy = SamplingSettings(max_new_tokens=6, temperature=0)
-    drawn = sample(policy, [prompt], samples=5, settings=greedy)
+    sampled = sample(policy, [prompt], samples=5, settings=greedy)
     expected: list[int] = []
     while len(expected) < 6 and not set(expected) & set(policy.end_token_ids):
         expected.append(int(forward(policy, [*prompt, *expected])[-1].argmax()))
-    assert drawn.token_ids == [expected] * 5
-    assert drawn.logprobs == [[0.0] * len(expected)] * 5
+    assert sampled.token_ids == [expected] * 5
+    assert sampled.logprobs == [[0.0] * len(expected)] * 5
 
 
 @pytest.mark.parametrize("architecture", ["llama", "mistral"])
@@ -380,11 +380,11 @@ class TestRealModel:
             f"What is {a} {s} {b}?" for a, s, b in ((9, "+", 14), (20, "-", 7), (6, "*", 12))
         ]
         prompts = few_shot(default_policy, *questions)
-        drawn = sample(default_policy, prompts, samples=4)
-        assert drawn.decoder == "shared"
-        assert error_of_logprobs(default_policy, prompts, drawn, SamplingSettings()) < 1e-4
+        sampled = sample(default_policy, prompts, samples=4)
+        assert sampled.decoder == "shared"
+        assert error_of_logprobs(default_policy, prompts, sampled, SamplingSettings()) < 1e-4
 
-    def test_both_decoders_draw_nearly_all_rows_the_same(
+    def test_both_decoders_sample_nearly_all_rows_the_same(
         self, default_policy: Policy, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Among 49,152 tokens some are so rare that rounding can pick a rare one's neighbour."""

@@ -21,8 +21,8 @@ def ids(*numbers: int) -> Tensor:
     return torch.tensor(numbers)
 
 
-def test_rows_that_drew_the_same_after_the_same_become_one_node() -> None:
-    """Node 0 was drawn from by four rows, node 1 by two, both of which drew 8."""
+def test_rows_that_sampled_the_same_after_the_same_become_one_node() -> None:
+    """Node 0 was sampled from by four rows, node 1 by two, both of which sampled 8."""
     nodes = branch(ids(0, 0, 0, 0, 1, 1), ids(7, 5, 7, 8, 8, 8))
     # distinct: (0, 5), (0, 7), (0, 8), (1, 8); the first of each keep 0 and 1, the others get 2, 3
     assert nodes.token.tolist() == [5, 8, 7, 8]
