@@ -12,8 +12,10 @@ from artifacts.store.data_dir import current_data_dir
 from artifacts.tracking.history import all_runs
 from flows.eval import eval_flow
 from flows.learning import learning_flow
+from policy.model.load import load_policy
 from schemas.config import LearningConfig, LearningSettings
 from tasks.runtime import model_cache as resident
+from tasks.train_step import train_step
 
 
 @pytest.fixture
@@ -43,7 +45,7 @@ def test_an_adapter_that_was_cut_off_ends_as_if_it_had_not_been(
 
     whole = learning_flow.fn(config)
     monkeypatch.setenv("THREELOOPS_HOME", str(tmp_path / "other"))
-    real, steps = module.train_step, []
+    real, steps = train_step, []
 
     def cut_off(*arguments: object) -> object:
         steps.append(1)
@@ -69,7 +71,7 @@ def test_no_second_copy_of_the_model_is_held(
     config: LearningConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded: list[str] = []
-    real = resident.load_policy
+    real = load_policy
 
     def counted(folder: Path, *, name: str, device: str) -> object:
         loaded.append(name)
@@ -78,7 +80,7 @@ def test_no_second_copy_of_the_model_is_held(
     import flows.learning as module
 
     counts: list[int] = []
-    step = module.train_step
+    step = train_step
 
     def watched(*arguments: object) -> object:
         done = step(*arguments)  # type: ignore[arg-type]

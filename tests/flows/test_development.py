@@ -19,6 +19,7 @@ from schemas.config import LearningConfig
 from schemas.errors import InputError
 from tasks.runtime import model_cache as resident
 from tasks.runtime.progress import Progress, listening
+from tasks.train_step import train_step
 from tests.flows.conftest import problems_file
 
 
@@ -83,7 +84,7 @@ def test_a_resumed_run_finds_what_was_seen_before_it_was_cut_off(
     config = learning_config.model_copy(update={"dev_every": 1})
     whole = learning_flow.fn(config)
     monkeypatch.setenv("THREELOOPS_HOME", str(tmp_path / "other"))
-    real, steps = module.train_step, []
+    real, steps = train_step, []
 
     def cut_off(*arguments: Any) -> Any:
         steps.append(1)
@@ -114,7 +115,8 @@ def test_a_resumed_run_goes_on_without_what_has_left_the_store(
 
     result = learning_flow.fn(learning_config)
     training = pq.read_table(result["tables"]["training"])
-    lost = training.set_column(14, "policy_lineage", pa.array(["0" * 64] * training.num_rows))
+    place = training.column_names.index("policy_lineage")
+    lost = training.set_column(place, "policy_lineage", pa.array(["0" * 64] * training.num_rows))
     from artifacts.store.tables import Store
 
     reference: TableRef = Store().write(

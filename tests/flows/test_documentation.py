@@ -139,7 +139,8 @@ def test_documented_python_runs(
     from artifacts.tracking.history import find_run
 
     run = find_run(runs_of_this_place()["eval"])
-    paths = {name: Store().lookup(*found).path for name, found in run.table_refs().items()}
+    found: dict[str, tuple[Any, str]] = dict(run.table_refs())
+    paths = {name: Store().lookup(*reference).path for name, reference in found.items()}
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL)
     exec(code, {"result": {"tables": paths}})
     assert capsys.readouterr().out.strip()

@@ -10,6 +10,7 @@ import pytest
 from artifacts.store.data_dir import DataDir
 from artifacts.tracking.history import find_run
 from flows.eval import eval_flow
+from policy.sampling.sample import sample
 from schemas.config import EvalConfig
 from schemas.errors import InputError
 from schemas.identity import file_digest
@@ -102,7 +103,7 @@ def test_a_cut_off_generation_goes_on_from_its_last_whole_shard(
 
     whole = eval_flow.fn(eval_config)
     monkeypatch.setenv("THREELOOPS_HOME", str(tmp_path / "other"))
-    real, calls = module.sample, []
+    real, calls = sample, []
 
     def cut_off(*arguments: object, **named: object) -> object:
         calls.append(named["seed"])

@@ -19,7 +19,9 @@ from policy.learning.guard import KlLimitError, NonFiniteError
 from policy.learning.learner import Learner
 from schemas.config import LearningConfig
 from schemas.errors import StoppedError
+from tasks.divergence import divergence
 from tasks.runtime import model_cache as resident
+from tasks.train_step import train_step
 
 
 @pytest.fixture
@@ -29,10 +31,10 @@ def config(learning_config: LearningConfig) -> LearningConfig:
 
 
 @pytest.fixture
-def each_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Learner], None]], None]:
+def each_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Learner], object]], None]:
     """Call something with the learner before each of its steps."""
 
-    def install(hook: Callable[[Learner], None]) -> None:
+    def install(hook: Callable[[Learner], object]) -> None:
         real = Learner.step
 
         def step(learner: Learner, *arguments: Any, **more: Any) -> Any:
@@ -75,9 +77,9 @@ def kept(config: LearningConfig, run: RunRecord) -> Learner:
 
 
 def test_an_infinite_gradient_keeps_the_policy_before_the_step(
-    config: LearningConfig, each_step: Callable[[Callable[[Learner], None]], None]
+    config: LearningConfig, each_step: Callable[[Callable[[Learner], object]], None]
 ) -> None:
-    digests = {}
+    digests: dict[int, str] = {}
 
     def spoil(learner: Learner) -> None:
         digests[learner.steps_done] = learner.weights_digest()
@@ -94,9 +96,9 @@ def test_an_infinite_gradient_keeps_the_policy_before_the_step(
 
 
 def test_a_loss_that_is_not_finite_goes_back_to_the_policy_that_still_had_one(
-    config: LearningConfig, each_step: Callable[[Callable[[Learner], None]], None]
+    config: LearningConfig, each_step: Callable[[Callable[[Learner], object]], None]
 ) -> None:
-    digests = {}
+    digests: dict[int, str] = {}
 
     def spoil(learner: Learner) -> None:
         digests.setdefault(learner.steps_done, learner.weights_digest())
@@ -112,9 +114,9 @@ def test_a_loss_that_is_not_finite_goes_back_to_the_policy_that_still_had_one(
 
 @pytest.mark.usefixtures("prefect_server")
 def test_drift_above_the_limit_goes_back_to_the_last_policy_within_it(
-    config: LearningConfig, each_step: Callable[[Callable[[Learner], None]], None]
+    config: LearningConfig, each_step: Callable[[Callable[[Learner], object]], None]
 ) -> None:
-    digests = {}
+    digests: dict[int, str] = {}
     each_step(lambda learner: digests.setdefault(learner.steps_done, learner.weights_digest()))
     free = learning_flow.fn(config)
     drift = _drift(free)
@@ -144,7 +146,7 @@ def test_a_resumed_run_with_a_lower_limit_still_keeps_its_last_good_policy(
 
     config = config.model_copy(update={"checkpoint_every": 2})
     drift = _drift(learning_flow.fn(config))
-    real = module.train_step
+    real = train_step
 
     def cut_off(policy: Any, *arguments: Any) -> Any:
         if policy.step == 5:
@@ -181,7 +183,7 @@ def test_a_last_step_that_goes_too_far_is_not_registered(
 ) -> None:
     import flows.learning as module
 
-    real = module.divergence
+    real = divergence
 
     def far(*arguments: Any) -> Any:
         return real(*arguments).model_copy(update={"value": 99.0})

@@ -13,6 +13,7 @@ from flows.eval import eval_flow
 from flows.learning import learning_flow
 from schemas.config import EvalConfig, LearningConfig
 from schemas.errors import InputError
+from tasks.train_step import train_step
 
 
 @pytest.mark.usefixtures("prefect_server")
@@ -69,7 +70,7 @@ def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(
 
     whole = learning_flow.fn(learning_config)
     monkeypatch.setenv("THREELOOPS_HOME", str(tmp_path / "other"))
-    real, steps = module.train_step, []
+    real, steps = train_step, []
 
     def cut_off(*arguments: object) -> object:
         steps.append(1)

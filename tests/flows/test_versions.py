@@ -77,13 +77,15 @@ def test_a_version_has_a_card_its_run_and_an_alias(learning_config: LearningConf
     assert version.run_id == result["run_id"]
     assert client.get_model_version_by_alias("threeloops", "candidate").version == version.version
     run = all_runs()[0]
-    card = version.description
+    card = version.description or ""
     for said in ("pass@1", "95 % intervals", "base", "licence", "KL to the start", run.name):
         assert said in card
     assert result["instrument"]["digest"][:12] in card
     assert (Path(result["model"]["folder"]) / "README.md").read_text().endswith(card + "\n")
-    (output,) = client.get_run(run.run_id).outputs.model_outputs
+    outputs = client.get_run(run.run_id).outputs
+    assert outputs is not None
+    (output,) = outputs.model_outputs
     logged = client.get_logged_model(output.model_id)
     assert (logged.status, logged.tags["threeloops.digest"]) == ("READY", result["model"]["digest"])
-    rates = {metric.key: metric.value for metric in logged.metrics}
+    rates = {metric.key: metric.value for metric in logged.metrics or []}
     assert rates["pass_rate"] == result["metrics"]["pass_rate_after"]

@@ -40,9 +40,12 @@ def test_a_partial_reward_is_kept_and_is_not_correct() -> None:
 
 
 def test_numpy_numbers_and_bools_are_rewards_too() -> None:
-    assert judge(lambda *_: np.bool_(True), "x")[0]["reward"] == 1.0
-    assert judge(lambda *_: np.float32(0.5), "x")[0]["reward"] == 0.5
-    assert judge(lambda *_: np.int64(0), "x")[0]["reward"] == 0.0
+    def given(reward: Any) -> RowFunction:
+        return lambda *_: reward
+
+    assert judge(given(np.bool_(True)), "x")[0]["reward"] == 1.0
+    assert judge(given(np.float32(0.5)), "x")[0]["reward"] == 0.5
+    assert judge(given(np.int64(0)), "x")[0]["reward"] == 0.0
 
 
 def test_an_unrewarded_answer_that_was_cut_off_is_truncated() -> None:

@@ -32,7 +32,7 @@ def storable(text: str) -> bool:
 def judge_column(rows: list[tuple[str, str, str]]) -> list[tuple[float, str, str, str | None]]:
     columns = [pa.array(list(column), pa.string()) for column in zip(*rows, strict=True)]
     table = FINAL_INT_1.score(*columns)
-    return [tuple(row.values()) for row in table.to_pylist()]  # type: ignore[misc]
+    return [tuple(row.values()) for row in table.to_pylist()]
 
 
 def judge_row(row: tuple[str, str, str]) -> tuple[float, str, str, str | None]:

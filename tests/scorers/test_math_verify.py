@@ -67,7 +67,7 @@ def test_what_the_package_raises_on_is_counted_as_error(
         "def verify(gold, target, **settings):\n    print('noise')\n    return gold == target[0]\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr(math_verify.importlib.util, "find_spec", lambda name: True)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: True)
     assert judge("12", "twelve", "13") == [
         Verdict(1.0, "correct", "equal", "12"),
         Verdict(0.0, "bad_format", "error", None),
@@ -97,7 +97,7 @@ def test_a_worker_that_dies_is_counted_as_crashed_and_replaced(
         "    print(json.dumps({'verdict': 'equal', 'parsed': None}), flush=True)\n"
     )
     monkeypatch.setattr(math_verify, "WORKER", tmp_path / "worker.py")
-    monkeypatch.setattr(math_verify.importlib.util, "find_spec", lambda name: True)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: True)
     monkeypatch.setattr(math_verify, "WORKERS", 1)
     assert [verdict.code for verdict in judge("a", "die", "b")] == ["equal", "crashed", "equal"]
 
@@ -107,18 +107,18 @@ def test_a_worker_that_does_not_start_is_refused(
 ) -> None:
     (tmp_path / "worker.py").write_text("raise SystemExit(1)\n")
     monkeypatch.setattr(math_verify, "WORKER", tmp_path / "worker.py")
-    monkeypatch.setattr(math_verify.importlib.util, "find_spec", lambda name: True)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: True)
     with pytest.raises(InputError, match=r"does not start; pip install -e"):
         judge("12", "13", "14")
 
 
 def test_without_the_package_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(math_verify.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"pip install -e"):
         judge("12")
 
 
 def test_what_was_cut_off_is_never_shown_to_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(math_verify.importlib.util, "find_spec", lambda name: True)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: True)
     monkeypatch.setattr(math_verify, "WORKER", Path("/nowhere"))
     assert judge("12", finish_reason="length") == [Verdict(0.0, "truncated", "cut_off", None)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -12,6 +13,7 @@ from artifacts.store.data_dir import DataDir
 from artifacts.store.tables import Store
 from policy.model.load import fingerprint, numerics
 from policy.model.tiny import make_tiny_model
+from policy.sampling.sample import sample
 from schemas.config import SamplingSettings
 from schemas.references import PolicyRef
 from tasks import generate as module
@@ -49,8 +51,12 @@ def test_what_another_arithmetic_drew_is_not_taken_for_this_ones(
     policy = PolicyRef(name="tiny", folder=str(folder), digest=fingerprint(folder))
     problems = Store().write("problems", arithmetic("holdout").slice(0, 2), producer="test")
     drawn = []
-    real = module.sample
-    monkeypatch.setattr(module, "sample", lambda *a, **k: drawn.append(1) or real(*a, **k))
+
+    def counted(*arguments: Any, **named: Any) -> Any:
+        drawn.append(1)
+        return sample(*arguments, **named)
+
+    monkeypatch.setattr(module, "sample", counted)
 
     def ask() -> None:
         generate.fn(

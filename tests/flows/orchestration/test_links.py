@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 import pytest
 from prefect.client.orchestration import get_client
@@ -26,7 +27,7 @@ def note(run_id: str) -> str:
 def artifacts_of(flow_run: str) -> list[Any]:
     """What a flow run shows in Prefect's page."""
     with get_client(sync_client=True) as client:
-        chosen = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run]))
+        chosen = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[UUID(flow_run)]))
         return list(client.read_artifacts(artifact_filter=chosen))
 
 
@@ -37,7 +38,7 @@ def test_a_run_and_its_flow_run_name_each_other(eval_config: EvalConfig) -> None
     flow_run = run.tags["flow_run"]
     assert flow_run in note(run.run_id)
     with get_client(sync_client=True) as client:
-        assert f"mlflow {run.name}" in client.read_flow_run(flow_run).tags
+        assert f"mlflow {run.name}" in client.read_flow_run(UUID(flow_run)).tags
     (link,) = [shown for shown in artifacts_of(flow_run) if shown.key == "mlflow-run"]
     assert run.run_id in link.data
 

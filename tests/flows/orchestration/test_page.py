@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from uuid import uuid4
 import httpx
 import pytest
 import yaml
+from prefect import Flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
     ArtifactFilter,
@@ -34,7 +34,7 @@ DEPLOYMENTS = yaml.safe_load((Path(__file__).parents[3] / "prefect.yaml").read_t
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, float, str]]]:
+def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float, str]]:
     """The calls that a listener makes to Prefect's server."""
     calls: list[tuple[str, float, str]] = []
 
@@ -103,6 +103,7 @@ def test_a_flow_run_shows_its_tasks_by_what_they_do_its_result_and_its_subjects(
     state = eval_flow(eval_config, return_state=True)
     result = state.result()
     identity = state.state_details.flow_run_id
+    assert identity is not None
     with get_client(sync_client=True) as client:
         this = FlowRunFilter(id=FlowRunFilterId(any_=[identity]))
         names = {run.name for run in client.read_task_runs(flow_run_filter=this)}
@@ -188,6 +189,10 @@ def test_deployments_cover_the_schedules_and_no_two_learn_at_once() -> None:
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS["deployments"], ids=lambda one: one["name"])
 def test_the_parameters_of_a_deployment_are_a_configuration(deployment: dict[str, Any]) -> None:
-    kinds = {"eval": eval_flow, "selection": selection_flow, "learning": learning_flow}
+    kinds: dict[str, Flow[..., Any]] = {
+        "eval": eval_flow,
+        "selection": selection_flow,
+        "learning": learning_flow,
+    }
     flow = kinds[deployment["entrypoint"].split("/")[1].split(".")[0]]
     flow.validate_parameters(deployment["parameters"])

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import connect
+from websockets.sync.connection import Connection
 
 from artifacts.store.data_dir import current_data_dir
 from artifacts.tracking.connection import experiment_id
@@ -41,7 +42,7 @@ TEXT = """(function text(w) {
 class Browser:
     """A page of headless Chromium, driven through its debugging protocol."""
 
-    def __init__(self, socket: ClientConnection, wait_for: Wait) -> None:
+    def __init__(self, socket: Connection, wait_for: Wait) -> None:
         self._socket, self._wait_for, self._calls = socket, wait_for, 0
         self.errors: list[str] = []
         self._call("Page.enable")

@@ -32,7 +32,7 @@ DEFAULTS: dict[str, Any] = {
     "kl_placement": "reward",
     "reduction": "sequence",
 }
-TOLERANCE = {"rtol": 0.0, "atol": 1e-9}
+TOLERANCE: Any = {"rtol": 0.0, "atol": 1e-9}
 
 
 def _table(seed: int) -> Tensor:

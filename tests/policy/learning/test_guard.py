@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
+from typing import Any
 
 import pytest
 
@@ -17,12 +18,12 @@ from policy.learning.guard import (
 from policy.sampling.categorical import NonFiniteLogitsError
 from schemas.errors import StoppedError
 
-SOUND = {"loss": 0.1, "gradient_norm": 1.0, "kl_nats": 2.0, "max_kl_nats": 2.0}
+SOUND: dict[str, Any] = {"loss": 0.1, "gradient_norm": 1.0, "kl_nats": 2.0, "max_kl_nats": 2.0}
 
 
 def refused(step: int, **changes: float | None) -> StoppedError:
     with pytest.raises(StoppedError) as caught:
-        refuse_bad_update(step, **{**SOUND, **changes})  # type: ignore[arg-type]
+        refuse_bad_update(step, **{**SOUND, **changes})
     assert "\n" not in str(caught.value)
     return caught.value
 

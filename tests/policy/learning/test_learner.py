@@ -54,13 +54,13 @@ def _model(seed: int = 0) -> Any:
 
 
 def _learner(tokens_per_pass: int | None = None, **settings: Any) -> Learner:
-    settings = {"learning_rate": 1e-2, "schedule": "constant"} | settings
-    settings["max_tokens_per_pass"] = tokens_per_pass
+    chosen: dict[str, Any] = {"learning_rate": 1e-2, "schedule": "constant"} | settings
+    chosen["max_tokens_per_pass"] = tokens_per_pass
     reference = _model()
     return Learner(
         _policy(copy.deepcopy(reference)),
         reference,
-        LearningSettings(**settings),
+        LearningSettings(**chosen),
         total_steps=6,
     )
 
@@ -205,7 +205,7 @@ def test_the_running_mean_baseline_learns_from_earlier_steps_only() -> None:
 def test_six_steps_equal_three_saved_loaded_and_three_more_byte_for_byte(
     tmp_path: Path, schedule: str
 ) -> None:
-    settings = {"schedule": schedule, "baseline": "running_mean"}
+    settings: dict[str, Any] = {"schedule": schedule, "baseline": "running_mean"}
     straight = _learner(**settings)
     metrics = [_step(straight) for _ in range(6)]
 
@@ -324,6 +324,7 @@ def test_a_non_finite_loss_leaves_weights_and_counters_untouched() -> None:
     learner = _learner()
     _step(learner)
     before = learner.weights_digest()
+    assert learner.reference_model is not None
     with torch.no_grad():
         healthy = learner.reference_model.model.norm.weight.clone()
         learner.reference_model.model.norm.weight.fill_(float("inf"))

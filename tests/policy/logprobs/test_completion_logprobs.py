@@ -232,14 +232,13 @@ def test_the_head_equals_log_softmax_with_its_gradients_at_any_chunk(
 ) -> None:
     monkeypatch.setattr("policy.logprobs.token_head.CHUNK", chunk)
     generator = torch.Generator().manual_seed(0)
-    inputs = [
+    inputs = hidden, weight, bias = [
         torch.randn(*shape, dtype=torch.float64, generator=generator).requires_grad_()
         for shape in ((3, 4), (7, 4), (7,))
     ]
     rows = torch.tensor([0, 0, 2, 1, 0, 2])
     targets = torch.tensor([5, 5, 1, 0, 6, 1])  # a row predicts the same token twice
-    got = token_logprobs(*inputs, rows, targets, 0.7)
-    hidden, weight, bias = inputs
+    got = token_logprobs(hidden, weight, bias, rows, targets, 0.7)
     expected = ((hidden @ weight.T + bias) / 0.7).log_softmax(dim=-1)[rows, targets]
     torch.testing.assert_close(got, expected)
     upstream = torch.randn(6, dtype=torch.float64, generator=generator)

@@ -49,8 +49,8 @@ def adapted(policy: Policy, *, seed: int = 0, active: bool = False) -> Policy:
 
 
 def learner(policy: Policy, **settings: Any) -> Learner:
-    settings = {"adapter": "lora", "schedule": "constant", "learning_rate": 1e-2} | settings
-    return Learner(policy, None, LearningSettings(**settings), total_steps=6)
+    chosen: dict[str, Any] = {"adapter": "lora", "schedule": "constant", "learning_rate": 1e-2}
+    return Learner(policy, None, LearningSettings(**chosen | settings), total_steps=6)
 
 
 def step(made: Learner, rewards: Sequence[Sequence[float]] = REWARDS) -> StepMetrics:

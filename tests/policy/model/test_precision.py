@@ -174,7 +174,7 @@ def test_gradients_are_float32_and_point_the_same_way(
     torch.testing.assert_close(gradient(model, recompute=True), coarse, rtol=1e-3, atol=1e-4)
 
 
-def learner(folder: Path, *, adapter: str = "none", device: str = "cpu", rate: float) -> Learner:
+def learner(folder: Path, *, adapter: Any = "none", device: str = "cpu", rate: float) -> Learner:
     policy, anchor = (load_policy(folder, name="tiny", device=device) for _ in range(2))
     settings = LearningSettings(adapter=adapter, learning_rate=rate, schedule="constant")
     if adapter == "lora":

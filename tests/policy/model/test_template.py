@@ -153,7 +153,7 @@ def test_plain_text_gets_the_tokenizer_s_own_start_token_and_a_chat_does_not(
     start = tokenizer.convert_tokens_to_ids("<|system|>")
     assert isinstance(start, int)
     tokenizer.bos_token = "<|system|>"
-    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(  # type: ignore[attr-defined]
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
         single="<|system|> $A", special_tokens=[("<|system|>", start)]
     )
     (plain,), (chat,) = (template.encode(["2?"], tokenizer) for template in (PLAIN, CHAT))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -41,7 +42,8 @@ def few_shot(policy: Policy, *questions: str) -> Prompts:
 def forward(policy: Policy, ids: list[int]) -> Tensor:
     """Logits [tokens, V] of one sequence alone, without any cache."""
     with torch.inference_mode():
-        return policy.model(torch.tensor([ids]), use_cache=False).logits[0]
+        logits: torch.Tensor = policy.model(torch.tensor([ids]), use_cache=False).logits[0]
+    return logits
 
 
 def error_of_logprobs(
@@ -340,7 +342,7 @@ def test_a_diverged_model_is_reported(tiny_policy: Callable[[str], Policy], llam
     ],
 )
 def test_what_cannot_be_sampled_is_refused(
-    prompts: Prompts, options: dict[str, int], message: str, llama: Policy
+    prompts: Prompts, options: dict[str, Any], message: str, llama: Policy
 ) -> None:
     with pytest.raises(InputError, match=message):
         sample(llama, prompts, **{"samples": 1, **options})

@@ -16,7 +16,11 @@ from scorers.statistics.estimates import pass_at_k
 
 IDS = ["a", "b", "c"]
 REWARDS = [[0.0, 1.0, 0.0, 1.0], [0.0, 0.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]]
-PARSED = [["7", "12", "7", "12"], [None, None, None, None], ["5", "6", "6", None]]
+PARSED: list[list[str | None]] = [
+    ["7", "12", "7", "12"],
+    [None, None, None, None],
+    ["5", "6", "6", None],
+]
 LOGPROBS = [[-1.0, -2.0, -0.5, -3.0], [-1.0, -1.0, -2.0, -2.0], [-9.0, -4.0, -4.5, -5.0]]
 
 
@@ -88,7 +92,7 @@ def test_an_unknown_likelihood_is_refused(unknown: float | None) -> None:
             "likelihood",
             problem_ids=["x"],
             rewards=[[0.0, 1.0]],
-            sum_logprobs=[[-1.0, unknown]],
+            sum_logprobs=[[-1.0, unknown]],  # type: ignore[arg-type]
             seed=0,
         )
 
