@@ -129,7 +129,7 @@ def running(environment: dict[str, str], wait_for: Callable[..., Any]) -> Iterat
     log = (root / "up.log").open("wb")
     behind_an_ampersand = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh"]
     process = subprocess.Popen(
-        [*behind_an_ampersand, sys.executable, "-m", "flows.cli.parser", "up", *words],
+        [*behind_an_ampersand, sys.executable, "-m", "flows.cli", "up", *words],
         env=environment,
         stdout=log,
         stderr=log,

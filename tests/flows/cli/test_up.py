@@ -102,7 +102,7 @@ def test_a_run_from_another_terminal_uses_the_servers_and_learners_queue_up(
     served: dict[str, str], environment: dict[str, str], tiny: str
 ) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "flows.cli.parser", "eval", "--limit", "2", "--model", tiny],
+        [sys.executable, "-m", "flows.cli", "eval", "--limit", "2", "--model", tiny],
         env=environment,
         check=False,
         capture_output=True,

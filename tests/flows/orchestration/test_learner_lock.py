@@ -31,7 +31,7 @@ def test_a_second_learner_waits_until_the_first_has_ended(
     with said.open("wb") as output:
         with sole_learner("cpu"):
             second = subprocess.Popen(
-                [sys.executable, "-m", "flows.cli.parser", *words],
+                [sys.executable, "-m", "flows.cli", *words],
                 env=environment,
                 stdout=output,
                 stderr=output,

@@ -132,7 +132,7 @@ def demo(
     if "THREELOOPS_SCREENSHOTS_MODEL" in os.environ:
         size = ["--steps", "10"]
     done = subprocess.run(
-        [sys.executable, "-m", "flows.cli.parser", "demo", "--json", *model, *size],
+        [sys.executable, "-m", "flows.cli", "demo", "--json", *model, *size],
         env=environment,
         check=False,
         capture_output=True,
