@@ -22,7 +22,9 @@ from flows.services.processes import HOST, Server, ServerStoppedError, keep_aliv
 
 POOL = "threeloops"
 LEARNERS = "learners"  # the queue of every deployment that learns
+# where the packages lie, in a clone or among installed packages; entrypoints are relative to it
 PROJECT = Path(__file__).resolve().parents[2]
+DEPLOYMENTS = PROJECT / "flows" / "prefect.yaml"
 
 
 def serve(prefect_port: int, mlflow_port: int, terminal: Terminal) -> dict[str, Any]:
@@ -109,7 +111,7 @@ def apply_deployments(environment: dict[str, str], log: Path) -> None:
     """Make the work pool and apply every deployment of prefect.yaml."""
     commands = (
         ("prefect", "work-pool", "create", "--type", "process", "--overwrite", POOL),
-        ("prefect", "--no-prompt", "deploy", "--all"),
+        ("prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(DEPLOYMENTS)),
         # made by the line above; two learners must not share the machine
         ("prefect", "work-queue", "set-concurrency-limit", LEARNERS, "1", "--pool", POOL),
     )
