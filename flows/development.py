@@ -14,7 +14,7 @@ from policy.learning.guard import attribute_to_step
 from schemas.config import DEV, LearningConfig
 from schemas.errors import StoreError
 from schemas.references import PolicyRef, TableRef
-from schemas.results import StepRate
+from schemas.measurements import StepRate
 from tasks.runtime.progress import log_message
 
 

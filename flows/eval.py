@@ -18,7 +18,7 @@ from flows.preflight import preflight
 from schemas.config import EvalConfig
 from schemas.loops import EVALUATION
 from schemas.references import PolicyRef
-from schemas.results import Measurement
+from schemas.measurements import Measurement
 from tasks.aggregate import aggregate
 from tasks.load_completions import load_completions
 from tasks.load_dataset import load_dataset

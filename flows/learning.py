@@ -48,7 +48,7 @@ from schemas.config import LearningConfig
 from schemas.errors import StoppedError
 from schemas.loops import AFTER, BEFORE, EVALUATION, LEARNING
 from schemas.references import PolicyRef, TableRef
-from schemas.results import Measurement, StepRate
+from schemas.measurements import Measurement, StepRate
 from tasks.checkpoint import checkpoint, restore, save_policy
 from tasks.divergence import divergence
 from tasks.draw_problems import draw_problems

@@ -8,7 +8,7 @@ from __future__ import annotations
 from artifacts.store.instrument import instrument_of
 from artifacts.store.tables import Store, provenance_of
 from schemas.references import PolicyRef, TableRef
-from schemas.results import Measurement
+from schemas.measurements import Measurement
 from scorers.statistics.summary import summarize
 from tasks.runtime.pipeline_task import pipeline_task
 

@@ -9,7 +9,7 @@ from artifacts.store.tables import Store
 from policy.logprobs.log_ratios import completion_log_ratios
 from policy.model.template import get_template
 from schemas.references import PolicyRef, TableRef
-from schemas.results import Estimate
+from schemas.measurements import Estimate
 from scorers.statistics.summary import mean_over_problems
 from tasks.runtime.model_cache import resident_policy
 from tasks.runtime.pipeline_task import pipeline_task

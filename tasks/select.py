@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from artifacts.store.tables import Store, task_key
 from schemas.config import SelectionRule
-from schemas.results import Measurement, Selection
+from schemas.measurements import Measurement, Selection
 from scorers.selection.picked import divergence_of_best, pick_all, possible_rules, selected_rates
 from tasks.runtime.pipeline_task import pipeline_task
 

@@ -28,7 +28,7 @@ from schemas.config import DEV, GROUP_BASELINES, EvalConfig, LearningConfig, Sel
 from schemas.errors import StoppedError
 from schemas.identity import digest_of
 from schemas.references import PolicyRef, TableRef
-from schemas.results import Estimate, Measurement, Selection, StepRate, Summary
+from schemas.measurements import Estimate, Measurement, Selection, StepRate, Summary
 from schemas.training import steps_without_signal
 
 Result = dict[str, Any]

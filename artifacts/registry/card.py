@@ -18,7 +18,7 @@ from policy.model.embedded import LICENCE as DEFAULT_LICENCE
 from policy.model.embedded import SOURCE as DEFAULT_SOURCE
 from schemas.config import LearningConfig
 from schemas.references import PolicyRef
-from schemas.results import Estimate, Measurement
+from schemas.measurements import Estimate, Measurement
 
 UNKNOWN = "unknown"
 MARK = "threeloops"

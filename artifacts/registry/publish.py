@@ -15,7 +15,7 @@ from artifacts.tracking.logged_models import finish_model, name_version
 from artifacts.tracking.run import TrackedRun
 from schemas.config import LearningConfig
 from schemas.references import PolicyRef
-from schemas.results import Estimate, Measurement
+from schemas.measurements import Estimate, Measurement
 
 
 def register_learned(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from artifacts.report.pictures import COLOURS, STEPS, draw_pass_at_k, plain_axes, quiet_pyplot, save
 from schemas.config import DEV, LearningConfig
-from schemas.results import Estimate, StepRate, Summary
+from schemas.measurements import Estimate, StepRate, Summary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from schemas.results import Summary
+from schemas.measurements import Summary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from schemas.config import SELECTION_RULES, SelectionRule
-from schemas.results import Estimate, Gain, SelectedRate
+from schemas.measurements import Estimate, Gain, SelectedRate
 from schemas.selections import SELECTIONS
 from scorers.selection.rules import pick
 from scorers.statistics.best_of_n import best_of_n_bound, best_of_n_divergence

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from schemas.errors import InputError
-from schemas.results import Estimate
+from schemas.measurements import Estimate
 from scorers.statistics.intervals import (
     LEVEL,
     RESAMPLES,

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from scipy.special import stdtrit
 
 from schemas.errors import InputError
-from schemas.results import Estimate, Summary
+from schemas.measurements import Estimate, Summary
 from schemas.scores import OUTCOMES
 from scorers.statistics.best_of_n import shuffled_pass_at_k
 from scorers.statistics.estimates import family_rates, mean_rate, pass_at_k, pass_rate

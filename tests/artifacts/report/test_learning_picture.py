@@ -11,7 +11,7 @@ from artifacts.report import learning_picture as module
 from artifacts.report.learning_picture import learning_picture
 from artifacts.report.pictures import save
 from schemas.config import LearningConfig, LearningSettings
-from schemas.results import Estimate, StepRate, Summary
+from schemas.measurements import Estimate, StepRate, Summary
 
 
 def estimate(value: float, problems: int, samples: int) -> Estimate:

@@ -1,0 +1,152 @@
+"""The JSON object that each verb of the command line prints with `--json`, and its schema."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import TypeAdapter
+
+from schemas.references import PolicyRef
+from schemas.results import (
+    OMITTED_IF_NONE,
+    Comparison,
+    CompletionRow,
+    Decision,
+    DemoResult,
+    DemoRow,
+    EvalResult,
+    LearningResult,
+    LoopResult,
+    RatedComparison,
+    ResultModel,
+    SelectionResult,
+)
+
+
+class DemoOutput(LearningResult):
+    """The result of the demo's loop C, with the table that compares the loops."""
+
+    demo: tuple[DemoRow, ...]
+    demo_run_id: str
+    runs: Mapping[str, str]
+
+
+class GoldenMiss(ResultModel):
+    """A golden row, by its line in the file, that does not earn what it should."""
+
+    row: int
+    problem_id: str
+    completion: str
+    expected_answer: str
+    expected_reward: float
+    finish_reason: str
+    reward: float
+    outcome: str
+    code: str
+
+
+class GoldenResult(ResultModel):
+    """A scorer against a file of golden rows."""
+
+    golden: str
+    dataset: str
+    scorer: str
+    rows: int
+    passed: bool
+    false_positives: tuple[GoldenMiss, ...]
+    false_negatives: tuple[GoldenMiss, ...]
+    exit_code: Annotated[int | None, OMITTED_IF_NONE] = None
+
+
+class ListedRun(ResultModel):
+    """One run of `threeloops runs`."""
+
+    run_id: str
+    name: str
+    loop: str
+    changed: str
+    status: str
+    parent: str | None
+    stage: str | None
+    model: str
+    instrument: str | None
+    metrics: Mapping[str, float]
+
+
+class ListedDecision(ResultModel):
+    """One decision of the gate."""
+
+    run_id: str
+    name: str
+    decision: str
+    candidate: str
+    against: str
+    metrics: Mapping[str, float]
+
+
+class SharedFailure(ResultModel):
+    """All completions of several runs that failed by one code, and the first of them.
+
+    `runs` names the runs that have any, most of them first.
+    """
+
+    outcome: str
+    code: str
+    completions: int
+    runs: tuple[str, ...]
+    example: CompletionRow
+
+
+class RunsOutput(ResultModel):
+    """What has been run, and what the gate decided."""
+
+    runs: tuple[ListedRun, ...]
+    decisions: tuple[ListedDecision, ...]
+    failures: Annotated[tuple[SharedFailure, ...] | None, OMITTED_IF_NONE] = None
+
+
+class TokenRow(ResultModel):
+    """One token; log-probability (nats) and rank where a question was given."""
+
+    id: int
+    piece: str
+    logprob: Annotated[float | None, OMITTED_IF_NONE] = None
+    rank: Annotated[int | None, OMITTED_IF_NONE] = None
+
+
+class TokensOutput(ResultModel):
+    """The tokens of a text under a policy."""
+
+    text: str
+    model: PolicyRef
+    tokens: tuple[TokenRow, ...]
+
+
+class UpOutput(ResultModel):
+    """Where the servers answered until they were stopped."""
+
+    prefect: str
+    mlflow: str
+    stopped: bool
+
+
+OUTPUTS: Mapping[str, Any] = {
+    "demo": DemoOutput,
+    "eval": EvalResult,
+    "select": SelectionResult,
+    "learn": LearningResult,
+    "rescore": EvalResult | GoldenResult,
+    "compare": RatedComparison | Comparison,
+    "promote": Decision,
+    "runs": RunsOutput,
+    "show": LoopResult | DemoResult | Decision,
+    "tokens": TokensOutput,
+    "up": UpOutput,
+}
+
+
+def output_schema(verb: str) -> dict[str, Any]:
+    """The JSON schema of what `threeloops VERB --json` prints."""
+    schema = TypeAdapter(OUTPUTS[verb]).json_schema(mode="serialization")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema
