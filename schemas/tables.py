@@ -60,7 +60,9 @@ class TableSchema:
         """A table as an earlier version wrote it, with the columns of today; new ones are null."""
         if table.column_names == list(self.columns):
             return table
+        metadata = table.schema.metadata  # pyarrow drops it when it renames
         table = table.rename_columns([self.renamed.get(name, name) for name in table.column_names])
+        table = table.replace_schema_metadata(metadata)
         for name in self.added:
             if name not in table.column_names:
                 nulls = pa.nulls(table.num_rows, self.columns[name].type)

@@ -122,7 +122,8 @@ class Store:
         known = set(pq.read_schema(pa.BufferReader(content)).names)
         written = [name if name in known else former.get(name, name) for name in names]
         table = pq.read_table(pa.BufferReader(content), columns=written)
-        return table.rename_columns(list(names))
+        # pyarrow drops the metadata, which is the provenance, when it renames
+        return table.rename_columns(list(names)).replace_schema_metadata(table.schema.metadata)
 
     def find(self, key: str) -> TableRef | None:
         """The table that a task with this key wrote before, if it is still there, else None."""

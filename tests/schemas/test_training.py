@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from schemas.training import steps_without_signal
+from schemas.training import TRAINING, steps_without_signal
 
 
 @pytest.mark.parametrize(
@@ -25,3 +25,12 @@ def test_steps_are_counted_back_to_the_last_that_taught_something(
 ) -> None:
     table = pa.table({"groups_with_signal": groups, "reward_mean": rewards})
     assert steps_without_signal(table, grouped=grouped) == idle
+
+
+def test_a_table_of_an_earlier_version_keeps_its_metadata() -> None:
+    old = [name for name in TRAINING.columns if name not in TRAINING.added]
+    names = ["right_format" if name == "valid_format_rate" else name for name in old]
+    table = pa.table({name: pa.nulls(1) for name in names}).replace_schema_metadata({"a": "b"})
+    upgraded = TRAINING.upgrade(table)
+    assert upgraded.column_names == list(TRAINING.columns)
+    assert upgraded.schema.metadata == {b"a": b"b"}

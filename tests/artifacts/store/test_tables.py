@@ -33,6 +33,14 @@ def test_what_is_read_is_what_was_written_with_its_provenance(data_dir: DataDir)
     assert set(provenance["versions"]) >= {"python", "threeloops", "pyarrow", "torch"}
 
 
+def test_some_columns_of_a_table_keep_its_provenance(data_dir: DataDir) -> None:
+    store = Store(data_dir)
+    reference = store.write("problems", arithmetic("dev"), producer="t", parents={"x": "y"})
+    table = store.columns("problems", reference.digest, ["prompt"])
+    assert table.column_names == ["prompt"]
+    assert provenance_of(table)["parents"] == {"x": "y"}
+
+
 @pytest.mark.parametrize("change", ["rows", "order", "metadata", "truncated"])
 def test_a_changed_table_is_refused_by_its_digest(data_dir: DataDir, change: str) -> None:
     store = Store(data_dir)
