@@ -1,17 +1,13 @@
-"""Rows of completions arranged for a person to read: failures first, the invisible made visible.
-
-They are samples for the eye; every count comes from the full tables.
-"""
+"""Rows of completions arranged for a person to read: failures first, the invisible made visible."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from artifacts.text.visible import visible
+from schemas.results import FailureExample, FailureGroup
 
 CAP = 200
 ORDER = ("bad_format", "truncated", "wrong_answer", "correct")
@@ -67,18 +63,18 @@ def completions_view(
 
 def failure_groups(
     problems: pa.Table, completions: pa.Table, scores: pa.Table
-) -> list[dict[str, Any]]:
+) -> tuple[FailureGroup, ...]:
     """The failures by outcome and code, the most frequent first, each with its first example."""
     table = joined(problems, completions, scores)
     groups = []
     for (outcome, code), rows in _rows_by_code(table).items():
         if outcome != "correct":
-            first = table.slice(min(rows), 1).to_pylist()[0]
-            example = {name: cut(str(first[name])) for name in EXAMPLE_COLUMNS}
+            (first,) = table.select(EXAMPLE_COLUMNS).slice(min(rows), 1).to_pylist()
+            example = FailureExample(**{name: cut(text) for name, text in first.items()})
             groups.append(
-                {"outcome": outcome, "code": code, "completions": len(rows), "example": example}
+                FailureGroup(outcome=outcome, code=code, completions=len(rows), example=example)
             )
-    return sorted(groups, key=lambda group: -group["completions"])
+    return tuple(sorted(groups, key=lambda group: -group.completions))
 
 
 def cut(text: str, longest: int = EXAMPLE_CHARACTERS) -> str:

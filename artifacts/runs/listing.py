@@ -10,12 +10,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from artifacts.report.views import joined
 from artifacts.store.tables import Store
 from artifacts.tracking.history import RunRecord
+from schemas.errors import InputError
 from schemas.loops import LEARNING
+from schemas.results import ShownRow
 
 SORTS: dict[str, Callable[[RunRecord], Any]] = {
     "started": lambda run: -run.started_ms,
@@ -38,6 +41,16 @@ class FailureGroup:
     completions: int
     runs: tuple[str, ...]
     example: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """The completions of a run with one outcome and code: how many there are, and some of them."""
+
+    outcome: str
+    code: str
+    completions: int
+    rows: tuple[ShownRow, ...]
 
 
 def listed(
@@ -141,6 +154,55 @@ def run_rows(run: RunRecord) -> Any:
         return None
     store = Store()
     return joined(*(store.read(store.lookup(*kept[name])) for name in names))  # type: ignore[arg-type]
+
+
+def choose_rows(
+    rows: pa.Table,
+    *,
+    run_name: str,
+    per_code: int,
+    code: str | None = None,
+    family: str | None = None,
+    surest_first: bool = False,
+) -> tuple[RowGroup, ...]:
+    """Some of a run's rows by outcome and code, the most frequent code first.
+
+    `rows` is what `run_rows` returns. Of each group the first `per_code` different answers are
+    chosen, those of the highest log-probability first if `surest_first`. Raises InputError for a
+    code or a family that no row has.
+    """
+    for name, wanted in (("code", code), ("family", family)):
+        if wanted is None:
+            continue
+        known = sorted(set(rows[name].to_pylist()) - {None})
+        if wanted not in known:
+            raise InputError(
+                f"no completion of run {run_name} has it",
+                f"--{name} {wanted}",
+                f"use {', '.join(known)}" if known else f"leave --{name} out",
+            )
+        rows = rows.filter(pc.equal(rows[name], wanted))
+    if surest_first:
+        rows = rows.take(pc.sort_indices(rows, sort_keys=[("sum_logprob", "descending")]))
+    # for each outcome and code: how often each text answers each problem, and its first row
+    answers: dict[tuple[str, str], dict[tuple[str, str], list[int]]] = {}
+    columns = (rows[name].to_pylist() for name in (*KIND, "problem", "completion"))
+    for place, (outcome, kind, problem, text) in enumerate(zip(*columns, strict=True)):
+        group = answers.setdefault((outcome, kind), {})
+        group.setdefault((problem, text), [place, 0])[1] += 1
+    groups = [
+        RowGroup(
+            outcome,
+            kind,
+            sum(times for _, times in group.values()),
+            tuple(
+                ShownRow(**rows.slice(place, 1).to_pylist()[0], times=times)
+                for place, times in list(group.values())[:per_code]
+            ),
+        )
+        for (outcome, kind), group in answers.items()
+    ]
+    return tuple(sorted(groups, key=lambda group: -group.completions))
 
 
 def _is_of(run: RunRecord, model: str) -> bool:

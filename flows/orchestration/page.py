@@ -7,12 +7,12 @@ that does not answer costs the page its pictures, never the run its work.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import TypeVar, cast
 from uuid import UUID
 
 from prefect.artifacts import (
@@ -25,10 +25,20 @@ from prefect.context import FlowRunContext
 
 from artifacts.text.describe import describe_result
 from artifacts.text.markdown import code
-from artifacts.text.numbers import percent, points
+from artifacts.text.numbers import percent, points, rate_interval
+from artifacts.text.rates import rate_rows
+from schemas.loops import AFTER, BEFORE
+from schemas.measurements import Estimate
+from schemas.results import (
+    Decision,
+    EvalResult,
+    LearningResult,
+    LoopResult,
+    SelectionResult,
+)
 from tasks.runtime.progress import Progress, listening, log_message
 
-Result = dict[str, Any]
+ResultT = TypeVar("ResultT", EvalResult, SelectionResult, LearningResult)
 LONG_SECONDS = 3.0  # work that ends sooner needs no progress
 UPDATE_SECONDS = 5.0
 PAUSE_SECONDS = 300.0
@@ -113,37 +123,37 @@ def showing_progress() -> Iterator[None]:
         _showing.reset(token)
 
 
-def publish_result(result: Result) -> Result:
+def publish_result(result: ResultT) -> ResultT:
     """Give the flow run its result as a table and its summary as markdown; returns the result."""
     if FlowRunContext.get() is not None:
         publish_best_effort("the result", lambda: _create_result(result))
     return result
 
 
-def _create_result(result: Result) -> None:
-    verb = result["loop_name"]
+def _create_result(result: LoopResult) -> None:
+    name = result.loop_name
     create_table_artifact(
         table=result_rows(result),
-        key=f"{verb}-result",
-        description=f"Loop {result['loop']}, {verb}: rates with 95 % intervals over problems",
+        key=f"{name}-result",
+        description=f"Loop {result.loop}, {name}: rates with 95 % intervals over problems",
     )
     create_markdown_artifact(
-        describe_result(result), key=f"{verb}-summary", description=f"Loop {result['loop']}"
+        describe_result(result), key=f"{name}-summary", description=f"Loop {result.loop}"
     )
 
 
-def publish_decision(decided: Result) -> None:
+def publish_decision(decided: Decision) -> None:
     """Give the flow run the gate's decision as markdown."""
     if FlowRunContext.get() is not None:
         publish_best_effort("the gate's decision", lambda: _create_decision(decided))
 
 
-def _create_decision(decided: Result) -> None:
-    candidate, against = decided["candidate"]["name"], decided["against"]
+def _create_decision(decided: Decision) -> None:
+    against = decided.against
     lines = [
-        f"### {code(candidate)}: {decided['decision']}",
-        f"against the {against['role']}, {code(against['name'] or 'not known')}",
-        *(f"- {code(reason, longest=400)}" for reason in decided["reasons"]),
+        f"### {code(decided.candidate.name)}: {decided.decision}",
+        f"against the {against.role}, {code(against.name or 'not known')}",
+        *(f"- {code(reason, longest=400)}" for reason in decided.reasons),
     ]
     create_markdown_artifact("\n\n".join(lines), key="gate", description="The gate's decision")
 
@@ -155,39 +165,27 @@ def day_of_flow_run() -> int:
     return int(f"{planned or datetime.now(UTC):%Y%m%d}")
 
 
-def result_rows(result: Mapping[str, Any]) -> list[dict[str, str]]:
+def result_rows(result: LoopResult) -> list[dict[str, str]]:
     """A result as rows of text: what, rate, 95 % interval, problems and samples."""
-    sides = [("", result)]
-    if result["loop"] == "C":
-        sides = [(f" {stage}", result[stage]) for stage in ("before", "after")]
-    rows = []
-    for stage, side in sides:
-        metrics, intervals = side["metrics"], side["intervals"]
-        problems, samples = metrics["problems"], result["samples"]
-        for k, rate in metrics["pass_at_k"].items():
-            rows.append(
-                _row(f"pass@{k}{stage}", rate, intervals["pass_at_k"][k], problems, samples)
-            )
-        formed = metrics["valid_format_rate"], intervals["valid_format_rate"]
-        rows.append(_row(f"valid format{stage}", *formed, problems, samples))
-        for name, family in side["families"].items():
-            ends = family["low"], family["high"]
-            rows.append(_row(f"{name}{stage}", family["value"], ends, family["problems"], samples))
-    for rule, picked in result.get("selected", {}).items():
-        rate, gain = picked["rate"], picked["gain"]
-        ends = rate["low"], rate["high"]
-        row = _row(f"picked by {rule}", rate["value"], ends, rate["problems"], 1)
-        rows.append(row | {"gain in points": points(gain["value"])})
+    if isinstance(result, LearningResult):
+        return [
+            _row(f"{row.title} {stage}", row.cells[0], result.samples)
+            for stage, side in ((BEFORE, result.before), (AFTER, result.after))
+            for row in rate_rows(side)
+        ]
+    rows = [_row(row.title, row.cells[0], result.samples) for row in rate_rows(result)]
+    if isinstance(result, SelectionResult):
+        for picked in result.selected.values():
+            row = _row(f"picked by {picked.rule}", picked.rate, samples=1)
+            rows.append(row | {"gain in points": points(picked.gain.value)})
     return rows
 
 
-def _row(
-    what: str, rate: float, ends: tuple[float, float], problems: int, samples: int
-) -> dict[str, str]:
+def _row(what: str, rate: Estimate, samples: int) -> dict[str, str]:
     return {
         "what": what,
-        "rate": percent(rate),
-        "95 % interval": f"{percent(ends[0])} to {percent(ends[1])}",
-        "problems": str(problems),
+        "rate": percent(rate.value),
+        "95 % interval": rate_interval(rate),
+        "problems": str(rate.problems),
         "samples": str(samples),
     }
