@@ -1,7 +1,4 @@
-"""What a learning run made becomes a model version: card, package, a place in the registry.
-
-The weights lie where they were written; this adds the words around them.
-"""
+"""What a learning run made becomes a model version: card, package, a place in the registry."""
 
 from __future__ import annotations
 
@@ -10,12 +7,12 @@ from pathlib import Path
 from artifacts.registry.card import model_card, origin, readme
 from artifacts.registry.packaging import package
 from artifacts.registry.versions import register_version
-from artifacts.text.numbers import percent
+from artifacts.text.numbers import nats, percent
 from artifacts.tracking.logged_models import finish_model, name_version
 from artifacts.tracking.run import TrackedRun
 from schemas.config import LearningConfig
-from schemas.references import PolicyRef
 from schemas.measurements import Estimate, Measurement
+from schemas.references import PolicyRef
 
 
 def register_learned(
@@ -50,7 +47,7 @@ def register_learned(
         licence=licence,
         pass_rate_before=percent(before.summary.pass_rate.value),
         pass_rate_after=percent(after.summary.pass_rate.value),
-        kl_nats=f"{kl.value:.2f}",
+        kl_nats=nats(kl.value),
     )
     name_version(model_id, config.register_as, version.name.rpartition("/")[2])
     return version

@@ -22,8 +22,8 @@ from flows.learning import learning_flow
 from policy.model.template import get_template
 from schemas.config import EvalConfig, LearningConfig
 from schemas.identity import canonical_json
-from schemas.references import PolicyRef
 from schemas.measurements import Estimate, Measurement
+from schemas.references import PolicyRef
 from tasks.aggregate import aggregate
 from tasks.load_dataset import load_dataset
 from tasks.score import score

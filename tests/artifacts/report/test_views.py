@@ -74,11 +74,11 @@ def test_the_same_tables_give_the_same_view() -> None:
 
 def test_failures_are_grouped_with_their_first_example() -> None:
     groups = failure_groups(*tables("right", "wrong", "html", "wrong"))
-    assert [(group["code"], group["completions"]) for group in groups] == [
+    assert [(group.code, group.completions) for group in groups] == [
         ("other_integer", 2),
         ("other_text", 1),
     ]
-    assert groups[0]["example"] == {
+    assert groups[0].example.as_json() == {
         "problem": "p0",
         "prompt": "seven of 0?",
         "expected": "7",
