@@ -14,7 +14,13 @@ from typing import Any
 import pytest
 
 from artifacts.store.data_dir import DataDir, current_data_dir
-from schemas.config import EvalConfig, LearningConfig, SamplingSettings, SelectionConfig
+from schemas.config import (
+    EvalConfig,
+    LearningConfig,
+    SamplingSettings,
+    SelectionConfig,
+    SelectionRule,
+)
 from schemas.loops import EVALUATION, LEARNING, SELECTION, Loop
 from schemas.measurements import Estimate, Gain, SelectedRate, Summary
 from schemas.references import Instrument
@@ -126,6 +132,7 @@ def evaluation(rates: Callable[..., Rates]) -> EvalResult:
 def selection(rates: Callable[..., Rates]) -> SelectionResult:
     """A result of loop B: the oracle and the majority picked one of three samples."""
     measured = rates(1 / 3, 0.1, 0.7)
+    values: dict[SelectionRule, float] = {"oracle": 0.8, "majority": 0.4}
     selected = {
         rule: SelectedRate(
             rule=rule,
@@ -135,7 +142,7 @@ def selection(rates: Callable[..., Rates]) -> SelectionResult:
             problems_with_ties=3,
             problems_contested=2,
         )
-        for rule, value in (("oracle", 0.8), ("majority", 0.4))
+        for rule, value in values.items()
     }
     return SelectionResult(
         **head(SELECTION),

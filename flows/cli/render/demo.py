@@ -16,5 +16,8 @@ def print_loops(console: Console, rows: Sequence[DemoRow]) -> None:
     drawn = table(*DEMO_COLUMNS)
     for row in rows:
         drawn.add_row(*demo_cells(row))
+    widest = console.options.update(width=2 * console.width)
+    if console.measure(drawn, options=widest).maximum > console.width:
+        drawn.padding = (0, 1, 0, 0)
     console.print(drawn)
     console.print("\n".join(demo_notes(rows)), style="dim", markup=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -161,5 +161,6 @@ def table(*columns: str) -> Table:
     drawn = PlainTable(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for position, column in enumerate(columns):
         numeric = column in NUMERIC
-        drawn.add_column(column, justify="right" if numeric and position else "left", no_wrap=True)
+        justify: JustifyMethod = "right" if numeric and position else "left"
+        drawn.add_column(Text(column), justify=justify, no_wrap=True)
     return drawn

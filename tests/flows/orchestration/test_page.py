@@ -28,6 +28,7 @@ from flows.orchestration import page as prefect_page
 from flows.orchestration.page import ProgressArtifacts, result_rows
 from flows.selection import selection_flow
 from schemas.config import EvalConfig, LearningConfig
+from schemas.results import LearningResult, SelectionResult
 from tasks.runtime.progress import Progress, listening
 
 DEPLOYMENTS = yaml.safe_load((Path(__file__).parents[3] / "prefect.yaml").read_text())
@@ -191,3 +192,31 @@ def test_the_parameters_of_a_deployment_are_a_configuration(deployment: dict[str
     kinds = {"eval": eval_flow, "selection": selection_flow, "learning": learning_flow}
     flow = kinds[deployment["entrypoint"].split("/")[1].split(".")[0]]
     flow.validate_parameters(deployment["parameters"])
+
+
+def test_the_rows_of_a_result_are_text_with_interval_and_n(selection: SelectionResult) -> None:
+    rows = result_rows(selection)
+    assert rows[0] == {
+        "what": "pass@1",
+        "rate": "33 %",
+        "95 % interval": "10 % to 70 %",
+        "problems": "3",
+        "samples": "3",
+    }
+    assert [row["what"] for row in rows[1:]] == [
+        "pass@2",
+        "valid format",
+        "<u>sums</u>",
+        "family pass@1",
+        "picked by oracle",
+        "picked by majority",
+    ]
+    assert (rows[-1]["samples"], rows[-1]["gain in points"]) == ("1", "+6.7")
+
+
+def test_the_rows_of_learning_are_those_before_and_then_those_after(
+    learning: LearningResult,
+) -> None:
+    whats = [row["what"] for row in result_rows(learning)]
+    assert whats[:3] == ["pass@1 before", "pass@2 before", "valid format before"]
+    assert whats[5:] == [what.replace("before", "after") for what in whats[:5]]
