@@ -14,7 +14,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from artifacts.report.rows import PageRows
+from artifacts.report.page_data import PageRows
 from artifacts.report.sections import PICTURE_TITLES, VerdictCount, instrument_parts, verdicts
 from artifacts.report.table_library import PACKAGE, table_library
 from artifacts.text.describe import OUTCOME_WORDS

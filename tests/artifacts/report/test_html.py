@@ -11,8 +11,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from artifacts.report.html import report_html
-from artifacts.report.rows import Asked, PageRows, Sampled, page_rows
+from artifacts.report.html import PAGE, report_html
+from artifacts.report.page_data import PageRows
+from artifacts.report.rows import Asked, Sampled, page_rows
 from artifacts.report.sections import VerdictCount
 from artifacts.text.visible import visible
 from schemas.results import (
@@ -86,6 +87,12 @@ def test_texts_of_a_run_never_become_markup(evaluation: EvalResult) -> None:
     assert "&lt;u&gt;sums&lt;/u&gt;" in made
     assert 'data-value="&lt;s&gt;mine"' in made
     assert made.count("<script") == made.count("</script>") == 3
+
+
+def test_only_our_own_style_and_script_are_put_in_as_they_are() -> None:
+    templates = "".join(path.read_text() for path in sorted(PAGE.glob("*.html")))
+    assert re.findall(r"\{\{ (\w+) \| safe \}\}", templates) == ["style", "script"]
+    assert len(re.findall(r"\bsafe\b|autoescape", templates)) == 2
 
 
 def test_rows_come_back_as_they_were_put_in(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from artifacts.report.rows import LONGEST_TEXT, Asked, PageRows, Sampled, page_rows, shown_text
+from artifacts.report.page_data import PageRows
+from artifacts.report.rows import LONGEST_TEXT, Asked, Sampled, page_rows, shown_text
 
 RIGHT, WRONG, FORM = (
     ("correct", "exact"),
