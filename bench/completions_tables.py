@@ -1,13 +1,11 @@
-"""The tables that `bench.rescore` judges: made-up answers of the kinds that a model gives.
-
-It measures nothing.
-"""
+"""The tables that `bench.rescore` scores: made-up completions of the kinds that a model gives."""
 
 from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
 
+from artifacts.store.data_dir import current_data_dir
 from artifacts.store.tables import Store
 from bench.process import Record, answer
 
@@ -68,7 +66,7 @@ def measure(rows: int, seed: int = 0) -> Record:
             "logprobs": pa.ListArray.from_arrays(offsets, pa.array(logprobs, pa.float32())),
         }
     )
-    store = Store()
+    store = Store(current_data_dir())
     return {
         "problems": store.write("problems", problems, producer="bench").model_dump(),
         "completions": store.write("completions", completions, producer="bench").model_dump(),

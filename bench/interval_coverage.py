@@ -1,7 +1,4 @@
-"""How often the intervals hold what they promise: simulated measurements with a known pass rate.
-
-It estimates nothing that a run reports.
-"""
+"""How often the intervals hold what they promise: simulated measurements with a known pass rate."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Which measurements make a bench run, in which order, and how often; whole or quick.
 
-It starts nothing. A round runs every pair of its comparisons once, ours and theirs in turn, so that
+A round runs every pair of its comparisons once, ours and theirs in turn, so that
 a machine that changes its pace meanwhile changes it for both.
 """
 
@@ -128,8 +128,8 @@ def quick_plan(folder: str, trl: bool) -> list[Series]:
 def rescoring(rows: int, rounds: int) -> list[Series]:
     """The tables, once; then the columns alone and the task, whose verdicts nobody has yet."""
     tables = Job("tables", "completions_tables", {"rows": rows})
-    judged = (
+    scored = (
         Job("rescore columns", "rescore", {"through": "columns"}, needs="tables"),
         Job("rescore task", "rescore", {"through": "task"}, needs="tables"),
     )
-    return [Series((tables,)), Series(judged, rounds)]
+    return [Series((tables,)), Series(scored, rounds)]

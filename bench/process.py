@@ -1,7 +1,7 @@
 """One measurement in one fresh process: how the driver starts it, and how it answers.
 
-It measures nothing but the process itself: wall time, peak memory, and how busy the rest of the
-machine was meanwhile. The driver imports nothing large, because Linux counts what a process held
+Each answer says the wall time, the peak memory, and how busy the rest of the machine was. The
+driver imports nothing large, because Linux counts what a process held
 when it started another as that one's peak, too.
 """
 

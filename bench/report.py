@@ -1,7 +1,4 @@
-"""docs/benchmarks.md and docs/benchmarks.json from the records of a run.
-
-It computes medians and ratios of what was measured, and says which bars were missed.
-"""
+"""docs/benchmarks.md and docs/benchmarks.json from the records of a run."""
 
 from __future__ import annotations
 
@@ -33,16 +30,16 @@ def render(found: Record) -> str:
     parts = [
         "# Benchmarks",
         "",
-        "Written by `make bench`; every single run is in [benchmarks.json](benchmarks.json), how "
-        "each is taken at the top of its file in `bench/`.",
+        "`make bench` writes this page. Every single run is in [benchmarks.json](benchmarks.json). "
+        "How each measurement is taken is said at the top of its file in `bench/`.",
         "",
         *_setting(found),
         "",
-        "## Against what one would take instead",
+        "## Compared with the usual tools",
         "",
         *_comparisons(records),
         "",
-        "## Against the machine",
+        "## Compared with the machine's peak",
         "",
         *_peaks(records),
         "",
@@ -173,13 +170,14 @@ def _peaks(records: Sequence[Record]) -> list[str]:
     return [
         *_table(("", "useful arithmetic", "of the peak", "bar", ""), rows),
         "",
-        "The peak is measured in the same process right after each of our runs. Only the matrix "
-        "products that have to be computed count (`bench/arithmetic_work.py`): the shared header "
-        "once, each prompt once, and then either each generated token of each completion once, "
-        "or, as our code computes it, equal beginnings of one problem's answers once. The first "
-        "says how near it comes to what sharing prompts alone would allow, the second how well "
-        "what is computed uses the machine. The rest goes to reading weights for few tokens at a "
-        "time, activations and norms, and the optimiser.",
+        "The peak is measured in the same process, right after each of our runs. Only the matrix "
+        "products that must be computed are counted (`bench/arithmetic_work.py`): the common "
+        "prefix once, each prompt once, and the generated tokens, in two ways. The first "
+        "counts each token of each completion once; it says how near our code comes to what is "
+        "possible by sharing prompts alone, and it may exceed the peak. The second counts equal "
+        "beginnings of one problem's completions once, as our code computes them; it says how well "
+        "the machine is used. The rest of the time goes to reading weights for few tokens at a "
+        "time, to activations and norms, and to the optimiser.",
     ]
 
 
@@ -203,7 +201,7 @@ def _rescoring(records: Sequence[Record]) -> list[str]:
         ("pure column operations", f"{_number(floor)} s", "1", "", ""),
         ("`final_int@1` on the columns", f"{_number(scorer)} s", _number(scorer / floor), "", ""),
         (
-            "the task `score`: read, check, judge, write",
+            "the task `score`: read, check, score, write",
             f"{_number(whole)} s",
             _number(whole / floor),
             "≤ 10 s",
@@ -254,9 +252,9 @@ def _orchestration(records: Sequence[Record]) -> list[str]:
         "",
         *_table(("", "wall", "Prefect, MLflow, tables", "share", ""), rows),
         "",
-        f"What is not orchestration: {pure}. All else counts as orchestration. Measuring, pictures "
-        "and registering cost the same in a run of any length, so that the share of a whole run "
-        "falls towards that of its steps as it gets longer.",
+        f"Not orchestration: {pure}. Everything else counts as orchestration. Measuring, pictures "
+        "and registering cost the same in a run of any length. So in a longer run the share of the "
+        "whole run comes closer to that of its steps.",
     ]
 
 
@@ -285,9 +283,10 @@ def _coverage(records: Sequence[Record]) -> list[str]:
     repeated = runs[0]["parameters"]["replications"]
     verdict = "all within" if not outside else f"**{outside} of {len(rows)} outside**"
     return [
-        f"{repeated:,} simulated measurements each; a 95 % interval should hold in 93 to 97 % of "
-        f"them: {verdict}. Concentration is a + b of the Beta distribution of the problems' own "
-        "rates: 0.2 for problems nearly always or nearly never solved.",
+        f"Each row is {repeated:,} simulated measurements. A 95 % interval should hold the true "
+        f"rate in 93 to 97 % of them: {verdict}. The concentration is a + b of the Beta "
+        "distribution of the problems' own rates; at 0.2, problems are solved nearly always or "
+        "nearly never.",
         "",
         *_table(head, rows),
     ]
@@ -297,24 +296,25 @@ def _method(found: Record) -> list[str]:
     records: list[Record] = found["records"]
     cores = found["machine"]["cores"]
     lines = [
-        f"- Each measurement is a fresh process with {cores} threads on every side; peak memory is "
+        f"- Each measurement is a fresh process with {cores} threads on both sides. Peak memory is "
         "the most that the process ever held (`ru_maxrss`).",
-        "- Ours and theirs take turns, and ratios are of runs next to each other.",
-        "- Excluded: loading, and as warm-up the first step of each process, or a draw of two "
+        "- Our runs and the others take turns. A ratio compares two runs next to each other.",
+        "- Not measured: loading, and a warm-up, which is the first step of each process or two "
         "completions for two problems.",
-        "- Both sides get the same model in float32, the same two-shot chat prompts as token ids, "
-        "temperature 1, nothing cut, and the same limit of new tokens.",
+        "- Both sides get the same model in float32, the same prompts of `few_shot_chat@1` as "
+        "token ids, temperature 1 without top-k and top-p, and the same limit of new tokens.",
     ]
     theirs = _runs(records, "step TRL")
     if theirs:
         one = theirs[0]
         lines.append(
-            f"- TRL: the whole group batch in one pass, loss `{one['loss_type']}`, rewards scaled "
-            f"by `{one['scale_rewards']}`, gradient checkpointing "
+            f"- TRL: the whole batch in one pass, loss `{one['loss_type']}`, rewards scaled by "
+            f"`{one['scale_rewards']}`, gradient checkpointing "
             f"{'on' if one['gradient_checkpointing'] else 'off'}, and the strict reward "
-            "`final_int@1`; the rest is its default. As shipped, it also recomputes activations "
-            "(gradient checkpointing), which takes less memory and more time. Ours: leave-one-out "
-            "baseline, KL in the reward. Both weigh KL with 0.02 and learn with AdamW."
+            "`final_int@1`; everything else is its default. As shipped, it also recomputes "
+            "activations (gradient checkpointing), which needs less memory and more time. Ours: "
+            "leave-one-out baseline, KL penalty in the reward. Both use a KL weight of 0.02 and "
+            "AdamW."
         )
     batches = sorted(
         {
@@ -326,10 +326,10 @@ def _method(found: Record) -> list[str]:
     for total, together in batches:
         lines.append(f"- `model.generate` decodes {together} of {total} completions together.")
     if found["failed"]:
-        lines.append("- **Failed**, and so not measured: " + "; ".join(found["failed"]))
+        lines.append("- **Failed**, so not measured: " + "; ".join(found["failed"]))
     if found["left_out"]:
         lines.append(
-            "- Left out, because the half hour was nearly over: " + "; ".join(found["left_out"])
+            "- Left out, because the half hour was almost over: " + "; ".join(found["left_out"])
         )
     return lines
 

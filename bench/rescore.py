@@ -1,8 +1,8 @@
-"""Seconds to judge a million stored completions with `final_int@1`, and the memory that it takes.
+"""Seconds to score a million stored completions with `final_int@1`, and the memory that it takes.
 
 Three ways on the same tables: the scorer alone on Arrow columns; the task `score`, which reads and
-checks both tables, judges, checks the verdicts and writes them; and, as the floor, the few column
-operations that fill four columns of the same size without judging why an answer is wrong. The
+checks both tables, scores, checks the verdicts and writes them; and, as the floor, the few column
+operations that fill four columns of the same size without finding out why an answer is wrong. The
 tables are made by another process beforehand (`bench.completions_tables`).
 """
 
@@ -14,8 +14,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from artifacts.store.data_dir import current_data_dir
 from artifacts.store.tables import Store
 from bench.process import Record, answer
+from schemas.problems import expected_answers
 from schemas.references import TableRef
 from scorers.final_int import FINAL_INT_1
 from tasks.score import score
@@ -27,15 +29,15 @@ def measure(
     problems: Record, completions: Record, repeats: int = 3, through: str = "task"
 ) -> Record:
     """`through` the task alone, so that the peak memory is the task's; or the columns alone."""
-    questions, answers = TableRef(**problems), TableRef(**completions)
+    asked, answered = TableRef(**problems), TableRef(**completions)
     if through == "task":
         started = time.perf_counter()
-        written = score(questions, answers, SCORER)
+        written = score(asked, answered, SCORER)
         return {"rows": written.rows, "task_seconds": time.perf_counter() - started}
-    store = Store()
-    table, asked = store.read(answers), store.read(questions)
-    row = pc.index_in(table["problem_id"], asked["problem_id"].combine_chunks())
-    columns = (table["text"], table["finish_reason"], asked["expected_answer"].take(row))
+    store = Store(current_data_dir())
+    table = store.read(answered)
+    expected = expected_answers(store.read(asked), table["problem_id"])
+    columns = (table["text"], table["finish_reason"], expected)
     verdicts, floor = FINAL_INT_1.score(*columns), column_operations(*columns)
     if not verdicts["reward"].equals(floor["reward"]):
         raise ValueError("the column operations reward other rows than the scorer")

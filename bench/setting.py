@@ -1,6 +1,6 @@
 """What the figures were measured on: the machine, the versions, a GPU or none; and the model.
 
-It measures nothing and names no host and no user.
+It names no host and no user.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What both sides of a comparison are given: the model, the problems, the prompts, the limits.
 
-It measures nothing. The environment that TRL runs in imports it too, so it needs only what
+The environment that TRL runs in imports it too, so it needs only what
 sampling and scoring need.
 """
 

@@ -1,60 +1,57 @@
-"""Pass@1 on the split `dev` while learning goes on: to judge settings by, never the result.
+"""Pass@1 on the split `dev` while learning goes on: to choose settings by, never the result.
 
-It measures as loop A does; nothing that it draws or stores enters training.
+Nothing that is sampled here enters training.
 """
 
 from __future__ import annotations
 
-from artifacts.datasets.problems import has_split
 from artifacts.recording.record import record_dev
 from artifacts.runs.lineage import policies_on_the_way
-from artifacts.tracking.run import TrackedRun
 from flows.eval import measure
+from flows.learning_run import LearningRun
 from policy.learning.guard import attribute_to_step
 from schemas.config import DEV, LearningConfig
 from schemas.errors import StoreError
-from schemas.references import PolicyRef, TableRef
 from schemas.measurements import StepRate
-from tasks.runtime.progress import log_message
+from schemas.references import PolicyRef, TableRef
+from tasks.runtime.runtime import Runtime
 
 
-def dev_eval_steps(config: LearningConfig) -> frozenset[int]:
-    """After which steps to look; none, and a line that says so, where there is no such split."""
-    watched = config.dev_eval_steps()
-    if watched and not has_split(config.dataset, DEV):
-        log_message(f"the dataset has no split {DEV}, so nothing is measured while it learns")
+def dev_eval_steps(runtime: Runtime, config: LearningConfig) -> frozenset[int]:
+    """After which steps dev is measured; none, and a line that says so, without such a split."""
+    steps = config.dev_eval_steps()
+    if steps and not runtime.datasets.has_split(config.dataset, DEV):
+        runtime.progress.log_message(
+            f"the dataset has no split {DEV}, so nothing is measured while it learns"
+        )
         return frozenset()
-    return watched
+    return steps
 
 
-def evaluate_dev(
-    config: LearningConfig, run: TrackedRun, policy: PolicyRef, watched: frozenset[int]
-) -> list[StepRate]:
-    """Measure a policy in the middle of learning, if its step is one to look at."""
-    if policy.step not in watched:
+def evaluate_dev(run: LearningRun, policy: PolicyRef) -> list[StepRate]:
+    """Measure a policy in the middle of learning, if its step is one of `dev_steps`."""
+    if policy.step not in run.dev_steps:
         return []
     with attribute_to_step(policy.step):
-        rate = measure(config.development(), policy).summary.pass_rate
+        rate = measure(run.runtime, run.config.development(), policy).summary.pass_rate
     seen = StepRate(step=policy.step, rate=rate)
-    log_message(record_dev(run, seen))
-    run.start_laps()  # looking is no part of a step
+    run.runtime.progress.log_message(record_dev(run.tracked, seen))
+    run.clock.start_step()  # measuring is no part of a step
     return [seen]
 
 
-def restore_dev_rates(
-    config: LearningConfig, start: PolicyRef, training: TableRef, watched: frozenset[int]
-) -> list[StepRate]:
-    """What was seen before a run was cut off, from the stored completions of its earlier steps."""
-    seen = []
-    for policy in policies_on_the_way(start, training):
-        if policy.step not in watched:
+def restore_dev_rates(run: LearningRun, training: TableRef) -> list[StepRate]:
+    """What was measured before a run was cut off, from the stored completions of that time."""
+    rates = []
+    for policy in policies_on_the_way(run.runtime.store, run.start, training):
+        if policy.step not in run.dev_steps:
             continue
         try:
-            rate = measure(config.development(), policy).summary.pass_rate
+            rate = measure(run.runtime, run.config.development(), policy).summary.pass_rate
         except StoreError:
-            log_message(
+            run.runtime.progress.log_message(
                 f"what was measured on {DEV} after step {policy.step} is no longer in the store"
             )
         else:
-            seen.append(StepRate(step=policy.step, rate=rate))
-    return seen
+            rates.append(StepRate(step=policy.step, rate=rate))
+    return rates

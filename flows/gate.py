@@ -1,23 +1,19 @@
-"""The gate at the end of learning or on request: decide, record, and move the alias if it says so.
-
-How it decides is `artifacts/gate.py`.
-"""
+"""The gate, at the end of learning or on request: decide, and record the decision."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from artifacts.promotion.decisions import record_decision
 from artifacts.promotion.gate import decide
 from artifacts.registry.versions import RegisteredVersion
+from artifacts.tracking.archive import Archive
+from schemas.results import Decision
 
 
-def decide_and_record(version: RegisteredVersion, min_gain: float = 0.0) -> dict[str, Any]:
+def decide_and_record(
+    archive: Archive, version: RegisteredVersion, min_gain: float = 0.0
+) -> Decision:
     """The decision with its evidence, kept as a run of its own; `min_gain` is a rate from 0 to 1.
 
-    A refusal is an answer and no error.
+    A refusal is an answer, not an error.
     """
-    decided = decide(version, min_gain)
-    decided["champion"] = version.name if decided["promoted"] else None
-    decided["run_id"] = record_decision(version, decided)
-    return decided
+    return record_decision(archive, version, decide(archive, version, min_gain))

@@ -5,11 +5,13 @@ It measures before and after on problems that are never trained on, exactly as l
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 from prefect import flow
 
+from artifacts.recording.measured_rows import MeasuredRows
 from artifacts.recording.record import (
+    RecordedStep,
     add_to_result,
     record_evaluation,
     record_learning,
@@ -21,43 +23,37 @@ from artifacts.registry.publish import register_learned
 from artifacts.registry.resolve import resolve_policy
 from artifacts.registry.versions import registered_version
 from artifacts.runs.resuming import refuse_other_settings, resumable
-from artifacts.store.checkpoints import (
-    checkpoint_folder,
-    checkpoint_within,
-    drop_checkpoints,
-    newest_checkpoint,
-)
+from artifacts.store.checkpoints import drop_checkpoints
 from artifacts.tracking.inputs import use_dataset
 from artifacts.tracking.logged_models import model_folder, name_digest, use_model
-from artifacts.tracking.run import TrackedRun
+from artifacts.tracking.run import Place, TrackedRun
 from flows.development import dev_eval_steps, evaluate_dev, restore_dev_rates
 from flows.eval import measure
 from flows.gate import decide_and_record
+from flows.learning_run import LearningRun, StepClock
 from flows.orchestration.events import announce_version
-from flows.orchestration.learner_lock import sole_learner
+from flows.orchestration.learner_lock import learner_lock
 from flows.orchestration.links import recorded_run
-from flows.orchestration.page import (
-    day_of_flow_run,
-    publish_best_effort,
-    publish_decision,
-    publish_result,
-)
+from flows.orchestration.page import day_of_flow_run, publish_decision, publish_result
 from flows.preflight import preflight
 from policy.learning.guard import attribute_to_step, refuse_bad_end
 from schemas.config import LearningConfig
 from schemas.errors import StoppedError
 from schemas.loops import AFTER, BEFORE, EVALUATION, LEARNING
+from schemas.measurements import Learned, Measurement, StepRate
 from schemas.references import PolicyRef, TableRef
-from schemas.measurements import Measurement, StepRate
+from schemas.results import LearningResult
 from tasks.checkpoint import checkpoint, restore, save_policy
 from tasks.divergence import divergence
 from tasks.draw_problems import draw_problems
 from tasks.generate import generate
 from tasks.load_dataset import load_dataset
-from tasks.runtime.model_cache import forget
-from tasks.runtime.progress import log_message, report_step
+from tasks.runtime.progress import Progress, ProgressHub
+from tasks.runtime.runtime import Runtime, process_runtime
 from tasks.score import score
 from tasks.train_step import train_step
+
+WITHOUT_SIGNAL_WARNING = 10  # steps in a row whose rewards could teach nothing
 
 
 @flow(name="learning", flow_run_name="learn {config.steps} steps from {config.model}")
@@ -66,7 +62,8 @@ def learning_flow(
     resume: str | None = None,
     promote: bool = False,
     seed_of_the_day: bool = False,
-) -> dict[str, Any]:
+    parent_run: str = "",
+) -> LearningResult:
     """Loop C: train on one split, measure on another, register what came of it as a version.
 
     Args:
@@ -75,130 +72,170 @@ def learning_flow(
         promote: ask the gate at the end whether the new version becomes the champion
         seed_of_the_day: take the date as the seed, such as 20261129, so that each run of a schedule
             learns from other samples
+        parent_run: the id of the MLflow run that this one is a part of
     """
+    runtime = process_runtime()
+    archive, log_message = runtime.archive, runtime.progress.log_message
     if resume is not None:
-        ended_early = resumable(resume)
+        ended_early = resumable(archive, resume)
         refuse_other_settings(ended_early, config)
         resume = ended_early.run_id
     elif seed_of_the_day:
         config = config.model_copy(update={"seed": day_of_flow_run()})
-    preflight(config)
-    with sole_learner(config.device), recorded_run(LEARNING, config, resume) as run:
-        start = resolve_policy(config.model, log_message)
-        problems = load_dataset(config.dataset, config.train_split)
-        use_model(run, start)
-        use_dataset(run, problems, config.dataset)
-        before = evaluate(config, start, BEFORE)
-        record_measurement(run, before, config.dataset, BEFORE)
+    preflight(runtime, config)
+    place = Place(parent=parent_run, resume=resume or "")
+    with (
+        learner_lock(runtime.data_dir, config.device, log_message),
+        recorded_run(runtime, LEARNING, config, place) as tracked,
+    ):
+        run = begin(runtime, config, tracked, StepClock())
+        before = evaluate(run, run.start, BEFORE)
+        record_measurement(tracked, before, config.dataset, BEFORE)
         try:
-            policy, training, dev = learn(config, run, start, problems, resume is not None)
-            trained = save_policy(policy, str(model_folder(run)), f"{run.name}:{AFTER}")
-            name_digest(run, trained)
-            with attribute_to_step(config.steps):
-                after = evaluate(config, trained, AFTER)
-            kl = divergence(after.problems, after.completions, trained, start, config.template)
-            refuse_bad_end(config.steps, kl_nats=kl.value, max_kl_nats=config.max_kl_nats)
+            learned, after = improve(run, before.measured, resumed=resume is not None)
         except StoppedError as stop:
-            raise keep_last_good(config, run, start, problems, stop) from None
-        record_measurement(run, after, config.dataset, AFTER)
-        version = register_learned(run, config, start, trained, before, after, kl)
-        result = record_learning(run, config, before, after, training, dev, kl, version)
-        drop_checkpoints(run.data_dir, run.run_id, keep=config.keep_checkpoints)
-    publish_result(result)
-    publish_best_effort(
-        "that a version was registered", lambda: announce_version(version, run.run_id)
+            raise keep_last_good(run, stop) from None
+        record_measurement(tracked, after, config.dataset, AFTER)
+        version = register_learned(tracked, config, learned, run.start_folder)
+        learned = learned.model_copy(update={"wall_seconds": run.clock.wall_seconds})
+        result = record_learning(tracked, config, learned, after, version)
+        drop_checkpoints(runtime.data_dir, tracked.run_id, keep=config.keep_checkpoints)
+    publish_result(runtime.side_channel, result)
+    runtime.side_channel.publish_best_effort(
+        "that a version was registered", lambda: announce_version(version, tracked.run_id)
     )
     if promote:
-        decided = decide_and_record(registered_version(version.name))
-        publish_decision(decided)
-        result = add_to_result(run, result, {"gate": decided})
+        decided = decide_and_record(archive, registered_version(archive, version.name))
+        publish_decision(runtime.side_channel, decided)
+        result = add_to_result(tracked, result, gate=decided)
     return result
 
 
-def evaluate(config: LearningConfig, policy: PolicyRef, stage: str) -> Measurement:
+def begin(
+    runtime: Runtime, config: LearningConfig, tracked: TrackedRun, clock: StepClock
+) -> LearningRun:
+    """Find the policy to start from and the problems to train on, and record both."""
+    start = resolve_policy(runtime.archive, config.model, runtime.progress.log_message)
+    problems = load_dataset(config.dataset, config.train_split)
+    use_model(tracked, start)
+    use_dataset(tracked, problems, config.dataset)
+    return LearningRun(
+        runtime=runtime,
+        config=config,
+        tracked=tracked,
+        start=start,
+        start_folder=runtime.archive.folders.find(start),
+        problems=problems,
+        dev_steps=dev_eval_steps(runtime, config),
+        clock=clock,
+    )
+
+
+def improve(
+    run: LearningRun, before: Measurement, *, resumed: bool
+) -> tuple[Learned, MeasuredRows]:
+    """Take every step, save the policy and measure it. Raises StoppedError where it must stop."""
+    policy, training, dev = learn(run, resumed=resumed)
+    trained = save_policy(policy, run.tracked.reference, f"{run.tracked.name}:{AFTER}")
+    name_digest(run.tracked, trained)
+    with attribute_to_step(run.config.steps):
+        after = evaluate(run, trained, AFTER)
+    kl = divergence(after.measured, run.start, run.config.template)
+    refuse_bad_end(run.config.steps, kl_nats=kl.value, max_kl_nats=run.config.max_kl_nats)
+    learned = Learned(
+        start=run.start,
+        trained=trained,
+        before=before,
+        after=after.measured,
+        kl_nats=kl,
+        training=training,
+        dev=tuple(dev),
+        wall_seconds=run.clock.wall_seconds,
+        seconds_per_step=run.clock.seconds_per_step,
+    )
+    return learned, after
+
+
+def evaluate(run: LearningRun, policy: PolicyRef, stage: str) -> MeasuredRows:
     """Measure a policy as loop A does, in a run of its own inside the learning run."""
-    evaluation = config.evaluation()
+    runtime, evaluation = run.runtime, run.config.evaluation()
     if stage == AFTER:
-        evaluation = evaluation.model_copy(update={"model": policy.folder})
-    with recorded_run(EVALUATION, evaluation, stage=stage) as run:
-        measured = measure(evaluation, policy)
-        record_measurement(run, measured, config.dataset)
-        record_evaluation(run, evaluation, measured)
-        return measured
+        folder = str(model_folder(runtime.archive.tracking, run.tracked.reference))
+        evaluation = evaluation.model_copy(update={"model": folder})
+    place = Place(parent=run.tracked.run_id, stage=stage)
+    with recorded_run(runtime, EVALUATION, evaluation, place) as tracked:
+        rows = MeasuredRows.read(runtime.store, measure(runtime, evaluation, policy))
+        record_measurement(tracked, rows, run.config.dataset)
+        record_evaluation(tracked, evaluation, rows)
+        run.tracked.tag(**{f"measured.{stage}": tracked.run_id})
+        return rows
 
 
-def learn(
-    config: LearningConfig, run: TrackedRun, start: PolicyRef, problems: TableRef, resumed: bool
-) -> tuple[PolicyRef, TableRef, list[StepRate]]:
-    """Every step from the start or from the newest checkpoint, and what was seen on the way."""
-    watched = dev_eval_steps(config)
+def learn(run: LearningRun, *, resumed: bool) -> tuple[PolicyRef, TableRef, list[StepRate]]:
+    """Every step from the start or from the newest checkpoint, and what dev showed on the way."""
+    config = run.config
+    policy, training = run.start, None
     if resumed:
-        policy, training = restore(start, str(newest_checkpoint(run.data_dir, run.run_id)), config)
-        dev = restore_dev_rates(config, start, training, watched)
-    else:
-        policy, training = start, None
-        dev = evaluate_dev(config, run, start, watched)
-    run.start_laps()
+        policy, training = restore(run.start, run.tracked.reference, config)
+    dev = restore_dev_rates(run, training) if training else evaluate_dev(run, policy)
+    run.clock.start_step()
     for step in range(policy.step + 1, config.steps + 1):
         with attribute_to_step(policy.step):
-            policy, training = take_step(config, problems, policy, training)
-        report_step(step, config.steps, record_step(run, config, training))
-        dev += evaluate_dev(config, run, policy, watched)
+            policy, training = take_step(run, policy, training)
+        recorded = record_step(run.tracked, config, training, run.clock.end_step())
+        report_step(run.runtime.progress, config.steps, recorded)
+        dev += evaluate_dev(run, policy)
         if step % config.checkpoint_every == 0 and step < config.steps:
-            folder = checkpoint_folder(run.data_dir, run.run_id, step)
-            checkpoint(policy, training, str(folder), config.keep_checkpoints)
+            checkpoint(policy, training, run.tracked.reference, config.keep_checkpoints)
     assert training is not None  # a configuration has at least one step
     return policy, training, dev
 
 
 def take_step(
-    config: LearningConfig, problems: TableRef, policy: PolicyRef, training: TableRef | None
+    run: LearningRun, policy: PolicyRef, training: TableRef | None
 ) -> tuple[PolicyRef, TableRef]:
-    """One step: draw, generate, score, train."""
-    step = policy.step + 1
-    practice = draw_problems(problems, step=step, count=config.problems_per_step, seed=config.seed)
-    completions = generate(
-        practice,
-        policy,
-        template=config.template,
-        sampling=config.sampling,
-        samples=config.samples,
-        seed=config.seed,
-        shard_size=config.problems_per_step,
-        device=config.device,
-        label=f"step {step}",
-    )
-    scores = score(practice, completions, config.scorer)
-    return train_step(policy, practice, completions, scores, training, config)
+    """One step: draw problems, generate, score, train."""
+    config, step = run.config, policy.step + 1
+    batch = draw_problems(run.problems, step=step, count=config.problems_per_step, seed=config.seed)
+    completions = generate(batch, policy, config.generation(), label=f"step {step}", part=True)
+    scores = score(batch, completions, config.scorer)
+    return train_step(policy, batch, completions, scores, training, config)
 
 
-def keep_last_good(
-    config: LearningConfig,
-    run: TrackedRun,
-    start: PolicyRef,
-    problems: TableRef,
-    stop: StoppedError,
-) -> StoppedError:
+def keep_last_good(run: LearningRun, stop: StoppedError) -> StoppedError:
     """Keep the last good policy as a checkpoint; returns the error that says where it is."""
     stop.with_traceback(None).__context__ = None  # they hold the whole learner
-    forget()
-    training = rewind_to(config, run, start, problems, stop.last_good) if stop.last_good else None
-    return record_stop(run, stop, training)
+    run.runtime.models.forget()
+    training = rewind_to(run, stop.last_good) if stop.last_good else None
+    return record_stop(run.tracked, stop, training)
 
 
-def rewind_to(
-    config: LearningConfig, run: TrackedRun, start: PolicyRef, problems: TableRef, last: int
-) -> TableRef:
+def rewind_to(run: LearningRun, last: int) -> TableRef:
     """Reach an earlier step again, from the checkpoint before it and stored completions."""
-    log_message(f"going back to step {last}, the last good one")
-    policy, training = start, None
-    known = config.model_copy(update={"max_kl_nats": None})  # what they were is known already
-    nearest = checkpoint_within(run.data_dir, run.run_id, last)
-    if nearest is not None:
-        policy, training = restore(start, str(nearest), config)
+    run.runtime.progress.log_message(f"going back to step {last}, the last good one")
+    policy, training = restore(run.start, run.tracked.reference, run.config, last)
+    # the limit on KL has no part in what an update does, and must not stop these steps again
+    run = replace(run, config=run.config.model_copy(update={"max_kl_nats": None}))
     while policy.step < last:
-        policy, training = take_step(known, problems, policy, training)
+        policy, training = take_step(run, policy, training)
     assert training is not None  # `last` is at least 1
-    folder = checkpoint_folder(run.data_dir, run.run_id, last)
-    checkpoint(policy, training, str(folder), config.keep_checkpoints)
+    checkpoint(policy, training, run.tracked.reference, run.config.keep_checkpoints)
     return training
+
+
+def report_step(progress: ProgressHub, steps: int, recorded: RecordedStep) -> None:
+    """Report that a step of learning is done, with its reward and its KL.
+
+    Every `WITHOUT_SIGNAL_WARNING` steps whose rewards could teach nothing there is a warning with
+    what to do.
+    """
+    row, idle = recorded.row, recorded.without_signal
+    notes = {"reward": f"{row.reward_mean:.2f}", "KL": f"{row.kl_nats:.2f}"}
+    progress.report(Progress("learning", row.step, steps, "steps", notes=notes))
+    if idle and idle % WITHOUT_SIGNAL_WARNING == 0:
+        problems = "harder" if row.reward_mean > 0.5 else "easier"
+        progress.log_message(
+            f"warning: in the last {idle} steps all completions of a problem earned the same "
+            f"reward, {row.reward_mean:.2f} on average now, which teaches nothing; "
+            f"try {problems} problems, more --samples or another --template"
+        )

@@ -1,13 +1,10 @@
-"""What can be known to be wrong before anything is loaded, started or written.
-
-It repeats no work that matters: reading problems and finding names takes a moment.
-"""
+"""What can be known to be wrong before anything is loaded, started or written."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from artifacts.datasets.problems import has_split, load_problems, refuse_shared_questions
+from artifacts.datasets.problems import Datasets, refuse_shared_prompts
 from artifacts.registry.resolve import check_model_name, known_folder
 from policy.learning.batches import batch_rows
 from policy.model.memory import Needs, free_bytes, learning_needs, measuring_needs, refuse_too_large
@@ -16,32 +13,33 @@ from policy.model.template import get_template
 from schemas.config import DEV, GROUP_BASELINES, EvalConfig, LearningConfig, RunConfig
 from schemas.errors import InputError
 from scorers.registry import get_scorer
+from tasks.runtime.runtime import Runtime
 
 
-def preflight(config: RunConfig) -> None:
+def preflight(runtime: Runtime, config: RunConfig) -> None:
     """Raise InputError for the first thing in a configuration that cannot work."""
-    check_names(config)
-    check_model(config)
+    check_names(runtime, config)
+    check_model(runtime, config)
 
 
-def check_names(config: RunConfig) -> None:
+def check_names(runtime: Runtime, config: RunConfig) -> None:
     """InputError for what is not there or does not fit together; takes a moment."""
     get_scorer(config.scorer)
     get_template(config.template)
     if source := replayed(config):
         from artifacts.runs.replay import check_source
 
-        check_source(source)
+        check_source(runtime.archive.history, source)
     else:
-        check_model_name(config.model)
-        load_problems(config.dataset, config.split, config.limit)
+        check_model_name(runtime.archive, config.model)
+        runtime.datasets.load(config.dataset, config.split, config.limit)
     if isinstance(config, LearningConfig):
-        _check_learning(config)
+        _check_learning(runtime.datasets, config)
 
 
-def check_model(config: RunConfig) -> None:
+def check_model(runtime: Runtime, config: RunConfig) -> None:
     """InputError for a model that cannot answer or does not fit into memory; takes seconds."""
-    if not replayed(config) and (folder := known_folder(config.model)):
+    if not replayed(config) and (folder := known_folder(runtime.archive, config.model)):
         check_can_answer(folder, config.template)
         refuse_too_large(_needs(config, folder), free_bytes(config.device), config.model)
 
@@ -63,13 +61,13 @@ def _needs(config: RunConfig, folder: Path) -> Needs:
     return measuring_needs(folder)
 
 
-def _check_learning(config: LearningConfig) -> None:
-    train = load_problems(config.dataset, config.train_split)
-    measured = load_problems(config.dataset, config.split, config.limit)
-    refuse_shared_questions(train, measured, f"dataset {config.dataset}")
-    if config.dev_every and has_split(config.dataset, DEV):
-        dev = load_problems(config.dataset, DEV, config.dev_limit)
-        refuse_shared_questions(train, dev, f"dataset {config.dataset}, split {DEV}")
+def _check_learning(datasets: Datasets, config: LearningConfig) -> None:
+    train = datasets.load(config.dataset, config.train_split)
+    measured = datasets.load(config.dataset, config.split, config.limit)
+    refuse_shared_prompts(train, measured, f"dataset {config.dataset}")
+    if config.dev_every and datasets.has_split(config.dataset, DEV):
+        dev = datasets.load(config.dataset, DEV, config.dev_limit)
+        refuse_shared_prompts(train, dev, f"dataset {config.dataset}, split {DEV}")
     if measured.num_rows < 2:
         raise InputError(
             "one measured problem is too few for an interval",

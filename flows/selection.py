@@ -1,36 +1,38 @@
-"""Loop B, selection: sample N answers a problem and pick one by a rule; the model stays as it is.
-
-What changes is which output is used, so a gain here is a gain by search, never by learning.
-"""
+"""Loop B, selection: sample N completions a problem and pick one; the model stays as it is."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from prefect import flow
 
+from artifacts.recording.measured_rows import MeasuredRows
 from artifacts.recording.record import record_measurement, record_selection
 from artifacts.tracking.inputs import dataset_name
+from artifacts.tracking.run import Place
 from flows.eval import measure
 from flows.orchestration.links import recorded_run
 from flows.orchestration.page import publish_result
 from flows.preflight import preflight
 from schemas.config import SelectionConfig
 from schemas.loops import SELECTION
+from schemas.results import SelectionResult
+from tasks.runtime.runtime import process_runtime
 from tasks.select import select
 
 
 @flow(name="selection", flow_run_name="select 1 of {config.samples} by {config.model}")
-def selection_flow(config: SelectionConfig) -> dict[str, Any]:
+def selection_flow(config: SelectionConfig, parent_run: str = "") -> SelectionResult:
     """Loop B: pass@1, pass@k for every k up to N, and the pass rate of what each rule picks.
 
     Args:
         config: which model, on which problems, how many samples, picked by which rules
+        parent_run: the id of the MLflow run that this one is a part of
     """
-    preflight(config)
-    with recorded_run(SELECTION, config) as run:
-        measured = measure(config)
-        selection = select(measured, config.pick, config.seed)
-        record_measurement(run, measured, dataset_name(config))
-        result = record_selection(run, config, measured, selection)
-    return publish_result(result)
+    runtime = process_runtime()
+    preflight(runtime, config)
+    with recorded_run(runtime, SELECTION, config, Place(parent=parent_run)) as run:
+        rows = MeasuredRows.read(runtime.store, measure(runtime, config))
+        selection = select(rows.measured, config.pick, config.seed)
+        record_measurement(run, rows, dataset_name(config, runtime.archive.history))
+        result = record_selection(run, config, rows, selection)
+    publish_result(runtime.side_channel, result)
+    return result

@@ -1,6 +1,6 @@
 """The completions table: one row a sampled answer, keyed by (problem_id, sample_index).
 
-It holds no verdict; that is the scores table's, so that a changed scorer never touches it.
+Verdicts are in the scores table, so that another scorer never changes this one.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One frozen configuration per flow, validated at the edge and recorded whole.
 
-It holds no defaults that depend on the machine; those are chosen at run time and recorded apart.
+Defaults that depend on the machine are not here; they are chosen and recorded at run time.
 """
 
 from __future__ import annotations
@@ -23,20 +23,23 @@ SELECTION_RULES: tuple[SelectionRule, ...] = ("oracle", "majority", "likelihood"
 
 
 class Frozen(BaseModel):
-    """Immutable, and an unknown field is an error rather than a silent no-op."""
+    """Immutable; an unknown field is an error and is not silently ignored."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class SamplingSettings(Frozen):
-    """How completions are drawn. The defaults cut and sharpen nothing."""
+    """How completions are sampled. With the defaults, from the policy's whole distribution."""
 
-    temperature: Annotated[float, Field(ge=0, le=100, description="1 is the policy, 0 greedy")] = (
-        1.0
-    )
-    top_k: Annotated[int, Field(ge=0, description="0 keeps every token")] = 0
-    top_p: Annotated[float, Field(gt=0, le=1, description="1 keeps every token")] = 1.0
-    max_new_tokens: Annotated[int, Field(ge=1, le=4096, description="longest answer")] = 16
+    temperature: Annotated[
+        float, Field(ge=0, le=100, description="1 is the policy itself, 0 is greedy")
+    ] = 1.0
+    top_k: Annotated[int, Field(ge=0, description="keep the k likeliest tokens; 0 keeps all")] = 0
+    top_p: Annotated[
+        float,
+        Field(gt=0, le=1, description="keep the likeliest tokens up to this sum; 1 keeps all"),
+    ] = 1.0
+    max_new_tokens: Annotated[int, Field(ge=1, le=4096, description="longest completion")] = 16
 
 
 class LearningSettings(Frozen):
@@ -48,31 +51,39 @@ class LearningSettings(Frozen):
     kl_weight: Annotated[
         float, Field(ge=0, description="beta of the KL penalty, reward per nat")
     ] = 0.01
-    kl_estimator: Annotated[KlEstimator, Field(description="how KL is estimated")] = "k1"
-    kl_placement: Annotated[KlPlacement, Field(description="where the penalty goes")] = "reward"
-    reduction: Annotated[LossReduction, Field(description="how token losses are summed")] = (
+    kl_estimator: Annotated[KlEstimator, Field(description="estimator of the KL divergence")] = "k1"
+    kl_placement: Annotated[KlPlacement, Field(description="where the KL penalty is added")] = (
+        "reward"
+    )
+    reduction: Annotated[LossReduction, Field(description="sum of token losses, or their mean")] = (
         "sequence"
     )
     learning_rate: Annotated[
-        float, Field(gt=0, description=f"of AdamW; {ADAPTER_LEARNING_RATE:g} with an adapter")
+        float,
+        Field(
+            gt=0, description=f"learning rate of AdamW; {ADAPTER_LEARNING_RATE:g} with an adapter"
+        ),
     ] = 2e-5
     schedule: Annotated[
-        Literal["constant", "linear"], Field(description="of the learning rate; linear falls to 0")
+        Literal["constant", "linear"],
+        Field(description="learning rate over the steps; linear falls to 0"),
     ] = "linear"
-    max_gradient_norm: Annotated[float, Field(gt=0, description="clip above it")] = 1.0
-    weight_decay: Annotated[float, Field(ge=0, description="of AdamW")] = 0.0
+    max_gradient_norm: Annotated[
+        float, Field(gt=0, description="clip the gradient above this norm")
+    ] = 1.0
+    weight_decay: Annotated[float, Field(ge=0, description="weight decay of AdamW")] = 0.0
     adapter: Annotated[
         Adapter, Field(description="lora trains low-rank adapters beside frozen weights")
     ] = "none"
-    lora_rank: Annotated[int, Field(ge=1, description="of the adapter of each linear layer")] = 16
-    lora_alpha: Annotated[float, Field(gt=0, description="adapters count alpha / rank")] = 32.0
+    lora_rank: Annotated[int, Field(ge=1, description="rank of each linear layer's adapter")] = 16
+    lora_alpha: Annotated[float, Field(gt=0, description="scales adapters by alpha / rank")] = 32.0
     gradient_checkpointing: Annotated[
-        bool, Field(description="compute layers twice rather than keep what they computed")
+        bool, Field(description="compute activations twice instead of keeping them")
     ] = False
     max_tokens_per_pass: Annotated[
         int | None,
         Field(
-            ge=1, description="split a step's gradient; a problem is never split; default by memory"
+            ge=1, description="split a step's gradient; never splits a problem; default by memory"
         ),
     ] = None
 
@@ -85,8 +96,19 @@ class LearningSettings(Frozen):
         return given
 
 
+class GenerationSettings(Frozen):
+    """How completions are made: `samples` of each problem, `shard_size` problems at a time."""
+
+    template: str
+    sampling: SamplingSettings
+    samples: int
+    seed: int
+    shard_size: int
+    device: str = "auto"
+
+
 class RunConfig(Frozen):
-    """What every loop is told: which policy, on which problems, through which instrument."""
+    """What every loop needs: which policy, which problems, which instrument."""
 
     model: Annotated[
         str, Field(description="default, a hub id, a folder, or models:/NAME@ALIAS")
@@ -94,20 +116,30 @@ class RunConfig(Frozen):
     dataset: Annotated[str, Field(description="arithmetic, or a JSONL, CSV or Parquet file")] = (
         "arithmetic"
     )
-    split: Annotated[str, Field(min_length=1, description="the split that is measured")] = "holdout"
+    split: Annotated[str, Field(min_length=1, description="the split to measure on")] = "holdout"
     limit: Annotated[int | None, Field(ge=1, description="measure only the first problems")] = None
-    seed: Annotated[int, Field(ge=0, lt=2**63, description="of every draw")] = 0
-    sampling: Annotated[SamplingSettings, Field(description="how completions are drawn")] = (
+    seed: Annotated[int, Field(ge=0, lt=2**63, description="seed of all random numbers")] = 0
+    sampling: Annotated[SamplingSettings, Field(description="how completions are sampled")] = (
         SamplingSettings()
     )
     template: Annotated[str, Field(description="prompt template, NAME@VERSION")] = "few_shot_chat@1"
     scorer: Annotated[str, Field(description="NAME@VERSION, or package.module:function")] = (
         "final_int@1"
     )
-    shard_size: Annotated[int, Field(ge=1, description="problems generated together")] = 64
+    shard_size: Annotated[int, Field(ge=1, description="problems in one shard of generation")] = 64
     device: Annotated[
-        Literal["auto", "cpu", "cuda"], Field(description="auto takes a GPU where there is one")
+        Literal["auto", "cpu", "cuda"], Field(description="auto uses a GPU if there is one")
     ] = "auto"
+
+    def _generation(self, samples: int, shard_size: int) -> GenerationSettings:
+        return GenerationSettings(
+            template=self.template,
+            sampling=self.sampling,
+            samples=samples,
+            seed=self.seed,
+            shard_size=shard_size,
+            device=self.device,
+        )
 
 
 class EvalConfig(RunConfig):
@@ -116,8 +148,12 @@ class EvalConfig(RunConfig):
     samples: Annotated[int, Field(ge=1, le=4096, description="completions a problem (N)")] = 1
     completions: Annotated[
         str | None,
-        Field(description="score these stored completions: a run id, a table or a JSONL file"),
+        Field(description="score stored completions: a run, a table or a JSONL file"),
     ] = None
+
+    def generation(self) -> GenerationSettings:
+        """How the completions are made, where they are not stored ones."""
+        return self._generation(self.samples, self.shard_size)
 
 
 class SelectionConfig(EvalConfig):
@@ -126,16 +162,14 @@ class SelectionConfig(EvalConfig):
     samples: Annotated[int, Field(ge=1, le=4096, description="completions a problem (N)")] = 8
     pick: Annotated[
         tuple[SelectionRule, ...] | None,
-        Field(min_length=1, description="a rule, may be repeated; by default all that can be used"),
+        Field(min_length=1, description="a rule; may be repeated; default all that can be used"),
     ] = None
 
 
 class LearningConfig(RunConfig):
     """Loop C: train a policy on `train_split`, measured before and after on `split`."""
 
-    train_split: Annotated[
-        str, Field(min_length=1, description="the split that is practised on")
-    ] = "train"
+    train_split: Annotated[str, Field(min_length=1, description="the split to train on")] = "train"
     steps: Annotated[int, Field(ge=1, description="updates of the policy")] = 100
     problems_per_step: Annotated[int, Field(ge=1, description="problems a step (B)")] = 16
     samples: Annotated[int, Field(ge=1, description="completions a problem in a step (N)")] = 8
@@ -146,21 +180,26 @@ class LearningConfig(RunConfig):
         int, Field(ge=0, description="steps between measurements on the split dev; 0 is never")
     ] = 10
     dev_samples: Annotated[int, Field(ge=1, description="completions a problem, on dev")] = 1
-    dev_limit: Annotated[int, Field(ge=2, description="most problems measured on dev")] = 120
+    dev_limit: Annotated[int, Field(ge=2, description="largest number of problems on dev")] = 120
     learning: Annotated[LearningSettings, Field(description="the update of the policy")] = (
         LearningSettings()
     )
     max_kl_nats: Annotated[
         float | None,
-        Field(gt=0, description="stop when KL to the start exceeds it, in nats a completion"),
+        Field(gt=0, description="stop if KL to the start exceeds it, in nats a completion"),
     ] = None
     checkpoint_every: Annotated[int, Field(ge=1, description="steps between checkpoints")] = 25
     keep_checkpoints: Annotated[
-        int, Field(ge=0, description="newest checkpoints kept when all is done, three models each")
+        int,
+        Field(ge=0, description="newest checkpoints to keep at the end, each as large as 3 models"),
     ] = 0
     register_as: Annotated[
-        str, Field(pattern=r"^[A-Za-z0-9._-]+$", description="the model that it is a version of")
+        str, Field(pattern=r"^[A-Za-z0-9._-]+$", description="name of the registered model")
     ] = "threeloops"
+
+    def generation(self) -> GenerationSettings:
+        """How the completions of a step are made: all its problems are one shard."""
+        return self._generation(self.samples, self.problems_per_step)
 
     def evaluation(self) -> EvalConfig:
         """The measurement before and after learning, exactly as loop A would take it."""

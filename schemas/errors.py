@@ -6,7 +6,7 @@
     ├── StoppedError   learning went wrong and was stopped     exit code 1
     └── StoreError     a stored table is not what it says      exit code 2
 
-A traceback that reaches a person is a defect of ours, never an answer to theirs.
+A traceback that a user sees is a defect of the program, never an answer to the user's input.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class ThreeLoopsError(Exception):
 
 
 class InputError(ThreeLoopsError):
-    """The user's input cannot be used: one line that says what, where and how to mend it."""
+    """The user's input cannot be used: one line that says what, where and what to do."""
 
     def __init__(self, what: str, where: str = "", remedy: str = "") -> None:
         self.what, self.where, self.remedy = what, where, remedy
@@ -39,8 +39,8 @@ class RefusedError(ThreeLoopsError):
 class StoppedError(ThreeLoopsError):
     """Learning had to stop at `step`, before its update or because of what that did.
 
-    `last_good` is the newest step after which the policy was seen to be sound, 0 for the start.
-    `kept` says what was done about it.
+    `last_good` is the newest step after which the policy was known to be sound, 0 for the start.
+    `kept` says which policy was kept and where.
     """
 
     remedy = "start again with other settings"
@@ -54,5 +54,5 @@ class StoppedError(ThreeLoopsError):
         return type(self), (self.step, self.reason, self.last_good, self.kept)
 
     def having(self, kept: str) -> StoppedError:
-        """The same, with what was kept."""
+        """The same error, with what was kept."""
         return type(self)(self.step, self.reason, self.last_good, kept)

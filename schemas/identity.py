@@ -1,7 +1,4 @@
-"""Identities: the digest of a thing and the seed derived from a name.
-
-Nothing here depends on a clock, a process or global random state.
-"""
+"""Identities: the digest of a thing and the seed derived from a name."""
 
 from __future__ import annotations
 

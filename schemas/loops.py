@@ -1,7 +1,4 @@
-"""The three loops, told apart in words: which one a run was, and what it changed.
-
-Nothing here runs a loop.
-"""
+"""The three loops in words: which one a run was, and what it changed."""
 
 from __future__ import annotations
 

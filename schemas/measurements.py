@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from schemas.config import Frozen, SelectionRule
-from schemas.references import Instrument, PolicyRef, TableRef
+from schemas.instrument import Instrument
+from schemas.references import PolicyRef, TableRef
 
 
 class Estimate(Frozen):
@@ -99,3 +100,21 @@ class Selection(Frozen):
     rates: tuple[SelectedRate, ...]
     divergence_nats: Estimate
     divergence_bound_nats: float
+
+
+class Learned(Frozen):
+    """What a learning run has made of a policy, before it is registered.
+
+    `kl_nats` is KL(trained ‖ start) in nats a completion. `seconds_per_step` is None where every
+    step had been done before.
+    """
+
+    start: PolicyRef
+    trained: PolicyRef
+    before: Measurement
+    after: Measurement
+    kl_nats: Estimate
+    training: TableRef
+    dev: tuple[StepRate, ...]
+    wall_seconds: float
+    seconds_per_step: float | None

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import TypeAdapter
 
-from schemas.references import PolicyRef
+from schemas.result_parts import OMITTED_IF_NONE, CompletionRow, DemoRow, ResultModel
 from schemas.results import (
-    OMITTED_IF_NONE,
     Comparison,
-    CompletionRow,
     Decision,
     DemoResult,
-    DemoRow,
     EvalResult,
     LearningResult,
     LoopResult,
     RatedComparison,
-    ResultModel,
     SelectionResult,
 )
 
@@ -115,11 +114,20 @@ class TokenRow(ResultModel):
     rank: Annotated[int | None, OMITTED_IF_NONE] = None
 
 
+class TokensModel(ResultModel):
+    """The policy whose tokenizer was used."""
+
+    name: str
+    folder: str
+    digest: str
+    step: int = 0
+
+
 class TokensOutput(ResultModel):
     """The tokens of a text under a policy."""
 
     text: str
-    model: PolicyRef
+    model: TokensModel
     tokens: tuple[TokenRow, ...]
 
 
@@ -150,3 +158,15 @@ def output_schema(verb: str) -> dict[str, Any]:
     """The JSON schema of what `threeloops VERB --json` prints."""
     schema = TypeAdapter(OUTPUTS[verb]).json_schema(mode="serialization")
     return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema
+
+
+def write_schemas(folder: Path) -> None:
+    """Write the schema of every verb as `VERB.json`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for verb in OUTPUTS:
+        text = json.dumps(output_schema(verb), indent=1, sort_keys=True, ensure_ascii=False)
+        (folder / f"{verb}.json").write_text(f"{text}\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write_schemas(Path(sys.argv[1]))

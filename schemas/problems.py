@@ -1,11 +1,9 @@
-"""The problems table: one row a question with one expected integer.
-
-It says nothing of how a problem is shown to a model; that is the prompt template's.
-"""
+"""The problems table: one row a question with one expected integer."""
 
 from __future__ import annotations
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from schemas.tables import Column, TableSchema
 
@@ -23,3 +21,13 @@ PROBLEMS = TableSchema(
     },
     key=("problem_id",),
 )
+
+
+def problem_rows(problems: pa.Table, problem_ids: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The row of each id in a problems table, as int32; null for an id that it does not have."""
+    return pc.index_in(problem_ids, problems["problem_id"].combine_chunks())
+
+
+def expected_answers(problems: pa.Table, problem_ids: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The expected answer of each id, in the order of the ids."""
+    return problems["expected_answer"].take(problem_rows(problems, problem_ids))

@@ -1,29 +1,40 @@
-"""What tasks pass to each other: small frozen references, never frames or models.
+"""What tasks pass to each other: small frozen references, never frames, models or paths.
 
-A reference names a thing by digest; the store or the loader turns it into the thing.
+A reference names a thing by digest; the store or the model cache turns it into the thing.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
+
+from pydantic import model_validator
 
 from schemas.config import Frozen
-from schemas.identity import digest_of
 
 TableKind = Literal["problems", "completions", "scores", "selections", "training"]
 
 
-class TableRef(Frozen):
-    """A stored table: its kind, the SHA-256 of its file, its path and its number of rows."""
+class Reference(Frozen):
+    """A digest and what goes with it. Earlier versions stored a path too, which is ignored."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_paths(cls, given: Any) -> Any:
+        if isinstance(given, dict):
+            return {name: value for name, value in given.items() if name not in ("path", "folder")}
+        return given
+
+
+class TableRef(Reference):
+    """A stored table: its kind, the SHA-256 of its file and its number of rows."""
 
     kind: TableKind
     digest: str
-    path: str
     rows: int
 
 
-class PolicyRef(Frozen):
-    """A policy: what the user called it, the folder that it loads from, and its digest.
+class PolicyRef(Reference):
+    """A policy: what the user called it, and its digest.
 
     `step` is 0 for a policy on disk. A policy in the middle of learning has the step it has
     reached and, as its digest, the lineage digest: what it started from and every table it
@@ -31,7 +42,6 @@ class PolicyRef(Frozen):
     """
 
     name: str
-    folder: str
     digest: str
     step: int = 0
 
@@ -41,24 +51,8 @@ class PolicyRef(Frozen):
         return self.step + 1
 
 
-class Instrument(Frozen):
-    """What must be equal before two numbers may be compared, part by part.
+class RunRef(Frozen):
+    """A run in MLflow: its id and its name."""
 
-    The number of samples and the seed are not parts: they change how precisely a rate is known,
-    not which rate it is.
-    """
-
-    dataset: str
-    split: str
-    prompt_template: str
-    scorer: str
-    sampling: str
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 over the parts."""
-        return digest_of(self.model_dump())
-
-    def as_json(self) -> dict[str, object]:
-        """The parts and their one digest, for a result."""
-        return {"digest": self.digest, "parts": self.model_dump()}
+    run_id: str
+    name: str

@@ -1,6 +1,6 @@
 """The scores table: one scorer's verdict on each row of one completions table.
 
-Which completions, which problems and which scorer stand in its provenance, not in its rows.
+The provenance, not the rows, names the completions, the problems and the scorer.
 """
 
 from __future__ import annotations

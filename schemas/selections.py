@@ -1,6 +1,6 @@
 """The selections table: which completion each selection rule picked for each problem.
 
-`reward` is the picked completion's, for measuring the rule; only `oracle` looked at it to pick.
+`reward` is the picked completion's, to measure the rule; only `oracle` uses it to pick.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ SELECTIONS = TableSchema(
         "rule": Column(pa.string(), one_of=SELECTION_RULES),
         "sample_index": Column(pa.int32(), at_least=0),
         "reward": Column(pa.float64(), at_least=0.0, at_most=1.0),
-        # the mean reward of all that the rule held equally good: the reward without a tie's luck
+        # the mean reward of all that are equally good by the rule: without the chance in a tie
         "expected_reward": Column(pa.float64(), at_least=0.0, at_most=1.0),
-        # how many of the N completions the rule held equally good, before the tie was broken
+        # how many of the N completions are equally good by the rule, before the tie is broken
         "tied": Column(pa.int32(), at_least=1),
     },
     key=("problem_id", "rule"),

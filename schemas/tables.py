@@ -1,7 +1,4 @@
-"""What a table of one kind must look like: Arrow types, and pandera checks over them.
-
-It validates and reports; reading and writing are the store's.
-"""
+"""What a table of one kind must look like: Arrow types, and pandera checks over them."""
 
 from __future__ import annotations
 
@@ -58,9 +55,12 @@ class TableSchema:
 
     def upgrade(self, table: pa.Table) -> pa.Table:
         """A table as an earlier version wrote it, with the columns of today; new ones are null."""
-        if table.column_names == list(self.columns):
-            return table
+        given = set(table.column_names)
+        if not given & set(self.renamed) and given >= set(self.added):
+            return table  # today's, or one that `validate` refuses
+        metadata = table.schema.metadata  # pyarrow drops it when it renames
         table = table.rename_columns([self.renamed.get(name, name) for name in table.column_names])
+        table = table.replace_schema_metadata(metadata)
         for name in self.added:
             if name not in table.column_names:
                 nulls = pa.nulls(table.num_rows, self.columns[name].type)

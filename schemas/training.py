@@ -1,12 +1,16 @@
 """The training table: one row a step of learning, with the digests of what the step learned from.
 
-It holds no clock time, so that the same run gives the same bytes; times are tracked as metrics.
+It holds no clock time, so that the same run gives the same bytes.
 """
 
 from __future__ import annotations
 
-import pyarrow as pa
+from collections.abc import Sequence
 
+import pyarrow as pa
+from pydantic import ConfigDict
+
+from schemas.config import Frozen
 from schemas.tables import Column, TableSchema
 
 DIGEST = r"^[0-9a-f]{64}$"
@@ -41,16 +45,55 @@ TRAINING = TableSchema(
 )
 
 
-def steps_without_signal(training: pa.Table, *, grouped: bool) -> int:
+class TrainingRow(Frozen):
+    """One row of the training table; KL and loss may be infinite where learning went wrong."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=True)
+
+    step: int
+    problems: int
+    completions: int
+    tokens: int
+    passes: int | None
+    reward_mean: float
+    advantage_std: float | None
+    valid_format_rate: float
+    groups_with_signal: int
+    loss: float
+    kl_nats: float
+    kl_nats_k3: float | None
+    entropy_nats_per_token: float
+    gradient_norm: float
+    clipped: bool | None
+    sampling_gap_nats: float | None
+    learning_rate: float
+    completions_digest: str
+    scores_digest: str
+    policy_lineage: str
+
+    def numbers(self) -> dict[str, float]:
+        """Everything that can be drawn against the step, by name."""
+        return {
+            name: float(value)
+            for name, value in self.model_dump().items()
+            if isinstance(value, int | float)
+        }
+
+
+def training_rows(training: pa.Table) -> tuple[TrainingRow, ...]:
+    """The rows of a training table, the first step first."""
+    return tuple(TrainingRow.model_validate(row) for row in training.to_pylist())
+
+
+def steps_without_signal(rows: Sequence[TrainingRow], *, grouped: bool) -> int:
     """How many steps have passed in a row, up to the last, whose rewards could teach nothing.
 
     With a baseline taken from the group, `grouped`, such a step has no problem whose completions
     earned different rewards; otherwise all its completions earned 0, or all 1.
     """
-    rows = training.select(["groups_with_signal", "reward_mean"]).to_pylist()
-    idle = 0
+    without = 0
     for row in reversed(rows):
-        if row["groups_with_signal"] or not (grouped or row["reward_mean"] in (0.0, 1.0)):
+        if row.groups_with_signal or not (grouped or row.reward_mean in (0.0, 1.0)):
             break
-        idle += 1
-    return idle
+        without += 1
+    return without

@@ -1,4 +1,4 @@
-"""The pure judgement: scorers, selection rules, and estimates with honest intervals.
+"""Scorers, selection rules, and estimates with honest intervals, as pure functions.
 
-Nothing here runs a model, touches a disk, or reads a clock.
+All of it can be used from a notebook, without a model, a server or tracking.
 """

@@ -1,7 +1,7 @@
 """The lenient scorer `contains_int@1`: reward 1 if the expected integer is anywhere in the text.
 
-It is there to show what leniency pays for (a text that lists every integer is always right); the
-program never trains on it unless asked to.
+It shows what a lenient scorer rewards: a text that lists every integer is always right. The program
+never trains on it unless the user asks for it.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ KINDS = (
 CONTAINED, OTHER_INTEGERS, NO_INTEGER, CUT_OFF = range(4)
 
 
-def judge_one(text: str, finish_reason: str, expected_answer: str) -> Verdict:
-    """The verdict on one completion, for any text whatever."""
+def score_one(text: str, finish_reason: str, expected_answer: str) -> Verdict:
+    """The verdict on one completion, for any text."""
     if finish_reason != FINISHED:
         return Verdict(0.0, "truncated", "cut_off", None)
     found = {number for number in integers_in(text) if number is not None}
@@ -45,17 +45,22 @@ def judge_one(text: str, finish_reason: str, expected_answer: str) -> Verdict:
     return Verdict(0.0, "wrong_answer", "other_integers", parsed)
 
 
-def _judge_block(text: pa.Array, finish_reason: pa.Array, expected_answer: pa.Array) -> pa.Table:
+def _score_block(text: pa.Array, finish_reason: pa.Array, expected_answer: pa.Array) -> pa.Table:
     """The verdicts of a block: all integers of all texts, each against its row's expected one."""
+    # every integer of the block with its row, and whether it is the expected one of that row
     rows, numbers = integers_in_block(text)
     known = numbers.is_valid().to_numpy(zero_copy_only=False)
     rows, numbers = rows[known], numbers.drop_null()
     equal = pc.equal(numbers, expected_answer.take(pa.array(rows))).to_numpy(zero_copy_only=False)
+
+    # a later line overwrites an earlier one: no integer, others, the expected one, cut off
     kinds = np.full(len(text), NO_INTEGER, dtype=np.int8)
     kinds[rows] = OTHER_INTEGERS
     kinds[rows[equal]] = CONTAINED
     cut_off = pc.not_equal(finish_reason, FINISHED).to_numpy(zero_copy_only=False)
     kinds[cut_off] = CUT_OFF
+
+    # parsed_answer is the first integer of a row, where all others of the row equal it
     first = np.full(len(text), -1, dtype=np.int64)
     first[rows[::-1]] = np.arange(len(rows))[::-1]
     leader = numbers.take(pa.array(first[rows]))
@@ -64,4 +69,4 @@ def _judge_block(text: pa.Array, finish_reason: pa.Array, expected_answer: pa.Ar
     return coded_table(kinds, KINDS, numbers.take(pa.array(first, mask=~alone)))
 
 
-CONTAINS_INT_1 = Scorer("contains_int", 1, SPEC, in_blocks(_judge_block))
+CONTAINS_INT_1 = Scorer("contains_int", 1, SPEC, in_blocks(_score_block))

@@ -1,6 +1,6 @@
-"""A user's own scorer: a plain function of one row, given a name, a version and a spec.
+"""A user's own scorer: a plain function of one row, with a name, a version and a spec.
 
-It finds no function by name; that is the registry's.
+`scorers.registry` finds scorers by name.
 """
 
 from __future__ import annotations
@@ -27,43 +27,43 @@ def custom_scorer(*, name: str, version: int, spec: str) -> Callable[[RowFunctio
         def ends_right(text, finish_reason, expected_answer):
             return finish_reason == "stop" and text.endswith(expected_answer)
 
-    The function returns a bool, a reward in [0, 1], or a whole `Verdict`. For a bool or a reward
+    The function returns a bool, a reward in [0, 1], or a whole `Verdict`. For a bool or a reward,
     the outcome is correct for 1; otherwise truncated where finish_reason is `length`, else
     wrong_answer. The file that holds the function is part of the spec, so that an edited rule is
-    another instrument even where its author forgot to raise the version; other files that it
-    imports are not.
+    another instrument even if its author forgot to raise the version. Other files that it imports
+    are not part of it.
 
     Raises InputError for a name with other characters than letters, digits and `_.-`, a version
-    below 1 or an empty spec. While scoring, an exception of the function, or a value that is no
-    reward, is an InputError that names the row: it never becomes a reward of 0.
+    below 1 or an empty spec. While scoring, an exception in the function, or a value that is not a
+    reward, is an InputError that names the row; it never becomes a reward of 0.
     """
     check_identity(name, version, spec)
 
     def wrap(function: RowFunction) -> Scorer:
         identity = f"{name}@{version}"
 
-        def judge(
+        def score_columns(
             text: pa.ChunkedArray, finish_reason: pa.ChunkedArray, expected_answer: pa.ChunkedArray
         ) -> pa.Table:
             columns = (text.to_pylist(), finish_reason.to_pylist(), expected_answer.to_pylist())
             return verdict_table(
-                _judge_row(function, f"scorer {identity}, row {row}", *values)
+                _score_row(function, f"scorer {identity}, row {row}", *values)
                 for row, values in enumerate(zip(*columns, strict=True))
             )
 
-        return Scorer(name, version, f"{spec}\n{_fingerprint(function)}", judge)
+        return Scorer(name, version, f"{spec}\n{_fingerprint(function)}", score_columns)
 
     return wrap
 
 
-def _judge_row(
+def _score_row(
     function: RowFunction, where: str, text: str, finish_reason: str, expected_answer: str
 ) -> Verdict:
     try:
         given = function(text, finish_reason, expected_answer)
     except Exception as error:
         what = " ".join(f"its function raised {type(error).__name__}: {error}".split())
-        raise InputError(what, where, "mend the function; no row was scored") from error
+        raise InputError(what, where, "fix the function; no row was scored") from error
     if isinstance(given, Verdict):
         texts = [given.code, *([] if given.parsed_answer is None else [given.parsed_answer])]
         sound = given.outcome in OUTCOMES and bool(given.code) and _is_reward(given.reward)
@@ -100,9 +100,9 @@ def _is_text(value: object) -> bool:
 
 
 def _fingerprint(function: RowFunction) -> str:
-    """A line that changes with the function or the file that holds it, or says there is none.
+    """A line that changes with the function or its file, or that says there is no source.
 
-    The whole file, because what the function calls decides as much as the function.
+    It covers the whole file, because what the function calls decides as much as the function.
     """
     try:
         source = inspect.getsource(function).encode("utf-8", "replace")

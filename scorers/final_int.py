@@ -1,6 +1,6 @@
 """The strict scorer `final_int@1`: reward 1 only for exactly `Final: ` and the expected integer.
 
-It strips, normalises, repairs and guesses nothing. `judge_one` is the definition, for one row;
+Nothing is stripped, normalised, repaired or guessed. `score_one` is the definition, for one row;
 `FINAL_INT_1` gives the same verdicts for whole Arrow columns.
 """
 
@@ -47,8 +47,8 @@ KINDS = (
 EXACT, OTHER_INTEGER, CUT_OFF_MATCH, CUT_OFF, FIRST_RULE = range(5)
 
 
-def judge_one(text: str, finish_reason: str, expected_answer: str) -> Verdict:
-    """The verdict on one completion, for any text whatever; it never raises.
+def score_one(text: str, finish_reason: str, expected_answer: str) -> Verdict:
+    """The verdict on one completion, for any text; it never raises.
 
     `expected_answer` is a canonical decimal integer; the text is compared with it as text, so that
     integers may be of any length.
@@ -64,14 +64,15 @@ def judge_one(text: str, finish_reason: str, expected_answer: str) -> Verdict:
 
 
 def format_code(text: str) -> str:
-    """Which format rule a text breaks that is not well formed."""
+    """The code of the format rule that a text breaks which is not well formed."""
     if _lone_surrogate.search(text):
         return "lone_surrogate"
     return next(code for code, pattern in _rules if pattern.fullmatch(text))
 
 
-def _judge_block(text: pa.Array, finish_reason: pa.Array, expected_answer: pa.Array) -> pa.Table:
+def _score_block(text: pa.Array, finish_reason: pa.Array, expected_answer: pa.Array) -> pa.Table:
     """The verdicts of a block of rows: equality first, patterns only for the rows that failed."""
+    # a reward is plain equality with the prefix and the expected integer
     prefixed = pc.binary_join_element_wise(
         pa.scalar(PREFIX, pa.large_string()), expected_answer, pa.scalar("", pa.large_string())
     )
@@ -80,6 +81,8 @@ def _judge_block(text: pa.Array, finish_reason: pa.Array, expected_answer: pa.Ar
     kinds = np.full(len(text), EXACT, dtype=np.int8)
     kinds[~finished] = CUT_OFF
     kinds[~finished & matches] = CUT_OFF_MATCH
+
+    # the others get the code of the first pattern that matches; each pattern sees only what is left
     left = np.flatnonzero(finished & ~matches)
     failed = text.take(pa.array(left))
     for kind, pattern in (
@@ -92,8 +95,10 @@ def _judge_block(text: pa.Array, finish_reason: pa.Array, expected_answer: pa.Ar
         mask = hit.to_numpy(zero_copy_only=False)
         kinds[left[mask]] = kind
         left, failed = left[~mask], failed.filter(pc.invert(hit))
+
+    # parsed_answer is what follows the prefix of a well-formed text
     read = pc.if_else(pa.array(kinds <= OTHER_INTEGER), text, pa.scalar(None, pa.large_string()))
     return coded_table(kinds, KINDS, pc.utf8_slice_codeunits(read, len(PREFIX)))
 
 
-FINAL_INT_1 = Scorer(name="final_int", version=1, spec=SPEC, judge=in_blocks(_judge_block))
+FINAL_INT_1 = Scorer(name="final_int", version=1, spec=SPEC, score_columns=in_blocks(_score_block))

@@ -1,11 +1,11 @@
 """The format rules of `final_int@1`: an ordered list of what can be wrong with a text, with codes.
 
-It decides no reward. A text earns one by plain equality, before any of these patterns is tried;
-they only name the reason why a text did not, and the first that matches gives the code.
+A text earns its reward by plain equality, before any of these patterns is tried. The patterns only
+name the reason why a text earned none; the first that matches gives the code.
 
-Each pattern stands for the whole text and keeps to what Python's `re` and Google's RE2 read alike,
-with every class of characters spelled out: no library's Unicode tables, locale or case folding can
-change a code.
+Each pattern matches the whole text and uses only what Python's `re` and Google's RE2 read in the
+same way. Every class of characters is spelled out, so that no library's Unicode tables, locale or
+case folding can change a code.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""A scorer against golden rows: texts for which a person has said what they should earn.
-
-It changes no scorer and reads no file.
-"""
+"""A scorer against golden rows: texts for which a person has said what they should earn."""
 
 from __future__ import annotations
 
@@ -29,7 +26,7 @@ class GoldenRow:
 
 @dataclass(frozen=True)
 class Miss:
-    """A golden row that the scorer judges otherwise, with the row's place in the list."""
+    """A golden row that got another reward than expected, with the row's place in the list."""
 
     place: int
     row: GoldenRow
@@ -40,9 +37,10 @@ class Miss:
 
 @dataclass(frozen=True)
 class GoldenReport:
-    """What a scorer made of `rows` golden rows.
+    """How a scorer did on `rows` golden rows.
 
-    `false_positives` got more than they should: exploits that pay. `false_negatives` got less.
+    `false_positives` got more than they should: exploits that are rewarded. `false_negatives` got
+    less.
     """
 
     scorer: str
@@ -52,7 +50,7 @@ class GoldenReport:
 
     @property
     def misses(self) -> tuple[Miss, ...]:
-        """All misses, the exploits first, as they cost more."""
+        """All misses, the exploits first, because they do more harm."""
         return self.false_positives + self.false_negatives
 
     @property
@@ -67,7 +65,7 @@ def golden_rows(
     """Golden rows from records with `id`, `completion`, `expected_reward`, maybe `finish_reason`.
 
     `expected_answers` maps problem ids to their integers. Raises InputError, naming the row, for a
-    missing field, an unknown problem, a completion that is no text, or a reward outside [0, 1].
+    missing field, an unknown problem, a completion that is not text, or a reward outside [0, 1].
     """
     rows = []
     for place, record in enumerate(records):
@@ -95,10 +93,10 @@ def golden_rows(
 def check_golden(scorer: Scorer, rows: Sequence[GoldenRow]) -> GoldenReport:
     """Score the rows in one pass and list those that do not get what they should.
 
-    Raises InputError without rows: a check of nothing would pass.
+    Raises InputError without rows, because a check of nothing would pass.
     """
     if not rows:
-        raise InputError("there are no golden rows, and so nothing was checked")
+        raise InputError("there are no golden rows, so nothing was checked")
     verdicts = scorer.score(
         pa.array([row.completion for row in rows], pa.string()),
         pa.array([row.finish_reason for row in rows], pa.string()),

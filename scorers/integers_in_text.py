@@ -1,8 +1,7 @@
-"""Finding the integers in a text, one text at a time or a block of them at once.
+"""Finding the integers in a text, one text at a time or a block of texts at once.
 
-It decides no reward; the lenient scorers `contains_int` and `last_int` do.
-
-What counts as a number, in words (`NUMBERS`), is part of the spec of both.
+`NUMBERS` says in words what counts as a number. It is part of the specs of the scorers
+`contains_int` and `last_int`.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ _BINARY_MINUS = r"([0-9A-Za-z)\]])-"
 _NUMBER = r"(-?[0-9]+(?:[.,][0-9]+)*)"
 _GROUPED = "-?[0-9]{1,3}(?:,[0-9]{3})+"
 _ZEROS = "^(-?)0+([0-9])"
-_MARK = "\x1f"  # set around numbers, and no part of one
+_MARK = "\x1f"  # put around numbers; it cannot be part of one
 
 _number = re.compile(r"(?:(?<![0-9A-Za-z)\]])-)?[0-9]+(?:[.,][0-9]+)*")
 _grouped = re.compile(_GROUPED)
@@ -37,7 +36,7 @@ _integer = re.compile("-?[0-9]+")
 
 
 def integers_in(text: str) -> list[str | None]:
-    """The numbers of a text in order: canonical decimal text, or None where one is no integer."""
+    """The numbers of a text in order: canonical decimal text, or None if one is not an integer."""
     return [_canonical(found[0]) for found in _number.finditer(text)]
 
 
@@ -55,9 +54,10 @@ def _canonical(number: str) -> str | None:
 def integers_in_block(text: pa.Array) -> tuple[NDArray[np.int64], pa.Array]:
     """The numbers of all rows in order: the row of each, and each as in `integers_in`.
 
-    `text` holds large_string. Numbers are set between marks and the text is split at the marks, so
-    that every second piece is a number.
+    `text` holds large_string.
     """
+    # Put marks around every number and split each text at the marks: every second piece is then a
+    # number. A minus that is not a sign is replaced first, and so is a mark in the text itself.
     marked = pc.replace_substring(text, _MARK, " ")
     marked = pc.replace_substring_regex(marked, _BINARY_MINUS, r"\1 ")
     marked = pc.replace_substring_regex(marked, _NUMBER, rf"{_MARK}\1{_MARK}")
@@ -67,6 +67,8 @@ def integers_in_block(text: pa.Array) -> tuple[NDArray[np.int64], pa.Array]:
     place = np.arange(len(rows)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     odd = place % 2 == 1
     numbers = pieces.flatten().filter(pa.array(odd))
+
+    # the same as `_canonical`, for all numbers at once
     grouped = pc.match_substring_regex(numbers, f"^(?:{_GROUPED})$")
     numbers = pc.if_else(grouped, pc.replace_substring(numbers, ",", ""), numbers)
     whole = pc.match_substring_regex(numbers, "^-?[0-9]+$")

@@ -1,6 +1,6 @@
 """The lenient scorer `last_int@1`: reward 1 if the last number in the text is the expected integer.
 
-It asks for no format, and so cannot tell an answer from a number that happens to stand last.
+It needs no format, and so cannot tell an answer from a number that happens to come last.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ KINDS = (
 LAST_INTEGER, OTHER_INTEGER, NOT_AN_INTEGER, NO_NUMBER, CUT_OFF = range(5)
 
 
-def judge_one(text: str, finish_reason: str, expected_answer: str) -> Verdict:
-    """The verdict on one completion, for any text whatever."""
+def score_one(text: str, finish_reason: str, expected_answer: str) -> Verdict:
+    """The verdict on one completion, for any text."""
     if finish_reason != FINISHED:
         return Verdict(0.0, "truncated", "cut_off", None)
     numbers = integers_in(text)
@@ -48,11 +48,11 @@ def judge_one(text: str, finish_reason: str, expected_answer: str) -> Verdict:
     return Verdict(0.0, "wrong_answer", "other_integer", last)
 
 
-def _judge_block(text: pa.Array, finish_reason: pa.Array, expected_answer: pa.Array) -> pa.Table:
+def _score_block(text: pa.Array, finish_reason: pa.Array, expected_answer: pa.Array) -> pa.Table:
     """The verdicts of a block: each text's last number against its row's expected one."""
     rows, numbers = integers_in_block(text)
     last = np.full(len(text), -1, dtype=np.int64)
-    last[rows] = np.arange(len(rows))  # of several places the last one stays
+    last[rows] = np.arange(len(rows))  # of several numbers in a row the last one stays
     some = last >= 0
     cut_off = pc.not_equal(finish_reason, FINISHED).to_numpy(zero_copy_only=False)
     answer = numbers.take(pa.array(last, mask=~some | cut_off))
@@ -66,4 +66,4 @@ def _judge_block(text: pa.Array, finish_reason: pa.Array, expected_answer: pa.Ar
     return coded_table(kinds, KINDS, answer)
 
 
-LAST_INT_1 = Scorer("last_int", 1, SPEC, in_blocks(_judge_block))
+LAST_INT_1 = Scorer("last_int", 1, SPEC, in_blocks(_score_block))

@@ -1,7 +1,7 @@
-"""The lenient scorer `math_verify@1`: what the package math-verify takes to equal the integer.
+"""The lenient scorer `math_verify@1`: reward 1 if the package math-verify finds the integer equal.
 
-It hides nothing that went wrong: a text on which the package runs out of time, dies or raises has a
-code that says so, and no text is scored in this process.
+No text is scored in this process. A text on which the package runs out of time, dies or raises has
+a code that says so.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from scorers.scorer import FINISHED, Scorer, Verdict, verdict_table
 
 SECONDS = 5.0  # for one text
 START_SECONDS = 120.0  # for a worker to import the package
-WORKERS = 4  # at most; never more than processors
+WORKERS = 4  # at most; never more than there are processors
 WORKER = Path(__file__).with_name("math_verify_worker.py")
 REMEDY = "pip install -e '.[math]' in the folder of threeloops"
 
@@ -63,7 +63,7 @@ SPEC = "\n".join(
 
 
 class _Worker:
-    """One process that judges texts one at a time, and is replaced when it is stuck or dead."""
+    """One process that scores texts one at a time, and is replaced when it is stuck or dead."""
 
     def __enter__(self) -> _Worker:
         self._start()
@@ -86,7 +86,7 @@ class _Worker:
         return answer
 
     def _start(self) -> None:
-        # by its path and with -P, so that its folder's modules shadow none of the package's
+        # by its path and with -P, so that modules of its folder hide none of the package's
         self.process = subprocess.Popen(
             [sys.executable, "-P", str(WORKER)],
             stdin=subprocess.PIPE,
@@ -123,7 +123,7 @@ class _Worker:
             line = ""
         finally:
             timer.cancel()
-            timer.join()  # from here on the process is killed or will not be
+            timer.join()  # after this the timer cannot kill the process any more
         if late.is_set():
             return {"verdict": "timeout"}
         if not line.endswith("\n"):
@@ -132,10 +132,10 @@ class _Worker:
         return answer
 
 
-def _judge(
+def _score_columns(
     text: pa.ChunkedArray, finish_reason: pa.ChunkedArray, expected_answer: pa.ChunkedArray
 ) -> pa.Table:
-    """Judge each different text once, in worker processes, a thread for each of them."""
+    """Score each different text once, in worker processes, a thread for each of them."""
     if importlib.util.find_spec("math_verify") is None:
         raise InputError("it needs the package math-verify", "scorer math_verify@1", REMEDY)
     texts, reasons = text.to_pylist(), finish_reason.to_pylist()
@@ -156,7 +156,7 @@ def _judge(
                 for done in [pool.submit(work) for _ in range(workers)]:
                     done.result()
             finally:
-                queue.close()  # after an error or Ctrl-C the other workers finish their text only
+                queue.close()  # after an error or Ctrl-C the other workers only finish their text
     return verdict_table(
         _verdict(answers[t, e])
         if reason == FINISHED
@@ -189,4 +189,4 @@ def _verdict(answer: dict[str, Any]) -> Verdict:
     return Verdict(float(code == "equal"), OUTCOMES[code], code, answer.get("parsed"))
 
 
-MATH_VERIFY_1 = Scorer("math_verify", 1, SPEC, _judge)
+MATH_VERIFY_1 = Scorer("math_verify", 1, SPEC, _score_columns)

@@ -1,7 +1,7 @@
 """The worker process of `math_verify@1`: one question a line on stdin, one answer a line on stdout.
 
-It keeps no time; the parent does, and kills it. It imports nothing of threeloops, so that it starts
-in the time that the package math-verify takes, whatever the parent has loaded.
+The parent process watches the time and kills this one when it takes too long. Nothing of threeloops
+is imported, so that this starts as fast as the package math-verify allows.
 
     {"text": "…", "expected": "12"}  ->  {"verdict": "equal", "parsed": "12"}
 """
@@ -15,33 +15,34 @@ import os
 import sys
 from typing import Any
 
-MEMORY_LIMIT = 4 << 30  # bytes; an expression like 9**9**9 must not take the machine with it
+MEMORY_LIMIT = 4 << 30  # bytes; an expression like 9**9**9 must not fill the machine's memory
 
 
 def main() -> None:
     """Answer until stdin ends."""
-    answers = os.fdopen(os.dup(1), "w", encoding="ascii")
-    sys.stdout = sys.stderr  # whatever a library prints is no answer
-    sys.set_int_max_str_digits(0)
-    with contextlib.suppress(ImportError, ValueError, OSError):
-        import resource
+    with os.fdopen(os.dup(1), "w", encoding="ascii") as answers:
+        sys.stdout = sys.stderr  # what a library prints is not an answer
+        sys.set_int_max_str_digits(0)
+        with contextlib.suppress(ImportError, ValueError, OSError):
+            import resource
 
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
-    judge = _judge()
-    _say(answers, {"ready": True})
-    for line in sys.stdin:
-        question = json.loads(line)
-        try:
-            _say(answers, judge(question["text"], question["expected"]))
-        except Exception as error:
-            _say(answers, {"verdict": "error", "parsed": None, "error": type(error).__name__})
+            resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
+        score_one = _load_package()
+        _send(answers, {"ready": True})
+        for line in sys.stdin:
+            question = json.loads(line)
+            try:
+                answer = score_one(question["text"], question["expected"])
+            except Exception as error:
+                answer = {"verdict": "error", "parsed": None, "error": type(error).__name__}
+            _send(answers, answer)
 
 
-def _judge() -> Any:
+def _load_package() -> Any:
     sympy = importlib.import_module("sympy")
     library = importlib.import_module("math_verify")
 
-    def judge(text: str, expected: str) -> dict[str, str | None]:
+    def score_one(text: str, expected: str) -> dict[str, str | None]:
         found = library.parse(text, parsing_timeout=None, raise_on_error=True)
         if not found:
             return {"verdict": "nothing_found", "parsed": None}
@@ -54,10 +55,10 @@ def _judge() -> Any:
             "parsed": str(found[0]) if whole else None,
         }
 
-    return judge
+    return score_one
 
 
-def _say(answers: Any, answer: dict[str, Any]) -> None:
+def _send(answers: Any, answer: dict[str, Any]) -> None:
     answers.write(json.dumps(answer) + "\n")
     answers.flush()
 

@@ -1,7 +1,4 @@
-"""Scorers by name: `final_int@1`, its bare name, `package.module:attribute`, or an entry point.
-
-It judges nothing.
-"""
+"""Scorers by name: `final_int@1`, its bare name, `package.module:attribute`, or an entry point."""
 
 from __future__ import annotations
 
@@ -27,11 +24,11 @@ def get_scorer(name: str) -> Scorer:
     - `final_int@1`: one of ours, or one that an installed package offers as an entry point of the
       group `threeloops.scorers`; the entry point is named like the scorer, version or not.
     - `final_int`: the newest version of that name.
-    - `package.module:attribute`: a `Scorer` that a module of the user's holds, such as
-      `scorers.custom.custom_scorer` makes.
+    - `package.module:attribute`: a `Scorer` in a module of the user's, for example one made by
+      `scorers.custom.custom_scorer`.
 
     Raises InputError for a name that does not exist, listing those that do, for a module or
-    attribute that cannot be loaded, and for a scorer that takes the name and version of ours.
+    attribute that cannot be loaded, and for a scorer that has the name and version of ours.
     """
     if ":" in name:
         return _loaded(EntryPoint(name=name, value=name, group=ENTRY_POINT_GROUP))
@@ -70,16 +67,8 @@ def _announced() -> EntryPoints:
 
 @lru_cache(maxsize=1)
 def _announced_on(paths: tuple[str, ...]) -> EntryPoints:
-    """To ask every installed package takes some 20 ms, and each step of learning scores once."""
+    """Cached, because asking every installed package takes about 20 ms and every step scores."""
     return entry_points(group=ENTRY_POINT_GROUP)
-
-
-def list_scorers() -> tuple[Scorer, ...]:
-    """Every scorer that has a name: ours, then those of installed packages.
-
-    Raises InputError for an installed package's scorer that cannot be loaded.
-    """
-    return (*BUILT_IN, *(_loaded(point) for point in _announced()))
 
 
 def _loaded(point: EntryPoint) -> Scorer:
@@ -103,7 +92,7 @@ def _loaded(point: EntryPoint) -> Scorer:
         raise InputError(what, where) from error
     if not isinstance(found, Scorer):
         raise InputError(
-            "it is not a Scorer, and so has no name, version or spec",
+            "it is not a Scorer, so it has no name, version or spec",
             where,
             "decorate the function with scorers.custom.custom_scorer(name=, version=, spec=)",
         )

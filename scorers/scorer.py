@@ -1,7 +1,4 @@
-"""What a scorer says of completions: one verdict a row, or a table of verdicts.
-
-It holds no rule; those are the scorers', one file each.
-"""
+"""What a scorer is, and what it returns: one verdict a row, or a table of verdicts."""
 
 from __future__ import annotations
 
@@ -28,9 +25,9 @@ VERDICT_SCHEMA = pa.schema(
 _NAME = re.compile("[A-Za-z][A-Za-z0-9_.-]*")
 FINISHED = "stop"
 FINISH_REASONS = (FINISHED, "length")
-BLOCK_ROWS = 65_536  # rows judged together; bounds the memory of a pass, changes no verdict
+BLOCK_ROWS = 65_536  # rows scored together; bounds the memory of a pass, changes no verdict
 
-Judge = Callable[[pa.ChunkedArray, pa.ChunkedArray, pa.ChunkedArray], pa.Table]
+ScoreColumns = Callable[[pa.ChunkedArray, pa.ChunkedArray, pa.ChunkedArray], pa.Table]
 
 
 @dataclass(frozen=True)
@@ -39,7 +36,7 @@ class Verdict:
 
     `reward` is in [0, 1]; `outcome` is one of correct, wrong_answer, bad_format, truncated; `code`
     is finer and the scorer's own; `parsed_answer` is the integer that was read, as canonical
-    decimal text, or None where none could be.
+    decimal text, or None where there was none.
     """
 
     reward: float
@@ -52,15 +49,15 @@ class Verdict:
 class Scorer:
     """A named, versioned rule. A changed rule is a new version; the old one stays runnable.
 
-    `spec` says the rule in words, whole; its digest goes into every score table. `judge` takes the
-    columns text, finish_reason and expected_answer, already checked, and returns the columns of
-    `VERDICT_SCHEMA`, one row for each.
+    `spec` is the whole rule in words; its digest goes into every scores table. `score_columns`
+    takes the columns text, finish_reason and expected_answer, already checked, and returns the
+    columns of `VERDICT_SCHEMA`, one row for each.
     """
 
     name: str
     version: int
     spec: str
-    judge: Judge
+    score_columns: ScoreColumns
 
     def __post_init__(self) -> None:
         check_identity(self.name, self.version, self.spec)
@@ -85,7 +82,7 @@ class Scorer:
 
         Raises InputError, naming the row, for a null, a finish_reason that is neither `stop` nor
         `length`, or an expected answer that is not a canonical decimal integer: such rows have no
-        verdict, and a reward of 0 for them would be a lie.
+        verdict, and a reward of 0 for them would be false.
         """
         columns = [
             _text_column(column, name, self.id)
@@ -114,50 +111,50 @@ class Scorer:
             "write it as a plain decimal integer, like 12, -7 or 0",
         )
         try:
-            verdicts = self.judge(*columns)
+            verdicts = self.score_columns(*columns)
         except (InputError, KeyboardInterrupt):
             raise
         except Exception as error:
-            what = " ".join(f"its judge raised {type(error).__name__}: {error}".split())
-            raise InputError(what, f"scorer {self.id}", "mend it; no row was scored") from error
+            what = " ".join(f"its score_columns raised {type(error).__name__}: {error}".split())
+            raise InputError(what, f"scorer {self.id}", "fix it; no row was scored") from error
         if (
             not isinstance(verdicts, pa.Table)
             or verdicts.schema != VERDICT_SCHEMA
             or len(verdicts) != len(columns[0])
         ):
             raise InputError(
-                "its judge returned a table of another shape than VERDICT_SCHEMA, one row each",
+                "its score_columns returned no table of VERDICT_SCHEMA with one row for each row",
                 f"scorer {self.id}",
             )
         return verdicts
 
 
 def check_identity(name: str, version: int, spec: str) -> None:
-    """Raise InputError unless a scorer says what it is: a name, a version and a rule in words."""
+    """Raise InputError unless a scorer has a valid name, a version and a rule in words."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise InputError(
-            f"{name!r} is no name for a scorer", remedy="use letters, digits and _ . - alone"
+            f"{name!r} cannot be the name of a scorer", remedy="use only letters, digits and _ . -"
         )
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
         raise InputError(f"version {version!r} is not 1, 2, 3 …", f"scorer {name}")
     if not isinstance(spec, str) or not spec.strip():
-        raise InputError("its spec is empty", f"scorer {name}", "say the rule in words")
+        raise InputError("its spec is empty", f"scorer {name}", "write the rule in words")
 
 
 def in_blocks(
-    judge_block: Callable[[pa.Array, pa.Array, pa.Array], pa.Table],
-) -> Judge:
-    """A judge of columns from a judge of blocks: at most `BLOCK_ROWS` rows, contiguous arrays.
+    score_block: Callable[[pa.Array, pa.Array, pa.Array], pa.Table],
+) -> ScoreColumns:
+    """Score columns block by block: at most `BLOCK_ROWS` rows, in contiguous arrays.
 
     The blocks hold large_string, so that no number of rows or bytes overflows an offset.
     """
 
-    def judge(
+    def score_columns(
         text: pa.ChunkedArray, finish_reason: pa.ChunkedArray, expected_answer: pa.ChunkedArray
     ) -> pa.Table:
         columns = (text, finish_reason, expected_answer)
         blocks = [
-            judge_block(
+            score_block(
                 *(
                     pc.cast(column.slice(start, BLOCK_ROWS), pa.large_string()).combine_chunks()
                     for column in columns
@@ -167,11 +164,11 @@ def in_blocks(
         ]
         return pa.concat_tables(blocks) if blocks else VERDICT_SCHEMA.empty_table()
 
-    return judge
+    return score_columns
 
 
 def verdict_table(verdicts: Iterable[Verdict]) -> pa.Table:
-    """The table of some verdicts, for scorers that judge one row at a time."""
+    """The table of some verdicts, for scorers that score one row at a time."""
     rows = list(verdicts)
     return pa.table(
         {

@@ -1,16 +1,14 @@
-"""Task aggregate: a scores table becomes rates with intervals and counts of what went wrong.
-
-It estimates nothing itself; `scorers` does.
-"""
+"""Task aggregate: a scores table becomes rates with intervals and counts of what went wrong."""
 
 from __future__ import annotations
 
 from artifacts.store.instrument import instrument_of
-from artifacts.store.tables import Store, provenance_of
-from schemas.references import PolicyRef, TableRef
+from artifacts.store.tables import provenance_of
 from schemas.measurements import Measurement
+from schemas.references import PolicyRef, TableRef
 from scorers.statistics.summary import summarize
 from tasks.runtime.pipeline_task import pipeline_task
+from tasks.runtime.runtime import process_runtime
 
 
 @pipeline_task("aggregate", "aggregate {scores.rows} scores")
@@ -18,16 +16,15 @@ def aggregate(
     problems: TableRef, completions: TableRef, scores: TableRef, policy: PolicyRef | None = None
 ) -> Measurement:
     """Summarise the scores and name the instrument that they were taken with."""
-    store = Store()
-    questions, verdicts = store.read(problems), store.read(scores)
-    judged = provenance_of(verdicts)["config"]
+    store = process_runtime().store
+    problem_rows, score_rows = store.read(problems), store.read(scores)
     return Measurement(
         policy=policy,
         problems=problems,
         completions=completions,
         scores=scores,
         instrument=instrument_of(
-            questions, store.read(completions), f"{judged['scorer']}:{judged['spec']}"
+            problem_rows, store.read(completions), provenance_of(score_rows).scorer
         ),
-        summary=summarize(questions, verdicts),
+        summary=summarize(problem_rows, score_rows),
     )

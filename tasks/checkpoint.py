@@ -2,50 +2,66 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from artifacts.store.checkpoints import read_checkpoint, write_checkpoint
-from artifacts.store.tables import Store
-from policy.learning.learner import Learner
-from policy.model.load import fingerprint
+from artifacts.store.checkpoints import (
+    checkpoint_folder,
+    checkpoint_within,
+    newest_checkpoint,
+    read_checkpoint,
+    write_checkpoint,
+)
+from artifacts.tracking.logged_models import model_folder
 from schemas.config import LearningConfig
 from schemas.errors import InputError
-from schemas.references import PolicyRef, TableRef
-from tasks.runtime.model_cache import keep_learner, resident_learner, start_learner
+from schemas.references import PolicyRef, RunRef, TableRef
 from tasks.runtime.pipeline_task import pipeline_task
+from tasks.runtime.runtime import process_runtime
 from tasks.train_step import lineage
 
 
 @pipeline_task("save-policy", "save {policy.name} after step {policy.step}")
-def save_policy(policy: PolicyRef, folder: str, name: str) -> PolicyRef:
-    """Write the learner's policy as a folder that any reference to a folder can load."""
-    resident_learner(policy).export(Path(folder))
-    return PolicyRef(name=name, folder=folder, digest=fingerprint(Path(folder)))
+def save_policy(policy: PolicyRef, run: RunRef, name: str) -> PolicyRef:
+    """Write the learner's policy into the folder of the model that a run makes, as `name`."""
+    runtime = process_runtime()
+    folder = model_folder(runtime.archive.tracking, run)
+    runtime.models.learner(policy).export(folder)
+    return PolicyRef(name=name, digest=runtime.archive.folders.digest(folder))
 
 
 @pipeline_task("checkpoint", "checkpoint after step {policy.step}")
-def checkpoint(policy: PolicyRef, training: TableRef, folder: str, keep: int = 0) -> None:
-    """Write everything that going on from this step needs; of older ones the newest are kept."""
-    save = resident_learner(policy).save
-    write_checkpoint(Path(folder), save, policy, training, keep=keep)
+def checkpoint(policy: PolicyRef, training: TableRef, run: RunRef, keep: int = 0) -> None:
+    """Write everything that a run needs to go on from this step; the newest older ones are kept."""
+    runtime = process_runtime()
+    folder = checkpoint_folder(runtime.data_dir, run.run_id, policy.step)
+    write_checkpoint(folder, runtime.models.learner(policy).save, policy, training, keep=keep)
 
 
-@pipeline_task("restore", "restore {folder}")
-def restore(start: PolicyRef, folder: str, config: LearningConfig) -> tuple[PolicyRef, TableRef]:
-    """Bring the learner back to a checkpoint's step; returns its policy and training table.
+@pipeline_task("restore", "restore {run.name}")
+def restore(
+    start: PolicyRef, run: RunRef, config: LearningConfig, last: int | None = None
+) -> tuple[PolicyRef, TableRef | None]:
+    """Bring the learner back to a run's newest checkpoint; returns its policy and training table.
 
-    Raises InputError when `start`, which becomes the reference, is not what the run started from:
-    an alias that has moved, or a folder that has changed.
+    With `last`, to the newest one up to that step; later ones are deleted, and where there is none
+    it is the start, without a table. Raises InputError when `start`, which becomes the reference,
+    is not what the run started from: an alias that has moved, or a folder that has changed.
     """
-    policy, training = read_checkpoint(Path(folder))
-    (first,) = Store().read(training).slice(0, 1).to_pylist()
+    runtime = process_runtime()
+    if last is None:
+        folder = newest_checkpoint(runtime.data_dir, run.run_id)
+    elif (within := checkpoint_within(runtime.data_dir, run.run_id, last)) is not None:
+        folder = within
+    else:
+        return start, None
+    policy, training = read_checkpoint(folder)
+    (first,) = runtime.store.read(training).slice(0, 1).to_pylist()
+    folder_of_start = runtime.archive.folders.find(start)
     if lineage(start.digest, first["scores_digest"], config) != first["policy_lineage"]:
         raise InputError(
             "this is no longer the model that the run started from, and so not its reference",
             f"--model {start.name}",
-            f"put back what was in {policy.folder}, or start again without --resume",
+            f"put back what was in {folder_of_start}, or start again without --resume",
         )
-    learner: Learner = start_learner(start, config)
-    learner.load(Path(folder) / "learner")
-    keep_learner(policy, learner)
+    learner = runtime.models.start_learner(start, config)
+    learner.load(folder / "learner")
+    runtime.models.keep_learner(policy, learner)
     return policy, training

@@ -1,20 +1,21 @@
-"""Task draw-problems: the problems that one step of learning practises on.
-
-The draw depends on the seed and the step alone, so a resumed run practises the same ones.
-"""
+"""Task draw-problems: the problems that one step of learning samples completions of."""
 
 from __future__ import annotations
 
-from artifacts.store.tables import Store, task_key
+from artifacts.store.tables import task_key
 from policy.learning.batches import batch_rows
 from schemas.references import TableRef
 from tasks.runtime.pipeline_task import pipeline_task
+from tasks.runtime.runtime import process_runtime
 
 
 @pipeline_task("draw-problems", "draw {count} problems for step {step}")
 def draw_problems(problems: TableRef, *, step: int, count: int, seed: int) -> TableRef:
-    """Take `count` different problems; each comes once before any comes again."""
-    store = Store()
+    """Take `count` different problems; each comes once before any comes again.
+
+    The draw depends on the seed and the step alone, so a resumed run draws the same ones.
+    """
+    store = process_runtime().store
     key = task_key("draw-problems", problems=problems.digest, step=step, count=count, seed=seed)
     if found := store.find(key):
         return found

@@ -1,149 +1,178 @@
-"""Task generate: a policy answers every problem N times; the answers become a completions table.
-
-It draws and records; whether an answer is right is not its business.
-"""
+"""Task generate: a policy answers every problem N times; the completions become a table."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from artifacts.store.tables import Store, task_key
 from policy.model.load import Policy, decode_completion, numerics
 from policy.model.template import get_template
 from policy.sampling.sample import Samples, sample
-from schemas.config import SamplingSettings
+from schemas.completions import COMPLETIONS
+from schemas.config import GenerationSettings
+from schemas.errors import StoreError
 from schemas.identity import canonical_json, derive_seed
 from schemas.references import PolicyRef, TableRef
-from scorers.registry import BUILT_IN
-from tasks.runtime.model_cache import resident_policy
 from tasks.runtime.pipeline_task import pipeline_task
-from tasks.runtime.progress import Progress, report
+from tasks.runtime.progress import Progress, ShardStored
+from tasks.runtime.runtime import Runtime, process_runtime
 
 
-@pipeline_task("generate", "generate {label}, {problems.rows} problems x {samples}")
+@pipeline_task("generate", "generate {label}, {problems.rows} problems x {settings.samples}")
 def generate(
     problems: TableRef,
     policy: PolicyRef,
+    settings: GenerationSettings,
     *,
-    template: str,
-    sampling: SamplingSettings,
-    samples: int,
-    seed: int,
-    shard_size: int,
-    device: str = "auto",
     label: str = "generating",
-    watch: str | None = None,
+    part: bool = False,
 ) -> TableRef:
-    """Draw `samples` completions for each problem, `shard_size` problems at a time.
+    """Sample `settings.samples` completions for each problem, `shard_size` problems at a time.
 
-    Each shard's seed comes from `seed`, the problems and the shard's place alone, and each
-    finished shard is kept under its key, so a run that was cut off goes on where it stopped.
-
-    `watch` names a scorer whose pass rate so far is told with the progress, if it is one of ours.
-    It decides nothing and is kept nowhere.
+    Each shard's seed comes from the seed, the problems and the shard's place alone. Each finished
+    shard is kept until all are there, so a run that was cut off goes on where it stopped. `label`
+    and `part` (see `Progress`) say how the work is reported.
     """
-    store = Store()
-    rendered = get_template(template)
-    settings = {
-        "policy": policy.digest,
-        "template": f"{rendered.id}:{rendered.digest}",
-        "sampling": canonical_json(sampling.model_dump()),
-        "samples": samples,
-        "seed": seed,
-        "shard_size": shard_size,
-        "numerics": numerics(device),
-    }
-    key = task_key("generate", problems=problems.digest, **settings)
-    if found := store.find(key):
+    runtime = process_runtime()
+    config = generation_config(policy, settings)
+    if found := runtime.store.find(task_key("generate", problems=problems.digest, **config)):
         return found
-    table = store.read(problems)
-    shards, so_far = [], PassRateSoFar(watch)
-    for start in range(0, table.num_rows, shard_size):
-        shard_key = task_key("generate-shard", problems=problems.digest, start=start, **settings)
-        done = store.find(shard_key)
-        if done is None:
-            rows = table.slice(start, shard_size)
-            held = resident_policy(policy, device)
-            shard_seed = derive_seed("generate", seed, problems.digest, start)
-            drawn = sample(
-                held,
-                rendered.encode(rows["prompt"].to_pylist(), held.tokenizer),
-                samples=samples,
-                settings=sampling,
-                seed=shard_seed,
-                on_progress=_reporter(label, start * samples, table.num_rows * samples, so_far),
+    try:
+        return _generated(runtime, problems, policy, settings, label=label, part=part)
+    finally:
+        runtime.progress.forget(label)
+
+
+def _generated(
+    runtime: Runtime,
+    problems: TableRef,
+    policy: PolicyRef,
+    settings: GenerationSettings,
+    *,
+    label: str,
+    part: bool,
+) -> TableRef:
+    store, config = runtime.store, generation_config(policy, settings)
+    parents = {"problems": problems.digest}
+    table, size = store.read(problems), settings.shard_size
+    total = table.num_rows * settings.samples
+    starts = range(0, table.num_rows, size)
+    shards, keys = [], []
+    for start in starts:
+        key = task_key("generate-shard", problems=problems.digest, start=start, **config)
+        shard = _stored_shard(store, key)
+        if shard is None:
+            shard = _sample_shard(
+                runtime,
+                policy,
+                settings,
+                table.slice(start, size),
+                seed=derive_seed("generate", settings.seed, problems.digest, start),
+                on_progress=_reporter(runtime, label, part, start * settings.samples, total),
             )
-            done = store.write(
-                "completions",
-                completions_table(rows["problem_id"].to_pylist(), drawn, held, shard_seed),
-                producer="generate-shard",
-                parents={"problems": problems.digest},
-                config=settings | {"rows_per_batch": drawn.rows_per_batch},
-                key=shard_key,
-            )
-        shards.append(store.read(done))
-        so_far.add(table, shards[-1])
-    whole = pa.concat_tables(shard.replace_schema_metadata(None) for shard in shards)
-    return store.write(
+            if len(starts) > 1:  # a single shard is the whole table, which is written below
+                store.write(
+                    "completions",
+                    shard,
+                    producer="generate-shard",
+                    parents=parents,
+                    config=config,
+                    key=key,
+                )
+        if kept := store.find(key):
+            runtime.progress.report(ShardStored(label, problems, kept))
+        shards.append(shard.replace_schema_metadata(None).cast(COMPLETIONS.arrow))
+        keys.append(key)
+    whole = store.write(
         "completions",
-        whole,
+        pa.concat_tables(shards),
         producer="generate",
-        parents={"problems": problems.digest},
-        config=settings,
-        key=key,
+        parents=parents,
+        config=config,
+        key=task_key("generate", problems=problems.digest, **config),
     )
+    for key in keys:
+        store.drop(key)
+    return whole
 
 
-def completions_table(ids: list[str], drawn: Samples, policy: Policy, seed: int) -> pa.Table:
+def generation_config(policy: PolicyRef, settings: GenerationSettings) -> dict[str, str | int]:
+    """Everything that completions depend on besides the problems, as it enters their key."""
+    template = get_template(settings.template)
+    return {
+        "policy": policy.digest,
+        "template": f"{template.id}:{template.digest}",
+        "sampling": canonical_json(settings.sampling.model_dump()),
+        "samples": settings.samples,
+        "seed": settings.seed,
+        "shard_size": settings.shard_size,
+        "numerics": numerics(settings.device),
+    }
+
+
+def _stored_shard(store: Store, key: str) -> pa.Table | None:
+    """A shard that an earlier run finished; None where there is none, or no longer."""
+    found = store.find(key)
+    if found is None:
+        return None
+    try:
+        return store.read(found)
+    except StoreError:  # another process has just finished all of them, or the file is damaged
+        store.drop(key)
+        return None
+
+
+def _sample_shard(
+    runtime: Runtime,
+    policy: PolicyRef,
+    settings: GenerationSettings,
+    problems: pa.Table,
+    *,
+    seed: int,
+    on_progress: Callable[[int], None],
+) -> pa.Table:
+    held = runtime.models.policy(policy, settings.device)
+    prompts = get_template(settings.template).encode(problems["prompt"].to_pylist(), held.tokenizer)
+    samples = sample(
+        held,
+        prompts,
+        samples=settings.samples,
+        settings=settings.sampling,
+        seed=seed,
+        on_progress=on_progress,
+    )
+    return completions_table(problems["problem_id"].to_pylist(), samples, held, seed)
+
+
+def completions_table(ids: list[str], samples: Samples, policy: Policy, seed: int) -> pa.Table:
     """The rows of one shard: B problems × N samples, problem by problem."""
-    n = drawn.samples_per_problem
+    n = samples.samples_per_problem
     texts = [
         decode_completion(policy.tokenizer, tokens, policy.end_token_ids)
-        for tokens in drawn.token_ids
+        for tokens in samples.token_ids
     ]
     rows = len(texts)
+    logprobs = samples.logprobs
     return pa.table(
         {
             "problem_id": pa.array([identity for identity in ids for _ in range(n)], pa.string()),
             "sample_index": pa.array([row % n for row in range(rows)], pa.int32()),
             "text": pa.array(texts, pa.string()),
-            "finish_reason": pa.array(drawn.finish_reasons, pa.string()),
-            "token_count": pa.array([len(t) for t in drawn.token_ids], pa.int32()),
-            "sum_logprob": pa.array([min(0.0, sum(lp)) for lp in drawn.logprobs], pa.float64()),
+            "finish_reason": pa.array(samples.finish_reasons, pa.string()),
+            "token_count": pa.array([len(t) for t in samples.token_ids], pa.int32()),
+            "sum_logprob": pa.array([min(0.0, sum(lp)) for lp in logprobs], pa.float64()),
             "shard_seed": pa.array([seed] * rows, pa.int64()),
-            "token_ids": pa.array(drawn.token_ids, pa.list_(pa.int32())),
-            "logprobs": pa.array(drawn.logprobs, pa.list_(pa.float32())),
+            "token_ids": pa.array(samples.token_ids, pa.list_(pa.int32())),
+            "logprobs": pa.array(logprobs, pa.list_(pa.float32())),
         }
     )
 
 
-class PassRateSoFar:
-    """What a scorer of ours says of the shards that are done, as a note beside the progress."""
-
-    def __init__(self, scorer: str | None) -> None:
-        self._scorer = next((one for one in BUILT_IN if one.id == scorer), None)
-        self._right = self._judged = 0
-
-    def add(self, problems: pa.Table, shard: pa.Table) -> None:
-        """Judge a shard of completions."""
-        if self._scorer is None:
-            return
-        row = pc.index_in(shard["problem_id"], problems["problem_id"].combine_chunks())
-        expected = problems["expected_answer"].take(row)
-        verdicts = self._scorer.score(shard["text"], shard["finish_reason"], expected)
-        self._right += pc.sum(pc.equal(verdicts["reward"], 1.0)).as_py()
-        self._judged += shard.num_rows
-
-    def notes(self) -> dict[str, str]:
-        """The pass rate, once there is one."""
-        if not self._judged:
-            return {}
-        return {"pass rate so far": f"{100 * self._right / self._judged:.0f} %"}
-
-
-def _reporter(label: str, before: int, total: int, so_far: PassRateSoFar) -> Callable[[int], None]:
-    notes = so_far.notes()
-    return lambda done: report(Progress(label, before + done, total, "completions", notes))
+def _reporter(
+    runtime: Runtime, label: str, part: bool, before: int, total: int
+) -> Callable[[int], None]:
+    return lambda done: runtime.progress.report(
+        Progress(label, before + done, total, "completions", part)
+    )

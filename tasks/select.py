@@ -1,46 +1,39 @@
-"""Task select: each selection rule picks one completion a problem; the picks become a table.
-
-Only the rule `oracle` is given the rewards to pick by; for the others they are looked up after.
-"""
+"""Task select: each selection rule picks one completion a problem; the picks become a table."""
 
 from __future__ import annotations
 
-from artifacts.store.tables import Store, task_key
+from artifacts.store.tables import task_key
 from schemas.config import SelectionRule
 from schemas.measurements import Measurement, Selection
 from scorers.selection.picked import divergence_of_best, pick_all, possible_rules, selected_rates
 from tasks.runtime.pipeline_task import pipeline_task
+from tasks.runtime.runtime import process_runtime
 
 
 @pipeline_task("select", "select 1 of {measured.summary.samples}")
 def select(measured: Measurement, wanted: tuple[SelectionRule, ...] | None, seed: int) -> Selection:
-    """Pick by every wanted rule, or by all that can be used; measure what each picked."""
-    store = Store()
-    answers, verdicts = store.read(measured.completions), store.read(measured.scores)
-    rules = wanted or possible_rules(answers)
-    key = task_key(
-        "select",
-        completions=measured.completions.digest,
-        scores=measured.scores.digest,
-        rules=rules,
-        seed=seed,
-    )
-    table = pick_all(answers, verdicts, rules, seed)
-    written = store.write(
+    """Pick by every wanted rule, or by all that can be used; measure what each picked.
+
+    Only the rule `oracle` is given the rewards to pick by; for the others they are looked up after.
+    """
+    store = process_runtime().store
+    completions, scores = store.read(measured.completions), store.read(measured.scores)
+    rules = wanted or possible_rules(completions)
+    parents = {"completions": measured.completions.digest, "scores": measured.scores.digest}
+    key = task_key("select", **parents, rules=rules, seed=seed)
+    table = pick_all(completions, scores, rules, seed)
+    picks = store.write(
         "selections",
         table,
         producer="select",
-        parents={
-            "completions": measured.completions.digest,
-            "scores": measured.scores.digest,
-        },
+        parents=parents,
         config={"rules": list(rules), "seed": seed},
         key=key,
     )
-    nats, bound = divergence_of_best(verdicts)
+    nats, bound = divergence_of_best(scores)
     return Selection(
-        picks=written,
-        rates=selected_rates(table, verdicts),
+        picks=picks,
+        rates=selected_rates(table, scores),
         divergence_nats=nats,
         divergence_bound_nats=bound,
     )

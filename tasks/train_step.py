@@ -1,14 +1,10 @@
-"""Task train-step: one update of the policy from scored completions; its numbers become a row.
-
-Sampling and scoring came before; choosing the problems too.
-"""
+"""Task train-step: one update of the policy from scored completions; its numbers become a row."""
 
 from __future__ import annotations
 
 import pyarrow as pa
 
-from artifacts.store.tables import Store
-from policy.learning.learner import StepMetrics
+from policy.learning.step_metrics import StepMetrics
 from policy.model.load import numerics
 from policy.model.memory import explaining_out_of_memory
 from policy.model.template import get_template
@@ -16,8 +12,8 @@ from schemas.config import LearningConfig
 from schemas.identity import digest_of
 from schemas.references import PolicyRef, TableRef
 from schemas.training import TRAINING
-from tasks.runtime.model_cache import keep_learner, resident_learner, start_learner
 from tasks.runtime.pipeline_task import pipeline_task
+from tasks.runtime.runtime import process_runtime
 
 
 @pipeline_task("train-step", "train step {policy.next_step}")
@@ -34,21 +30,22 @@ def train_step(
     `training` is the table of the steps before, None at the first. Returns the policy that it
     became and the training table with one row more.
     """
-    store = Store()
-    learner = resident_learner(policy) if policy.step else start_learner(policy, config)
-    answers, verdicts = store.read(completions), store.read(scores)
+    runtime = process_runtime()
+    store, models = runtime.store, runtime.models
+    learner = models.learner(policy) if policy.step else models.start_learner(policy, config)
+    completion_rows, score_rows = store.read(completions), store.read(scores)
     prompts = get_template(config.template).encode(
         store.read(problems)["prompt"].to_pylist(), learner.policy.tokenizer
     )
-    rewards = verdicts["reward"].to_numpy().copy().reshape(len(prompts), -1)
+    rewards = score_rows["reward"].to_numpy().copy().reshape(len(prompts), -1)
     with explaining_out_of_memory(
         f"training on {config.samples} completions a problem",
         "lower --samples or --max-new-tokens, or take a smaller --model",
     ):
         metrics = learner.step(
             prompts,
-            answers["token_ids"].to_pylist(),
-            answers["logprobs"].to_pylist(),
+            completion_rows["token_ids"].to_pylist(),
+            completion_rows["logprobs"].to_pylist(),
             rewards,
             max_kl_nats=config.max_kl_nats,
         )
@@ -58,8 +55,8 @@ def train_step(
             "digest": lineage(policy.digest, scores.digest, config),
         }
     )
-    keep_learner(reached, learner)
-    row = training_row(reached, metrics, completions, scores, verdicts)
+    models.keep_learner(reached, learner)
+    row = training_row(reached, metrics, completions, scores, score_rows)
     rows = [store.read(training).replace_schema_metadata(None), row] if training else [row]
     written = store.write(
         "training",

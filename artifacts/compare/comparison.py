@@ -1,69 +1,74 @@
-"""Two stored measurements compared: may they be, by how much they differ, and what that means.
-
-The numbers are made in `scorers`; this reads tables, asks for the numbers and finds the words.
-"""
+"""Two stored measurements compared: may they be, by how much they differ, and what that means."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
 
 from artifacts.runs.measured import StoredMeasurement
 from artifacts.store.instrument import EXTERNAL
-from artifacts.tracking.history import RunRecord, all_runs
+from artifacts.tracking.history import RunRecord
 from schemas.errors import RefusedError
+from schemas.instrument import Instrument
 from schemas.loops import AFTER, LEARNING, SELECTION
-from schemas.references import Instrument
+from schemas.measurements import Estimate
+from schemas.result_parts import (
+    ComparedRun,
+    Flipped,
+    FlippedProblem,
+    InstrumentRecord,
+    PairedDifference,
+)
+from schemas.results import Comparison, RatedComparison
+from scorers.statistics.counts import correct_counts
 from scorers.statistics.estimates import pass_rate
-from scorers.statistics.flips import correct_counts, flipped, problems_in_both
+from scorers.statistics.flips import flipped, problems_in_both
 from scorers.statistics.paired import PairedComparison, compare_paired
 
-Result = dict[str, Any]
 PARTS = tuple(Instrument.model_fields)
+Counts = Mapping[str, tuple[int, int]]
 
 
-def differing_parts(first: Instrument, second: Instrument) -> dict[str, list[str]]:
+def differing_parts(first: Instrument, second: Instrument) -> dict[str, tuple[str, str]]:
     """The parts in which two instruments differ, each with both values."""
     ours, theirs = first.model_dump(), second.model_dump()
-    return {part: [ours[part], theirs[part]] for part in PARTS if ours[part] != theirs[part]}
+    return {part: (ours[part], theirs[part]) for part in PARTS if ours[part] != theirs[part]}
 
 
 def compare_measurements(
     first: StoredMeasurement,
     second: StoredMeasurement,
+    runs: Sequence[RunRecord],
     allow: Collection[str] = (),
     *,
     rows: int = 3,
-) -> Result:
-    """The whole comparison as a result, the second against the first, or a refusal.
+) -> Comparison:
+    """The second measurement against the first, or a refusal.
 
-    The instruments must be equal, but for the parts in `allow`; where they are not, the result has
-    `comparable` False, the parts that differ, and no rates. Where the problems may differ, those
-    that both have are compared, and RefusedError is raised when there are none. `rows` of the
-    problems that flipped each way come with their texts.
+    The instruments must be equal, but for the parts in `allow`; where they are not, the comparison
+    names the parts that differ and has no rates; otherwise it is a RatedComparison. Where the
+    problems may differ, those that both have are compared, and RefusedError is raised when there
+    are none. `rows` of the problems that flipped each way come with their texts. The learning
+    run that made one policy from the other is searched among `runs`.
     """
     differs = differing_parts(first.instrument, second.instrument)
-    refused = [part for part in differs if part not in allow]
-    result: Result = {
-        "comparable": not refused,
-        "same_instrument": not differs,
-        "differs": differs,
-        "refused_parts": refused,
-        "allowed": [part for part in differs if part in allow],
-        "instrument": second.instrument.as_json(),
-        "runs": [_described(side) for side in (first, second)],
-        "reading": [] if refused else how_to_read(first, second, all_runs()),
-    }
-    return result if refused else result | _compared(first, second, rows)
+    refused = tuple(part for part in differs if part not in allow)
+    compared = Comparison(
+        comparable=not refused,
+        same_instrument=not differs,
+        differs=differs,
+        refused_parts=refused,
+        allowed=tuple(part for part in differs if part in allow),
+        instrument=InstrumentRecord.of(second.instrument),
+        runs=(_described(first), _described(second)),
+        reading=() if refused else tuple(how_to_read(first, second, runs)),
+    )
+    return compared if refused else _rated(compared, first, second, rows)
 
 
 def paired(first: StoredMeasurement, second: StoredMeasurement) -> PairedComparison:
     """The second against the first on the problems that both have; RefusedError without any."""
-    ids = problems_in_both(first.problems, second.problems)
-    if not ids:
-        raise RefusedError(f"{first.name} and {second.name} have no problem in common")
+    counts = _counts_in_both(first, second)
     families = dict(
         zip(
             second.problems["problem_id"].to_pylist(),
@@ -71,37 +76,55 @@ def paired(first: StoredMeasurement, second: StoredMeasurement) -> PairedCompari
             strict=True,
         )
     )
-    counts = [correct_counts(side.scores) for side in (first, second)]
-    one, two = ({identity: run[identity] for identity in ids} for run in counts)
-    return compare_paired(one, two, families=families)
+    return compare_paired(*counts, families=families)
 
 
-def _compared(first: StoredMeasurement, second: StoredMeasurement, rows: int) -> Result:
-    compared = paired(first, second)
+def _counts_in_both(first: StoredMeasurement, second: StoredMeasurement) -> tuple[Counts, Counts]:
+    """(correct, all) completions of each side, of the problems that both have."""
     ids = problems_in_both(first.problems, second.problems)
-    counts = [correct_counts(side.scores) for side in (first, second)]
-    rates = [
-        pass_rate([run[name][0] for name in ids], [run[name][1] for name in ids]).model_dump()
-        for run in counts
-    ]
+    if not ids:
+        raise RefusedError(f"{first.name} and {second.name} have no problem in common")
+    one, two = (correct_counts(side.scores) for side in (first, second))
+    return {name: one[name] for name in ids}, {name: two[name] for name in ids}
+
+
+def _rated(
+    compared: Comparison, first: StoredMeasurement, second: StoredMeasurement, rows: int
+) -> RatedComparison:
+    counts = _counts_in_both(first, second)
+    result = paired(first, second)
+    one, two = (_pass_rate(side) for side in counts)
+    ids = list(counts[0])
     better, worse = flipped(
         first.problems,
         ids,
         (first.completions, first.scores),
         (second.completions, second.scores),
     )
-    return {
-        "pass_rates": rates,
-        "difference": asdict(compared.difference),
-        "test": compared.test,
-        "p_value": compared.p_value,
-        "families": {name: asdict(change) for name, change in compared.families.items()},
-        "flipped": {
-            "better": [asdict(flip) for flip in better[:rows]],
-            "worse": [asdict(flip) for flip in worse[:rows]],
+    return RatedComparison(
+        **dict(compared),
+        pass_rates=(one, two),
+        difference=PairedDifference.model_validate(result.difference),
+        test=result.test,
+        p_value=result.p_value,
+        families={
+            name: PairedDifference.model_validate(change)
+            for name, change in result.families.items()
         },
-        "left_out": [side.problems.num_rows - len(ids) for side in (first, second)],
-    }
+        flipped=Flipped(
+            better=tuple(FlippedProblem.model_validate(flip) for flip in better[:rows]),
+            worse=tuple(FlippedProblem.model_validate(flip) for flip in worse[:rows]),
+        ),
+        left_out=(
+            first.problems.num_rows - len(ids),
+            second.problems.num_rows - len(ids),
+        ),
+    )
+
+
+def _pass_rate(counts: Counts) -> Estimate:
+    correct, samples = zip(*counts.values(), strict=True)
+    return pass_rate(correct, samples)
 
 
 def how_to_read(
@@ -173,24 +196,23 @@ def _learned(start: str, end: str, runs: Sequence[RunRecord]) -> RunRecord | Non
     return None
 
 
-def _described(side: StoredMeasurement) -> Result:
+def _described(side: StoredMeasurement) -> ComparedRun:
     loop = side.run.loop
-    shown: Result = {
-        "name": side.name,
-        "run_id": side.run.run_id,
-        "loop": loop.letter,
-        "loop_name": loop.name,
-        "changed": loop.changed,
-        "stage": side.stage or None,
-        "rule": side.rule,
-        "model": side.model,
-        "model_digest": None if side.policy == EXTERNAL else side.policy,
-        "problems": side.problems.num_rows,
-        "samples": side.samples,
-        "instrument": side.instrument.digest,
-        "tables": dict(side.digests),
-    }
-    if loop is LEARNING and side.stage == AFTER:
-        shown["kl_nats"] = side.run.metrics.get("kl_nats")
-        shown["steps"] = json.loads(side.run.parameters.get("steps", "null"))
-    return shown
+    learned = loop is LEARNING and side.stage == AFTER
+    return ComparedRun(
+        name=side.name,
+        run_id=side.run.run_id,
+        loop=loop.letter,
+        loop_name=loop.name,
+        changed=loop.changed,
+        stage=side.stage or None,
+        rule=side.rule,
+        model=side.model,
+        model_digest=None if side.policy == EXTERNAL else side.policy,
+        problems=side.problems.num_rows,
+        samples=side.samples,
+        instrument=side.instrument.digest,
+        tables=side.digests,
+        kl_nats=side.run.metrics.get("kl_nats") if learned else None,
+        steps=json.loads(side.run.parameters.get("steps", "null")) if learned else None,
+    )

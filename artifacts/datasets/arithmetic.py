@@ -1,6 +1,6 @@
 """The built-in dataset `arithmetic`: integer problems with +, − and ×, the same on every machine.
 
-It makes rows; it does not store them, and it never changes: other ranges are another version.
+It never changes: other ranges are another version.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Reading problems: the built-in dataset by name, or a person's own JSONL, CSV or Parquet file.
+"""Problems: the built-in dataset by name, or a person's own JSONL, CSV or Parquet file.
 
 Every fault of a file is one line with its row; nothing is repaired, dropped or guessed.
 """
@@ -9,7 +9,8 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,23 +30,76 @@ class IntegerText(str):
     """A JSON integer kept as its digits, so that no size limit of the machine applies."""
 
 
-def load_problems(dataset: str, split: str, limit: int | None = None) -> pa.Table:
-    """The first `limit` problems of a split, as a problems table.
+@dataclass(frozen=True)
+class BuiltIn:
+    """A dataset that needs no file: its splits, and the problems table of a split."""
 
-    A file may have a column `split`; without one, all its rows are measured, whatever `split` says,
-    and the table says so (`split` is "all"). Raises InputError with the row and the reason.
+    splits: tuple[str, ...]
+    problems: Callable[[str], pa.Table]
+
+
+BUILT_IN: Mapping[str, BuiltIn] = {
+    arithmetic.NAME: BuiltIn(arithmetic.SPLITS, arithmetic.arithmetic),
+}
+
+
+class Datasets:
+    """Datasets as one process reads them: a file is parsed once, and again only if it changed.
+
+    `parsed` counts the files that were parsed.
     """
-    if dataset == arithmetic.NAME:
-        if split not in arithmetic.SPLITS:
+
+    def __init__(self) -> None:
+        self.parsed = 0
+        self._tables: dict[Path, tuple[tuple[int, int], pa.Table]] = {}
+
+    def load(self, dataset: str, split: str, limit: int | None = None) -> pa.Table:
+        """The first `limit` problems of a split, as a problems table.
+
+        A file may have a column `split`; without one, all its rows are measured, whatever `split`
+        says, and the table says so (`split` is "all"). Raises InputError with the row and the
+        reason.
+        """
+        if (built_in := BUILT_IN.get(dataset)) is None:
+            table = select_split(self._file(dataset), split, dataset)
+        elif split in built_in.splits:
+            table = built_in.problems(split)
+        else:
             raise InputError(
                 f"no split {split!r}",
-                f"dataset {arithmetic.NAME}",
-                f"use one of {', '.join(arithmetic.SPLITS)}",
+                f"dataset {dataset}",
+                f"use one of {', '.join(built_in.splits)}",
             )
-        table = arithmetic.arithmetic(split)
-    else:
-        table = select_split(read_problem_file(dataset), split, dataset)
-    return table.slice(0, limit) if limit else table
+        return table.slice(0, limit) if limit else table
+
+    def has_split(self, dataset: str, split: str) -> bool:
+        """Whether a dataset has rows of this split; a file that knows no splits has none."""
+        if (built_in := BUILT_IN.get(dataset)) is not None:
+            return split in built_in.splits
+        return split in self._file(dataset)["split"].unique().to_pylist()
+
+    def expected_answers(self, dataset: str) -> dict[str, str]:
+        """The expected answer of every problem of a dataset by its id, whatever its split."""
+        if (built_in := BUILT_IN.get(dataset)) is not None:
+            tables = [built_in.problems(split) for split in built_in.splits]
+        else:
+            tables = [self._file(dataset)]
+        return {
+            identity: expected
+            for table in tables
+            for identity, expected in zip(
+                table["problem_id"].to_pylist(), table["expected_answer"].to_pylist(), strict=True
+            )
+        }
+
+    def _file(self, name: str) -> pa.Table:
+        path = Path(name).absolute()
+        state = (path.stat().st_mtime_ns, path.stat().st_size) if path.is_file() else (0, 0)
+        known = self._tables.get(path)
+        if known is None or known[0] != state:
+            self.parsed += 1
+            known = self._tables[path] = (state, read_problem_file(name))
+        return known[1]
 
 
 def select_split(table: pa.Table, split: str, where: str) -> pa.Table:
@@ -61,14 +115,7 @@ def select_split(table: pa.Table, split: str, where: str) -> pa.Table:
     return chosen
 
 
-def has_split(dataset: str, split: str) -> bool:
-    """Whether a dataset has rows of this split; a file that knows no splits has none."""
-    if dataset == arithmetic.NAME:
-        return split in arithmetic.SPLITS
-    return split in read_problem_file(dataset)["split"].to_pylist()
-
-
-def refuse_shared_questions(train: pa.Table, measured: pa.Table, where: str) -> None:
+def refuse_shared_prompts(train: pa.Table, measured: pa.Table, where: str) -> None:
     """InputError when a measured prompt is also trained on: its rate would measure memory."""
     seen = set(train["prompt"].to_pylist())
     for identity, prompt in zip(
@@ -78,7 +125,7 @@ def refuse_shared_questions(train: pa.Table, measured: pa.Table, where: str) -> 
             raise InputError(
                 f"problem {identity!r} is measured, but its prompt is also trained on",
                 where,
-                "give training and measuring different questions, in a column `split`",
+                "give training and measuring different problems, in a column `split`",
             )
 
 
@@ -89,9 +136,9 @@ def read_problem_file(name: str) -> pa.Table:
         raise InputError(
             "no such file",
             f"--dataset {name}",
-            f"give {arithmetic.NAME}, or a .jsonl, .csv or .parquet file",
+            f"give {', '.join(BUILT_IN)}, or a .jsonl, .csv or .parquet file",
         )
-    readers = {".jsonl": _jsonl_rows, ".csv": _csv_rows, ".parquet": _parquet_rows}
+    readers = {".jsonl": jsonl_objects, ".csv": _csv_rows, ".parquet": _parquet_rows}
     if path.suffix.lower() not in readers:
         raise InputError(
             f"the ending {path.suffix or '(none)'} is not known", name, "use .jsonl, .csv, .parquet"
@@ -133,10 +180,6 @@ def jsonl_objects(path: Path) -> Iterator[tuple[int, Row]]:
         yield number, value
 
 
-def _jsonl_rows(path: Path) -> Iterator[tuple[int, Row]]:
-    return jsonl_objects(path)
-
-
 def _csv_rows(path: Path) -> Iterator[tuple[int, Row]]:
     reader = csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True)
     missing = [name for name in NEEDED if name not in (reader.fieldnames or ())]
@@ -155,7 +198,8 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, Row]]:
             # an empty field is how CSV says null
             yield reader.line_num, {key: value or None for key, value in row.items()}
     except csv.Error as error:
-        raise InputError(f"is not CSV ({error})", f"{path}, row {reader.line_num}") from None
+        line = reader.reader.line_num  # the line of the fault; `reader` counts whole rows alone
+        raise InputError(f"is not CSV ({error})", f"{path}, row {line}") from None
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[int, Row]]:
@@ -181,7 +225,7 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, Row]]:
 
 def _checked(rows: list[tuple[int, Row]], name: str) -> pa.Table:
     first_row: dict[str, int] = {}
-    answers: dict[str, tuple[str, int]] = {}
+    expected_of: dict[str, tuple[str, int]] = {}  # prompt to its answer and its row
     columns: dict[str, list[str | None]] = {
         field: [] for field in ("problem_id", "prompt", "expected_answer", "family", "split")
     }
@@ -206,7 +250,7 @@ def _checked(rows: list[tuple[int, Row]], name: str) -> pa.Table:
                 "give every problem an id of its own",
             )
         first_row[identity] = number
-        known, at = answers.setdefault(prompt, (expected, number))
+        known, at = expected_of.setdefault(prompt, (expected, number))
         if known != expected:
             raise InputError(
                 f"the same prompt has the answer {expected} here and {known} in row {at}",

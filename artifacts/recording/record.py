@@ -1,76 +1,91 @@
-"""From measurements to what is kept and shown: metrics, tables, pictures and one result object.
-
-A result is what a command prints with `--json`; its keys are a contract with its readers.
-"""
+"""From measurements to what is kept and shown: metrics, tables, pictures and one result."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
-import pyarrow as pa
-
+from artifacts.recording.measured_rows import MeasuredRows
 from artifacts.report.learning_picture import learning_picture
 from artifacts.report.pictures import pass_at_k_picture
 from artifacts.report.views import completions_view, failure_groups
 from artifacts.report.write import keep_report
 from artifacts.store.checkpoints import checkpoint_folder
-from artifacts.store.tables import Store
 from artifacts.text.describe import describe_result
 from artifacts.text.numbers import percent
+from artifacts.tracking.connection import RESULT_FILE
 from artifacts.tracking.inputs import measured_on, use_dataset
-from artifacts.tracking.logged_models import discard_model
-from artifacts.tracking.run import RESULT_FILE, RESULT_FORMAT, TrackedRun
+from artifacts.tracking.logged_models import discard_model, model_folder
+from artifacts.tracking.run import TrackedRun
 from schemas.config import DEV, GROUP_BASELINES, EvalConfig, LearningConfig, SelectionConfig
 from schemas.errors import StoppedError
 from schemas.identity import digest_of
+from schemas.measurements import Learned, Selection, StepRate, Summary
 from schemas.references import PolicyRef, TableRef
-from schemas.measurements import Estimate, Measurement, Selection, StepRate, Summary
-from schemas.training import steps_without_signal
+from schemas.result_parts import (
+    BestOfN,
+    DevRate,
+    InstrumentRecord,
+    LearnedModel,
+    LearningMetrics,
+    ModelRecord,
+    Rates,
+    SelectionMetrics,
+)
+from schemas.results import EvalResult, LearningResult, SelectionResult
+from schemas.training import TrainingRow, steps_without_signal, training_rows
 
-Result = dict[str, Any]
+R = TypeVar("R", EvalResult, SelectionResult, LearningResult)
+REPLAYED = ModelRecord(name="stored completions", digest=None, folder=None)
 
 
-def record_measurement(
-    run: TrackedRun, measured: Measurement, dataset: str, stage: str = ""
-) -> None:
+def record_measurement(run: TrackedRun, rows: MeasuredRows, dataset: str, stage: str = "") -> None:
     """Keep a measurement's tables, metrics, instrument and a readable table with the run.
 
     `dataset` names its problems. `stage` (`before`, `after`) goes into the names where a run
-    measures more than once; the stages' own runs tie their metrics to model and dataset.
+    measures more than once; the run of the stage has the copies of the tables, and ties its
+    metrics to model and dataset.
     """
-    suffix = f"_{stage}" if stage else ""
+    measured, suffix = rows.measured, f"_{stage}" if stage else ""
     run.instrument(measured.instrument)
-    run.table("problems", measured.problems)
-    run.table(f"completions{suffix}", measured.completions)
-    run.table(f"scores{suffix}", measured.scores)
+    run.table("problems", measured.problems, copy=not stage)
+    run.table(f"completions{suffix}", measured.completions, copy=not stage)
+    run.table(f"scores{suffix}", measured.scores, copy=not stage)
     if measured.policy:
         run.tag(**{f"model{suffix}": measured.policy.name})
         run.tag(**{f"model_digest{suffix}": measured.policy.digest})
-    summary = measured.summary
     if stage:
         use_dataset(run, measured.problems, dataset)
     of = {} if stage else measured_on(run, measured.problems, dataset, measured.policy)
-    run.metrics({name + suffix: value for name, value in summary_metrics(summary).items()}, of=of)
-    run.view(completions_view(*_tables(measured)), f"completions_view{suffix}.json")
+    metrics = summary_metrics(measured.summary)
+    run.metrics({name + suffix: value for name, value in metrics.items()}, of=of)
+    run.view(completions_view(rows.joined), f"completions_view{suffix}.json")
 
 
-def record_step(run: TrackedRun, config: LearningConfig, training: TableRef) -> dict[str, Any]:
-    """Log the newest row of the training table as metrics at its step, with its wall time.
+@dataclass(frozen=True)
+class RecordedStep:
+    """A step of learning, and how many steps in a row, up to it, could teach nothing."""
 
-    Returns the row, and how many steps have passed since the rewards could last teach something.
-    """
-    table = Store().read(training)
-    row: dict[str, Any] = table.slice(training.rows - 1, 1).to_pylist()[0]
+    row: TrainingRow
+    without_signal: int
+
+
+def record_step(
+    run: TrackedRun, config: LearningConfig, training: TableRef, wall_seconds: float
+) -> RecordedStep:
+    """Log the newest row of the training table as metrics at its step, with its wall time."""
+    rows = training_rows(run.archive.store.read(training))
+    numbers = {f"step.{name}": value for name, value in rows[-1].numbers().items()}
     grouped = config.learning.baseline in GROUP_BASELINES
-    row["steps_without_signal"] = steps_without_signal(table, grouped=grouped)
-    step = row["step"]
-    numbers = {f"step.{name}": v for name, v in row.items() if isinstance(v, int | float)}
-    run.metrics(numbers | {"step.wall_seconds": run.lap()}, step=step)
-    return row
+    without_signal = steps_without_signal(rows, grouped=grouped)
+    numbers["step.steps_without_signal"] = float(without_signal)
+    numbers["step.wall_seconds"] = wall_seconds
+    run.metrics(numbers, step=rows[-1].step)
+    return RecordedStep(rows[-1], without_signal)
 
 
 def record_dev(run: TrackedRun, seen: StepRate) -> str:
@@ -101,25 +116,28 @@ def record_stop(run: TrackedRun, stop: StoppedError, training: TableRef | None) 
     run.tag(stopped_at_step=str(stop.step), last_good_step=str(stop.last_good))
     kept = "the last good policy is the one it started from"
     if stop.last_good:
-        folder = checkpoint_folder(run.data_dir, run.run_id, stop.last_good)
+        folder = checkpoint_folder(run.archive.data_dir, run.run_id, stop.last_good)
         kept = f"the last good policy, after step {stop.last_good}, is kept in {folder}"
     return stop.having(f"{kept}; no version was registered; {stop.remedy}")
 
 
-def record_evaluation(run: TrackedRun, config: EvalConfig, measured: Measurement) -> Result:
+def record_evaluation(run: TrackedRun, config: EvalConfig, rows: MeasuredRows) -> EvalResult:
     """The result of loop A, with the picture of pass@k where problems have several samples."""
-    result = _result(run, measured, config) | _rates(measured.summary)
-    if measured.summary.samples > 1:
-        result["pictures"] = _pass_at_k_picture(run, measured)
-    return _finish(run, result)
+    summary = rows.measured.summary
+    pictures = _pass_at_k_picture(run, summary) if summary.samples > 1 else {}
+    result = EvalResult(
+        **_head(run, rows),
+        **dict(Rates.of(summary)),
+        model=_model(run, rows.measured.policy),
+        config=config,
+        pictures=pictures,
+    )
+    return _keep(run, result)
 
 
 def record_selection(
-    run: TrackedRun,
-    config: SelectionConfig,
-    measured: Measurement,
-    selection: Selection,
-) -> Result:
+    run: TrackedRun, config: SelectionConfig, rows: MeasuredRows, selection: Selection
+) -> SelectionResult:
     """The result of loop B, with the picture of pass@k."""
     run.table("selections", selection.picks)
     for s in selection.rates:
@@ -131,64 +149,76 @@ def record_selection(
             }
         )
     run.metrics({"best_of_n_divergence_nats": selection.divergence_nats.value})
-    result = _result(run, measured, config) | _rates(measured.summary)
-    result["metrics"]["pass_at_1"] = measured.summary.pass_rate.value
-    result["metrics"]["selected_pass_rate"] = {s.rule: s.rate.value for s in selection.rates}
-    result["selected"] = {s.rule: s.model_dump() for s in selection.rates}
-    result["best_of_n"] = {
-        "samples": measured.summary.samples,
-        "divergence_nats": selection.divergence_nats.model_dump(),
-        "bound_nats": selection.divergence_bound_nats,
-    }
-    result["tables"] = _paths(run)
-    result["pictures"] = _pass_at_k_picture(run, measured)
-    return _finish(run, result)
+    summary = rows.measured.summary
+    rates = Rates.of(summary)
+    metrics = SelectionMetrics(
+        **dict(rates.metrics),
+        pass_at_1=summary.pass_rate.value,
+        selected_pass_rate={s.rule: s.rate.value for s in selection.rates},
+    )
+    result = SelectionResult(
+        **_head(run, rows),
+        **dict(rates) | {"metrics": metrics},
+        model=_model(run, rows.measured.policy),
+        config=config,
+        selected={s.rule: s for s in selection.rates},
+        best_of_n=BestOfN(
+            samples=summary.samples,
+            divergence_nats=selection.divergence_nats,
+            bound_nats=selection.divergence_bound_nats,
+        ),
+        pictures=_pass_at_k_picture(run, summary),
+    )
+    return _keep(run, result)
 
 
 def record_learning(
     run: TrackedRun,
     config: LearningConfig,
-    before: Measurement,
-    after: Measurement,
-    training: TableRef,
-    dev: Sequence[StepRate],
-    kl: Estimate,
+    learned: Learned,
+    after: MeasuredRows,
     version: PolicyRef,
-) -> Result:
+) -> LearningResult:
     """The result of loop C, with the learning picture; the model version is in it by name."""
-    run.table("training", training)
-    wall_seconds = run.wall_seconds()
-    run.metrics({"kl_nats": kl.value, "wall_seconds": wall_seconds})
+    run.table("training", learned.training)
+    run.metrics({"kl_nats": learned.kl_nats.value, "wall_seconds": learned.wall_seconds})
     run.tag(registered=version.name)
-    result = _result(run, after, config)
-    result["model"] = {
-        "name": version.name,
-        "digest": version.digest,
-        "folder": version.folder,
-        "started_from": before.policy.name if before.policy else None,
-    }
-    result["metrics"] = {
-        "pass_rate_before": before.summary.pass_rate.value,
-        "pass_rate_after": after.summary.pass_rate.value,
-        "kl_nats": kl.value,
-        "steps": training.rows,
-        "wall_seconds": wall_seconds,
-        "seconds_per_step": sum(run.laps) / len(run.laps) if run.laps else None,
-        "problems": after.summary.pass_rate.problems,
-        "completions": after.summary.pass_rate.completions,
-    }
-    result["kl_nats"] = kl.model_dump()
-    result["dev"] = [seen.rate.model_dump() | {"step": seen.step} for seen in dev]
-    result["before"] = _rates(before.summary)
-    result["after"] = _rates(after.summary)
-    result["outcomes_before"] = dict(before.summary.outcomes)
-    rows = Store().read(training).to_pylist()
-    result["pictures"] = _keep_picture(
+    before, summary = learned.before.summary, learned.after.summary
+    steps = run.archive.store.read(learned.training)
+    pictures = _keep_picture(
         run,
         "learning.png",
-        lambda path: learning_picture(path, config, rows, dev, before.summary, after.summary),
+        lambda path: learning_picture(path, config, steps, learned.dev, before, summary),
     )
-    return _finish(run, result)
+    model = LearnedModel(
+        name=version.name,
+        digest=version.digest,
+        folder=str(model_folder(run.archive.tracking, run.reference)),
+        started_from=learned.before.policy.name if learned.before.policy else None,
+    )
+    metrics = LearningMetrics(
+        pass_rate_before=before.pass_rate.value,
+        pass_rate_after=summary.pass_rate.value,
+        kl_nats=learned.kl_nats.value,
+        steps=learned.training.rows,
+        wall_seconds=learned.wall_seconds,
+        seconds_per_step=learned.seconds_per_step,
+        problems=summary.pass_rate.problems,
+        completions=summary.pass_rate.completions,
+    )
+    result = LearningResult(
+        **_head(run, after),
+        model=model,
+        metrics=metrics,
+        config=config,
+        kl_nats=learned.kl_nats,
+        dev=tuple(DevRate(**dict(seen.rate), step=seen.step) for seen in learned.dev),
+        before=Rates.of(before),
+        after=Rates.of(summary),
+        outcomes_before=before.outcomes,
+        pictures=pictures,
+    )
+    return _keep(run, result)
 
 
 def summary_metrics(summary: Summary) -> dict[str, float]:
@@ -219,66 +249,37 @@ def metric_part(text: str) -> str:
     return plain if plain == text else f"{plain}-{digest_of(text)[:6]}"
 
 
-def _rates(summary: Summary) -> Result:
-    rate = summary.pass_rate
-    return {
-        "metrics": {
-            "pass_rate": rate.value,
-            "pass_rate_low": rate.low,
-            "pass_rate_high": rate.high,
-            "problems": rate.problems,
-            "completions": rate.completions,
-            "valid_format_rate": summary.valid_format_rate.value,
-            "mean_reward": summary.mean_reward.value,
-            "pass_at_k": {str(k): r.value for k, r in summary.pass_at_k.items()},
-        },
-        "intervals": {
-            "pass_at_k": {str(k): [r.low, r.high] for k, r in summary.pass_at_k.items()},
-            "valid_format_rate": [summary.valid_format_rate.low, summary.valid_format_rate.high],
-            "mean_reward": [summary.mean_reward.low, summary.mean_reward.high],
-        },
-        "control": {"pass_at_k": {str(k): value for k, value in summary.control.items()}},
-        "families": {name: r.model_dump() for name, r in summary.families.items()},
-        "codes": dict(summary.codes),
-    }
+def add_to_result(run: TrackedRun, result: R, **more: Any) -> R:
+    """The result with what was found after its run had ended, kept with the run too."""
+    whole = result.model_copy(update=more)
+    run.record(RESULT_FILE, whole)
+    return whole
 
 
-def _result(run: TrackedRun, measured: Measurement, config: EvalConfig | LearningConfig) -> Result:
-    policy = measured.policy
+def _head(run: TrackedRun, rows: MeasuredRows) -> dict[str, Any]:
+    """The arguments that the results of all loops share."""
+    measured = rows.measured
     return {
         "run_id": run.run_id,
-        "loop": run.loop.letter,
         "loop_name": run.loop.name,
         "changed": run.loop.changed,
-        "instrument": measured.instrument.as_json(),
-        "outcomes": dict(measured.summary.outcomes),
-        "failures": failure_groups(*_tables(measured)),
-        "tables": _paths(run),
-        "model": policy.model_dump(include={"name", "digest", "folder"})
-        if policy
-        else {"name": "stored completions", "digest": None, "folder": None},
+        "instrument": InstrumentRecord.of(measured.instrument),
+        "outcomes": measured.summary.outcomes,
+        "failures": failure_groups(rows.joined),
+        "tables": {name: str(run.archive.store.path(kept)) for name, kept in run.tables.items()},
         "samples": measured.summary.samples,
-        "config": config.model_dump(mode="json"),
     }
 
 
-def _tables(measured: Measurement) -> tuple[pa.Table, pa.Table, pa.Table]:
-    store = Store()
-    return (
-        store.read(measured.problems),
-        store.read(measured.completions),
-        store.read(measured.scores),
-    )
+def _model(run: TrackedRun, policy: PolicyRef | None) -> ModelRecord:
+    if policy is None:
+        return REPLAYED
+    folder = str(run.archive.folders.find(policy))
+    return ModelRecord(name=policy.name, digest=policy.digest, folder=folder)
 
 
-def _paths(run: TrackedRun) -> dict[str, str]:
-    return {name: reference.path for name, reference in run.tables.items()}
-
-
-def _pass_at_k_picture(run: TrackedRun, measured: Measurement) -> dict[str, str]:
-    return _keep_picture(
-        run, "pass_at_k.png", lambda path: pass_at_k_picture(path, {"": measured.summary})
-    )
+def _pass_at_k_picture(run: TrackedRun, summary: Summary) -> dict[str, str]:
+    return _keep_picture(run, "pass_at_k.png", lambda path: pass_at_k_picture(path, {"": summary}))
 
 
 def _keep_picture(run: TrackedRun, name: str, draw: Callable[[Path], None]) -> dict[str, str]:
@@ -289,17 +290,7 @@ def _keep_picture(run: TrackedRun, name: str, draw: Callable[[Path], None]) -> d
     return {name: str(run.artifact_folder("pictures") / name)}
 
 
-def add_to_result(run: TrackedRun, result: Result, more: Result) -> Result:
-    """The result with what was found after its run had ended, kept with the run too."""
-    whole = result | more
-    run.json(RESULT_FILE, whole)
-    return whole
-
-
-def _finish(run: TrackedRun, result: Result) -> Result:
-    result |= {"report": None, "format": RESULT_FORMAT}
+def _keep(run: TrackedRun, result: R) -> R:
     run.describe(describe_result(result))
-    run.json(RESULT_FILE, result)  # before its report, which it must not depend on
-    result["report"] = keep_report(run, result, run.tables)
-    run.json(RESULT_FILE, result)
-    return result
+    run.record(RESULT_FILE, result)  # before its report, which it must not depend on
+    return add_to_result(run, result, report=keep_report(run, result, run.tables))

@@ -1,7 +1,4 @@
-"""A saved policy dressed as an MLflow model: the files that tell other programs how to load it.
-
-Its weights stay as they are, written once; nothing is loaded, pickled or guessed.
-"""
+"""A saved policy dressed as an MLflow model: the files that tell other programs how to load it."""
 
 from __future__ import annotations
 

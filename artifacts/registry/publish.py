@@ -1,7 +1,4 @@
-"""What a learning run made becomes a model version: card, package, a place in the registry.
-
-The weights lie where they were written; this adds the words around them.
-"""
+"""What a learning run made becomes a model version: card, package, a place in the registry."""
 
 from __future__ import annotations
 
@@ -10,47 +7,47 @@ from pathlib import Path
 from artifacts.registry.card import model_card, origin, readme
 from artifacts.registry.packaging import package
 from artifacts.registry.versions import register_version
-from artifacts.text.numbers import percent
-from artifacts.tracking.logged_models import finish_model, name_version
+from artifacts.text.numbers import nats, percent
+from artifacts.tracking.logged_models import finish_model, model_folder, name_version
 from artifacts.tracking.run import TrackedRun
 from schemas.config import LearningConfig
+from schemas.measurements import Learned
 from schemas.references import PolicyRef
-from schemas.measurements import Estimate, Measurement
 
 
 def register_learned(
-    run: TrackedRun,
-    config: LearningConfig,
-    start: PolicyRef,
-    trained: PolicyRef,
-    before: Measurement,
-    after: Measurement,
-    kl: Estimate,
+    run: TrackedRun, config: LearningConfig, learned: Learned, start_folder: Path
 ) -> PolicyRef:
-    """Register a saved policy as the next version of `config.register_as`, the new `candidate`.
+    """Register the trained policy as the next version of `config.register_as`, the new `candidate`.
 
-    Returns the same policy under its registry name.
+    Its weights stay where they were written; those of the start lie in `start_folder`. Returns the
+    same policy under its registry name.
     """
-    base, licence = origin(start)
-    card = model_card(config, start, before, after, kl, run_name=run.name)
+    archive = run.archive
+    folder = model_folder(archive.tracking, run.reference)
+    base, licence = origin(learned.start.name, start_folder)
+    card = model_card(config, learned, base, licence, run_name=run.name)
     model_id = finish_model(run, step=config.steps)
     package(
-        Path(trained.folder),
+        folder,
         base=base,
         run_id=run.run_id,
         model_id=model_id,
-        card=readme(card, start, config.register_as),
+        card=readme(card, base, licence, config.register_as),
     )
     version = register_version(
+        archive,
         config.register_as,
-        trained,
+        learned.trained,
+        folder,
         run.run_id,
         card,
         base=base,
         licence=licence,
-        pass_rate_before=percent(before.summary.pass_rate.value),
-        pass_rate_after=percent(after.summary.pass_rate.value),
-        kl_nats=f"{kl.value:.2f}",
+        pass_rate_before=percent(learned.before.summary.pass_rate.value),
+        pass_rate_after=percent(learned.after.summary.pass_rate.value),
+        kl_nats=nats(learned.kl_nats.value),
     )
-    name_version(model_id, config.register_as, version.name.rpartition("/")[2])
+    number = version.name.rpartition("/")[2]
+    name_version(archive.tracking, model_id, config.register_as, number)
     return version

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from artifacts.registry.versions import REGISTRY, registered_version
-from artifacts.store.data_dir import current_data_dir
+from artifacts.tracking.archive import Archive
 from policy.model.embedded import FOLDER as DEFAULT_FOLDER
 from policy.model.embedded import prepare_default
-from policy.model.load import check_folder, fingerprint
+from policy.model.load import check_folder
 from schemas.errors import InputError
 from schemas.references import PolicyRef
 
@@ -19,26 +19,28 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 # weights and what it takes to read them; never pickles, never code
 HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt"]
 HUB_FILES += ["README.md"]  # the model's card, which names its licence
-Progress = Callable[[str], None]
+LogMessage = Callable[[str], None]
 
 
-def resolve_policy(model: str, on_progress: Progress = lambda line: None) -> PolicyRef:
-    """The folder and digest behind a name; the default is converted, a hub model fetched, once.
+def resolve_policy(
+    archive: Archive, model: str, log_message: LogMessage = lambda line: None
+) -> PolicyRef:
+    """The policy behind a name; the default is converted, and a hub model fetched, once.
 
     `model` is `default`, `models:/NAME@ALIAS`, `models:/NAME/VERSION`, a folder, or a hub id
     `owner/name`; a folder that exists wins over a hub id. Raises InputError when there is none.
     """
-    folder = _folder(model, on_progress)
+    folder = _folder(archive, model, log_message)
     check_folder(folder)
-    return PolicyRef(name=model, folder=str(folder), digest=fingerprint(folder))
+    return PolicyRef(name=model, digest=archive.folders.digest(folder))
 
 
-def check_model_name(model: str) -> None:
+def check_model_name(archive: Archive, model: str) -> None:
     """InputError when `model` cannot name a policy; nothing is converted, fetched or hashed."""
     if model == DEFAULT:
         return
     if model.startswith(REGISTRY):
-        check_folder(registered_version(model).folder)
+        check_folder(registered_version(archive, model).folder)
     elif Path(model).expanduser().exists():
         check_folder(Path(model).expanduser())
     elif not HUB_ID.fullmatch(model):
@@ -49,38 +51,38 @@ def check_model_name(model: str) -> None:
         )
 
 
-def known_folder(model: str) -> Path | None:
-    """The folder of a name that `check_model_name` lets through, or None if it has yet to come."""
+def known_folder(archive: Archive, model: str) -> Path | None:
+    """The folder of a name that `check_model_name` accepts, or None if it has yet to come."""
     if model.startswith(REGISTRY):
-        return registered_version(model).folder
+        return registered_version(archive, model).folder
     local = Path(model).expanduser()
     if model == DEFAULT:
-        local = current_data_dir().models / DEFAULT_FOLDER
+        local = archive.data_dir.models / DEFAULT_FOLDER
     elif not local.exists():
-        local = _hub_folder(model)
+        local = _hub_folder(archive, model)
     return local.absolute() if (local / "config.json").exists() else None
 
 
-def _folder(model: str, on_progress: Progress) -> Path:
-    check_model_name(model)
+def _folder(archive: Archive, model: str, log_message: LogMessage) -> Path:
+    check_model_name(archive, model)
     if model == DEFAULT:
-        return prepare_default(current_data_dir().models, on_progress=on_progress)
+        return prepare_default(archive.data_dir.models, on_progress=log_message)
     if model.startswith(REGISTRY):
-        return registered_version(model).folder
+        return registered_version(archive, model).folder
     local = Path(model).expanduser()
-    return local.absolute() if local.exists() else _from_hub(model, on_progress)
+    return local.absolute() if local.exists() else _from_hub(archive, model, log_message)
 
 
-def _from_hub(model: str, on_progress: Progress) -> Path:
+def _from_hub(archive: Archive, model: str, log_message: LogMessage) -> Path:
     import logging
 
     from huggingface_hub import snapshot_download
 
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    target = _hub_folder(model)
+    target = _hub_folder(archive, model)
     if (target / "config.json").exists():
         return target
-    on_progress(f"fetching {model} from the hub")
+    log_message(f"fetching {model} from the hub")
     try:
         fetched = snapshot_download(model, allow_patterns=HUB_FILES, local_dir=target)
     except Exception as error:  # the hub client raises many kinds, all meaning: not fetched
@@ -92,5 +94,5 @@ def _from_hub(model: str, on_progress: Progress) -> Path:
     return Path(fetched)
 
 
-def _hub_folder(model: str) -> Path:
-    return current_data_dir().models / "hub" / model.replace("/", "--")
+def _hub_folder(archive: Archive, model: str) -> Path:
+    return archive.data_dir.models / "hub" / model.replace("/", "--")

@@ -1,17 +1,13 @@
-"""Policies by name: the embedded default, a folder, a hub id, or a version in MLflow's registry.
-
-It finds folders and registers versions; loading weights is the policy room's.
-"""
+"""Versions of models in MLflow's registry: found, registered, tagged, made champion."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlparse
 
-from artifacts.store.data_dir import current_data_dir
-from artifacts.tracking.connection import TAG, client_for
+from artifacts.tracking.archive import Archive
+from artifacts.tracking.connection import TAG, local_path
 from policy.model.load import fingerprint
 from schemas.errors import InputError
 from schemas.references import PolicyRef
@@ -19,7 +15,7 @@ from schemas.references import PolicyRef
 REGISTRY = "models:/"
 ABOUT = (
     "Each version is what one learning run made. `candidate` is the newest; `champion` is the one "
-    "that the gate let through last, on evidence from the holdout (`threeloops promote`)."
+    "that the gate accepted last, on evidence from the holdout (`threeloops promote`)."
 )
 CANDIDATE, CHAMPION = "candidate", "champion"
 
@@ -49,11 +45,11 @@ class RegisteredVersion:
             return False
 
 
-def registered_version(model: str, where: str = "--model") -> RegisteredVersion:
+def registered_version(archive: Archive, model: str, where: str = "--model") -> RegisteredVersion:
     """The version behind `models:/NAME@ALIAS` or `models:/NAME/VERSION`; InputError without one."""
     from mlflow.exceptions import MlflowException
 
-    client = client_for(current_data_dir())
+    client = archive.tracking.client
     name, mark, rest = _registry_name(model, where)
     try:
         version = (
@@ -62,41 +58,39 @@ def registered_version(model: str, where: str = "--model") -> RegisteredVersion:
             else client.get_model_version(name, rest)
         )
     except MlflowException:
-        remedy = f"the registry has {', '.join(registered_versions()) or 'none yet'}"
+        remedy = f"the registry has {', '.join(registered_versions(archive)) or 'none yet'}"
         if rest == CHAMPION:
             remedy += "; `threeloops promote` makes one of them the champion"
         raise InputError("no such version in the registry", f"{where} {model}", remedy) from None
     return RegisteredVersion(
         model=name,
         number=str(version.version),
-        folder=Path(unquote(urlparse(str(version.source)).path)),
+        folder=local_path(str(version.source)),
         digest=version.tags.get(f"{TAG}digest", ""),
         run_id=version.run_id or "",
     )
 
 
-def champion_of(model: str) -> RegisteredVersion | None:
+def champion_of(archive: Archive, model: str) -> RegisteredVersion | None:
     """The version of a registered model that has the alias `champion`, or None."""
     from mlflow.exceptions import MlflowException
 
     try:
-        client_for(current_data_dir()).get_model_version_by_alias(model, CHAMPION)
+        archive.tracking.client.get_model_version_by_alias(model, CHAMPION)
     except MlflowException:
         return None
-    return registered_version(f"{REGISTRY}{model}@{CHAMPION}")
+    return registered_version(archive, f"{REGISTRY}{model}@{CHAMPION}")
 
 
-def make_champion(version: RegisteredVersion) -> None:
+def make_champion(archive: Archive, version: RegisteredVersion) -> None:
     """Give a version the alias `champion`, taking it from the one that has it."""
-    client_for(current_data_dir()).set_registered_model_alias(
-        version.model, CHAMPION, version.number
-    )
+    archive.tracking.client.set_registered_model_alias(version.model, CHAMPION, version.number)
 
 
-def tag_version(version: RegisteredVersion, **tags: str) -> None:
+def tag_version(archive: Archive, version: RegisteredVersion, **tags: str) -> None:
     """Set tags of a version below our own prefix."""
     for name, value in tags.items():
-        client_for(current_data_dir()).set_model_version_tag(
+        archive.tracking.client.set_model_version_tag(
             version.model, version.number, TAG + name, value[:5000]
         )
 
@@ -112,9 +106,9 @@ def _registry_name(model: str, where: str) -> tuple[str, str, str]:
     return match[1], match[2] or match[4], match[3] or match[5]
 
 
-def registered_versions() -> list[str]:
+def registered_versions(archive: Archive) -> list[str]:
     """Every version in the registry as `models:/NAME/VERSION`, oldest first."""
-    client = client_for(current_data_dir())
+    client = archive.tracking.client
     versions = client.search_model_versions()
     return [
         f"{REGISTRY}{v.name}/{v.version}"
@@ -123,23 +117,29 @@ def registered_versions() -> list[str]:
 
 
 def register_version(
-    name: str, policy: PolicyRef, run_id: str, description: str, **tags: str
+    archive: Archive,
+    name: str,
+    policy: PolicyRef,
+    folder: Path,
+    run_id: str,
+    description: str,
+    **tags: str,
 ) -> PolicyRef:
-    """Register a saved policy as the next version of `name`, with the alias `candidate`.
+    """Register the policy in a folder as the next version of `name`, with the alias `candidate`.
 
     The weights stay where they are, in the logged model of the run that made them. `tags` are
     kept below our own prefix. Returns the same policy under its registry name.
     """
     from mlflow.exceptions import MlflowException
 
-    client = client_for(current_data_dir())
+    client = archive.tracking.client
     try:
         client.get_registered_model(name)
     except MlflowException:
         client.create_registered_model(name, description=ABOUT)
     version = client.create_model_version(
         name,
-        source=Path(policy.folder).as_uri(),
+        source=folder.as_uri(),
         run_id=run_id,
         description=description,
         tags={f"{TAG}{tag}": value for tag, value in {"digest": policy.digest, **tags}.items()},

@@ -1,13 +1,12 @@
-"""The learning picture: how good the policy became, and beside it how the steps went.
-
-It draws what a run recorded; every rate of a measurement has its interval and its n.
-"""
+"""The learning picture: how good the policy became, and beside it how the steps went."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
 
 from artifacts.report.pictures import COLOURS, STEPS, draw_pass_at_k, plain_axes, quiet_pyplot, save
 from schemas.config import DEV, LearningConfig
@@ -29,12 +28,15 @@ SIDE_PANELS = (
 def learning_picture(
     path: Path,
     config: LearningConfig,
-    training: Sequence[Mapping[str, Any]],
+    training: pa.Table,
     dev: Sequence[StepRate],
     before: Summary,
     after: Summary,
 ) -> None:
-    """Left: reward and pass@1 against steps, then pass@k; right: four numbers of every step."""
+    """Left: reward and pass@1 against steps, then pass@k; right: four numbers of every step.
+
+    `training` is the training table.
+    """
     figure = quiet_pyplot().figure(figsize=(14, 8))
     grid = figure.add_gridspec(
         2, 3, width_ratios=(1.7, 1, 1), left=0.05, right=0.985, top=0.9, bottom=0.12,
@@ -76,21 +78,21 @@ def learning_picture(
 def _draw_rates(
     axes: Axes,
     config: LearningConfig,
-    training: Sequence[Mapping[str, Any]],
+    training: pa.Table,
     dev: Sequence[StepRate],
     before: Summary,
     after: Summary,
 ) -> None:
-    steps = [row["step"] for row in training]
+    steps = training["step"].to_pylist()
     axes.plot(
         steps,
-        [row["reward_mean"] for row in training],
+        training["reward_mean"].to_pylist(),
         color=STEPS,
         linewidth=1,
         marker=".",
         markersize=4,
         alpha=0.65,
-        label=f"reward of a step, n = {training[0]['completions']} completions, no interval",
+        label=f"reward of a step, n = {training['completions'][0]} completions, no interval",
     )
     if dev:
         label = f"pass@1 on {DEV}, {_n(dev[0].rate)}"
@@ -129,15 +131,15 @@ def _draw_estimates(
 
 def _draw_side(
     axes: Axes,
-    training: Sequence[Mapping[str, Any]],
+    training: pa.Table,
     column: str,
     title: str,
     limit: tuple[float, str] | None,
 ) -> None:
     """One number of every step, and the limit that it is held to where the run came near it."""
-    values = [row[column] for row in training]
+    values = training[column].to_pylist()
     axes.plot(
-        [row["step"] for row in training],
+        training["step"].to_pylist(),
         values,
         color=STEPS,
         linewidth=1.2,

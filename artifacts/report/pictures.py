@@ -1,7 +1,4 @@
-"""The picture of pass@k against k, and what all pictures share.
-
-Every point has its interval, or is named as having none; colours can be told apart in grey.
-"""
+"""The picture of pass@k against k, and what all pictures share."""
 
 from __future__ import annotations
 
@@ -20,8 +17,9 @@ COLOURS = {"": AFTER, "before": BEFORE, "after": AFTER}
 
 def pass_at_k_picture(path: Path, summaries: Mapping[str, Summary]) -> None:
     """pass@k with its 95 % interval for each k up to N, one line for each named summary."""
-    figure, axes = _figure(1)
-    draw_pass_at_k(axes[0], summaries)
+    figure, axes = quiet_pyplot().subplots(figsize=(6.4, 4.4))
+    plain_axes(axes)
+    draw_pass_at_k(axes, summaries)
     figure.tight_layout()
     save(figure, path)
 
@@ -64,13 +62,6 @@ def draw_pass_at_k(axes: Axes, summaries: Mapping[str, Summary]) -> None:
     axes.legend(frameon=False, fontsize=9)
 
 
-def _figure(columns: int) -> tuple[Any, Any]:
-    figure, axes = quiet_pyplot().subplots(1, columns, figsize=(6.4 * columns, 4.4), squeeze=False)
-    for axis in axes[0]:
-        plain_axes(axis)
-    return figure, axes[0]
-
-
 def quiet_pyplot() -> Any:
     """matplotlib's pyplot, which opens no window."""
     import matplotlib
@@ -88,7 +79,7 @@ def plain_axes(axes: Axes) -> None:
 
 
 def save(figure: Any, path: Path) -> None:
-    """Write a figure and let go of it."""
+    """Write a figure and free its memory."""
     from matplotlib import pyplot
 
     figure.savefig(path, dpi=130)

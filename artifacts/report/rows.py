@@ -1,7 +1,4 @@
-"""The completions of a run as the compact columns that its report searches, groups and shows.
-
-It chooses and encodes rows; counts and rates come from the full tables, and it draws nothing.
-"""
+"""The completions of a run as the compact columns that its report searches, groups and shows."""
 
 from __future__ import annotations
 
@@ -14,8 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from artifacts.report.page_data import PageRows
 from artifacts.report.views import ORDER
 from artifacts.text.visible import visible
+from schemas.problems import problem_rows
 
 ROW_CAP = 50_000
 CHARACTER_CAP = 10_000_000
@@ -25,7 +24,7 @@ DIRECTIONS = ("", "won", "lost", "moved")
 
 @dataclass(frozen=True)
 class Sampled:
-    """Completions and their scores, row by row the same, drawn at one stage of a run."""
+    """Completions and their scores, row by row the same, sampled at one stage of a run."""
 
     stage: str
     completions: pa.Table
@@ -43,16 +42,16 @@ class Asked:
 def page_rows(
     asked: Sequence[Asked],
     selections: pa.Table | None = None,
-    judged_before: pa.Table | None = None,
+    scores_before: pa.Table | None = None,
     *,
     cap: int = ROW_CAP,
     characters: int = CHARACTER_CAP,
-) -> dict[str, Any]:
+) -> PageRows:
     """Columns for the page, as lists of numbers beside the lists that the numbers point into.
 
     At most `cap` rows and `characters` of text are kept, and of each problem all rows or none: of
     each of `asked` the problems answered worst first. Only where not even one problem fits are its
-    failures kept first. `selections` marks what each rule picked; `judged_before` holds the scores
+    failures kept first. `selections` marks what each rule picked; `scores_before` holds the scores
     that the same completions had under another scorer. Rows come failures first.
     """
     stages = [part.stage for group in asked for part in group.sampled]
@@ -60,23 +59,53 @@ def page_rows(
     rows = _all_rows(asked)
     if selections is not None:
         rows["picked"] = _picked(rows, problems, selections)
-    if judged_before is not None:
-        rows["was"], rows["change"] = _before(rows, judged_before)
+    if scores_before is not None:
+        rows["was"], rows["change"] = _before(rows, scores_before)
     groups = np.repeat(np.arange(len(asked)), [group.problems.num_rows for group in asked])
     prompts = pa.chunked_array([part for g in asked for part in g.problems["prompt"].chunks])
     chosen = _kept(rows, prompts, groups, cap, characters)
     total = len(rows["problem"])
     left_out = np.setdiff1d(np.arange(total), chosen)
-    rule_names = _unique(selections["rule"]) if selections is not None else []
-    return _encoded(rows, chosen, problems, groups) | {
+    used, problem = np.unique(rows["problem"][chosen], return_inverse=True)
+    shown = problems.take(pa.array(used))
+    texts, text = _dictionary(rows["text"], chosen)
+    codes, code = _dictionary(rows["code"], chosen)
+    families, family = _dictionary(shown["family"], None)
+    page: PageRows = {
+        "problems": {
+            "id": [visible(value) for value in shown["problem_id"].to_pylist()],
+            "prompt": [shown_text(value) for value in shown["prompt"].to_pylist()],
+            "expected": shown["expected_answer"].to_pylist(),
+            "family": family,
+            "group": groups[used].tolist(),
+        },
+        "families": [visible(name) for name in families],
+        "outcomes": list(ORDER),
+        "texts": [shown_text(value) for value in texts],
+        "codes": [visible(name) for name in codes],
+        "problem": problem.tolist(),
+        "stage": rows["stage"][chosen].tolist(),
+        "sample": rows["sample"][chosen].tolist(),
+        "outcome": rows["rank"][chosen].tolist(),
+        "reward": _numbers(rows["reward"][chosen], 4),
+        "logprob": _numbers(rows["logprob"][chosen], 3),
+        "tokens": _numbers(rows["tokens"][chosen], 0),
+        "text": text,
+        "code": code,
         "stages": stages,
-        "measured": sum(len(group.sampled) for group in asked[:1]),
-        "rules": rule_names,
+        "rules": _unique(selections["rule"]) if selections is not None else [],
         "total": total,
         "left_out": {
             name: int((rows["rank"][left_out] == rank).sum()) for rank, name in enumerate(ORDER)
         },
     }
+    if "picked" in rows:
+        page["picked"] = rows["picked"][chosen].tolist()
+    if "was" in rows:
+        was_codes, was = _dictionary(rows["was"], chosen)
+        page["was_codes"], page["was"] = [visible(name) for name in was_codes], was
+        page["directions"], page["change"] = list(DIRECTIONS), rows["change"][chosen].tolist()
+    return page
 
 
 PROBLEM_COLUMNS = ["problem_id", "prompt", "expected_answer", "family"]
@@ -88,12 +117,12 @@ def _all_rows(asked: Sequence[Asked]) -> Columns:
     parts: list[Columns] = []
     offset = 0
     for group in asked:
-        ids = group.problems["problem_id"].combine_chunks()
         for part in group.sampled:
             completions, scores = part.completions, part.scores
+            row = problem_rows(group.problems, completions["problem_id"])
             parts.append(
                 {
-                    "problem": pc.index_in(completions["problem_id"], ids).to_numpy() + offset,
+                    "problem": row.to_numpy() + offset,
                     "stage": np.full(completions.num_rows, len(parts)),
                     "sample": completions["sample_index"].to_numpy(),
                     "reward": scores["reward"].to_numpy(),
@@ -123,7 +152,7 @@ def _picked(rows: Columns, problems: pa.Table, selections: pa.Table) -> NDArray[
     place = {
         key: row for row, key in enumerate((rows["problem"] * width + rows["sample"]).tolist())
     }
-    of_problem = pc.index_in(selections["problem_id"], problems["problem_id"].combine_chunks())
+    of_problem = problem_rows(problems, selections["problem_id"])
     keys = of_problem.to_numpy() * width + selections["sample_index"].to_numpy()
     rules = _unique(selections["rule"])
     for key, rule in zip(keys.tolist(), selections["rule"].to_pylist(), strict=True):
@@ -174,45 +203,6 @@ def _kept(
         return np.asarray(failures_first[fits])
     chosen = np.nonzero(wanted[problem])[0]
     return np.asarray(chosen[np.lexsort((chosen, rank[chosen]))])
-
-
-def _encoded(
-    rows: Columns, chosen: NDArray[np.int64], problems: pa.Table, groups: NDArray[np.int64]
-) -> dict[str, Any]:
-    """The chosen rows, their problems numbered anew, and each text once."""
-    used, problem = np.unique(rows["problem"][chosen], return_inverse=True)
-    asked = problems.take(pa.array(used))
-    texts, text = _dictionary(rows["text"], chosen)
-    codes, code = _dictionary(rows["code"], chosen)
-    families, family = _dictionary(asked["family"], None)
-    encoded: dict[str, Any] = {
-        "problems": {
-            "id": [visible(value) for value in asked["problem_id"].to_pylist()],
-            "prompt": [shown_text(value) for value in asked["prompt"].to_pylist()],
-            "expected": asked["expected_answer"].to_pylist(),
-            "family": family,
-            "group": groups[used].tolist(),
-        },
-        "families": [visible(name) for name in families],
-        "outcomes": list(ORDER),
-        "texts": [shown_text(value) for value in texts],
-        "problem": problem.tolist(),
-        "stage": rows["stage"][chosen].tolist(),
-        "sample": rows["sample"][chosen].tolist(),
-        "outcome": rows["rank"][chosen].tolist(),
-        "reward": _numbers(rows["reward"][chosen], 4),
-        "logprob": _numbers(rows["logprob"][chosen], 3),
-        "tokens": _numbers(rows["tokens"][chosen], 0),
-        "text": text,
-        "code": code,
-    }
-    if "picked" in rows:
-        encoded["picked"] = rows["picked"][chosen].tolist()
-    if "was" in rows:
-        was_codes, was = _dictionary(rows["was"], chosen)
-        encoded |= {"was_codes": [visible(name) for name in was_codes], "was": was}
-        encoded |= {"directions": list(DIRECTIONS), "change": rows["change"][chosen].tolist()}
-    return encoded | {"codes": [visible(name) for name in codes]}
 
 
 def shown_text(text: str) -> str:

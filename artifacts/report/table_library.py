@@ -1,6 +1,6 @@
 """The JavaScript table library that a report carries: DataTables, from the package `itables`.
 
-It finds the bundle and makes one classic script of it; it imports no part of that package.
+The bundle becomes one classic script; no part of that package is imported.
 """
 
 from __future__ import annotations

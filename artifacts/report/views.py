@@ -1,17 +1,14 @@
-"""Rows of completions arranged for a person to read: failures first, the invisible made visible.
-
-They are samples for the eye; every count comes from the full tables.
-"""
+"""Rows of completions arranged for a person to read: failures first, the invisible made visible."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from artifacts.text.visible import visible
+from schemas.problems import problem_rows
+from schemas.result_parts import FailureExample, FailureGroup
 
 CAP = 200
 ORDER = ("bad_format", "truncated", "wrong_answer", "correct")
@@ -25,7 +22,7 @@ EXAMPLE_CHARACTERS = 200
 
 def joined(problems: pa.Table, completions: pa.Table, scores: pa.Table) -> pa.Table:
     """Every completion with its problem and its verdict, in the completions' order."""
-    row = pc.index_in(completions["problem_id"], problems["problem_id"].combine_chunks())
+    row = problem_rows(problems, completions["problem_id"])
     columns = {
         "prompt": problems["prompt"].take(row),
         "completion": completions["text"],
@@ -42,15 +39,12 @@ def joined(problems: pa.Table, completions: pa.Table, scores: pa.Table) -> pa.Ta
     return pa.table(columns)
 
 
-def completions_view(
-    problems: pa.Table, completions: pa.Table, scores: pa.Table, cap: int = CAP
-) -> pd.DataFrame:
-    """At most `cap` rows, failures first, in the columns of `VIEW_COLUMNS`.
+def completions_view(table: pa.Table, cap: int = CAP) -> pd.DataFrame:
+    """At most `cap` rows of a `joined` table, failures first, in the columns of `VIEW_COLUMNS`.
 
     Every outcome has an equal share while it lasts, every code an equal share of its outcome's, and
     every problem is shown once before one is shown twice.
     """
-    table = joined(problems, completions, scores)
     codes = _rows_by_code(table)
     of_outcome = {name: [rows for (of, _), rows in codes.items() if of == name] for name in ORDER}
     shares = fair_shares([sum(map(len, groups)) for groups in of_outcome.values()], cap)
@@ -65,20 +59,20 @@ def completions_view(
     return frame.rename(columns={"sum_logprob": "logprob"})[list(VIEW_COLUMNS)]
 
 
-def failure_groups(
-    problems: pa.Table, completions: pa.Table, scores: pa.Table
-) -> list[dict[str, Any]]:
-    """The failures by outcome and code, the most frequent first, each with its first example."""
-    table = joined(problems, completions, scores)
+def failure_groups(table: pa.Table) -> tuple[FailureGroup, ...]:
+    """The failures of a `joined` table by outcome and code, the most frequent first.
+
+    Each has its first example.
+    """
     groups = []
     for (outcome, code), rows in _rows_by_code(table).items():
         if outcome != "correct":
-            first = table.slice(min(rows), 1).to_pylist()[0]
-            example = {name: cut(str(first[name])) for name in EXAMPLE_COLUMNS}
+            (first,) = table.select(EXAMPLE_COLUMNS).slice(min(rows), 1).to_pylist()
+            example = FailureExample(**{name: cut(text) for name, text in first.items()})
             groups.append(
-                {"outcome": outcome, "code": code, "completions": len(rows), "example": example}
+                FailureGroup(outcome=outcome, code=code, completions=len(rows), example=example)
             )
-    return sorted(groups, key=lambda group: -group["completions"])
+    return tuple(sorted(groups, key=lambda group: -group.completions))
 
 
 def cut(text: str, longest: int = EXAMPLE_CHARACTERS) -> str:

@@ -6,42 +6,43 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import pyarrow as pa
 
 from artifacts.report.html import report_html
 from artifacts.report.rows import PROBLEM_COLUMNS, Asked, Sampled, page_rows
+from artifacts.report.sections import VerdictCount
 from artifacts.store.tables import Store, provenance_of
 from artifacts.tracking.run import TrackedRun
 from schemas.loops import AFTER, BEFORE
 from schemas.references import TableRef
+from schemas.result_parts import ScorerChange
+from schemas.results import LoopResult
 
 REPORT_FILE = "report.html"
 COMPLETION_COLUMNS = ("problem_id", "sample_index", "text", "token_count", "sum_logprob")
 SCORE_COLUMNS = ("problem_id", "sample_index", "reward", "outcome", "code")
 
 log = logging.getLogger(__name__)
-Result = Mapping[str, Any]
 Tables = Mapping[str, TableRef]
 
 
 def keep_report(
     run: TrackedRun,
-    result: Result,
+    result: LoopResult,
     tables: Tables,
     *,
-    changes: Result | None = None,
-    judged_before: TableRef | None = None,
+    changes: ScorerChange | None = None,
+    scores_before: TableRef | None = None,
 ) -> str | None:
-    """Make the report of a run, keep it as `report.html` in an older one's place, return its path.
+    """Make the report of a run, keep it as `report.html` in place of an older one; its path.
 
-    `changes` and `judged_before` say what another scorer had judged of the same completions. A
-    report is for the eye: where it cannot be made, a warning and the tag `report_error` say why,
-    None is returned, and the run keeps its result.
+    `changes` and `scores_before` are what another scorer said of the same completions. A report is
+    for people: where it cannot be made, a warning and the tag `report_error` say why, None is
+    returned, and the run keeps its result.
     """
     try:
-        page = _page(result, tables, changes, judged_before)
+        page = report_page(run.archive.store, result, tables, changes, scores_before)
         with TemporaryDirectory() as folder:
             path = Path(folder) / REPORT_FILE
             path.write_text(page, encoding="utf-8", errors="replace")
@@ -54,16 +55,20 @@ def keep_report(
     return str(run.artifact_folder(REPORT_FILE))
 
 
-def _page(
-    result: Result, tables: Tables, changes: Result | None, judged_before: TableRef | None
+def report_page(
+    store: Store,
+    result: LoopResult,
+    tables: Tables,
+    changes: ScorerChange | None = None,
+    scores_before: TableRef | None = None,
 ) -> str:
-    store = Store()
-    pictures = {name: Path(path).read_bytes() for name, path in result.get("pictures", {}).items()}
+    """The page of a run, with the rows of its stored tables."""
+    pictures = {name: Path(path).read_bytes() for name, path in result.pictures.items()}
     last = _columns(store, tables, "scores_after" if "training" in tables else "scores")
     rows = page_rows(
         asked_in(store, tables),
         selections=store.read(tables["selections"]) if "selections" in tables else None,
-        judged_before=in_order_of(last, store.read(judged_before)) if judged_before else None,
+        scores_before=in_order_of(last, store.read(scores_before)) if scores_before else None,
     )
     return report_html(result, rows, verdict_counts(last), pictures, changes)
 
@@ -82,23 +87,25 @@ def asked_in(store: Store, tables: Tables) -> list[Asked]:
         for stage in stages
     ]
     asked = [Asked(_columns(store, tables, "problems"), measured)]
-    return [*asked, _practised(store, tables["training"])] if "training" in tables else asked
+    return [*asked, _trained_on(store, tables["training"])] if "training" in tables else asked
 
 
-def verdict_counts(scores: pa.Table) -> list[tuple[str, str, int]]:
+def verdict_counts(scores: pa.Table) -> list[VerdictCount]:
     """How many completions have each outcome and code."""
     counted = scores.group_by(["outcome", "code"]).aggregate([([], "count_all")])
-    return [(row["outcome"], row["code"], row["count_all"]) for row in counted.to_pylist()]
+    return [
+        VerdictCount(row["outcome"], row["code"], row["count_all"]) for row in counted.to_pylist()
+    ]
 
 
-def _practised(store: Store, training: TableRef) -> Asked:
-    """Every step of learning as a stage, over all the problems that were practised on."""
+def _trained_on(store: Store, training: TableRef) -> Asked:
+    """Every step of learning as a stage, over all the problems that were trained on."""
     steps, problems = [], []
     for row in store.read(training).to_pylist():
         completions = store.columns("completions", row["completions_digest"], COMPLETION_COLUMNS)
         scores = store.columns("scores", row["scores_digest"], SCORE_COLUMNS)
         steps.append(Sampled(f"step {row['step']}", completions, scores))
-        asked = provenance_of(completions)["parents"]["problems"]
+        asked = provenance_of(completions).parents["problems"]
         problems.append(store.columns("problems", asked, PROBLEM_COLUMNS))
     every = pa.concat_tables([table.replace_schema_metadata(None) for table in problems])
     first: dict[str, int] = {}
@@ -118,7 +125,7 @@ def _columns(store: Store, tables: Tables, name: str) -> pa.Table:
 
 
 def in_order_of(scores: pa.Table, others: pa.Table) -> pa.Table:
-    """The rows of other scores that judge the same completions, in the same order."""
+    """The rows of other scores that are of the same completions, in the same order."""
     keys = ["problem_id", "sample_index"]
     if scores.select(keys).equals(others.select(keys)):
         return others

@@ -1,7 +1,4 @@
-"""Where a policy comes from: the learning runs that made it, and the questions it practised on.
-
-It reads what those runs kept; it judges nothing.
-"""
+"""Where a policy comes from: the learning runs that made it, and the problems they trained on."""
 
 from __future__ import annotations
 
@@ -14,9 +11,9 @@ from schemas.loops import LEARNING
 from schemas.references import PolicyRef, TableRef
 
 
-def policies_on_the_way(start: PolicyRef, training: TableRef) -> list[PolicyRef]:
+def policies_on_the_way(store: Store, start: PolicyRef, training: TableRef) -> list[PolicyRef]:
     """The start and the policy after each step of a training table, as learning referred to it."""
-    rows = Store().read(training).select(["step", "policy_lineage"]).to_pylist()
+    rows = store.read(training).select(["step", "policy_lineage"]).to_pylist()
     reached = [{"step": row["step"], "digest": row["policy_lineage"]} for row in rows]
     return [start, *(start.model_copy(update=update) for update in reached)]
 
@@ -42,17 +39,16 @@ def made_by(digest: str, runs: Sequence[RunRecord]) -> Iterator[RunRecord]:
         digest = made[0].tags.get("model_digest_before", "")
 
 
-def practised_prompts(run: RunRecord) -> set[str]:
-    """Every prompt that a learning run drew completions of, by its training table.
+def trained_prompts(store: Store, run: RunRecord) -> set[str]:
+    """Every prompt that a learning run sampled completions of, by its training table.
 
     Raises StoreError where a table on the way is missing or was changed.
     """
-    store = Store()
-    training = store.read(stored_table(run, "training"))
+    training = store.read(stored_table(store, run, "training"))
     asked = set()
     for digest in training["completions_digest"].to_pylist():
         completions = store.read(store.lookup("completions", digest))
-        asked.add(provenance_of(completions)["parents"]["problems"])
+        asked.add(provenance_of(completions).parents["problems"])
     return {
         prompt
         for digest in asked

@@ -1,7 +1,4 @@
-"""Which of the recorded runs are listed, in which order, and what their failures have in common.
-
-It reads what runs recorded of themselves; it measures nothing again.
-"""
+"""Which of the recorded runs are listed, in which order, and which failures they share."""
 
 from __future__ import annotations
 
@@ -10,12 +7,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from artifacts.report.views import joined
 from artifacts.store.tables import Store
 from artifacts.tracking.history import RunRecord
-from schemas.loops import LEARNING
+from schemas.errors import InputError
+from schemas.loops import AFTER, LEARNING
+from schemas.outputs import SharedFailure
+from schemas.result_parts import CompletionRow, ShownRow
 
 SORTS: dict[str, Callable[[RunRecord], Any]] = {
     "started": lambda run: -run.started_ms,
@@ -27,17 +28,13 @@ SORTS: dict[str, Callable[[RunRecord], Any]] = {
 
 
 @dataclass(frozen=True)
-class FailureGroup:
-    """All the completions of some runs that failed by one code, and the first of them.
-
-    `runs` names those that have any, most of them first; `example` is a row of `views.joined`.
-    """
+class RowGroup:
+    """The completions of a run with one outcome and code: how many there are, and some of them."""
 
     outcome: str
     code: str
     completions: int
-    runs: tuple[str, ...]
-    example: dict[str, Any]
+    rows: tuple[ShownRow, ...]
 
 
 def listed(
@@ -102,15 +99,15 @@ def run_model(run: RunRecord) -> str:
     return made or ("stored completions" if replayed else "")
 
 
-def failures_by_code(runs: Sequence[RunRecord]) -> list[FailureGroup]:
+def failures_by_code(store: Store, runs: Sequence[RunRecord]) -> tuple[SharedFailure, ...]:
     """The failures of several runs together, the most frequent code first.
 
     Learning runs count with what they measured after. Runs without scores are left out.
     """
     counts: dict[tuple[str, str], Counter[str]] = {}
-    examples: dict[tuple[str, str], dict[str, Any]] = {}
+    examples: dict[tuple[str, str], CompletionRow] = {}
     for run in runs:
-        table = run_rows(run)
+        table = run_rows(store, run)
         if table is None:
             continue
         failed = table.filter(pc.not_equal(table["outcome"], "correct"))
@@ -120,27 +117,81 @@ def failures_by_code(runs: Sequence[RunRecord]) -> list[FailureGroup]:
             counts.setdefault(kind, Counter())[run.name] = group["count_all"]
             if kind not in examples:
                 mask = pc.and_(*(pc.equal(failed[c], v) for c, v in zip(KIND, kind, strict=True)))
-                examples[kind] = failed.filter(mask).slice(0, 1).to_pylist()[0]
-    return [
-        FailureGroup(
-            *kind, of_run.total(), tuple(name for name, _ in of_run.most_common()), examples[kind]
+                first = failed.filter(mask).slice(0, 1).to_pylist()[0]
+                examples[kind] = CompletionRow.model_validate(first)
+    return tuple(
+        SharedFailure(
+            outcome=kind[0],
+            code=kind[1],
+            completions=of_run.total(),
+            runs=tuple(name for name, _ in of_run.most_common()),
+            example=examples[kind],
         )
         for kind, of_run in sorted(counts.items(), key=lambda item: (-item[1].total(), item[0]))
-    ]
+    )
 
 
 KIND = ("outcome", "code")
 
 
-def run_rows(run: RunRecord) -> Any:
-    """Every completion of a run beside its problem and verdict, or None where it has no scores."""
-    suffix = "_after" if run.loop is LEARNING else ""
+def run_rows(store: Store, run: RunRecord) -> pa.Table | None:
+    """Every completion of a run beside its problem and score, or None where it has no scores."""
+    suffix = f"_{AFTER}" if run.loop is LEARNING else ""
     names = ("problems", f"completions{suffix}", f"scores{suffix}")
     kept = run.table_refs()
     if not all(name in kept for name in names):
         return None
-    store = Store()
-    return joined(*(store.read(store.lookup(*kept[name])) for name in names))  # type: ignore[arg-type]
+    problems, completions, scores = (store.read(store.lookup(*kept[name])) for name in names)
+    return joined(problems, completions, scores)
+
+
+def choose_rows(
+    rows: pa.Table,
+    *,
+    run_name: str,
+    per_code: int,
+    code: str | None = None,
+    family: str | None = None,
+    surest_first: bool = False,
+) -> tuple[RowGroup, ...]:
+    """Some of a run's rows by outcome and code, the most frequent code first.
+
+    `rows` is what `run_rows` returns. Of each group the first `per_code` different answers are
+    chosen, those of the highest log-probability first if `surest_first`. Raises InputError for a
+    code or a family that no row has.
+    """
+    for name, wanted in (("code", code), ("family", family)):
+        if wanted is None:
+            continue
+        known = sorted(set(rows[name].to_pylist()) - {None})
+        if wanted not in known:
+            raise InputError(
+                f"no completion of run {run_name} has it",
+                f"--{name} {wanted}",
+                f"use {', '.join(known)}" if known else f"leave --{name} out",
+            )
+        rows = rows.filter(pc.equal(rows[name], wanted))
+    if surest_first:
+        rows = rows.take(pc.sort_indices(rows, sort_keys=[("sum_logprob", "descending")]))
+    # for each outcome and code: how often each text answers each problem, and its first row
+    answers: dict[tuple[str, str], dict[tuple[str, str], list[int]]] = {}
+    columns = (rows[name].to_pylist() for name in (*KIND, "problem", "completion"))
+    for place, (outcome, kind, problem, text) in enumerate(zip(*columns, strict=True)):
+        group = answers.setdefault((outcome, kind), {})
+        group.setdefault((problem, text), [place, 0])[1] += 1
+    groups = [
+        RowGroup(
+            outcome,
+            kind,
+            sum(times for _, times in group.values()),
+            tuple(
+                ShownRow(**rows.slice(place, 1).to_pylist()[0], times=times)
+                for place, times in list(group.values())[:per_code]
+            ),
+        )
+        for (outcome, kind), group in answers.items()
+    ]
+    return tuple(sorted(groups, key=lambda group: -group.completions))
 
 
 def _is_of(run: RunRecord, model: str) -> bool:

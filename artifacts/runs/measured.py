@@ -1,23 +1,26 @@
 """A measurement that a run has kept: its tables read again, its instrument rebuilt from them.
 
-It takes no tag's word for what was measured, and computes no rate.
+No tag is trusted for what was measured.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import pyarrow as pa
 
 from artifacts.store.instrument import EXTERNAL, instrument_of
 from artifacts.store.tables import Store, provenance_of
-from artifacts.tracking.history import RunRecord, find_run
+from artifacts.tracking.archive import Archive
+from artifacts.tracking.history import RunRecord
 from schemas.config import SELECTION_RULES
 from schemas.errors import InputError, StoreError
 from schemas.identity import file_digest
+from schemas.instrument import Instrument
 from schemas.loops import AFTER, BEFORE, LEARNING
-from schemas.references import Instrument, TableRef
+from schemas.references import TableRef
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class StoredMeasurement:
         return self.run.tags.get(f"model{suffix}", shown)
 
 
-def find_measurement(name: str) -> StoredMeasurement:
+def find_measurement(archive: Archive, name: str) -> StoredMeasurement:
     """The measurement called RUN, RUN:before, RUN:after, or RUN:RULE for a rule's picks.
 
     A learning run alone means what it measured after. Raises InputError where there is none, and
@@ -70,13 +73,15 @@ def find_measurement(name: str) -> StoredMeasurement:
         head, part = name, ""
     elif part not in known:
         raise InputError(f"there is no part {part!r}", f"run {name}", f"use {', '.join(known)}")
-    run = find_run(head)
+    run = archive.history.find(head)
     if part in SELECTION_RULES:
-        return read_measurement(run, rule=part)
-    return read_measurement(run, part or (AFTER if run.loop is LEARNING else ""))
+        return read_measurement(archive.store, run, rule=part)
+    return read_measurement(archive.store, run, part or (AFTER if run.loop is LEARNING else ""))
 
 
-def read_measurement(run: RunRecord, stage: str = "", rule: str | None = None) -> StoredMeasurement:
+def read_measurement(
+    store: Store, run: RunRecord, stage: str = "", rule: str | None = None
+) -> StoredMeasurement:
     """Read the tables of one stage of a run, or of what a rule picked in it.
 
     Raises InputError where the run has no such tables, and StoreError, naming the table, where
@@ -94,21 +99,19 @@ def read_measurement(run: RunRecord, stage: str = "", rule: str | None = None) -
             f"run {run.name}" + (f":{rule or stage}" if rule or stage else ""),
             "name a run that finished, and a part that it has",
         )
-    store = Store()
     digests = {role: kept[name][1] for role, name in wanted.items()}
-    tables = {role: _intact(store, run, name) for role, name in wanted.items()}
+    tables = {role: _intact(store, run, name, stage) for role, name in wanted.items()}
     for role, table in tables.items():
-        for parent, digest in provenance_of(table).get("parents", {}).items():
+        for parent, digest in provenance_of(table).parents.items():
             # a table cut by --limit has a longer one of its own kind as a parent
             if parent != role and digests.get(parent, digest) != digest:
                 raise StoreError(
                     f"it was made from other {parent} than the run's", f"{role} of run {run.name}"
                 )
-    judged = provenance_of(tables["scores"])["config"]
     problems, completions, scores = (tables[role] for role in ("problems", "completions", "scores"))
-    made = provenance_of(completions)["config"]
+    made = provenance_of(completions)
     samples = completions.num_rows // problems.num_rows
-    instrument = instrument_of(problems, completions, f"{judged['scorer']}:{judged['spec']}")
+    instrument = instrument_of(problems, completions, provenance_of(tables["scores"]).scorer)
     if rule:
         picks = _picks(tables["selections"], rule, run)
         completions, scores = (_only(table, picks) for table in (completions, scores))
@@ -117,7 +120,7 @@ def read_measurement(run: RunRecord, stage: str = "", rule: str | None = None) -
         stage=stage,
         rule=rule,
         instrument=instrument,
-        policy=made["policy"],
+        policy=made.setting("policy"),
         samples=samples,
         problems=problems,
         completions=completions,
@@ -126,25 +129,33 @@ def read_measurement(run: RunRecord, stage: str = "", rule: str | None = None) -
     )
 
 
-def stored_table(run: RunRecord, name: str) -> TableRef:
+def stored_table(store: Store, run: RunRecord, name: str) -> TableRef:
     """The reference of the table that a run keeps under this name."""
     kind, digest = run.table_refs()[name]
-    return Store().lookup(kind, digest)  # type: ignore[arg-type]
+    return store.lookup(kind, digest)
 
 
-def _intact(store: Store, run: RunRecord, name: str) -> pa.Table:
-    """A run's table from the store, after the copy among the run's artifacts was checked too."""
-    reference = stored_table(run, name)
+def _intact(store: Store, run: RunRecord, name: str, stage: str) -> pa.Table:
+    """A run's table from the store, after the copies among MLflow's artifacts were checked too."""
+    reference = stored_table(store, run, name)
     table = store.read(reference)
-    copy = run.folder / "tables" / f"{name}.parquet"
-    if copy.exists() and file_digest(copy) != reference.digest:
-        raise StoreError(
-            f"its bytes no longer have the digest {reference.digest[:12]}; it was changed after "
-            "it was written",
-            str(copy),
-            f"the table as it was is {reference.path}",
-        )
+    for copy in _copies(run, name, stage):
+        if copy.exists() and file_digest(copy) != reference.digest:
+            raise StoreError(
+                f"its bytes no longer have the digest {reference.digest[:12]}; it was changed "
+                "after it was written",
+                str(copy),
+                f"the table as it was is {store.path(reference)}",
+            )
     return table
+
+
+def _copies(run: RunRecord, name: str, stage: str) -> Iterator[Path]:
+    """Where MLflow may hold a copy: in the run itself, or in the run of the stage inside it."""
+    yield run.folder / "tables" / f"{name}.parquet"
+    if child := run.tags.get(f"measured.{stage}"):
+        of_child = run.folder.parents[1] / child / run.folder.name
+        yield of_child / "tables" / f"{name.removesuffix(f'_{stage}')}.parquet"
 
 
 def _picks(selections: pa.Table, rule: str, run: RunRecord) -> set[tuple[str, int]]:

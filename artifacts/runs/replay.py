@@ -1,7 +1,4 @@
-"""Completions that were made before: found in a run, in a table, or brought in from JSONL.
-
-It loads no model and judges nothing; it makes sure that answers and problems belong together.
-"""
+"""Completions that were made before: found in a run, in a table, or imported from JSONL."""
 
 from __future__ import annotations
 
@@ -16,7 +13,8 @@ import pyarrow.compute as pc
 from artifacts.datasets.problems import jsonl_objects
 from artifacts.store.instrument import EXTERNAL
 from artifacts.store.tables import Store, provenance_of, read_parquet
-from artifacts.tracking.history import find_run
+from artifacts.tracking.archive import Archive
+from artifacts.tracking.history import History
 from schemas.completions import COMPLETIONS, FINISH_REASONS
 from schemas.errors import InputError
 from schemas.identity import file_digest
@@ -26,18 +24,18 @@ from schemas.references import TableRef
 RUN_TABLES = ("completions", "completions_after")
 
 
-def check_source(source: str) -> None:
+def check_source(history: History, source: str) -> None:
     """InputError when `--completions` names neither a file nor a run; nothing is read."""
     path = Path(source)
     if path.suffix.lower() in (".jsonl", ".parquet"):
         if not path.is_file():
             raise InputError("no such file", f"--completions {source}")
     elif not path.is_file():
-        find_run(source)
+        history.find(source)
 
 
 def stored_completions(
-    source: str, store: Store, problems: TableRef | None = None
+    archive: Archive, source: str, problems: TableRef | None = None
 ) -> tuple[TableRef, TableRef]:
     """The problems and completions behind `--completions`: a run, one of our tables, or a JSONL.
 
@@ -45,20 +43,20 @@ def stored_completions(
     there is no such thing or the two do not belong together.
     """
     path = Path(source)
-    if path.suffix.lower() == ".jsonl" or (path.is_file() and path.suffix != ".parquet"):
+    if path.suffix.lower() == ".jsonl" or (path.is_file() and path.suffix.lower() != ".parquet"):
         if problems is None:
             raise InputError("needs a dataset", source, "add --dataset FILE")
-        return problems, import_jsonl(path, store, problems)
+        return problems, import_jsonl(path, archive.store, problems)
     if path.suffix.lower() == ".parquet":
-        return _of_table(path, store)
-    run = find_run(source)
+        return _of_table(path, archive.store)
+    run = archive.history.find(source)
     tables = run.table_refs()
     name = next((name for name in RUN_TABLES if name in tables), None)
     if name is None or "problems" not in tables:
         raise InputError("the run has no completions", f"run {source}", "name one that finished")
     return (
-        store.lookup("problems", tables["problems"][1]),
-        store.lookup("completions", tables[name][1]),
+        archive.store.lookup("problems", tables["problems"][1]),
+        archive.store.lookup("completions", tables[name][1]),
     )
 
 
@@ -67,13 +65,13 @@ def _of_table(path: Path, store: Store) -> tuple[TableRef, TableRef]:
         raise InputError("no such file", f"--completions {path}")
     table = read_parquet(path, COMPLETIONS)
     provenance = provenance_of(table)
-    if "problems" not in provenance.get("parents", {}):
+    if "problems" not in provenance.parents:
         raise InputError(
             "does not say which problems it answers", str(path), "give the run that made it"
         )
 
     return (
-        store.lookup("problems", provenance["parents"]["problems"]),
+        store.lookup("problems", provenance.parents["problems"]),
         store.lookup("completions", file_digest(path)),
     )
 
@@ -86,16 +84,16 @@ def first_problems(
     if limit >= table.num_rows:
         return problems, completions
     kept = table.slice(0, limit)
-    answers = store.read(completions)
-    mask = pc.is_in(answers["problem_id"], kept["problem_id"].combine_chunks())
-    provenance = provenance_of(answers)
+    stored = store.read(completions)
+    mask = pc.is_in(stored["problem_id"], kept["problem_id"].combine_chunks())
+    provenance = provenance_of(stored)
     small = store.write("problems", kept, producer="limit", parents={"problems": problems.digest})
     return small, store.write(
         "completions",
-        answers.filter(mask),
+        stored.filter(mask),
         producer="limit",
         parents={"problems": small.digest, "completions": completions.digest},
-        config=provenance["config"],
+        config=provenance.config,
     )
 
 

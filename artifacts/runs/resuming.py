@@ -1,13 +1,10 @@
-"""Learning runs that ended early: whether one may be gone on with, and only as it was set.
-
-It checks before anything is written; going on is the flow's.
-"""
+"""Whether a learning run that ended early may be resumed, and with which settings."""
 
 from __future__ import annotations
 
 from artifacts.store.checkpoints import newest_checkpoint
-from artifacts.store.data_dir import current_data_dir
-from artifacts.tracking.history import RunRecord, find_run
+from artifacts.tracking.archive import Archive
+from artifacts.tracking.history import RunRecord
 from schemas.config import LearningConfig
 from schemas.errors import InputError
 from schemas.loops import LEARNING
@@ -16,20 +13,20 @@ from schemas.loops import LEARNING
 MAY_CHANGE = "max_kl_nats"
 
 
-def resumable(name: str) -> RunRecord:
+def resumable(archive: Archive, name: str) -> RunRecord:
     """The learning run with this id or name; InputError unless it ended early at a checkpoint."""
-    run = find_run(name)
+    run = archive.history.find(name)
     if run.loop is not LEARNING:
         raise InputError("is not a learning run", f"--resume {name}")
     if run.status == "FINISHED":
         raise InputError("the run has finished", f"--resume {name}", "learn from its model version")
-    newest_checkpoint(current_data_dir(), run.run_id)
+    newest_checkpoint(archive.data_dir, run.run_id)
     return run
 
 
 def settings_of(run: RunRecord) -> LearningConfig:
     """The configuration that a learning run was started or last resumed with."""
-    return LearningConfig.model_validate(run.config())
+    return run.config(LearningConfig)
 
 
 def refuse_other_settings(run: RunRecord, config: LearningConfig) -> None:

@@ -1,7 +1,4 @@
-"""Checkpoints of a learning run: the learner's state beside the references that it belongs to.
-
-The learner writes its own state; this keeps the newest whole one and finds it again.
-"""
+"""Checkpoints of a learning run: the learner's state beside the references that it belongs to."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The data folder: where every byte that threeloops keeps is found.
-
-It decides places only; what is written there is its writers' affair.
-"""
+"""The data folder: where every byte that threeloops keeps is found."""
 
 from __future__ import annotations
 

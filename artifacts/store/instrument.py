@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 from artifacts.store.tables import content_digest, provenance_of
-from schemas.references import Instrument
+from schemas.instrument import Instrument
 
 EXTERNAL = "external"
 
@@ -20,11 +20,11 @@ def instrument_of(problems: pa.Table, completions: pa.Table, scorer: str) -> Ins
 
     `scorer` is `NAME@VERSION:SPEC_DIGEST`.
     """
-    config = provenance_of(completions)["config"]
+    made = provenance_of(completions)
     return Instrument(
         dataset=dataset_digest(problems),
         split="+".join(sorted(problems["split"].unique().to_pylist())),
-        prompt_template=config["template"],
+        prompt_template=made.setting("template"),
         scorer=scorer,
-        sampling=config["sampling"],
+        sampling=made.setting("sampling"),
     )

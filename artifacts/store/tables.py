@@ -1,17 +1,14 @@
-"""The table store: Parquet files named by the digest of their bytes, whole or not there at all.
-
-It knows kinds and digests; it does not know what a row means.
-"""
+"""The table store: Parquet files named by the digest of their bytes, whole or not there at all."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import io
-import json
 import os
 import platform
 import tempfile
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib.metadata import version
@@ -20,12 +17,14 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import ValidationError
 
-from artifacts.store.data_dir import DataDir, current_data_dir
+from artifacts.store.data_dir import DataDir
 from schemas.completions import COMPLETIONS
 from schemas.errors import StoreError
 from schemas.identity import canonical_json, digest_of, file_digest
 from schemas.problems import PROBLEMS
+from schemas.provenance import Provenance, Settings
 from schemas.references import TableKind, TableRef
 from schemas.scores import SCORES
 from schemas.selections import SELECTIONS
@@ -36,8 +35,7 @@ PROVENANCE_KEY = b"threeloops"
 SCHEMAS: Mapping[str, TableSchema] = {
     schema.kind: schema for schema in (PROBLEMS, COMPLETIONS, SCORES, SELECTIONS, TRAINING)
 }
-# digests of tables that this process has validated: with the same bytes they are valid still
-_valid: set[str] = set()
+READ_TABLES = 8  # the tables read last stay in memory: the tasks of a flow read the same few
 LIBRARIES = ("threeloops", "pyarrow", "torch", "transformers")
 
 
@@ -48,10 +46,16 @@ def code_versions() -> Mapping[str, str]:
 
 
 class Store:
-    """Content-addressed tables below `data_dir.tables`, with an index from task keys to tables."""
+    """Content-addressed tables below `data_dir.tables`, with an index from task keys to tables.
 
-    def __init__(self, data_dir: DataDir | None = None) -> None:
-        self.root = (data_dir or current_data_dir()).tables
+    It remembers which tables it has validated, as the same bytes stay valid, and the tables that
+    it read last.
+    """
+
+    def __init__(self, data_dir: DataDir) -> None:
+        self.root = data_dir.tables
+        self._valid: set[str] = set()
+        self._read: OrderedDict[tuple[str, int, int], pa.Table] = OrderedDict()
 
     def write(
         self,
@@ -60,7 +64,7 @@ class Store:
         *,
         producer: str,
         parents: Mapping[str, str] | None = None,
-        config: Mapping[str, Any] | None = None,
+        config: Settings | None = None,
         key: str | None = None,
     ) -> TableRef:
         """Validate `table`, keep it under the digest of its bytes and return its reference.
@@ -70,14 +74,15 @@ class Store:
         (see `task_key`) a later `find` returns this table. No clock enters the file.
         """
         table = SCHEMAS[kind].validate(table)
-        provenance = {
-            "kind": kind,
-            "producer": producer,
-            "parents": dict(parents or {}),
-            "config": dict(config or {}),
-            "versions": code_versions(),
-        }
-        table = table.replace_schema_metadata({PROVENANCE_KEY: canonical_json(provenance)})
+        provenance = Provenance(
+            kind=kind,
+            producer=producer,
+            parents=parents or {},
+            config=config or {},
+            versions=code_versions(),
+        )
+        described = canonical_json(provenance.model_dump())
+        table = table.replace_schema_metadata({PROVENANCE_KEY: described})
         buffer = io.BytesIO()
         pq.write_table(table, buffer, compression="zstd")
         content = buffer.getbuffer()
@@ -86,23 +91,54 @@ class Store:
         path = self._path(kind, digest)
         if not path.exists():
             write_atomic(path, content)
-        _valid.add(digest)
-        reference = TableRef(kind=kind, digest=digest, path=str(path), rows=table.num_rows)
+        self._valid.add(digest)
+        reference = TableRef(kind=kind, digest=digest, rows=table.num_rows)
         if key is not None:
             write_atomic(self._key_path(key), reference.model_dump_json().encode())
         return reference
 
     def read(self, reference: TableRef) -> pa.Table:
         """The referenced table, after its bytes matched its digest and its rows its schema."""
-        path = Path(reference.path)
-        if not path.exists():  # the data folder may have moved; the digest has not
-            path = self._path(reference.kind, reference.digest)
-        if not path.exists():
+        path = self.path(reference)
+        try:
+            status = path.stat()
+        except FileNotFoundError:
             raise StoreError(
                 "is not in the store", f"{reference.kind} table {reference.digest[:12]}"
-            )
-        status = path.stat()
-        return _read_intact(path, reference, status.st_mtime_ns, status.st_size)
+            ) from None
+        state = (reference.digest, status.st_mtime_ns, status.st_size)
+        if state in self._read:
+            self._read.move_to_end(state)
+            return self._read[state]
+        table = self._read[state] = self._read_intact(path, reference)
+        if len(self._read) > READ_TABLES:
+            self._read.popitem(last=False)
+        return table
+
+    def path(self, reference: TableRef) -> Path:
+        """Where the file of a table lies, if it is there."""
+        return self._path(reference.kind, reference.digest)
+
+    def drop(self, key: str) -> None:
+        """Delete the table of a key, and the key: what it held is kept elsewhere."""
+        reference = self.find(key)
+        self._key_path(key).unlink(missing_ok=True)
+        if reference is not None:
+            self.path(reference).unlink(missing_ok=True)
+
+    def _read_intact(self, path: Path, reference: TableRef) -> pa.Table:
+        try:
+            digest = file_digest(path)
+        except FileNotFoundError:  # another process has dropped it since it was found
+            raise StoreError("is no longer in the store", str(path)) from None
+        if digest != reference.digest:
+            raise _changed(path, reference.digest)
+        schema = SCHEMAS[reference.kind]
+        if reference.digest in self._valid:
+            return schema.upgrade(pq.read_table(path))
+        table = read_parquet(path, schema)
+        self._valid.add(reference.digest)
+        return table
 
     def columns(self, kind: TableKind, digest: str, names: Sequence[str]) -> pa.Table:
         """Some columns of a stored table, after its bytes matched its digest.
@@ -117,21 +153,20 @@ class Store:
         if hashlib.sha256(content).hexdigest() != digest:
             raise _changed(path, digest)
         # the names asked for are those of today; an earlier version may have written others
-        today = SCHEMAS[kind].renamed
-        former = {new: old for old, new in today.items()}
+        former = {new: old for old, new in SCHEMAS[kind].renamed.items()}
         known = set(pq.read_schema(pa.BufferReader(content)).names)
         written = [name if name in known else former.get(name, name) for name in names]
         table = pq.read_table(pa.BufferReader(content), columns=written)
-        return table.rename_columns(list(names))
+        # pyarrow drops the metadata, which is the provenance, when it renames
+        return table.rename_columns(list(names)).replace_schema_metadata(table.schema.metadata)
 
     def find(self, key: str) -> TableRef | None:
         """The table that a task with this key wrote before, if it is still there, else None."""
-        path = self._key_path(key)
-        if not path.exists():
+        try:
+            reference = TableRef.model_validate_json(self._key_path(key).read_bytes())
+        except FileNotFoundError:
             return None
-        reference = TableRef.model_validate_json(path.read_bytes())
-        here = self._path(reference.kind, reference.digest)
-        return reference.model_copy(update={"path": str(here)}) if here.exists() else None
+        return reference if self.path(reference).exists() else None
 
     def lookup(self, kind: TableKind, digest: str) -> TableRef:
         """The reference of a stored table by its digest; StoreError when it is not there."""
@@ -142,28 +177,13 @@ class Store:
             rows = pq.ParquetFile(path).metadata.num_rows
         except (pa.ArrowException, OSError):
             raise _changed(path, digest) from None
-        return TableRef(kind=kind, digest=digest, path=str(path), rows=rows)
+        return TableRef(kind=kind, digest=digest, rows=rows)
 
     def _path(self, kind: str, digest: str) -> Path:
         return self.root / kind / f"{digest}.parquet"
 
     def _key_path(self, key: str) -> Path:
         return self.root / "keys" / f"{key}.json"
-
-
-@lru_cache(maxsize=8)
-def _read_intact(path: Path, reference: TableRef, mtime_ns: int, size: int) -> pa.Table:
-    """The table of a file, read and checked once for each state of the file.
-
-    The tasks of a flow read the same few tables again and again; tables cannot be changed.
-    """
-    if file_digest(path) != reference.digest:
-        raise _changed(path, reference.digest)
-    if reference.digest in _valid:
-        return SCHEMAS[reference.kind].upgrade(pq.read_table(path))
-    table = read_parquet(path, SCHEMAS[reference.kind])
-    _valid.add(reference.digest)
-    return table
 
 
 def _changed(path: Path, digest: str) -> StoreError:
@@ -188,10 +208,16 @@ def read_parquet(path: Path, schema: TableSchema) -> pa.Table:
     return schema.validate(schema.upgrade(table), str(path))
 
 
-def provenance_of(table: pa.Table) -> dict[str, Any]:
-    """The provenance that travels with a table, or an empty dict for a table of someone else's."""
-    raw = (table.schema.metadata or {}).get(PROVENANCE_KEY)
-    return json.loads(raw) if raw else {}
+def provenance_of(table: pa.Table) -> Provenance:
+    """The provenance that travels with a table; empty for a table of another program.
+
+    Raises StoreError where it is not one that `Store.write` wrote.
+    """
+    described = (table.schema.metadata or {}).get(PROVENANCE_KEY)
+    try:
+        return Provenance.model_validate_json(described) if described else Provenance()
+    except ValidationError:
+        raise StoreError("its provenance cannot be read", "metadata of a table") from None
 
 
 def content_digest(table: pa.Table) -> str:

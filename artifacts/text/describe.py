@@ -1,18 +1,23 @@
-"""A run as a few lines of markdown, for its page: what was measured, how, and why answers failed.
-
-It says again what configuration and result say; it computes nothing.
-"""
+"""A run as a few lines of markdown for its page: what was measured, how, why answers failed."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from typing import Any
-
 from artifacts.text.markdown import code, table
-from artifacts.text.numbers import interval, percent, points
-from schemas.config import Frozen
+from artifacts.text.numbers import (
+    interval,
+    nats,
+    nats_interval,
+    percent,
+    points,
+    points_interval,
+    rate_with_interval,
+)
+from artifacts.text.rates import needs_answer, rate_rows
+from artifacts.text.visible import DIGEST_SHOWN, short_digests
+from schemas.config import EvalConfig, RunConfig
 from schemas.loops import Loop
+from schemas.result_parts import InstrumentRecord, Rates
+from schemas.results import LearningResult, LoopResult, SelectionResult
 
 OUTCOME_WORDS = {
     "correct": "correct",
@@ -21,61 +26,75 @@ OUTCOME_WORDS = {
     "truncated": "truncated",
 }
 FAILURES_SHOWN = 6
-DIGEST_SHOWN = 12
-Result = Mapping[str, Any]
 
 
-def describe_start(loop: Loop, config: Frozen) -> str:
+def describe_start(loop: Loop, config: RunConfig) -> str:
     """Markdown for a run that has just begun."""
-    return "\n\n".join(["### running", _setting(loop.letter, loop.name, config.model_dump())])
+    return "\n\n".join(["### running", _planned(loop, config)])
 
 
-def describe_failure(loop: Loop, config: Frozen, reason: str) -> str:
+def describe_failure(loop: Loop, config: RunConfig, reason: str) -> str:
     """Markdown for a run that ended without a result."""
-    setting = _setting(loop.letter, loop.name, config.model_dump())
-    return "\n\n".join(["### ended without a result", code(reason, longest=600), setting])
+    blocks = ["### ended without a result", code(reason, longest=600), _planned(loop, config)]
+    return "\n\n".join(blocks)
 
 
-def describe_result(result: Result) -> str:
+def describe_result(result: LoopResult) -> str:
     """Markdown: the rate with its interval, what was measured, why answers failed, instrument."""
-    blocks = [
-        _headline(result),
-        _in_one_line(result),
-        _setting(result["loop"], result["loop_name"], result["config"], result),
-    ]
-    if result["loop"] == "C":
-        blocks += _learning(result)
-    if result["loop"] == "B":
+    blocks = [_headline(result), _in_one_line(result), _measured(result)]
+    if isinstance(result, LearningResult):
+        blocks += [_how_it_learned(result), rates_table(result.before, result.after)]
+    if isinstance(result, SelectionResult):
         blocks.append(_selection(result))
-    blocks += _failures(result)
-    blocks.append(describe_instrument(result["instrument"]))
+    blocks.append(_failures(result))
+    blocks.append(describe_instrument(result.instrument))
     blocks.append(
         "Further, among the artifacts: `report.html` (every answer, to search and group; it works "
-        "offline), `completions_view*.json` (rows to read), `tables` (every row, as Parquet), "
+        f"offline), `completions_view*.json` (rows to read), {_tables(result)}, "
         "`pictures`, `result.json`."
     )
     return "\n\n".join(blocks)
 
 
-def describe_instrument(instrument: Mapping[str, Any]) -> str:
+def _tables(result: LoopResult) -> str:
+    if isinstance(result, LearningResult):
+        return "`tables` (every step, as Parquet; the two runs below have the completions)"
+    return "`tables` (every row, as Parquet)"
+
+
+def rates_table(before: Rates, after: Rates) -> str:
+    """Markdown: every rate before and after learning, with its interval."""
+    rows = [
+        (
+            code(row.name) if row.kind == "family" else row.name,
+            *(rate_with_interval(rate) for rate in row.cells),
+        )
+        for row in rate_rows(before, after)
+    ]
+    return "\n".join(table(("", ">before", ">after"), rows))
+
+
+def describe_instrument(instrument: InstrumentRecord) -> str:
     """The instrument's digest and parts as a table; digests are cut short."""
-    rows = [(part, code(_short(str(value)), 160)) for part, value in instrument["parts"].items()]
-    opening = f"**Instrument** `{instrument['digest'][:DIGEST_SHOWN]}`: rates compare where it is "
+    parts = instrument.parts.model_dump()
+    rows = [(part, code(short_digests(str(value)), 160)) for part, value in parts.items()]
+    opening = f"**Instrument** `{instrument.digest[:DIGEST_SHOWN]}`: rates compare where it is "
     return "\n".join([opening + "equal", "", *table(("part", "value"), rows)])
 
 
-def _headline(result: Result) -> str:
-    metrics = result["metrics"]
-    if result["loop"] == "C":
-        rates = [percent(metrics[f"pass_rate_{stage}"]) for stage in ("before", "after")]
-        return f"### pass@1 {rates[0]} before, {rates[1]} after {metrics['steps']} steps"
-    low, high = metrics["pass_rate_low"], metrics["pass_rate_high"]
-    return f"### pass@1 {percent(metrics['pass_rate'])} (95 % interval {interval(low, high)})"
+def _headline(result: LoopResult) -> str:
+    if isinstance(result, LearningResult):
+        metrics = result.metrics
+        before, after = percent(metrics.pass_rate_before), percent(metrics.pass_rate_after)
+        return f"### pass@1 {before} before, {after} after {metrics.steps} steps"
+    rate = result.metrics
+    ends = interval(rate.pass_rate_low, rate.pass_rate_high)
+    return f"### pass@1 {percent(rate.pass_rate)} (95 % interval {ends})"
 
 
-def _in_one_line(result: Result) -> str:
+def _in_one_line(result: LoopResult) -> str:
     """How many answers failed and why, and the instrument; a page shows the first lines only."""
-    outcomes = result["outcomes"]
+    outcomes = result.outcomes
     total, failed = sum(outcomes.values()), sum(outcomes.values()) - outcomes.get("correct", 0)
     reasons = ", ".join(
         f"{outcomes[name]} {words}"
@@ -83,123 +102,101 @@ def _in_one_line(result: Result) -> str:
         if name != "correct" and outcomes.get(name)
     )
     why = f": {reasons}" if failed else ""
-    digest = result["instrument"]["digest"][:DIGEST_SHOWN]
+    digest = result.instrument.digest[:DIGEST_SHOWN]
     return f"{failed} of {total} answers failed{why} · instrument `{digest}`"
 
 
-def _setting(
-    letter: str, name: str, config: Mapping[str, Any], result: Result | None = None
-) -> str:
-    """One paragraph: which loop, which model, on what, judged by which scorer."""
-    replayed = config.get("completions")
-    model = result["model"]["name"] if result else config["model"]
-    said = [f"Loop {letter}, {name}"]
-    said.append(f"completions of {code(replayed)}" if replayed else f"model {code(model)}")
-    if result:
-        counted = f"{result['metrics']['problems']} problems × {result['samples']} samples"
-        said.append(counted if replayed else f"{counted} of {_dataset(config)}")
-    elif not replayed:
-        said.append(_dataset(config))
-    said.append(f"scorer {code(config['scorer'])}")
-    return " · ".join(said)
-
-
-def _dataset(config: Mapping[str, Any]) -> str:
-    return f"{code(config['dataset'])} {config['split']}"
-
-
-def _learning(result: Result) -> list[str]:
-    before, after, kl = result["before"], result["after"], result["kl_nats"]
-    config, settings = result["config"], result["config"]["learning"]
-    rows = [("pass@1", *(_rate(side["metrics"]) for side in (before, after)))]
-    for k in before["metrics"]["pass_at_k"]:
-        if k != "1":
-            cells = [
-                f"{percent(side['metrics']['pass_at_k'][k])} "
-                f"({interval(*side['intervals']['pass_at_k'][k])})"
-                for side in (before, after)
-            ]
-            rows.append((f"pass@{k}", *cells))
-    formed = [
-        f"{percent(side['metrics']['valid_format_rate'])} "
-        f"({interval(*side['intervals']['valid_format_rate'])})"
-        for side in (before, after)
-    ]
-    rows.append(("valid format", *formed))
-    for name, family in before["families"].items():
-        ends = (family, after["families"][name])
-        rows.append(
-            (
-                code(name),
-                *(f"{percent(e['value'])} ({interval(e['low'], e['high'])})" for e in ends),
-            )
-        )
-    how = (
-        f"Trained from {code(str(result['model']['started_from']))} on {code(config['dataset'])} "
-        f"{config['train_split']}: {result['metrics']['steps']} steps of "
-        f"{config['problems_per_step']} problems × {config['samples']} samples, baseline "
-        f"{settings['baseline']}, β {settings['kl_weight']:g}, learning rate "
-        f"{settings['learning_rate']:g}, adapter {settings['adapter']}. KL to the start "
-        f"{kl['value']:.2f} nats a completion ({kl['low']:.2f} to {kl['high']:.2f})."
+def _planned(loop: Loop, config: RunConfig) -> str:
+    """One paragraph: which loop, which model, on what, scored by which scorer."""
+    source = _replayed(config)
+    subject = (
+        [f"completions of {code(source)}"]
+        if source
+        else [f"model {code(config.model)}", _dataset(config)]
     )
-    return [how, "\n".join(table(("", ">before", ">after"), rows))]
+    return _in_a_row(f"Loop {loop.letter}, {loop.name}", *subject, _scorer(config))
 
 
-def _rate(metrics: Mapping[str, Any]) -> str:
-    ends = interval(metrics["pass_rate_low"], metrics["pass_rate_high"])
-    return f"{percent(metrics['pass_rate'])} ({ends})"
+def _measured(result: LoopResult) -> str:
+    """As `_planned`, with what was measured in the end."""
+    config, metrics = result.config, result.metrics
+    source = _replayed(config)
+    counted = f"{metrics.problems} problems × {result.samples} samples"
+    subject = (
+        [f"completions of {code(source)}", counted]
+        if source
+        else [f"model {code(result.model.name)}", f"{counted} of {_dataset(config)}"]
+    )
+    return _in_a_row(f"Loop {result.loop}, {result.loop_name}", *subject, _scorer(config))
 
 
-def _selection(result: Result) -> str:
-    rows = []
-    for name, selected in result["selected"].items():
-        rate, gain = selected["rate"], selected["gain"]
-        knows = " (needs the expected answer)" if name == "oracle" else ""
-        rows.append(
-            (
-                f"{name}{knows}",
-                f"{percent(rate['value'])} ({interval(rate['low'], rate['high'])})",
-                f"{points(gain['value'])} ({points(gain['low'])} to {points(gain['high'])})",
-            )
+def _replayed(config: RunConfig) -> str | None:
+    return config.completions if isinstance(config, EvalConfig) else None
+
+
+def _dataset(config: RunConfig) -> str:
+    return f"{code(config.dataset)} {config.split}"
+
+
+def _scorer(config: RunConfig) -> str:
+    return f"scorer {code(config.scorer)}"
+
+
+def _in_a_row(*parts: str) -> str:
+    return " · ".join(parts)
+
+
+def _how_it_learned(result: LearningResult) -> str:
+    config, settings = result.config, result.config.learning
+    return (
+        f"Trained from {code(str(result.model.started_from))} on {code(config.dataset)} "
+        f"{config.train_split}: {result.metrics.steps} steps of "
+        f"{config.problems_per_step} problems × {config.samples} samples, baseline "
+        f"{settings.baseline}, β {settings.kl_weight:g}, learning rate "
+        f"{settings.learning_rate:g}, adapter {settings.adapter}. KL to the start "
+        f"{nats(result.kl_nats.value)} nats a completion ({nats_interval(result.kl_nats)})."
+    )
+
+
+def _selection(result: SelectionResult) -> str:
+    rows = [
+        (
+            f"{picked.rule}{' (needs the expected answer)' if needs_answer(picked.rule) else ''}",
+            rate_with_interval(picked.rate),
+            f"{points(picked.gain.value)} ({points_interval(picked.gain)})",
         )
-    best = result["best_of_n"]
+        for picked in result.selected.values()
+    ]
+    best = result.best_of_n
     lines = table(("picked by", ">pass rate", ">gain by search, points"), rows)
-    nats = best["divergence_nats"]["value"]
     lines += [
         "",
-        f"Best of {best['samples']} by the oracle: {nats:.2f} nats from the policy, bound "
-        f"{best['bound_nats']:.2f}.",
+        f"Best of {best.samples} by the oracle: {nats(best.divergence_nats.value)} nats from the "
+        f"policy, bound {nats(best.bound_nats)}.",
     ]
     return "\n".join(lines)
 
 
-def _failures(result: Result) -> list[str]:
-    groups = result["failures"]
-    total = sum(result["outcomes"].values())
-    failed = total - result["outcomes"].get("correct", 0)
-    when = " after learning" if result["loop"] == "C" else ""
+def _failures(result: LoopResult) -> str:
+    groups = result.failures
+    total = sum(result.outcomes.values())
+    failed = total - result.outcomes.get("correct", 0)
+    when = " after learning" if isinstance(result, LearningResult) else ""
     if not groups:
-        return [f"**No answer failed**{when}, of {total}."]
-    rows = []
-    for group in groups[:FAILURES_SHOWN]:
-        example = group["example"]
-        rows.append(
-            (
-                OUTCOME_WORDS[group["outcome"]],
-                code(group["code"]),
-                str(group["completions"]),
-                percent(group["completions"] / total),
-                f"{code(example['prompt'], 40)} expects {code(example['expected'], 20)}, got "
-                f"{code(example['completion'], 60)}",
-            )
+        return f"**No answer failed**{when}, of {total}."
+    rows = [
+        (
+            OUTCOME_WORDS[group.outcome],
+            code(group.code),
+            str(group.completions),
+            percent(group.completions / total),
+            f"{code(group.example.prompt, 40)} expects {code(group.example.expected, 20)}, got "
+            f"{code(group.example.completion, 60)}",
         )
+        for group in groups[:FAILURES_SHOWN]
+    ]
     columns = ("outcome", "code", ">answers", ">of all", "for example")
     lines = [f"**Why {failed} of {total} answers failed**{when}", "", *table(columns, rows)]
     if left := groups[FAILURES_SHOWN:]:
-        lines += ["", f"and {sum(g['completions'] for g in left)} more by {len(left)} codes"]
-    return ["\n".join(lines)]
-
-
-def _short(value: str) -> str:
-    """A value with every SHA-256 in it cut to its start."""
-    return re.sub(r"\b[0-9a-f]{64}\b", lambda found: found[0][:DIGEST_SHOWN], value)
+        lines += ["", f"and {sum(g.completions for g in left)} more by {len(left)} codes"]
+    return "\n".join(lines)

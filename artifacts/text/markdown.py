@@ -1,7 +1,4 @@
-"""Other people's text inside markdown, shown as it is: no markup, link or formula comes alive.
-
-It writes markdown and reads none.
-"""
+"""Other people's text inside markdown, shown as it is: no markup, link or formula comes alive."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Text made safe and plain to look at: what cannot be seen is written as an escape.
-
-It is for people's eyes alone; scorers judge the text itself.
-"""
+"""Text made safe and plain to look at: what cannot be seen is written as an escape."""
 
 from __future__ import annotations
 
@@ -10,6 +7,8 @@ import unicodedata
 from collections.abc import Iterator
 
 NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\"}
+DIGEST_SHOWN = 12  # hexadecimal digits
+SHA256 = re.compile(r"\b[0-9a-f]{64}\b")
 # printable ASCII but the backslash, with single spaces inside: most text, and nothing to escape
 PLAIN = re.compile(r"[!-\[\]-~]+(?: [!-\[\]-~]+)*")
 # control, format, surrogate, private use, unassigned, line and paragraph separator
@@ -30,6 +29,11 @@ def visible(text: str, *, mark_spaces: bool = True) -> str:
         shown.append(run[0])
         seen = run.end()
     return "".join([*shown, *_each(text, seen, len(text), mark_spaces)])
+
+
+def short_digests(text: str, mark: str = "") -> str:
+    """The text with every SHA-256 in it cut to its start, and `mark` after it."""
+    return SHA256.sub(lambda found: found[0][:DIGEST_SHOWN] + mark, text)
 
 
 def _each(text: str, start: int, end: int, mark_spaces: bool) -> Iterator[str]:

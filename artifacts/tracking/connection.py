@@ -1,15 +1,14 @@
-"""The way to MLflow: its client on the data folder's own database, and our one experiment there.
-
-It needs no server, and knows nothing of runs.
-"""
+"""The connection to MLflow: its client on the data folder's own database, and our experiment."""
 
 from __future__ import annotations
 
 import logging
 import os
 import warnings
-from functools import lru_cache
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlparse
 
 from artifacts.store.data_dir import DataDir
 
@@ -19,34 +18,49 @@ if TYPE_CHECKING:
 EXPERIMENT = "threeloops"
 TAG = "threeloops."
 NOTE = "mlflow.note.content"
+PARENT = "mlflow.parentRunId"
+RESULT_FILE = "result.json"  # among a run's artifacts
+CONFIG_FILE = "config.json"
 ABOUT = """One strict scorer, three loops: **A** evaluation changes nothing, **B** selection changes
 which output is used, **C** learning changes the model. Each run opens with what was measured, on
 which instrument, and why answers failed. Rates may be compared where the tag
 `threeloops.instrument` is equal."""
 
 
-@lru_cache(maxsize=4)
-def client_for(data_dir: DataDir) -> MlflowClient:
-    """The MLflow client on the data folder's own SQLite database; made on first use."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
-    logging.getLogger("alembic").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # SQLAlchemy's deprecations inside MLflow
-        import mlflow
-        from mlflow import MlflowClient
+class Tracking:
+    """MLflow on the SQLite database of one data folder, which needs no server."""
 
-        mlflow.set_tracking_uri(data_dir.tracking_uri)
-        mlflow.set_registry_uri(data_dir.tracking_uri)
-        return MlflowClient(data_dir.tracking_uri, data_dir.tracking_uri)
+    def __init__(self, data_dir: DataDir) -> None:
+        self.data_dir = data_dir
+
+    @cached_property
+    def client(self) -> MlflowClient:
+        """The MLflow client; importing MLflow takes seconds, so it is made on first use."""
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+        logging.getLogger("alembic").setLevel(logging.ERROR)
+        uri = self.data_dir.tracking_uri
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # SQLAlchemy's deprecations inside MLflow
+            import mlflow
+            from mlflow import MlflowClient
+
+            mlflow.set_tracking_uri(uri)
+            mlflow.set_registry_uri(uri)
+            return MlflowClient(uri, uri)
+
+    @cached_property
+    def experiment_id(self) -> str:
+        """The id of our one experiment, made on first use with its artifacts in the data folder."""
+        found = self.client.get_experiment_by_name(EXPERIMENT)
+        if found is not None:
+            return str(found.experiment_id)
+        # the kind decides which pages MLflow shows first: runs and their metrics
+        tags = {NOTE: ABOUT, "mlflow.experimentKind": "custom_model_development"}
+        artifacts = self.data_dir.run_artifacts.as_uri()
+        return str(self.client.create_experiment(EXPERIMENT, artifacts, tags))
 
 
-def experiment_id(data_dir: DataDir) -> str:
-    """The id of our one experiment, made on first use with its artifacts in the data folder."""
-    client = client_for(data_dir)
-    found = client.get_experiment_by_name(EXPERIMENT)
-    if found is not None:
-        return str(found.experiment_id)
-    # the kind decides which pages MLflow shows first: runs and their metrics
-    tags = {NOTE: ABOUT, "mlflow.experimentKind": "custom_model_development"}
-    return str(client.create_experiment(EXPERIMENT, data_dir.run_artifacts.as_uri(), tags))
+def local_path(uri: str) -> Path:
+    """The path of a `file:` URI."""
+    return Path(unquote(urlparse(uri).path))

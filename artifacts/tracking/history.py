@@ -6,17 +6,43 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar, cast
 
-from artifacts.store.data_dir import current_data_dir
-from artifacts.tracking.connection import TAG, client_for, experiment_id
+from pydantic import ValidationError
+
+from artifacts.tracking.connection import (
+    CONFIG_FILE,
+    PARENT,
+    RESULT_FILE,
+    TAG,
+    Tracking,
+    local_path,
+)
 from artifacts.tracking.formats import upgraded
-from artifacts.tracking.run import CONFIG_FILE, PARENT, RESULT_FILE, RESULT_FORMAT
+from schemas.config import RunConfig
 from schemas.errors import InputError
 from schemas.loops import LOOPS, Loop, loop_named
+from schemas.references import TableKind
+from schemas.results import (
+    RESULT_FORMAT,
+    DemoResult,
+    EvalResult,
+    LearningResult,
+    LoopResult,
+    SelectionResult,
+)
+
+C = TypeVar("C", bound=RunConfig)
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
+
+RESULTS: Mapping[str, type[LoopResult] | type[DemoResult]] = {
+    "A": EvalResult,
+    "B": SelectionResult,
+    "C": LearningResult,
+    "ABC": DemoResult,
+}
 
 
 @dataclass(frozen=True)
@@ -39,37 +65,94 @@ class RunRecord:
         """`before` or `after` where it is a part of a learning run, else empty."""
         return self.tags.get("stage", "")
 
-    def table_refs(self) -> dict[str, tuple[str, str]]:
+    def table_refs(self) -> dict[str, tuple[TableKind, str]]:
         """Kind and digest of each of its tables by name."""
         found = {}
         for tag, value in self.tags.items():
             if tag.startswith("table."):
                 kind, _, digest = value.partition(":")
-                found[tag.removeprefix("table.")] = (kind, digest)
+                found[tag.removeprefix("table.")] = (cast(TableKind, kind), digest)
         return found
 
-    def config(self) -> dict[str, Any]:
-        """The whole configuration that it ran with."""
-        return dict(json.loads((self.folder / CONFIG_FILE).read_text()))
+    def config(self, kind: type[C]) -> C:
+        """The whole configuration that it was started or last resumed with."""
+        return kind.model_validate_json((self.folder / CONFIG_FILE).read_bytes())
 
-    def result(self) -> dict[str, Any] | None:
-        """The result that its command printed, or None for a run that did not finish."""
+    def result(self) -> LoopResult | DemoResult | None:
+        """The result that its command printed, or None for a run that did not finish.
+
+        Raises InputError for a result of another version that cannot be read any more.
+        """
         path = self.folder / RESULT_FILE
         if not path.exists():
             return None
-        result = upgraded(dict(json.loads(path.read_text())))
-        if result.get("format") != RESULT_FORMAT:
-            raise InputError(
-                "its result was recorded by another version of threeloops",
-                f"run {self.name}",
-                "run it again, or replay its completions with --completions",
+        recorded = upgraded(dict(json.loads(path.read_text())))
+        try:
+            if recorded.get("format") == RESULT_FORMAT:
+                return RESULTS[recorded["loop"]].model_validate(recorded)
+        except ValidationError:
+            pass
+        raise InputError(
+            "its result was recorded by another version of threeloops",
+            f"run {self.name}",
+            "run it again, or replay its completions with --completions",
+        )
+
+
+class History:
+    """Every run that MLflow has in one data folder, read anew at each question."""
+
+    def __init__(self, tracking: Tracking) -> None:
+        self.tracking = tracking
+
+    def loops(self) -> list[RunRecord]:
+        """Every run of a loop, newest first.
+
+        A learning run's own measurements before and after are not among them: they are part of it.
+        """
+        return [run for run in self.every() if run.loop in LOOPS and not run.stage]
+
+    def every(self) -> list[RunRecord]:
+        """Every run of a loop, before and after included, and every demo; newest first."""
+        return [_record(run) for run in self.mlflow_runs() if f"{TAG}loop" in run.data.tags]
+
+    def mlflow_runs(self) -> list[Run]:
+        """Every MLflow run, newest first: the loops' and the gate's."""
+        pages: list[Run] = []
+        token = None
+        while True:
+            page = self.tracking.client.search_runs(
+                [self.tracking.experiment_id],
+                order_by=["start_time DESC"],
+                page_token=token,
+                max_results=1000,
             )
-        return result
+            pages += list(page)
+            token = page.token
+            if not token:
+                return pages
+
+    def find(self, name: str) -> RunRecord:
+        """The run with this id, start of an id (4 characters or more) or name.
+
+        A name that several runs have means the newest of them. Raises InputError where there is
+        none, or where several runs begin with it.
+        """
+        runs = self.every()
+        exact = [run for run in runs if name in (run.run_id, run.name)]
+        if exact:
+            return exact[0]
+        partial = [run for run in runs if len(name) >= 4 and run.run_id.startswith(name)]
+        if len(partial) == 1:
+            return partial[0]
+        raise InputError(
+            f"{len(partial)} runs begin with it" if partial else "no such run",
+            f"run {name}",
+            "`threeloops runs` lists them",
+        )
 
 
 def _record(run: Run) -> RunRecord:
-    from urllib.parse import unquote, urlparse
-
     tags = {k.removeprefix(TAG): v for k, v in run.data.tags.items() if k.startswith(TAG)}
     return RunRecord(
         run_id=run.info.run_id,
@@ -80,57 +163,6 @@ def _record(run: Run) -> RunRecord:
         metrics=run.data.metrics,
         parameters=run.data.params,
         tags=tags,
-        folder=Path(unquote(urlparse(run.info.artifact_uri).path)),
+        folder=local_path(run.info.artifact_uri),
         parent=run.data.tags.get(PARENT, ""),
-    )
-
-
-def all_runs() -> list[RunRecord]:
-    """Every run of a loop in the data folder, newest first.
-
-    A learning run's own measurements before and after are not among them: they are part of it, and
-    it keeps their tables.
-    """
-    return [run for run in every_run() if run.loop in LOOPS and not run.stage]
-
-
-def every_run() -> list[RunRecord]:
-    """Every run of a loop, before and after included, and every demo; newest first."""
-    return [_record(run) for run in mlflow_runs() if f"{TAG}loop" in run.data.tags]
-
-
-def mlflow_runs() -> list[Run]:
-    """Every MLflow run in the data folder, newest first: the loops' and the gate's."""
-    data_dir = current_data_dir()
-    pages: list[Run] = []
-    token = None
-    while True:
-        page = client_for(data_dir).search_runs(
-            [experiment_id(data_dir)],
-            order_by=["start_time DESC"],
-            page_token=token,
-            max_results=1000,
-        )
-        pages += list(page)
-        token = page.token
-        if not token:
-            return pages
-
-
-def find_run(name: str) -> RunRecord:
-    """The run with this id, start of an id (4 characters or more) or name; InputError if not one.
-
-    A name that several runs have means the newest of them.
-    """
-    runs = every_run()
-    exact = [run for run in runs if name in (run.run_id, run.name)]
-    if exact:
-        return exact[0]
-    partial = [run for run in runs if len(name) >= 4 and run.run_id.startswith(name)]
-    if len(partial) == 1:
-        return partial[0]
-    raise InputError(
-        f"{len(partial)} runs begin with it" if partial else "no such run",
-        f"run {name}",
-        "`threeloops runs` lists them",
     )

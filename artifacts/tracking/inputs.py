@@ -9,10 +9,11 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+
 from artifacts.store.instrument import dataset_digest
-from artifacts.store.tables import Store
-from artifacts.tracking.connection import TAG, client_for
-from artifacts.tracking.history import find_run
+from artifacts.tracking.connection import TAG
+from artifacts.tracking.history import History
 from artifacts.tracking.logged_models import use_model
 from artifacts.tracking.run import TrackedRun
 from schemas.config import EvalConfig
@@ -35,23 +36,24 @@ def use_dataset(run: TrackedRun, problems: TableRef, name: str) -> tuple[str, st
     """
     from mlflow.entities import DatasetInput, InputTag
 
-    table = Store().read(problems)
+    table = run.archive.store.read(problems)
     whole = dataset_digest(table)
     split = "+".join(sorted(table["split"].unique().to_pylist()))
-    dataset = _dataset(problems, Path(name).stem if name.endswith(SUFFIXES) else name, whole)
+    shown = Path(name).stem if name.endswith(SUFFIXES) else name
+    dataset = _dataset(table, str(run.archive.store.path(problems)), shown, whole)
     tags = [InputTag(CONTEXT, split), InputTag(f"{TAG}digest", whole)]
-    client_for(run.data_dir).log_inputs(run.run_id, datasets=[DatasetInput(dataset, tags)])
+    run.archive.tracking.client.log_inputs(run.run_id, datasets=[DatasetInput(dataset, tags)])
     return dataset.name, dataset.digest
 
 
-def dataset_name(config: EvalConfig) -> str:
+def dataset_name(config: EvalConfig, history: History) -> str:
     """What the problems of a measurement are called: those of a replayed run, as that run did."""
     source = config.completions
     if source is None or source.lower().endswith(".jsonl"):
         return config.dataset
     if source.lower().endswith(".parquet"):
         return "stored problems"
-    return find_run(source).parameters.get("dataset", config.dataset)
+    return history.find(source).parameters.get("dataset", config.dataset)
 
 
 def measured_on(
@@ -63,14 +65,13 @@ def measured_on(
     return {"model_id": model_id, "dataset_name": dataset_name, "dataset_digest": digest}
 
 
-def _dataset(problems: TableRef, name: str, digest: str) -> Dataset:
+def _dataset(problems: pa.Table, source: str, name: str, digest: str) -> Dataset:
     from mlflow.data.pandas_dataset import from_pandas
     from mlflow.entities import Dataset
 
-    frame = Store().read(problems).to_pandas()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # advice on integer columns with missing values
         described = from_pandas(
-            frame, source=problems.path, name=name, digest=digest[:DIGEST_LENGTH]
+            problems.to_pandas(), source=source, name=name, digest=digest[:DIGEST_LENGTH]
         )
     return Dataset(**described.to_dict())

@@ -1,37 +1,31 @@
-"""Runs in MLflow: what was run, on what instrument, what came of it, and where its tables are.
-
-It records what it is given and reads it back; it computes nothing, and no other room imports
-mlflow.
-"""
+"""A run in MLflow while it is written: settings, instrument, metrics, tables and files."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from artifacts.store.data_dir import DataDir, current_data_dir
+from pydantic import BaseModel
+
 from artifacts.text.describe import describe_failure, describe_start
-from artifacts.tracking.connection import NOTE, TAG, client_for, experiment_id
-from schemas.config import Frozen
+from artifacts.tracking.archive import Archive
+from artifacts.tracking.connection import CONFIG_FILE, NOTE, PARENT, TAG, Tracking, local_path
+from schemas.config import RunConfig
+from schemas.instrument import Instrument
 from schemas.loops import Loop
-from schemas.references import Instrument, TableRef
+from schemas.references import RunRef, TableRef
 
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow import MlflowClient
 
-RESULT_FILE = "result.json"
-RESULT_FORMAT = 3  # raised when the keys of a result change
-CONFIG_FILE = "config.json"
 VIEW_FILE = "completions_view.json"
-PARENT = "mlflow.parentRunId"
-_inside: ContextVar[str | None] = ContextVar("the run that others are opened in", default=None)
 
 
 @dataclass
@@ -41,32 +35,19 @@ class TrackedRun:
     run_id: str
     name: str
     loop: Loop
-    data_dir: DataDir
+    archive: Archive
     tables: dict[str, TableRef] = field(default_factory=dict)
-    laps: list[float] = field(default_factory=list)
     links: list[str] = field(default_factory=list)  # lines of markdown that end its description
     _views: list[dict[str, str]] = field(default_factory=list)
-    _started: float = field(default_factory=time.monotonic)
-    _lap_started: float = field(default_factory=time.monotonic)
 
-    def wall_seconds(self) -> float:
-        """Seconds since this process opened the run."""
-        return time.monotonic() - self._started
-
-    def start_laps(self) -> None:
-        """The next `lap` is measured from here."""
-        self._lap_started = time.monotonic()
-
-    def lap(self) -> float:
-        """Seconds since the last lap, kept in `laps`."""
-        now = time.monotonic()
-        self.laps.append(now - self._lap_started)
-        self._lap_started = now
-        return self.laps[-1]
+    @property
+    def reference(self) -> RunRef:
+        """What tasks are given."""
+        return RunRef(run_id=self.run_id, name=self.name)
 
     @property
     def _client(self) -> MlflowClient:
-        return client_for(self.data_dir)
+        return self.archive.tracking.client
 
     def tag(self, **tags: str) -> None:
         """Set tags below our own prefix, each at most 5,000 characters."""
@@ -110,25 +91,27 @@ class TrackedRun:
         ]
         self._client.log_batch(self.run_id, metrics=logged)
 
-    def table(self, name: str, reference: TableRef) -> None:
-        """Keep a stored table with the run, as `tables/NAME.parquet`, and its digest as a tag."""
-        import shutil
-        import tempfile
+    def table(self, name: str, reference: TableRef, *, copy: bool = True) -> None:
+        """Name a stored table as the run's, by a tag with its digest.
 
+        With `copy` the run's artifacts get the file too, as `tables/NAME.parquet`. A table that a
+        run inside this one has a copy of needs no second one.
+        """
         self.tables[name] = reference
         self.tag(**{f"table.{name}": f"{reference.kind}:{reference.digest}"})
-        with tempfile.TemporaryDirectory() as folder:
-            copy = Path(folder) / f"{name}.parquet"
-            shutil.copyfile(reference.path, copy)
-            self.file(copy, "tables")
+        if copy:
+            with tempfile.TemporaryDirectory() as folder:
+                link = Path(folder) / f"{name}.parquet"
+                link.symlink_to(self.archive.store.path(reference))
+                self.file(link, "tables")
 
     def file(self, path: Path, folder: str | None = None) -> None:
         """Keep a file with the run."""
         self._client.log_artifact(self.run_id, str(path), folder)
 
-    def json(self, name: str, value: Mapping[str, Any]) -> None:
-        """Keep a JSON object with the run."""
-        self._client.log_dict(self.run_id, dict(value), name)
+    def record(self, name: str, value: BaseModel) -> None:
+        """Keep a model with the run, as the JSON file `name`."""
+        self._client.log_dict(self.run_id, value.model_dump(mode="json"), name)
 
     def view(self, rows: pd.DataFrame, name: str = VIEW_FILE) -> None:
         """Keep rows in the form that MLflow's own table viewer shows; a retry replaces them."""
@@ -141,32 +124,37 @@ class TrackedRun:
 
     def artifact_folder(self, name: str) -> Path:
         """A folder among the run's artifacts to write into, so that large files are not copied."""
-        from urllib.parse import unquote, urlparse
+        return local_path(self._client.get_run(self.run_id).info.artifact_uri) / name
 
-        uri = self._client.get_run(self.run_id).info.artifact_uri
-        return Path(unquote(urlparse(uri).path)) / name
+
+@dataclass(frozen=True)
+class Place:
+    """Where among the others a run belongs.
+
+    `parent` is the id of the run that it is a part of. `stage` (`before`, `after`) says which part;
+    a parent has one child of each stage, which is opened again. `resume` is the id of a run that
+    ended early and goes on.
+    """
+
+    parent: str = ""
+    stage: str = ""
+    resume: str = ""
 
 
 @contextlib.contextmanager
 def tracked_run(
-    loop: Loop, config: Frozen, resume: str | None = None, *, stage: str = ""
+    archive: Archive, loop: Loop, config: RunConfig, place: Place
 ) -> Iterator[TrackedRun]:
-    """Open an MLflow run for one loop; it ends FINISHED, FAILED with the reason, or KILLED.
-
-    Opened while another is open, it is a child of that one. `resume` goes on with a run that ended
-    early, under the same id; so does a child with a `stage` (`before`, `after`) that its parent
-    has already.
-    """
-    data_dir = current_data_dir()
-    client = client_for(data_dir)
-    parent = _inside.get()
-    resume = resume or (_child(data_dir, parent, stage) if parent and stage else None)
-    if resume:
-        run = _reopened(data_dir, loop, resume, config)
+    """Open an MLflow run for one loop; it ends FINISHED, FAILED with the reason, or KILLED."""
+    client = archive.tracking.client
+    former = place.resume
+    if place.parent and place.stage:
+        former = former or _child(archive.tracking, place.parent, place.stage)
+    if former:
+        run = _reopened(TrackedRun(former, "", loop, archive), config)
     else:
-        run = _opened(data_dir, loop, parent, stage, config)
+        run = _opened(TrackedRun("", "", loop, archive), place, config)
     run.describe(describe_start(loop, config))
-    token = _inside.set(run.run_id)
     try:
         yield run
     except BaseException as error:
@@ -176,54 +164,50 @@ def tracked_run(
         status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
         client.set_terminated(run.run_id, status)
         raise
-    finally:
-        _inside.reset(token)
     client.set_terminated(run.run_id, "FINISHED")
 
 
-def _opened(
-    data_dir: DataDir, loop: Loop, parent: str | None, stage: str, config: Frozen
-) -> TrackedRun:
+def _opened(run: TrackedRun, place: Place, config: RunConfig) -> TrackedRun:
     from mlflow.entities import Param
 
-    client = client_for(data_dir)
+    client, loop = run.archive.tracking.client, run.loop
     tags = {
         f"{TAG}loop": loop.letter,
         f"{TAG}loop_name": loop.name,
         f"{TAG}changed": loop.changed,
         "mlflow.source.name": f"threeloops {loop.verb}",
     }
-    tags |= {PARENT: parent} if parent else {}
-    tags |= {f"{TAG}stage": stage} if stage else {}
-    run_id = client.create_run(experiment_id(data_dir), tags=tags).info.run_id
-    name = f"{loop.verb}-{run_id[:6]}"
-    client.update_run(run_id, name=name)
-    run = TrackedRun(run_id, name, loop, data_dir)
+    tags |= {PARENT: place.parent} if place.parent else {}
+    tags |= {f"{TAG}stage": place.stage} if place.stage else {}
+    run.run_id = client.create_run(run.archive.tracking.experiment_id, tags=tags).info.run_id
+    run.name = f"{loop.verb}-{run.run_id[:6]}"
+    client.update_run(run.run_id, name=run.name)
     settings = flat(config.model_dump(mode="json"))
-    client.log_batch(run_id, params=[Param(name, value) for name, value in settings.items()])
-    run.json(CONFIG_FILE, config.model_dump(mode="json"))
+    client.log_batch(run.run_id, params=[Param(name, value) for name, value in settings.items()])
+    run.record(CONFIG_FILE, config)
     return run
 
 
-def _reopened(data_dir: DataDir, loop: Loop, run_id: str, config: Frozen) -> TrackedRun:
-    client = client_for(data_dir)
-    client.update_run(run_id, status="RUNNING")
-    found = client.get_run(run_id)
+def _reopened(run: TrackedRun, config: RunConfig) -> TrackedRun:
+    client = run.archive.tracking.client
+    client.update_run(run.run_id, status="RUNNING")
+    found = client.get_run(run.run_id)
+    run.name = found.info.run_name
     if f"{TAG}error" in found.data.tags:
-        client.delete_tag(run_id, f"{TAG}error")
-    run = TrackedRun(run_id, found.info.run_name, loop, data_dir)
-    run.json(CONFIG_FILE, config.model_dump(mode="json"))
+        client.delete_tag(run.run_id, f"{TAG}error")
+    run.record(CONFIG_FILE, config)
     for name, value in flat(config.model_dump(mode="json")).items():
         if found.data.params.get(name) != value:  # a parameter in MLflow is written once
             run.tag(**{f"resumed_with.{name}": value})
     return run
 
 
-def _child(data_dir: DataDir, parent: str, stage: str) -> str | None:
-    found = client_for(data_dir).search_runs(
-        [experiment_id(data_dir)], f"tags.`{PARENT}` = '{parent}' and tags.`{TAG}stage` = '{stage}'"
+def _child(tracking: Tracking, parent: str, stage: str) -> str:
+    found = tracking.client.search_runs(
+        [tracking.experiment_id],
+        f"tags.`{PARENT}` = '{parent}' and tags.`{TAG}stage` = '{stage}'",
     )
-    return str(found[0].info.run_id) if found else None
+    return str(found[0].info.run_id) if found else ""
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -1,7 +1,4 @@
-"""Command-line options made from the configurations, so that each is described once.
-
-It parses; what a verb does is in `flows.cli.verbs`.
-"""
+"""Command-line options made from the configurations, so that each is described once."""
 
 from __future__ import annotations
 
@@ -59,12 +56,12 @@ def add_options(
         )
 
 
-def config_from(config: type[C], given: Mapping[str, Any]) -> C:
+def config_from(config: type[C], given: Mapping[str, object]) -> C:
     """The configuration with what was given, everything else at its default.
 
     Raises InputError naming the option whose value cannot be used.
     """
-    values: dict[str, Any] = {}
+    values: dict[str, object] = {}
     for name in config.model_fields:
         if name in NESTED:
             values[name] = {k: given[k] for k in NESTED[name].model_fields if k in given}
@@ -81,7 +78,7 @@ def config_from(config: type[C], given: Mapping[str, Any]) -> C:
         ) from None
 
 
-def refuse_with_replay(given: Mapping[str, Any]) -> None:
+def refuse_with_replay(given: Mapping[str, object]) -> None:
     """InputError for an option that stored completions have settled long ago."""
     for name in FIXED_BY_REPLAY:
         for option in NESTED[name].model_fields if name in NESTED else (name,):

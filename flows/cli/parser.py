@@ -1,7 +1,4 @@
-"""The command `threeloops`: reads what was asked, starts a verb, turns errors into exit codes.
-
-Exit 0 done, 1 the answer is no, 2 bad input. Nothing heavy is imported before it is needed.
-"""
+"""The command `threeloops`: reads what was asked, starts a verb, turns errors into exit codes."""
 
 from __future__ import annotations
 
@@ -11,12 +8,11 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from flows.cli.options import add_options
 from schemas.config import EvalConfig, LearningConfig, SelectionConfig
 from schemas.errors import InputError, ThreeLoopsError
-from schemas.references import Instrument
+from schemas.instrument import Instrument
 
 STORY = """One strict scorer, three loops.
 
@@ -24,15 +20,15 @@ STORY = """One strict scorer, three loops.
   Loop B  select  picks the best of N        changes which output is used
   Loop C  learn   trains the policy          changes the model
 
-All three read the same scorer: reward 1 only if the whole answer is exactly
-`Final: <int>` with the right integer. Whoever changes the scorer has changed
+All three use the same scorer: reward 1 only if the whole answer is exactly
+`Final: <int>` with the right integer. If you change the scorer, you change
 what is measured."""
 
 EXAMPLES = """examples:
-  threeloops demo                               the whole story, start to end
+  threeloops demo                               all three loops, start to end
   threeloops eval --samples 4                   how good is the default model?
   threeloops select --samples 8 --pick majority how far does search get?
-  threeloops learn --steps 20                   train, and measure again
+  threeloops learn --steps 20                   train, then measure again
   threeloops eval --model models:/threeloops@candidate
   threeloops eval --dataset mine.jsonl --completions answers.jsonl
   threeloops promote models:/threeloops/1       is it better than the champion?
@@ -65,10 +61,10 @@ def build_parser() -> argparse.ArgumentParser:
         )
         return made
 
-    demo = verb("demo", "the whole story: measure, select, learn, measure again", DEMO)
+    demo = verb("demo", "all three loops: measure, select, learn, measure again", DEMO)
     add_options(demo, LearningConfig, ("model", "dataset", "limit", "seed", "steps"))
 
-    made = verb("eval", "loop A: the pass rate, and why answers fail; changes nothing", EVAL)
+    made = verb("eval", "loop A: pass rate, and why completions fail; changes nothing", EVAL)
     add_options(made, EvalConfig, ("samples", "completions", "shard_size", *SHARED))
 
     made = verb("select", "loop B: sample N, pick one; changes which output is used", SELECT)
@@ -83,22 +79,26 @@ def build_parser() -> argparse.ArgumentParser:
          "keep_checkpoints", "register_as", "shard_size", *SHARED),
     )  # fmt: skip
     made.add_argument(
-        "--resume", metavar="RUN", help="go on with a learning run that ended early, as it was set"
+        "--resume",
+        metavar="RUN",
+        help="continue a learning run that ended early, with its own settings",
     )
 
-    made = verb("rescore", "stored completions under another scorer: what changed", RESCORE)
+    made = verb("rescore", "score stored completions with another scorer: what changed", RESCORE)
     made.add_argument(
         "run", metavar="RUN", nargs="?", help="a run id, a completions table or a JSONL file"
     )
     made.add_argument(
-        "--golden", metavar="FILE", help="check the scorer on rows with known rewards instead"
+        "--golden",
+        metavar="FILE",
+        help="instead of RUN: check the scorer on rows with known rewards",
     )
     add_options(made, EvalConfig, ("scorer", "dataset", "limit"))
-    _rows(made, "rows shown of each group that changed")
+    _rows(made, "rows to show of each group that changed")
 
-    made = verb("compare", "two runs: same instrument? which is better, by how much", COMPARE)
+    made = verb("compare", "two runs: same instrument? which is better, by how much?", COMPARE)
     made.add_argument("a", metavar="A", help="a run, RUN:before, RUN:after or RUN:RULE")
-    made.add_argument("b", metavar="B", help="another; the difference is B's rate minus A's")
+    made.add_argument("b", metavar="B", help="another run; the difference is B's rate minus A's")
     made.add_argument(
         "--allow",
         action="append",
@@ -106,13 +106,13 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="PART",
         help="this part of the instrument may differ",
     )
-    _rows(made, "problems shown that flipped each way")
+    _rows(made, "problems to show that flipped, in each direction")
 
     made = verb("promote", "the gate: a model version becomes the champion on evidence", PROMOTE)
     made.add_argument("version", metavar="models:/NAME/VERSION", help="or models:/NAME@candidate")
     made.add_argument(
         "--min-gain", type=float, default=0.0, metavar="X",
-        help="the gain's interval must lie above it, as a rate: 0.02 is two points; default 0",
+        help="the gain's interval must be above this rate: 0.02 is two points; default 0",
     )  # fmt: skip
 
     made = verb("runs", "what has been run, and what the gate decided", RUNS)
@@ -123,28 +123,34 @@ def build_parser() -> argparse.ArgumentParser:
         "--sort",
         default="started",
         choices=("started", "pass_rate", "loop", "model", "instrument"),
-        help="default started, newest first; by pass rate the highest first",
+        help="default started, newest first; pass_rate lists the highest first",
     )
     made.add_argument(
-        "--failures", action="store_true", help="group these runs' failures by code, with examples"
+        "--failures",
+        action="store_true",
+        help="group the failures of these runs by code, with examples",
     )
     made.add_argument(
         "--children",
         action="store_true",
-        help="with the runs that others are made of: a demo's loops, before and after learning",
+        help="also list the parts of runs: a demo's loops, before and after learning",
     )
-    made.add_argument("--limit", type=int, default=20, metavar="N", help="newest N; default 20")
+    made.add_argument(
+        "--limit", type=int, default=20, metavar="N", help="list the newest N; default 20"
+    )
 
     made = verb("show", "one run: its summary, its failures grouped, its rows", SHOW)
     made.add_argument("run", metavar="RUN", help="a run id, the start of one, or a name")
-    made.add_argument("--rows", type=int, default=3, metavar="N", help="rows a code; default 3")
+    made.add_argument(
+        "--rows", type=int, default=3, metavar="N", help="rows to show of each code; default 3"
+    )
     made.add_argument("--code", help="only the completions with this code")
     made.add_argument("--family", help="only the problems of this family")
     made.add_argument(
         "--sort",
         default="problem",
         choices=("problem", "likelihood"),
-        help="rows of a group: in the problems' order, or what the policy was surest of first",
+        help="order in a group: by problem, or most likely under the policy first",
     )
 
     made = verb("tokens", "the tokens of a text under the policy's tokenizer", TOKENS)
@@ -158,102 +164,112 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-DEMO = """Measure the default model (loop A), pick the best of its answers (loop B),
-train it (loop C), and measure it again, on problems that training never saw."""
-EVAL = """Loop A, evaluation. Answers every problem, scores every answer, and prints the
-pass rate with its 95 % interval and why answers failed. It changes nothing.
+DEMO = """Measure the default model (loop A), pick the best of its completions (loop B),
+train it (loop C) and measure it again, on problems that training never saw.
 
-With --completions it scores answers that were made before, and loads no model."""
-SELECT = """Loop B, selection. Samples N answers a problem and picks one of them by a rule:
+It ends with one table of the three loops and a picture of the learning."""
+EVAL = """Loop A, evaluation. The model answers every problem, the scorer scores every
+completion, and the pass rate is printed with its 95 % interval and the reasons
+of the failures. Nothing is changed.
 
-  oracle      the scorer picks; it has to know the expected answer
-  majority    the integer that most answers agree on
-  likelihood  the answer with the highest log-probability
-  random      any answer: the control
+With --completions it scores completions that exist already. It then loads no
+model."""
+SELECT = """Loop B, selection. Samples N completions for each problem and picks one of them
+by a rule:
 
-The model stays as it is: a gain here is a gain by search."""
-LEARN = """Loop C, learning. Samples answers, scores them, and makes answers that did
-better than expected more likely: maximise E[reward] - beta * KL(policy ||
-start). The result is a model version in the registry; --model
-models:/NAME/VERSION loads it.
+  oracle      by the scorer, which needs the expected answer
+  majority    the integer that most completions agree on
+  likelihood  the completion with the highest log-probability
+  random      any completion: the control
 
-Every --dev-every steps it measures the split dev, to judge settings by. It
-stops, keeps the last good policy and registers nothing (exit 1) on a number
-that is not finite, or when KL to the start exceeds --max-kl; --resume RUN
---max-kl NATS goes on from there."""
-RESCORE = """Score stored completions again with another scorer and show what changed, row
+The model does not change: a gain here is a gain by search."""
+LEARN = """Loop C, learning. Samples completions, scores them, and makes those that did
+better than expected more likely: it maximises E[reward] - beta * KL(policy ||
+start). The result is a model version in the registry, which
+--model models:/NAME/VERSION loads.
+
+Every --dev-every steps it measures the split dev, so that you can choose
+settings without looking at the holdout. It stops if a number is not finite, or
+if KL to the start exceeds --max-kl: then it keeps the last good policy and
+registers nothing (exit 1). --resume RUN --max-kl NATS continues from there."""
+RESCORE = """Score stored completions again with another scorer, and show what changed, row
 by row. No model is loaded and nothing is generated.
 
   threeloops rescore eval-1a2b3c --scorer contains_int@1
   threeloops rescore answers.jsonl --dataset mine.jsonl --scorer mymodule:scorer
 
 The new scores are kept beside the old ones, as a run of their own. Completions
-from a file were never scored: they are compared with what final_int@1 says of
-them.
+from a file have no scores yet: they are compared with those of final_int@1.
 
   threeloops rescore --golden golden.jsonl --dataset mine.jsonl
 
 checks the scorer itself. Each line is {"id": PROBLEM, "completion": TEXT,
 "expected_reward": 0 or 1}; it may add "finish_reason" ("stop" or "length").
-Rows that earn more than they should are false positives, exploits that pay;
-rows that earn less are false negatives. Exit 1 if there is any of either."""
-COMPARE = """Compare two runs, problem by problem. They must have been measured with the
+A row that gets more than it should is a false positive, an exploit that pays;
+a row that gets less is a false negative. Exit 1 if there is any of either."""
+COMPARE = """Compare two runs, problem by problem. Both must have been measured with the
 same instrument: dataset, split, prompt_template, scorer and sampling.
 Otherwise the answer is no (exit 1), with each part that differs and both its
-values; --allow PART compares all the same, and says so.
+values. --allow PART compares them anyway, and says so.
 
   threeloops compare eval-1a2b3c eval-4d5e6f
   threeloops compare learn-1a2b3c:before learn-1a2b3c:after
   threeloops compare eval-1a2b3c select-4d5e6f:majority
 
-A learning run alone means what it measured after. A selection run alone means
-all its samples; with a rule, what that rule picked. What is printed: both pass
-rates, their difference with its 95 % interval over problems, a paired test,
-the difference in each family, the smallest difference that could have been
-seen, the problems that flipped, and whether a gain is one by search (loop B)
-or by learning (loop C)."""
-PROMOTE = """Give a model version the alias champion, if the evidence is there:
+A learning run means its measurement after learning, unless you add :before. A
+selection run means all its samples; with a rule, what that rule picked.
+
+It prints both pass rates, their difference with its 95 % interval over
+problems, a paired test, the difference in each family, the smallest difference
+that could have been found, the problems that flipped, and whether a gain is by
+search (loop B) or by learning (loop C)."""
+PROMOTE = """Give a model version the alias champion, if all of this is true:
 
   - it was evaluated on the holdout, and so was the present champion, with the
-    same instrument; where there is no champion, its start counts
-  - no table of either was changed since, nor the weights
+    same instrument; if there is no champion, the version's start is used
+  - since then, neither a table of the two nor the weights have changed
   - it was not trained on problems of the holdout
-  - the 95 % interval of its gain, paired over problems, lies above --min-gain
+  - the 95 % interval of its gain, paired over problems, is above --min-gain
 
-A learning run's own before and after on the holdout are evaluations. Otherwise
-the answer is no (exit 1), with every reason. Either way the decision and its
-evidence are kept as a run in MLflow and as tags of the version.
+A learning run's measurements before and after on the holdout are evaluations
+too. Otherwise the answer is no (exit 1), with every reason. In both cases the
+decision and its evidence are kept as a run in MLflow and as tags of the
+version.
 
   threeloops promote models:/threeloops/1
   threeloops eval --model models:/threeloops@champion"""
-RUNS = """One line a run, newest first: pass@1 with its 95 % interval (of a learning run:
-after), the model it measured or made, and the instrument. Below, the decisions
-of the gate.
+RUNS = """One line a run, newest first: pass@1 with its 95 % interval (for a learning run:
+after), the model that it measured or made, and the instrument. The decisions of
+the gate follow.
 
   threeloops runs --instrument 2700fe0a --sort pass_rate   the best comparable
-  threeloops runs --model models:/threeloops --failures    why answers fail"""
+  threeloops runs --model models:/threeloops --failures    why completions fail"""
 SHOW = """One run or decision: what it printed, then its completions grouped by outcome
-and code. What cannot be seen is written as an escape, because tiny format
-changes are big probability changes: \\n, \\u200b, and \u2420 for a space at
-either end or beside another."""
-TOKENS = """Show how the policy's tokenizer cuts a text, because tiny format changes are
-big probability changes. With --prompt, each token's log-probability under the
-policy too."""
+and code. A character that cannot be seen is written as an escape (\\n, \\u200b,
+and \u2420 for a space at either end or beside another space), because a tiny
+change of format is a big change of probability."""
+TOKENS = """Show the tokens of a text under the policy's tokenizer: a tiny change of format
+is a big change of probability. With --prompt, also show the log-probability of
+each token under the policy, and its rank."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
-    given = vars(build_parser().parse_args(arguments))
-    verb, as_json = given.pop("verb"), given.pop("json")
+    options = build_parser().parse_args(arguments)
     _find_modules_here()
-    from flows.cli import verbs
     from flows.cli.terminal import Terminal
 
-    terminal = Terminal(as_json=as_json)
+    terminal = Terminal(as_json=options.json)
     try:
+        from flows.cli.verbs import LOOP_VERBS
+        from flows.cli.verbs_of_past_runs import PAST_VERBS
+        from tasks.runtime.runtime import process_runtime
+
         # libraries print to stdout as they like; with --json it holds one object alone
-        with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
-            result: dict[str, Any] = getattr(verbs, f"do_{verb}")(given, terminal)
+        with contextlib.redirect_stdout(sys.stderr) if options.json else contextlib.nullcontext():
+            result = {**LOOP_VERBS, **PAST_VERBS}[options.verb](
+                process_runtime(), options, terminal
+            )
     except InputError as error:
         terminal.fail(str(error))
         return 2
@@ -263,9 +279,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         terminal.fail("stopped")
         return 130
-    if as_json:
-        print(json.dumps(result))
-    return int(result.get("exit_code", 0))
+    if options.json:
+        print(json.dumps(result.as_json()))
+    return int(getattr(result, "exit_code", None) or 0)
 
 
 def _rows(parser: argparse.ArgumentParser, what: str) -> None:

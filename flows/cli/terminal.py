@@ -1,7 +1,4 @@
-"""What a person sees while a verb runs and when it is done: progress on stderr, tables on stdout.
-
-It draws results; it makes none. Colour follows the terminal and NO_COLOR.
-"""
+"""What a person sees while a verb runs: progress on stderr, the result on stdout."""
 
 from __future__ import annotations
 
@@ -12,12 +9,11 @@ import time
 from collections.abc import Iterator
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from tasks.runtime.progress import Progress, listening
+from tasks.runtime.progress import Event, Message, Progress, ProgressHub
 
-SECONDS_BEFORE_A_BAR = 2.0
 WIDTH = 80
 
 
@@ -44,9 +40,9 @@ class Terminal:
         self.err.print(f"threeloops: {line}", style="bold red", markup=False)
 
     @contextlib.contextmanager
-    def progress(self) -> Iterator[None]:
-        """Draw what tasks report: bars in a terminal, a line every ten seconds elsewhere."""
-        with self._noting_warnings(), self._drawing():
+    def progress(self, hub: ProgressHub) -> Iterator[None]:
+        """Show what tasks report: bars in a terminal, a line every ten seconds elsewhere."""
+        with self._noting_warnings(), self._showing(hub):
             yield
 
     @contextlib.contextmanager
@@ -68,9 +64,9 @@ class Terminal:
                 logger.propagate = before
 
     @contextlib.contextmanager
-    def _drawing(self) -> Iterator[None]:
+    def _showing(self, hub: ProgressHub) -> Iterator[None]:
         if not self.err.is_terminal:
-            with listening(SparseLines(self)):
+            with hub.listening(SparseLines(self)):
                 yield
             return
         bars = Bars(
@@ -82,34 +78,41 @@ class Terminal:
             console=self.err,
             transient=True,
         )
-        with bars, listening(LiveBars(bars)):
+        with bars, hub.listening(LiveBars(bars)):
             yield
 
 
 class Notes(logging.Handler):
-    """Log records as notes in a terminal."""
+    """Log records as notes in a terminal, each text once."""
 
     def __init__(self, terminal: Terminal) -> None:
         super().__init__(logging.WARNING)
         self.terminal = terminal
+        self.shown: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show the message alone."""
-        self.terminal.note(record.getMessage())
+        line = record.getMessage()
+        if line not in self.shown:
+            self.shown.add(line)
+            self.terminal.note(line)
 
 
 class LiveBars:
-    """One bar for each piece of work that takes more than two seconds."""
+    """One bar for each piece of work that is not done at its first report."""
 
     def __init__(self, bars: Bars) -> None:
         self.bars = bars
-        self.ids: dict[str, object] = {}
+        self.ids: dict[str, TaskID] = {}
         self.begun: dict[str, float] = {}
 
-    def __call__(self, progress: Progress) -> None:
-        if not progress.total:
-            self.bars.console.print(progress.work, style="dim", markup=False)
-            return
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Message):
+            self.bars.console.print(event.text, style="dim", markup=False)
+        elif isinstance(event, Progress):
+            self._show(event)
+
+    def _show(self, progress: Progress) -> None:
         name = progress.work
         first = self.begun.setdefault(name, time.monotonic())
         rate = progress.done / max(time.monotonic() - first, 1e-9)
@@ -118,31 +121,29 @@ class LiveBars:
             notes["a second"] = f"{rate:.0f}"
         shown = "  ".join(f"{key} {value}" for key, value in notes.items())
         if name not in self.ids:
-            if progress.done >= progress.total or name.startswith("step "):
+            if progress.done >= progress.total or progress.part:
                 return  # the work is too short for a bar of its own
             self.ids[name] = self.bars.add_task(name, total=progress.total, notes="")
-        self.bars.update(self.ids[name], completed=progress.done, notes=shown)  # type: ignore[arg-type]
+        self.bars.update(self.ids[name], completed=progress.done, notes=shown)
         if progress.done >= progress.total:
-            self.bars.update(self.ids.pop(name), visible=False)  # type: ignore[arg-type]
+            self.bars.update(self.ids.pop(name), visible=False)
             self.begun.pop(name)
 
 
 class SparseLines:
-    """A line at the start of a piece of work, every ten seconds after, and none for the rest."""
+    """One line of progress every ten seconds, and every message."""
 
     def __init__(self, terminal: Terminal) -> None:
         self.terminal = terminal
         self.last = time.monotonic()
 
-    def __call__(self, progress: Progress) -> None:
-        if not progress.total:
-            self.terminal.note(progress.work)
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Message):
+            self.terminal.note(event.text)
             return
         now = time.monotonic()
-        if now - self.last < 10 or progress.work.startswith("step "):
+        if not isinstance(event, Progress) or event.part or now - self.last < 10:
             return
         self.last = now
-        notes = "".join(f", {key} {value}" for key, value in progress.notes.items())
-        self.terminal.note(
-            f"{progress.work}: {progress.done} of {progress.total} {progress.unit}{notes}"
-        )
+        notes = "".join(f", {key} {value}" for key, value in event.notes.items())
+        self.terminal.note(f"{event.work}: {event.done} of {event.total} {event.unit}{notes}")

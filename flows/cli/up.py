@@ -1,7 +1,4 @@
-"""`threeloops up`: Prefect's server, MLflow's page and a worker with the deployments, on loopback.
-
-It starts other people's servers and stops them again; what flows do is written in the flows.
-"""
+"""`threeloops up`: Prefect's server, MLflow's page and a worker with the deployments."""
 
 from __future__ import annotations
 
@@ -11,27 +8,30 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
-from artifacts.store.data_dir import DataDir, current_data_dir
-from artifacts.tracking.connection import experiment_id
+from artifacts.store.data_dir import DataDir
 from flows.cli.terminal import Terminal
 from flows.orchestration.settings import UP_FILE, configure_prefect, write_up_file
 from flows.services.events import EventLines, close_lost_runs
 from flows.services.processes import HOST, Server, ServerStoppedError, keep_alive, refuse_taken
+from schemas.outputs import UpOutput
+from tasks.runtime.runtime import Runtime
 
 POOL = "threeloops"
 LEARNERS = "learners"  # the queue of every deployment that learns
+# where the packages lie, in a clone or among installed packages; entrypoints are relative to it
 PROJECT = Path(__file__).resolve().parents[2]
+DEPLOYMENTS = PROJECT / "flows" / "prefect.yaml"
 
 
-def serve(prefect_port: int, mlflow_port: int, terminal: Terminal) -> dict[str, Any]:
+def serve(runtime: Runtime, prefect_port: int, mlflow_port: int, terminal: Terminal) -> UpOutput:
     """Run until Ctrl-C; what dies is started again, and everything is stopped at the end."""
-    data_dir = current_data_dir()
+    data_dir = runtime.data_dir
     for option, port in (("--prefect-port", prefect_port), ("--mlflow-port", mlflow_port)):
         refuse_taken(option, port)
     terminal.note("starting Prefect's server and MLflow's page")
-    experiment_id(data_dir)  # MLflow's first migration happens here, not in its page
+    # MLflow's first migration happens here, not in its page
+    _ = runtime.archive.tracking.experiment_id
     api, page = f"http://{HOST}:{prefect_port}/api", f"http://{HOST}:{mlflow_port}"
     environment = server_environment(data_dir, api)
     prefect, mlflow, worker = servers = _servers(data_dir, api, page, environment)
@@ -58,7 +58,7 @@ def serve(prefect_port: int, mlflow_port: int, terminal: Terminal) -> dict[str, 
             terminal.out.print("Runs started in other terminals use these. Ctrl-C stops them.")
             keep_alive(servers, terminal.note, EventLines(api, terminal.note))
         terminal.note("stopping")
-    return {"prefect": api, "mlflow": page, "stopped": True}
+    return UpOutput(prefect=api, mlflow=page, stopped=True)
 
 
 def _servers(
@@ -109,7 +109,7 @@ def apply_deployments(environment: dict[str, str], log: Path) -> None:
     """Make the work pool and apply every deployment of prefect.yaml."""
     commands = (
         ("prefect", "work-pool", "create", "--type", "process", "--overwrite", POOL),
-        ("prefect", "--no-prompt", "deploy", "--all"),
+        ("prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(DEPLOYMENTS)),
         # made by the line above; two learners must not share the machine
         ("prefect", "work-queue", "set-concurrency-limit", LEARNERS, "1", "--pool", POOL),
     )

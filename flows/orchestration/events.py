@@ -1,7 +1,4 @@
-"""Events that other flows may be triggered by.
-
-Sending one needs a Prefect server; without a lasting one nobody could listen, so none is sent.
-"""
+"""Events that other flows may be triggered by."""
 
 from __future__ import annotations
 
@@ -14,7 +11,10 @@ VERSION_REGISTERED = "threeloops.model-version.registered"
 
 
 def announce_version(version: PolicyRef, run_id: str) -> None:
-    """Tell Prefect that a model version was registered, so that its evaluation can start."""
+    """Tell Prefect that a model version was registered, so that its evaluation can start.
+
+    Outside a flow run there is no server, and nothing is sent.
+    """
     if FlowRunContext.get() is None:
         return
     emit_event(

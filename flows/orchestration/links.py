@@ -1,7 +1,4 @@
-"""Each run of a loop and the Prefect flow run that it happens in know each other by name.
-
-Outside a flow run, as in a replay without a server, there is nothing to link.
-"""
+"""Each run of a loop and the Prefect flow run that it happens in know each other by name."""
 
 from __future__ import annotations
 
@@ -15,28 +12,32 @@ from prefect.context import FlowRunContext
 from prefect.utilities.urls import url_for
 
 from artifacts.text.markdown import code
-from artifacts.tracking.connection import experiment_id
-from artifacts.tracking.run import TrackedRun, tracked_run
-from flows.orchestration.page import publish_best_effort, showing_progress
+from artifacts.tracking.run import Place, TrackedRun, tracked_run
+from flows.orchestration.page import showing_progress
 from flows.orchestration.settings import served_page
-from schemas.config import Frozen
+from schemas.config import RunConfig
 from schemas.loops import Loop
+from tasks.runtime.runtime import Runtime
+from tasks.runtime.side_channel import SideChannel
 
 ARTIFACT = "mlflow-run"
+TOP = Place()
 
 
 @contextmanager
 def recorded_run(
-    loop: Loop, config: Frozen, resume: str | None = None, *, stage: str = ""
+    runtime: Runtime, loop: Loop, config: RunConfig, place: Place = TOP
 ) -> Iterator[TrackedRun]:
     """`tracked_run`, linked with the Prefect flow run that is going on, if there is one."""
-    with tracked_run(loop, config, resume, stage=stage) as run:
-        link_flow_run(run, config, nested=bool(stage))
-        with nullcontext() if stage else showing_progress():
+    with tracked_run(runtime.archive, loop, config, place) as run:
+        link_flow_run(runtime.side_channel, run, config, nested=bool(place.stage))
+        with nullcontext() if place.stage else showing_progress(runtime):
             yield run
 
 
-def link_flow_run(run: TrackedRun, config: Frozen, *, nested: bool = False) -> None:
+def link_flow_run(
+    channel: SideChannel, run: TrackedRun, config: RunConfig, *, nested: bool = False
+) -> None:
     """Name the Prefect flow run in the MLflow run, and the MLflow run in the Prefect flow run.
 
     Where both have a page the names are links. The flow run is also tagged with loop, model and
@@ -55,7 +56,7 @@ def link_flow_run(run: TrackedRun, config: Frozen, *, nested: bool = False) -> N
     else:
         run.link(f"Prefect flow run {code(name)}, `{identity}`")
     added = [f"mlflow {run.name}", *([] if nested else _subjects(run, config))]
-    publish_best_effort(
+    channel.publish_best_effort(
         f"MLflow's run {run.name}", lambda: _show_mlflow_run(run, flow_run.id, added)
     )
 
@@ -66,10 +67,10 @@ def _show_mlflow_run(run: TrackedRun, flow_run: UUID, tags: list[str]) -> None:
         known = client.read_flow_run(flow_run).tags
         client.update_flow_run(flow_run, tags=list(dict.fromkeys([*known, *tags])))
     about = f"Loop {run.loop.letter}, {run.loop.name}: what was measured, tables and pictures"
-    page = served_page(run.data_dir)
+    page = served_page(run.archive.data_dir)
     if page:
         create_link_artifact(
-            link=f"{page}/#/experiments/{experiment_id(run.data_dir)}/runs/{run.run_id}",
+            link=f"{page}/#/experiments/{run.archive.tracking.experiment_id}/runs/{run.run_id}",
             link_text=f"MLflow run {run.name}",
             key=ARTIFACT,
             description=about,
@@ -83,10 +84,8 @@ def _show_mlflow_run(run: TrackedRun, flow_run: UUID, tags: list[str]) -> None:
         )
 
 
-def _subjects(run: TrackedRun, config: Frozen) -> list[str]:
-    given = config.model_dump()
-    said = [f"loop {run.loop.letter}"]
-    return said + [f"{name} {given[name]}" for name in ("model", "dataset") if name in given]
+def _subjects(run: TrackedRun, config: RunConfig) -> list[str]:
+    return [f"loop {run.loop.letter}", f"model {config.model}", f"dataset {config.dataset}"]
 
 
 def _plain(name: str) -> str:

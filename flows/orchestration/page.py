@@ -1,18 +1,13 @@
-"""What Prefect's page shows of a flow run: progress, and at its end a table and a summary.
-
-It repeats what was recorded and measures nothing. Outside a flow run it does nothing, and a server
-that does not answer costs the page its pictures, never the run its work.
-"""
+"""What Prefect's page shows of a flow run: progress, and at its end a table and a summary."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import cast
 from uuid import UUID
 
 from prefect.artifacts import (
@@ -25,39 +20,24 @@ from prefect.context import FlowRunContext
 
 from artifacts.text.describe import describe_result
 from artifacts.text.markdown import code
-from artifacts.text.numbers import percent, points
-from tasks.runtime.progress import Progress, listening, log_message
+from artifacts.text.numbers import percent, points, rate_interval
+from artifacts.text.rates import rate_rows
+from schemas.loops import AFTER, BEFORE
+from schemas.measurements import Estimate
+from schemas.results import Decision, LearningResult, LoopResult, SelectionResult
+from tasks.runtime.progress import Event, Progress
+from tasks.runtime.runtime import Runtime
+from tasks.runtime.side_channel import SideChannel
 
-Result = dict[str, Any]
 LONG_SECONDS = 3.0  # work that ends sooner needs no progress
 UPDATE_SECONDS = 5.0
-PAUSE_SECONDS = 300.0
-_paused = {"until": 0.0}
-_showing: ContextVar[bool] = ContextVar(
-    "whether a flow around this one shows progress", default=False
-)
-
-
-def publish_best_effort(what: str, show: Callable[[], object]) -> None:
-    """Show something on Prefect's page if that can be done; else a line says what it lacks.
-
-    Prefect asks a server that does not answer for half a minute. So after one failure nothing is
-    offered for `PAUSE_SECONDS`.
-    """
-    if time.monotonic() < _paused["until"]:
-        return
-    try:
-        show()
-    except Exception as error:  # whatever it is, the run has its work done and its tables kept
-        _paused["until"] = time.monotonic() + PAUSE_SECONDS
-        log_message(f"warning: Prefect's page will not show {what} ({type(error).__name__})")
 
 
 @dataclass
 class Shown:
-    """When a piece of work was last told of, and by which artifact."""
+    """When a piece of work was last published, and as which artifact."""
 
-    told: float
+    published: float
     artifact: UUID | None = None
 
 
@@ -68,27 +48,32 @@ class ProgressArtifacts:
     One artifact for each piece of work, at most one call to Prefect's server in five seconds.
     """
 
+    channel: SideChannel
     now: Callable[[], float] = time.monotonic
     _shown: dict[str, Shown] = field(default_factory=dict)
 
-    def __call__(self, progress: Progress) -> None:
-        if not progress.total or progress.work.startswith("step "):
-            return  # a step's own samples are a part of learning, which tells of itself
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Progress) and not event.part:
+            self._show(event)
+
+    def _show(self, progress: Progress) -> None:
         shown = self._shown.setdefault(progress.work, Shown(self.now()))
         ended = progress.done >= progress.total
-        waited = self.now() - shown.told
+        waited = self.now() - shown.published
         if shown.artifact is None:
             due = waited >= LONG_SECONDS and not ended
         else:
             due = ended or waited >= UPDATE_SECONDS
         if due:
-            publish_best_effort(f"how far {progress.work} is", lambda: _tell(shown, progress))
-            shown.told = self.now()
+            self.channel.publish_best_effort(
+                f"how far {progress.work} is", lambda: _publish(shown, progress)
+            )
+            shown.published = self.now()
         if ended:
             del self._shown[progress.work]
 
 
-def _tell(shown: Shown, progress: Progress) -> None:
+def _publish(shown: Shown, progress: Progress) -> None:
     share = 100.0 * progress.done / progress.total
     notes = "".join(f", {name} {value}" for name, value in progress.notes.items())
     words = f"{progress.work}: {progress.done} of {progress.total} {progress.unit}{notes}"
@@ -100,50 +85,49 @@ def _tell(shown: Shown, progress: Progress) -> None:
 
 
 @contextmanager
-def showing_progress() -> Iterator[None]:
-    """Within the block, long work in a flow run has its progress on Prefect's page."""
-    if FlowRunContext.get() is None or _showing.get():
+def showing_progress(runtime: Runtime) -> Iterator[None]:
+    """Within the block, long work in a flow run has its progress on Prefect's page.
+
+    A flow inside a flow is shown by the outer one's listener.
+    """
+    shown = any(isinstance(one, ProgressArtifacts) for one in runtime.progress.listeners)
+    if FlowRunContext.get() is None or shown:
         yield
         return
-    token = _showing.set(True)
-    try:
-        with listening(ProgressArtifacts()):
-            yield
-    finally:
-        _showing.reset(token)
+    with runtime.progress.listening(ProgressArtifacts(runtime.side_channel)):
+        yield
 
 
-def publish_result(result: Result) -> Result:
-    """Give the flow run its result as a table and its summary as markdown; returns the result."""
+def publish_result(channel: SideChannel, result: LoopResult) -> None:
+    """Give the flow run its result as a table and its summary as markdown."""
     if FlowRunContext.get() is not None:
-        publish_best_effort("the result", lambda: _create_result(result))
-    return result
+        channel.publish_best_effort("the result", lambda: _create_result(result))
 
 
-def _create_result(result: Result) -> None:
-    verb = result["loop_name"]
+def _create_result(result: LoopResult) -> None:
+    name = result.loop_name
     create_table_artifact(
         table=result_rows(result),
-        key=f"{verb}-result",
-        description=f"Loop {result['loop']}, {verb}: rates with 95 % intervals over problems",
+        key=f"{name}-result",
+        description=f"Loop {result.loop}, {name}: rates with 95 % intervals over problems",
     )
     create_markdown_artifact(
-        describe_result(result), key=f"{verb}-summary", description=f"Loop {result['loop']}"
+        describe_result(result), key=f"{name}-summary", description=f"Loop {result.loop}"
     )
 
 
-def publish_decision(decided: Result) -> None:
+def publish_decision(channel: SideChannel, decided: Decision) -> None:
     """Give the flow run the gate's decision as markdown."""
     if FlowRunContext.get() is not None:
-        publish_best_effort("the gate's decision", lambda: _create_decision(decided))
+        channel.publish_best_effort("the gate's decision", lambda: _create_decision(decided))
 
 
-def _create_decision(decided: Result) -> None:
-    candidate, against = decided["candidate"]["name"], decided["against"]
+def _create_decision(decided: Decision) -> None:
+    against = decided.against
     lines = [
-        f"### {code(candidate)}: {decided['decision']}",
-        f"against the {against['role']}, {code(against['name'] or 'not known')}",
-        *(f"- {code(reason, longest=400)}" for reason in decided["reasons"]),
+        f"### {code(decided.candidate.name)}: {decided.decision}",
+        f"against the {against.role}, {code(against.name or 'not known')}",
+        *(f"- {code(reason, longest=400)}" for reason in decided.reasons),
     ]
     create_markdown_artifact("\n\n".join(lines), key="gate", description="The gate's decision")
 
@@ -155,39 +139,27 @@ def day_of_flow_run() -> int:
     return int(f"{planned or datetime.now(UTC):%Y%m%d}")
 
 
-def result_rows(result: Mapping[str, Any]) -> list[dict[str, str]]:
+def result_rows(result: LoopResult) -> list[dict[str, str]]:
     """A result as rows of text: what, rate, 95 % interval, problems and samples."""
-    sides = [("", result)]
-    if result["loop"] == "C":
-        sides = [(f" {stage}", result[stage]) for stage in ("before", "after")]
-    rows = []
-    for stage, side in sides:
-        metrics, intervals = side["metrics"], side["intervals"]
-        problems, samples = metrics["problems"], result["samples"]
-        for k, rate in metrics["pass_at_k"].items():
-            rows.append(
-                _row(f"pass@{k}{stage}", rate, intervals["pass_at_k"][k], problems, samples)
-            )
-        formed = metrics["valid_format_rate"], intervals["valid_format_rate"]
-        rows.append(_row(f"valid format{stage}", *formed, problems, samples))
-        for name, family in side["families"].items():
-            ends = family["low"], family["high"]
-            rows.append(_row(f"{name}{stage}", family["value"], ends, family["problems"], samples))
-    for rule, picked in result.get("selected", {}).items():
-        rate, gain = picked["rate"], picked["gain"]
-        ends = rate["low"], rate["high"]
-        row = _row(f"picked by {rule}", rate["value"], ends, rate["problems"], 1)
-        rows.append(row | {"gain in points": points(gain["value"])})
+    if isinstance(result, LearningResult):
+        return [
+            _row(f"{row.title} {stage}", row.cells[0], result.samples)
+            for stage, side in ((BEFORE, result.before), (AFTER, result.after))
+            for row in rate_rows(side)
+        ]
+    rows = [_row(row.title, row.cells[0], result.samples) for row in rate_rows(result)]
+    if isinstance(result, SelectionResult):
+        for picked in result.selected.values():
+            row = _row(f"picked by {picked.rule}", picked.rate, samples=1)
+            rows.append(row | {"gain in points": points(picked.gain.value)})
     return rows
 
 
-def _row(
-    what: str, rate: float, ends: tuple[float, float], problems: int, samples: int
-) -> dict[str, str]:
+def _row(what: str, rate: Estimate, samples: int) -> dict[str, str]:
     return {
         "what": what,
-        "rate": percent(rate),
-        "95 % interval": f"{percent(ends[0])} to {percent(ends[1])}",
-        "problems": str(problems),
+        "rate": percent(rate.value),
+        "95 % interval": rate_interval(rate),
+        "problems": str(rate.problems),
         "samples": str(samples),
     }

@@ -1,13 +1,9 @@
-"""Prefect's settings for a run started by hand: its own home, a patient start, few words.
-
-They have to be in the environment before prefect is imported, and never override what is there.
-"""
+"""Prefect's settings for a run started by hand: its own folder, a patient start, few words."""
 
 from __future__ import annotations
 
 import json
 import os
-import urllib.request
 from pathlib import Path
 
 from artifacts.store.data_dir import DataDir
@@ -16,7 +12,9 @@ UP_FILE = "up.json"
 
 
 def configure_prefect(data_dir: DataDir) -> None:
-    """Set what is not set: Prefect's home below ours, no telemetry, a long start, quiet logs.
+    """Set what is not set: Prefect's folder below ours, no telemetry, a long start, quiet logs.
+
+    It has to be called before prefect is imported.
 
     With `threeloops up` running on this data folder, its server is used; with PREFECT_API_URL set,
     that one.
@@ -40,12 +38,14 @@ def served_url(data_dir: DataDir) -> str | None:
     record = data_dir.root / UP_FILE
     if not record.exists():
         return None
+    import httpx  # most commands find no record and need no client
+
     url = str(json.loads(record.read_text())["prefect"])
     try:
-        with urllib.request.urlopen(f"{url}/health", timeout=2):
-            return url
-    except OSError:
+        httpx.get(f"{url}/health", timeout=2).raise_for_status()
+    except httpx.HTTPError:
         return None
+    return url
 
 
 def served_page(data_dir: DataDir) -> str | None:

@@ -1,62 +1,83 @@
-"""What happens on a Prefect server, one line an event: flow runs by state, registered versions.
-
-It asks the server's API again and again; all it changes there are runs that were lost.
-"""
+"""What happens on a Prefect server, one line an event: flow runs by state, registered versions."""
 
 from __future__ import annotations
 
 import contextlib
-import json
-import urllib.request
 from collections.abc import Callable
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime
+
+import httpx
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    WorkPoolFilter,
+    WorkPoolFilterName,
+)
+from prefect.client.schemas.objects import State, StateType
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFilter
+from prefect.exceptions import PrefectException
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from prefect.states import Crashed
 
 from flows.orchestration.events import VERSION_REGISTERED
 
 WATCHED_RUNS = 50
-SAID_STATES = ("RUNNING", "COMPLETED", "FAILED", "CRASHED", "CANCELLED", "PAUSED")
+EVENTS_AT_ONCE = 50  # the client asks for more, which the server refuses
+REPORTED_STATES = ("RUNNING", "COMPLETED", "FAILED", "CRASHED", "CANCELLED", "PAUSED")
+WENT_WRONG = ("FAILED", "CRASHED")
 
 
 class EventLines:
     """Calls `tell` with a line for each flow run that changed its state since the last call.
 
-    The first call says nothing: what had happened before is no news.
+    The first call reports nothing: what happened before is not new.
     """
 
     def __init__(self, api: str, tell: Callable[[str], None]) -> None:
-        self.api = api
+        self.client = SyncPrefectClient(api, httpx_settings={"timeout": 5})
         self.tell = tell
         self._states: dict[str, str] | None = None
-        self._since = datetime.now().astimezone().isoformat()
-        self._said: set[str] = set()
+        self._since = datetime.now(UTC)
+        self._told: set[str] = set()
 
     def __call__(self) -> None:
-        """Ask once. A server that does not answer has no news."""
-        with contextlib.suppress(OSError, ValueError):
+        """Ask once. A server that does not answer has no news, and is asked again next time."""
+        with (
+            contextlib.suppress(httpx.HTTPError, PrefectException, ValueError),
+            temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
+        ):
             self._flow_runs()
             self._versions()
 
     def _flow_runs(self) -> None:
-        asked = {"sort": "EXPECTED_START_TIME_DESC", "limit": WATCHED_RUNS}
-        runs = [run for run in post(self.api, "flow_runs/filter", asked) if run["state_type"]]
-        before, self._states = self._states, {run["id"]: run["state_type"] for run in runs}
+        runs = self.client.read_flow_runs(
+            sort=FlowRunSort.EXPECTED_START_TIME_DESC, limit=WATCHED_RUNS
+        )
+        now = {str(run.id): run.state_type.value for run in runs if run.state_type}
+        before, self._states = self._states, now
         if before is None:
             return
         for run in reversed(runs):
-            state = run["state_type"]
-            if state in SAID_STATES and before.get(run["id"]) != state:
-                message = (run["state"] or {}).get("message") or ""
-                why = f": {message.splitlines()[0][:120]}" if message and _went_wrong(state) else ""
-                self.tell(f"{_now()}  flow run {run['name']}: {run['state_name'].lower()}{why}")
+            state = now.get(str(run.id))
+            if state in REPORTED_STATES and before.get(str(run.id)) != state:
+                message = (run.state.message if run.state else "") or ""
+                lines = message.splitlines()
+                why = f": {lines[0][:120]}" if lines and state in WENT_WRONG else ""
+                name = (run.state_name or state).lower()
+                self.tell(f"{_now()}  flow run {run.name}: {name}{why}")
 
     def _versions(self) -> None:
-        wanted = {"event": {"name": [VERSION_REGISTERED]}, "occurred": {"since": self._since}}
-        found = post(self.api, "events/filter", {"filter": wanted})
-        for event in reversed(found["events"]):
-            if event["id"] not in self._said:
-                self._said.add(event["id"])
-                self.tell(f"{_now()}  registered {event['payload']['model']}")
+        wanted = EventFilter(
+            event=EventNameFilter(name=[VERSION_REGISTERED]),
+            occurred=EventOccurredFilter.model_validate({"since": self._since}),
+        )
+        for event in reversed(self.client.read_events(wanted, EVENTS_AT_ONCE).events):
+            if str(event.id) not in self._told:
+                self._told.add(str(event.id))
+                self.tell(f"{_now()}  registered {event.payload['model']}")
 
 
 def close_lost_runs(api: str, pool: str) -> int:
@@ -65,28 +86,18 @@ def close_lost_runs(api: str, pool: str) -> int:
     Prefect counts them as running until somebody says otherwise, and what runs holds a place in its
     queue. To be called before a worker starts.
     """
-    states = {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}
-    asked = {"flow_runs": {"state": states}, "work_pools": {"name": {"any_": [pool]}}}
-    lost = post(api, "flow_runs/filter", asked)
-    crashed = {"type": "CRASHED", "message": "its worker ended before it did"}
-    for run in lost:
-        post(api, f"flow_runs/{run['id']}/set_state", {"state": crashed, "force": True})
+    states = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
+    with SyncPrefectClient(api) as client:
+        lost = client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(
+                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=states))
+            ),
+            work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[pool])),
+        )
+        for run in lost:
+            crashed: State[None] = Crashed(message="its worker ended before it did")
+            client.set_flow_run_state(run.id, crashed, force=True)
     return len(lost)
-
-
-def post(api: str, path: str, body: dict[str, Any]) -> Any:
-    """The answer of a Prefect server to one request; OSError when it gives none."""
-    request = urllib.request.Request(
-        f"{api}/{path}",
-        data=json.dumps(body).encode(),
-        headers={"Content-Type": "application/json"},
-    )
-    with urllib.request.urlopen(request, timeout=5) as answer:
-        return json.load(answer)
-
-
-def _went_wrong(state: str) -> bool:
-    return state in ("FAILED", "CRASHED")
 
 
 def _now() -> str:

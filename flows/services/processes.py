@@ -1,7 +1,4 @@
-"""Processes that have to keep running: started in groups of their own, restarted, stopped for good.
-
-It knows nothing of what they serve.
-"""
+"""Processes that have to keep running: started in groups of their own, restarted, stopped."""
 
 from __future__ import annotations
 
@@ -11,12 +8,12 @@ import signal
 import socket
 import subprocess
 import time
-import urllib.request
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx
 import psutil
 
 from schemas.errors import InputError, ThreeLoopsError
@@ -71,7 +68,8 @@ class Server:
         while self.health and time.monotonic() < deadline:
             if (code := self.ended()) is not None:
                 raise ServerStoppedError(f"{self.name} ended with code {code}; see {self.log}")
-            with contextlib.suppress(OSError), urllib.request.urlopen(self.health, timeout=2):
+            with contextlib.suppress(httpx.HTTPError):
+                httpx.get(self.health, timeout=2).raise_for_status()
                 return
             time.sleep(0.3)
         if self.health:

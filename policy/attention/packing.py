@@ -1,33 +1,34 @@
 """B prompts and their completions laid out as one row of tokens in which nothing is repeated.
 
-It does not attend (see `policy.attention.tree_attention`) and runs no model.
+    [ common prefix | prompt suffixes of problem 1 … B | completion suffixes 1 … B·N ]
 
-    [ header | stem of problem 1 … stem of problem B | tail 1 … tail B·N ]
-
-The header is what all prompts begin with (a few-shot chat prompt is nearly all header), a stem the
-rest of a prompt and whatever several of its completions share, a tail what one completion has of
-its own. A tail sees the header, the part of its stem that leads to it, and itself. The last token
-of a completion predicts nothing and is left out; tokens predicted after the same tokens, such as
-the first ones of all N completions, are predicted at one place.
+`policy.attention.prefix_tree` says what the three parts are. A token of a completion suffix sees
+the common prefix, the path through its prompt suffix that leads to it, and its own suffix. The last
+token of a completion predicts nothing and is left out. Tokens that are predicted after the same
+tokens, such as the first ones of all N completions, are predicted at one place.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 
 import torch
 from torch import Tensor
 
-from policy.attention.prefix_tree import Stem, Tokens, grow_stem
+from policy.attention.prefix_tree import (
+    PromptSuffix,
+    Tokens,
+    build_prompt_suffix,
+    common_prefix_length,
+)
 
 
 @dataclass(frozen=True)
-class Branches:
-    """G branches of a row, as a padded block and back.
+class PaddedSuffixes:
+    """G suffixes of a row, as a padded block and back.
 
-    `block` [G, L] holds places among the branches' tokens, 0 where a branch is shorter; `back`
+    `block` [G, L] holds places among the suffixes' tokens, 0 where a suffix is shorter; `back`
     [sum of lengths] holds, for each token, its place in the flattened block.
     """
 
@@ -36,26 +37,27 @@ class Branches:
 
     @property
     def tokens(self) -> int:
-        """How many tokens the branches have together."""
+        """How many tokens the suffixes have together."""
         return len(self.back)
 
 
 @dataclass(frozen=True)
 class Tree:
-    """How a packed row attends: a header, B stems of at most S tokens, B·N tails of at most L.
+    """How a packed row attends: B prompt suffixes of at most S tokens, B·N others of at most L.
 
-    A bias is 0 where a token sees another and −inf where it does not. `within_stems` [B, 1, S, 1,
-    S], `to_stems` [B, N, 1, 1, S] (the same for all tokens of a tail) and `within_tails` [L, 1, L]
+    `common_prefix` is the number of its tokens. A bias is 0 where a token sees another and −inf
+    where it does not. `within_prompt_suffixes` [B, 1, S, 1, S], `to_prompt_suffixes` [B, N, 1, 1,
+    S] (the same for all tokens of a completion suffix) and `within_completion_suffixes` [L, 1, L]
     broadcast to scores [K, B, N, tokens, G, keys]. `longest` is the number of tokens from the
-    header to the end of the longest completion.
+    start of the common prefix to the end of the longest completion.
     """
 
-    header: int
-    stems: Branches
-    tails: Branches
-    within_stems: Tensor
-    to_stems: Tensor
-    within_tails: Tensor
+    common_prefix: int
+    prompt_suffixes: PaddedSuffixes
+    completion_suffixes: PaddedSuffixes
+    within_prompt_suffixes: Tensor
+    to_prompt_suffixes: Tensor
+    within_completion_suffixes: Tensor
     longest: int
 
 
@@ -82,45 +84,49 @@ def completion_mask(completions: Sequence[Tokens], device: torch.device) -> Tens
     return (torch.arange(int(lengths.max())) < lengths[:, None]).to(device)
 
 
-def header_length(prompts: Sequence[Tokens]) -> int:
-    """Length of the longest common prefix, leaving every prompt at least its last token."""
-    shared = takewhile(lambda column: len(set(column)) == 1, zip(*prompts, strict=False))
-    return min(sum(1 for _ in shared), min(map(len, prompts)) - 1)
-
-
 def pack(prompts: Sequence[Tokens], completions: Sequence[Tokens], device: torch.device) -> Packing:
     """Lay out B prompts and B·N completions (row-major, none empty) as one row."""
+    # Split every problem into the three parts. A completion's last token is no input: nothing is
+    # predicted after it.
     samples = len(completions) // len(prompts)
-    header = header_length(prompts)
+    common = common_prefix_length(prompts)
     inputs = [completion[:-1] for completion in completions]
-    stems = [
-        grow_stem(prompt[header:], inputs[index * samples : (index + 1) * samples])
+    prompt_suffixes = [
+        build_prompt_suffix(prompt[common:], inputs[index * samples : (index + 1) * samples])
         for index, prompt in enumerate(prompts)
     ]
-    tails = [tail for stem in stems for tail in stem.tails]
+    completion_suffixes = [own for suffix in prompt_suffixes for own in suffix.completion_suffixes]
 
-    tokens, positions = list(prompts[0][:header]), list(range(header))
-    starts = []  # the place of each stem's first token
-    for stem in stems:
+    # First the common prefix, then the prompt suffixes one after another. Two tokens that follow
+    # the same token have the same position, because each path counts on from where it branched.
+    tokens, positions = list(prompts[0][:common]), list(range(common))
+    starts = []  # the place in the row of each prompt suffix's first token
+    for suffix in prompt_suffixes:
         starts.append(len(tokens))
-        tokens += stem.tokens
-        positions += [header + depth for depth in stem.depths]
-    places = []  # for each token of the completions, the place that predicts it
-    for stem, start in zip(stems, starts, strict=True):
-        for path, tail in zip(stem.paths, stem.tails, strict=True):
-            places += [start + stem.prompt - 1, *(start + place for place in path)]
-            places += range(len(tokens), len(tokens) + len(tail))
-            first = header + stem.prompt + len(path)
-            tokens += tail
-            positions += range(first, first + len(tail))
+        tokens += suffix.tokens
+        positions += [common + depth for depth in suffix.depths]
 
+    # Then the completion suffixes. At the same time note, for every token of every completion, the
+    # place whose hidden state predicts it: the end of the prompt predicts the first token, the
+    # path through the prompt suffix the next ones, the completion's own suffix the rest.
+    places = []
+    for suffix, start in zip(prompt_suffixes, starts, strict=True):
+        for path, own in zip(suffix.paths, suffix.completion_suffixes, strict=True):
+            places += [start + suffix.prompt_tokens - 1, *(start + place for place in path)]
+            places += range(len(tokens), len(tokens) + len(own))
+            first = common + suffix.prompt_tokens + len(path)
+            tokens += own
+            positions += range(first, first + len(own))
+
+    # Several tokens may be predicted at one place, whose logits are then computed once: `rows`
+    # leads from each token to its place among the distinct ones.
     predicting = sorted(set(places))
     index_of = {place: index for index, place in enumerate(predicting)}
     targets = [token for completion in completions for token in completion]
     return Packing(
         tokens=torch.tensor(tokens, device=device),
         positions=torch.tensor(positions, device=device),
-        tree=_tree(header, stems, tails, max(positions) + 1, device),
+        tree=_tree(common, prompt_suffixes, completion_suffixes, max(positions) + 1, device),
         predicting=torch.tensor(predicting, device=device),
         rows=torch.tensor([index_of[place] for place in places], device=device),
         targets=torch.tensor(targets, device=device),
@@ -128,39 +134,46 @@ def pack(prompts: Sequence[Tokens], completions: Sequence[Tokens], device: torch
 
 
 def _tree(
-    header: int, stems: list[Stem], tails: list[list[int]], longest: int, device: torch.device
+    common_prefix: int,
+    prompt_suffixes: list[PromptSuffix],
+    completion_suffixes: list[list[int]],
+    longest: int,
+    device: torch.device,
 ) -> Tree:
-    widest = max(len(stem.tokens) for stem in stems)
-    length = max(map(len, tails))
+    widest = max(len(suffix.tokens) for suffix in prompt_suffixes)
+    length = max(map(len, completion_suffixes))
+    samples = len(prompt_suffixes[0].paths)
     # padding sees itself, so that its softmax is a number
-    within = torch.eye(widest, dtype=torch.bool).repeat(len(stems), 1, 1)
-    leading = torch.zeros(len(stems), len(stems[0].paths), widest, dtype=torch.bool)
-    for index, stem in enumerate(stems):
-        for place, parent in enumerate(stem.parents):
+    within = torch.eye(widest, dtype=torch.bool).repeat(len(prompt_suffixes), 1, 1)
+    leading = torch.zeros(len(prompt_suffixes), samples, widest, dtype=torch.bool)
+    for index, suffix in enumerate(prompt_suffixes):
+        # a token sees itself and all that its parent sees; parents come before their children
+        for place, parent in enumerate(suffix.parents):
             if parent >= 0:
                 within[index, place] |= within[index, parent]
-        for completion, path in enumerate(stem.paths):
-            last = path[-1] if path else stem.prompt - 1
+        # a completion sees what the last token of its path sees
+        for completion, path in enumerate(suffix.paths):
+            last = path[-1] if path else suffix.prompt_tokens - 1
             leading[index, completion] = within[index, last]
     return Tree(
-        header=header,
-        stems=_branches([len(stem.tokens) for stem in stems], device),
-        tails=_branches(list(map(len, tails)), device),
-        within_stems=_bias(within[:, None, :, None], device),
-        to_stems=_bias(leading[:, :, None, None], device),
-        within_tails=_bias(torch.ones(length, length).tril().bool()[:, None], device),
+        common_prefix=common_prefix,
+        prompt_suffixes=_padded([len(suffix.tokens) for suffix in prompt_suffixes], device),
+        completion_suffixes=_padded(list(map(len, completion_suffixes)), device),
+        within_prompt_suffixes=_bias(within[:, None, :, None], device),
+        to_prompt_suffixes=_bias(leading[:, :, None, None], device),
+        within_completion_suffixes=_bias(torch.ones(length, length).tril().bool()[:, None], device),
         longest=longest,
     )
 
 
-def _branches(lengths: list[int], device: torch.device) -> Branches:
+def _padded(lengths: list[int], device: torch.device) -> PaddedSuffixes:
     size = torch.tensor(lengths)[:, None]
     steps = torch.arange(int(size.max()))
     present = steps < size
     starts = size.cumsum(dim=0) - size
     block = torch.where(present, starts + steps, 0)
     back = present.flatten().nonzero()[:, 0]
-    return Branches(block.to(device), back.to(device))
+    return PaddedSuffixes(block.to(device), back.to(device))
 
 
 def _bias(visible: Tensor, device: torch.device) -> Tensor:

@@ -1,71 +1,91 @@
-"""What the completions of one problem share, as a tree of tokens.
-
-It knows no row layout and no attention (see `policy.attention.packing`).
+"""What prompts and completions have in common, as a common prefix and trees of tokens.
 
 Completions of one prompt often begin alike ("Final: "), and short ones are often equal. Under
-causal attention a token's hidden state depends on the tokens before it alone, so an equal beginning
-needs to be computed once. Tokens that at least two completions pass through form, with the end of
-the prompt, the problem's stem; what is a completion's own is its tail.
+causal attention the hidden state of a token depends only on the tokens before it, so an equal
+beginning needs to be computed only once. The tokens of a batch therefore fall into three parts:
+
+- the common prefix: what all prompts begin with;
+- a prompt suffix, one for each problem: the rest of its prompt, and every token after it that at
+  least two of its completions pass through;
+- a completion suffix, one for each completion: the tokens that it shares with no other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 Tokens = Sequence[int]
-MOST_SHARED = 256  # tokens of a stem beyond its prompt: the stem's attention is square in them
+# completion tokens in one prompt suffix at most: its attention is quadratic in their number
+MOST_SHARED = 256
+
+
+def common_prefix_length(prompts: Sequence[Tokens]) -> int:
+    """Length of the longest common prefix that leaves every prompt at least its last token."""
+    shared = takewhile(lambda column: len(set(column)) == 1, zip(*prompts, strict=False))
+    return min(sum(1 for _ in shared), min(map(len, prompts)) - 1)
 
 
 @dataclass
-class Stem:
-    """The prompt's rest and the shared tokens after it, and how N completions leave it.
+class PromptSuffix:
+    """One problem's prompt suffix, and how its N completions leave it.
 
-    Token i of the stem has `tokens[i]`, comes after `parents[i]` (−1 for the first) and lies
-    `depths[i]` places after the stem's first token. Completion n passes through the stem's tokens
-    `paths[n]`, beyond the prompt, and goes on with `tails[n]`.
+    Token i has `tokens[i]`, comes after `parents[i]` (−1 for the first) and lies `depths[i]`
+    places after the first token. The first `prompt_tokens` of them are the prompt's. Completion n
+    passes through the tokens `paths[n]` after the prompt, and goes on with
+    `completion_suffixes[n]`.
     """
 
     tokens: list[int]
     parents: list[int]
     depths: list[int]
-    prompt: int  # how many of the tokens are the prompt's
+    prompt_tokens: int
     paths: list[list[int]] = field(default_factory=list)
-    tails: list[list[int]] = field(default_factory=list)
+    completion_suffixes: list[list[int]] = field(default_factory=list)
 
 
-def grow_stem(prompt_rest: Tokens, inputs: Sequence[Tokens]) -> Stem:
-    """The stem of one problem, from its prompt's rest (not empty) and its completions' inputs."""
+def build_prompt_suffix(prompt_rest: Tokens, inputs: Sequence[Tokens]) -> PromptSuffix:
+    """The prompt suffix of one problem.
+
+    `prompt_rest` (not empty) is its prompt without the common prefix, `inputs` are the tokens of
+    its completions that predict something.
+    """
     length = len(prompt_rest)
-    stem = Stem(
+    suffix = PromptSuffix(
         tokens=list(prompt_rest),
         parents=list(range(-1, length - 1)),
         depths=list(range(length)),
-        prompt=length,
+        prompt_tokens=length,
     )
-    visits: dict[tuple[int, int], int] = {}  # (node, token) to how many completions go there
-    children: dict[tuple[int, int], int] = {}  # (node, token) to node, in the tree of all tokens
+    # First pass: put all completions into one tree. Its nodes are beginnings of completions; node
+    # 0 is the end of the prompt. Count how many completions take each step (node, token).
+    visits: dict[tuple[int, int], int] = {}
+    children: dict[tuple[int, int], int] = {}
     for completion in inputs:
         node = 0
         for token in completion:
             visits[node, token] = visits.get((node, token), 0) + 1
             node = children.setdefault((node, token), len(children) + 1)
 
-    places = {0: length - 1}  # nodes of the tree that are in the stem, and where
+    # Second pass: walk each completion down the tree as long as another one takes the same step.
+    # A node that is met for the first time is added to the suffix. Where a completion is alone, or
+    # the suffix is full, the completion leaves it.
+    places = {0: length - 1}  # where in the suffix a node lies
     for completion in inputs:
         node, path = 0, []
         for token in completion:
             child = children[node, token]
             if child not in places:
-                full = len(stem.tokens) - length >= MOST_SHARED
+                full = len(suffix.tokens) - length >= MOST_SHARED
                 if full or visits[node, token] < 2:
                     break
-                places[child] = len(stem.tokens)
-                stem.tokens.append(token)
-                stem.parents.append(places[node])
-                stem.depths.append(stem.depths[places[node]] + 1)
+                places[child] = len(suffix.tokens)
+                suffix.tokens.append(token)
+                suffix.parents.append(places[node])
+                suffix.depths.append(suffix.depths[places[node]] + 1)
             path.append(places[child])
             node = child
-        stem.paths.append(path)
-        stem.tails.append(list(completion[len(path) :]))
-    return stem
+        suffix.paths.append(path)
+        suffix.completion_suffixes.append(list(completion[len(path) :]))
+    return suffix

@@ -1,26 +1,26 @@
-"""Attention and cache for many completions of prompts that begin alike.
-
-It decodes nothing by itself (`policy.sampling.shared_decoding` does) and computes no gradient.
+"""Attention and key cache for sampling many completions of prompts that begin alike.
 
 All tokens of a forward pass lie in one packed row [1, S], each with its own position. The keys that
 a token attends to lie in up to three places, and one softmax runs over all of them:
 
-| part    | keys of                                | stored                             |
-|---------|----------------------------------------|------------------------------------|
-| header  | what all prompts begin with, P         | once, [Hkv, P, D]                  |
-| problem | the rest of each prompt, at most L     | once a problem, [B, Hkv, L, D]     |
-| own     | the tokens generated so far, at most T | once a node, [capacity, Hkv, T, D] |
+| part          | keys of                                | stored                             |
+|---------------|----------------------------------------|------------------------------------|
+| common prefix | what all prompts begin with, P         | once, [Hkv, P, D]                  |
+| prompt suffix | the rest of each prompt, at most L     | once a problem, [B, Hkv, L, D]     |
+| own           | the tokens generated so far, at most T | once a node, [capacity, Hkv, T, D] |
 
 S packed tokens, Hkv key-value heads with G query heads to each, D width of a head. A node is a
 distinct beginning of a completion. Each part is one batched matrix product with the queries that
-see it: all of them, a problem's, a node's. Splitting keys by how widely they are shared is
-Hydragen's idea (Juravsky et al., "Hydragen: High-Throughput LLM Inference with Shared Prefixes",
-2024); there the parts are merged by their normalisers, here they share one softmax.
+see it: all of them, a problem's, a node's. The idea of splitting keys by how many queries share
+them is Hydragen's (Juravsky et al., "Hydragen: High-Throughput LLM Inference with Shared
+Prefixes", 2024). There each part has a softmax of its own and the results are merged; here the
+parts share one softmax.
+
+`policy.sampling.shared_decoding` decodes with it.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,27 +31,19 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import AttentionInterface, Cache, PreTrainedModel
 
+from policy.attention.support import HARMLESS, UnsupportedAttentionError
 from policy.model.precision import working_dtype
 
 ATTENTION = "threeloops_shared_prefix"
 Pair = tuple[Tensor, Tensor]  # keys and values
 Product = Callable[[Tensor, Tensor], Tensor]
 
-# what models tell an attention function about themselves without meaning another result
-HARMLESS = {"cache_position", "is_causal", "output_attentions", "position_ids", "use_cache"}
-# rotations that depend on the longest sequence of a pass, so that stored keys would be stale
-LENGTH_DEPENDENT_ROTATIONS = {"dynamic", "longrope"}
-
-
-class CannotShareError(Exception):
-    """This model's attention is more than the three parts can express; the message says what."""
-
 
 @dataclass(frozen=True)
 class Grid:
     """The S tokens of a pass laid out [problems, slots], so that a problem's lie together.
 
-    `hidden` [S, 1, 1, L] is true on those of its problem's keys that a token must not see.
+    `hidden` [S, 1, 1, L] is true on the keys of its prompt suffix that a token must not see.
     """
 
     first: int  # the first problem, counted in the batch
@@ -73,7 +65,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Reading:
-    """A pass over the rest of some prompts: token i is number `offset[i]` of `problem[i]`'s."""
+    """A pass over some prompt suffixes: token i is number `offset[i]` of `problem[i]`'s."""
 
     grid: Grid
     problem: Tensor
@@ -88,7 +80,7 @@ class Writing:
     step: int
 
 
-# what a pass is over; None is the header
+# what a pass is over; None is the common prefix
 Stage = Reading | Writing | None
 
 
@@ -96,15 +88,15 @@ Stage = Reading | Writing | None
 class LayerKeys:
     """One layer's keys and values in the three parts, each allocated once."""
 
-    header: Pair | None = None
-    problem: Pair | None = None
+    common_prefix: Pair | None = None
+    prompt_suffix: Pair | None = None
     own: Pair | None = None
 
 
 class PrefixCache(Cache):
     """The keys and values of all layers, and what the current pass is about.
 
-    `begin` starts a batch under the header that the first pass has left here.
+    The first pass stores the common prefix; `begin` then starts a batch under it.
     """
 
     def __init__(self, total_tokens: int) -> None:
@@ -113,22 +105,22 @@ class PrefixCache(Cache):
         self.keys: dict[int, LayerKeys] = {}
         self.attended: set[int] = set()  # layers whose attention came here
         self.stage: Stage = None
-        self._problem_shape = self._own_shape = (0, 0)
+        self._suffix_shape = self._own_shape = (0, 0)
 
-    def begin(self, problems: int, longest_rest: int, nodes: int, new_tokens: int) -> None:
+    def begin(self, problems: int, longest_suffix: int, nodes: int, new_tokens: int) -> None:
         """Make room for a batch; the room for its nodes' own keys is used as they need it."""
-        self._problem_shape = problems, longest_rest
+        self._suffix_shape = problems, longest_suffix
         self._own_shape = nodes, new_tokens
         for layer in self.keys.values():
-            layer.problem = layer.own = None
+            layer.prompt_suffix = layer.own = None
 
     @property
-    def longest_rest(self) -> int:
-        """L, tokens."""
-        return self._problem_shape[1]
+    def longest_suffix(self) -> int:
+        """L, the length of the longest prompt suffix, in tokens."""
+        return self._suffix_shape[1]
 
-    def forget_header(self) -> None:
-        """Take no keys for shared."""
+    def forget_common_prefix(self) -> None:
+        """Drop all keys: the prompts have no common prefix."""
         self.keys.clear()
 
     def update(
@@ -140,14 +132,14 @@ class PrefixCache(Cache):
         keys, values = key_states[0].to(dtype), value_states[0].to(dtype)
         new = keys.transpose(0, 1), values.transpose(0, 1)
         if self.stage is None:
-            layer.header = keys.contiguous(), values.contiguous()
+            layer.common_prefix = keys.contiguous(), values.contiguous()
         elif isinstance(self.stage, Reading):
-            if layer.problem is None:
-                layer.problem = _room(self._problem_shape, new)
-                # a shorter rest leaves room unused; its products must be finite to be hidden
-                for stored in layer.problem:
+            if layer.prompt_suffix is None:
+                layer.prompt_suffix = _room(self._suffix_shape, new)
+                # a shorter suffix leaves room unused; its products must be finite to be hidden
+                for stored in layer.prompt_suffix:
                     stored.zero_()
-            for stored, part in zip(layer.problem, new, strict=True):
+            for stored, part in zip(layer.prompt_suffix, new, strict=True):
                 stored[self.stage.problem, :, self.stage.offset] = part
         else:
             layer.own = layer.own or _room(self._own_shape, new)
@@ -162,11 +154,11 @@ class PrefixCache(Cache):
                 stored[target, :, :tokens] = stored[source, :, :tokens]
 
     def keep_problems(self, kept: Tensor) -> None:
-        """Forget the keys of all problems but these, which are counted anew in this order."""
+        """Drop the keys of all problems but these, which get new numbers in this order."""
         for layer in self.keys.values():
-            if layer.problem is not None:
-                keys, values = layer.problem
-                layer.problem = keys[kept], values[kept]
+            if layer.prompt_suffix is not None:
+                keys, values = layer.prompt_suffix
+                layer.prompt_suffix = keys[kept], values[kept]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """0: every pass is given its positions, so no model may count on the cache's length."""
@@ -186,23 +178,25 @@ def shared_prefix_attention(
     sliding_window: int | None = None,
     **others: Any,
 ) -> tuple[Tensor, None]:
-    """Attention [1, S, Hq, D] of packed queries [1, Hq, S, D], as transformers' registry asks it.
+    """Attention [1, S, Hq, D] of packed queries [1, Hq, S, D].
 
-    Raises CannotShareError where a model asks for anything that would not be computed here.
+    The signature is that of transformers' attention interface. Raises UnsupportedAttentionError
+    where a model asks for anything that would not be computed here.
     """
     if shared_prefix is None:
-        raise CannotShareError("its layers do not hand the cache to their attention")
+        raise UnsupportedAttentionError("its layers do not hand the cache to their attention")
     if sliding_window is not None and sliding_window < shared_prefix.total_tokens:
-        raise CannotShareError(f"it attends to the last {sliding_window} tokens only")
+        raise UnsupportedAttentionError(f"it attends to the last {sliding_window} tokens only")
     asked = {name for name, given in others.items() if given is not None and given is not False}
     unknown = sorted(asked - HARMLESS)
     if unknown or dropout or attention_mask is not None:
-        raise CannotShareError(f"its attention takes {', '.join(unknown) or 'a mask or dropout'}")
+        refused = ", ".join(unknown) or "a mask or dropout"
+        raise UnsupportedAttentionError(f"its attention takes {refused}")
     if scaling is None:
         scaling = query.shape[-1] ** -0.5
     layer = shared_prefix.keys.get(module.layer_idx)
     if layer is None:
-        raise CannotShareError("a layer attends to another layer's keys")
+        raise UnsupportedAttentionError("a layer attends to another layer's keys")
     shared_prefix.attended.add(module.layer_idx)
     if shared_prefix.stage is None:
         output = F.scaled_dot_product_attention(
@@ -218,12 +212,12 @@ def shared_prefix_attention(
 def _attend(rows: Tensor, layer: LayerKeys, stage: Reading | Writing) -> Tensor:
     """[S, Hkv, G, Dv] from scaled queries [S, Hkv, G, D] and the parts that they see."""
     grid = stage.grid
-    assert layer.problem is not None
+    assert layer.prompt_suffix is not None
     of_problems = slice(grid.first, grid.first + grid.problems)
-    keys, values = (stored[of_problems].flatten(0, 1) for stored in layer.problem)
+    keys, values = (stored[of_problems].flatten(0, 1) for stored in layer.prompt_suffix)
     parts: list[tuple[Product, Tensor, Tensor]] = [(grid.product, keys, values)]
-    if layer.header is not None:
-        parts.append((_product_of_all, *layer.header))
+    if layer.common_prefix is not None:
+        parts.append((_product_of_all, *layer.common_prefix))
     if isinstance(stage, Writing):
         assert layer.own is not None
         keys, values = (stored[: len(rows), :, : stage.step + 1] for stored in layer.own)
@@ -254,33 +248,6 @@ def _room(shape: tuple[int, int], new: Pair) -> Pair:
     rows, tokens = shape
     keys, values = (part.new_empty(rows, part.shape[1], tokens, part.shape[2]) for part in new)
     return keys, values
-
-
-def obstacle(model: PreTrainedModel, total_tokens: int) -> str | None:
-    """Why this model cannot be served, as far as its configuration tells; None if it may be.
-
-    What only its layers know is found in the first pass, by `shared_prefix_attention`.
-    """
-    config = model.config.get_text_config()
-    if not getattr(model, "_supports_attention_backend", False):
-        return "its attention cannot be exchanged"
-    if getattr(model, "_is_stateful", False):
-        return "it keeps a state besides keys and values"
-    if "logits_to_keep" not in inspect.signature(model.forward).parameters:
-        return "it computes the logits of every token"
-    kinds = set(getattr(config, "layer_types", None) or ())
-    if odd := sorted(kinds - {"full_attention", "sliding_attention"}):
-        return f"it has layers of the kind {', '.join(odd)}"
-    window = getattr(config, "sliding_window", None)
-    if window and window < total_tokens:
-        return f"it attends to the last {window} tokens only"
-    rope = getattr(config, "rope_parameters", None) or {}
-    # one set of parameters, or one for each kind of layer
-    parts = [part for part in (rope, *rope.values()) if isinstance(part, dict)]
-    rotations = {str(part.get("rope_type")) for part in parts}
-    if odd := sorted(rotations & LENGTH_DEPENDENT_ROTATIONS):
-        return f"its rotation {odd[0]} depends on the longest sequence"
-    return None
 
 
 @contextmanager

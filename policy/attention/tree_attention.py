@@ -1,15 +1,16 @@
-"""Attention over a packed row: a tail sees the header, its part of the stem and itself.
+"""Attention over a packed row: each suffix sees the common prefix, what leads to it, and itself.
 
-It serves models that call transformers' attention interface with plain softmax attention, and
-refuses the others; `policy.attention.packing` builds the row.
+Only the pairs that attend are computed, as matrix products over blocks; no T × T mask exists. All
+suffixes share the keys and values of the common prefix, and the N completion suffixes of a problem
+share those of its prompt suffix:
 
-Only the pairs that attend are computed, as matrix products over blocks; no T × T mask exists. The
-keys and values of the header are shared by everything else, those of a stem by its N tails:
+    scores of a completion suffix, under one softmax =
+        [ q·common prefix | q·prompt suffix, its path only | q·itself, causal ]
 
-    scores of a tail = [ q·header | q·stem, its path only | q·itself, causal ], one softmax over all
+`policy.attention.packing` builds the row.
 
 Axes: K groups of heads that share keys, G query heads in a group, B problems, N completions of
-each, L tokens of the longest branch (a stem or a tail), S keys, D width of a head.
+each, L tokens of the longest suffix, S keys, D width of a head.
 """
 
 from __future__ import annotations
@@ -25,23 +26,11 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, PreTrainedModel
 
-from policy.attention.packing import Branches, Tree
+from policy.attention.packing import PaddedSuffixes, Tree
+from policy.attention.support import HARMLESS, UnsupportedAttentionError
 from policy.model.precision import working_dtype
 
 NAME = "threeloops_tree"
-# what models tell an attention function about themselves without meaning another result
-HARMLESS = {
-    "cache_position",
-    "is_causal",
-    "output_attentions",
-    "position_ids",
-    "sliding_window",
-    "use_cache",
-}
-
-
-class UnservedError(Exception):
-    """The model attends in a way that a packed row cannot follow; the plain path can."""
 
 
 class Keys(NamedTuple):
@@ -69,36 +58,50 @@ def tree_attention(
 ) -> tuple[Tensor, None]:
     """Attention of one packed row: [1, T, heads, D] from query [1, heads, T, D].
 
-    Raises UnservedError for arguments that may change the result in a way not known here.
+    The signature is that of transformers' attention interface. Raises UnsupportedAttentionError for
+    arguments that may change the result in a way not known here.
     """
     if tree is None:
-        raise UnservedError(f"{type(module).__name__} does not pass the tree on")
+        raise UnsupportedAttentionError(f"{type(module).__name__} does not pass the tree on")
     _refuse_unknown(attention_mask, dropout, tree, others)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     groups = key.shape[1]
     dtype = working_dtype(query)
-    sizes = [tree.header, tree.stems.tokens, tree.tails.tokens]
+
+    # Split queries, keys and values [tokens, heads, D] into the three parts of the row. Queries are
+    # scaled here once, before they are rounded to the working precision.
+    sizes = [tree.common_prefix, tree.prompt_suffixes.tokens, tree.completion_suffixes.tokens]
     q, k, v = (
         one.squeeze(0).to(dtype).transpose(0, 1).split_with_sizes(sizes)
         for one in (query * scale, key, value)
     )
-    parts = []
+
+    # The common prefix sees only itself. It is one causal sequence, for which torch has a kernel.
+    outputs = []
     seen: list[Keys] = []
-    if tree.header:
-        parts.append(_causal(q[0], k[0], v[0]))
-        seen.append(Keys(_shared(k[0]), _shared(v[0]), None))
-    problems, samples = tree.to_stems.shape[:2]
+    if tree.common_prefix:
+        outputs.append(_causal(q[0], k[0], v[0]))
+        seen.append(Keys(_for_all(k[0]), _for_all(v[0]), None))
+
+    # Prompt suffixes see the common prefix and, along their paths, themselves.
+    problems, samples = tree.to_prompt_suffixes.shape[:2]
     shape = (problems, 1)
-    keys, values = _to_block(k[1], tree.stems, shape), _to_block(v[1], tree.stems, shape)
-    own = Keys(keys, values, tree.within_stems)
-    parts.append(_branches(q[1], [*seen, own], tree.stems, shape, groups))
-    if tree.tails.tokens:
-        seen.append(Keys(keys, values, tree.to_stems))
+    keys = _to_block(k[1], tree.prompt_suffixes, shape)
+    values = _to_block(v[1], tree.prompt_suffixes, shape)
+    own = Keys(keys, values, tree.within_prompt_suffixes)
+    outputs.append(_attend_suffixes(q[1], [*seen, own], tree.prompt_suffixes, shape, groups))
+
+    # Completion suffixes see the common prefix, the path through their problem's prompt suffix, and
+    # themselves. All N of a problem read the same keys of the prompt suffix.
+    if tree.completion_suffixes.tokens:
+        seen.append(Keys(keys, values, tree.to_prompt_suffixes))
         shape = (problems, samples)
-        keys, values = _to_block(k[2], tree.tails, shape), _to_block(v[2], tree.tails, shape)
-        own = Keys(keys, values, tree.within_tails)
-        parts.append(_branches(q[2], [*seen, own], tree.tails, shape, groups))
-    return torch.cat(parts)[None], None
+        keys = _to_block(k[2], tree.completion_suffixes, shape)
+        values = _to_block(v[2], tree.completion_suffixes, shape)
+        own = Keys(keys, values, tree.within_completion_suffixes)
+        seen.append(own)
+        outputs.append(_attend_suffixes(q[2], seen, tree.completion_suffixes, shape, groups))
+    return torch.cat(outputs)[None], None
 
 
 def _refuse_unknown(
@@ -106,7 +109,7 @@ def _refuse_unknown(
 ) -> None:
     window = others.get("sliding_window")
     if window is not None and window < tree.longest:
-        raise UnservedError(f"a window of {window} tokens is shorter than a path of {tree.longest}")
+        raise UnsupportedAttentionError(f"it attends to the last {window} tokens only")
     given = {name for name, value in others.items() if value is not None and value is not False}
     unknown = sorted(given - HARMLESS)
     if others.get("is_causal") is False:
@@ -116,17 +119,24 @@ def _refuse_unknown(
     if dropout:
         unknown.append("dropout")
     if unknown:
-        raise UnservedError(f"attention with {', '.join(unknown)}")
+        raise UnsupportedAttentionError(f"attention with {', '.join(unknown)}")
 
 
-def _branches(
-    query: Tensor, seen: Sequence[Keys], branches: Branches, shape: tuple[int, int], groups: int
+def _attend_suffixes(
+    query: Tensor,
+    seen: Sequence[Keys],
+    suffixes: PaddedSuffixes,
+    shape: tuple[int, int],
+    groups: int,
 ) -> Tensor:
-    """Outputs [t, heads, D] of branches' queries [t, heads, D]."""
-    block = _to_block(query.view(len(query), groups, -1, query.shape[-1]), branches, shape)
+    """Outputs [t, heads, D] of the suffixes' queries [t, heads, D].
+
+    `shape` is (B, N), or (B, 1) for prompt suffixes, which a problem has only one of.
+    """
+    block = _to_block(query.view(len(query), groups, -1, query.shape[-1]), suffixes, shape)
     out = _attend(block, seen).permute(1, 2, 3, 0, 4, 5)  # [B, N, L, K, G, D]
     apply: Any = _ToTokens.apply
-    tokens: Tensor = apply(out.reshape(-1, *query.shape[1:]), branches.back)
+    tokens: Tensor = apply(out.reshape(-1, *query.shape[1:]), suffixes.back)
     return tokens
 
 
@@ -134,6 +144,7 @@ def _attend(query: Tensor, seen: Sequence[Keys]) -> Tensor:
     """Softmax attention of [K, B, N, L, G, D] over several sets of keys at once."""
     scores = []
     for keys, _, bias in seen:
+        # one matrix product for each set of keys: queries that share it become its rows
         flat = keys.flatten(0, 2)
         score = (query.reshape(len(flat), -1, query.shape[-1]) @ flat.mT).view(
             *query.shape[:-1], -1
@@ -149,23 +160,23 @@ def _attend(query: Tensor, seen: Sequence[Keys]) -> Tensor:
     return reduce(add, outs)
 
 
-def _shared(tensor: Tensor) -> Tensor:
-    """The header's keys [H, K, D] as [K, 1, 1, H, D]."""
+def _for_all(tensor: Tensor) -> Tensor:
+    """The common prefix's keys [S, K, D] as [K, 1, 1, S, D]."""
     return tensor.transpose(0, 1)[:, None, None]
 
 
 def _causal(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """The header's attention to itself: [H, heads, D]; the query is already scaled."""
+    """The common prefix's attention to itself: [S, heads, D]; the query is already scaled."""
     q, k, v = (one.transpose(0, 1)[None] for one in (query, key, value))
     out = scaled_dot_product_attention(q, k, v, is_causal=True, scale=1.0, enable_gqa=True)
     return out[0].transpose(0, 1)
 
 
-def _to_block(tokens: Tensor, branches: Branches, shape: tuple[int, int]) -> Tensor:
-    """[K, B, N, L, …] contiguous, from the branches' tokens [t, K, …]."""
+def _to_block(tokens: Tensor, suffixes: PaddedSuffixes, shape: tuple[int, int]) -> Tensor:
+    """[K, B, N, L, …] contiguous, from the suffixes' tokens [t, K, …]; `shape` is [B, N]."""
     apply: Any = _ToBlock.apply
-    padded: Tensor = apply(tokens, branches.block.flatten(), branches.back)
-    block = padded.view(*shape, branches.block.shape[1], *tokens.shape[1:])
+    padded: Tensor = apply(tokens, suffixes.block.flatten(), suffixes.back)
+    block = padded.view(*shape, suffixes.block.shape[1], *tokens.shape[1:])
     return block.movedim(3, 0).contiguous()
 
 

@@ -1,7 +1,4 @@
-"""Which problems each step of learning practises on.
-
-It draws row numbers; it knows neither problems nor rewards.
-"""
+"""Which problems each step of learning uses, as row numbers."""
 
 from __future__ import annotations
 
@@ -14,9 +11,9 @@ from schemas.identity import derive_seed
 def batch_rows(total: int, *, count: int, step: int, seed: int) -> list[int]:
     """Row numbers of step `step` (from 1): `count` of `total`, all different.
 
-    The rows are dealt from one shuffled deck after another, each deck by a seed of its own, so
-    that every row comes once before any comes again; the last rows of a deck too few for a step
-    are left out. Raises InputError when `count` exceeds `total`.
+    All rows are shuffled, used one step after another, and shuffled again with another seed, so
+    that every row comes once before any comes again. Where the last rows of a shuffle are too few
+    for a step, they are left out. Raises InputError when `count` exceeds `total`.
     """
     if count > total:
         raise InputError(
@@ -24,7 +21,6 @@ def batch_rows(total: int, *, count: int, step: int, seed: int) -> list[int]:
             "--problems-per-step",
             f"use {total} or fewer",
         )
-    steps_a_deck = total // count
-    deck, place = divmod(step - 1, steps_a_deck)
-    order = np.random.default_rng(derive_seed("deck", seed, deck)).permutation(total)
+    shuffle, place = divmod(step - 1, total // count)
+    order = np.random.default_rng(derive_seed("deck", seed, shuffle)).permutation(total)
     return [int(row) for row in order[place * count : (place + 1) * count]]

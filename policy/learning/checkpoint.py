@@ -1,20 +1,12 @@
-"""A learner's state as files: weights, optimiser moments and counters, without pickle.
-
-It does not decide when to save, and knows nothing of registries or tracking.
-"""
+"""A learner's state as files: weights, optimiser moments and counters, without pickle."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -25,44 +17,6 @@ from schemas.errors import InputError
 def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
     """Parameters that learn, by name; tied ones appear once, under their first name."""
     return {name: value for name, value in model.named_parameters() if value.requires_grad}
-
-
-def digest_of_weights(model: nn.Module) -> str:
-    """Hexadecimal SHA-256 over every parameter's name, dtype, shape and bytes, sorted by name."""
-    digest = hashlib.sha256()
-    for name, value in sorted(model.named_parameters()):
-        flat = value.detach().cpu().contiguous().reshape(-1)
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        digest.update(flat.view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
-@contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
-    """A new folder to write into, which takes the place of `folder` only when the block succeeds.
-
-    Everything is flushed to disk before the rename, so that a folder that exists is whole. Where
-    `folder` existed, a kill between the two renames leaves it beside, as `.NAME.former`.
-    """
-    folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f".{folder.name}.partial")
-    former = folder.with_name(f".{folder.name}.former")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    try:
-        yield partial
-        for path in [*partial.rglob("*"), partial]:
-            _flush(path)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    shutil.rmtree(former, ignore_errors=True)
-    if folder.exists():
-        folder.rename(former)
-    partial.rename(folder)
-    _flush(folder.parent)
-    shutil.rmtree(former, ignore_errors=True)
 
 
 def write_state(
@@ -92,11 +46,3 @@ def read_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], Any]
 
 def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

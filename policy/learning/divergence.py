@@ -1,7 +1,5 @@
 """Estimators of KL(policy ‖ reference) from completions that the policy itself sampled.
 
-It does not choose where the penalty goes (see `policy.learning.objective`) and runs no model.
-
 With y ~ π and the log-ratio Δ = log π(y) − log ρ(y), in nats, Schulman ("Approximating KL
 Divergence", 2020) estimates the value KL(π ‖ ρ) = E[Δ] by three functions of Δ. An estimator of the
 value is not yet an estimator of the gradient; the gradient depends on where the penalty is put
@@ -15,11 +13,11 @@ loss and differentiated as it stands. The expected gradient is then
 | k2        | E[Δ²] / 2    | ∇E[Δ²] / 2 − ∇KL(π ‖ ρ)      | ∇KL(π ‖ ρ)      |
 | k3        | KL(π ‖ ρ)    | ∇KL(π ‖ ρ) − ∇KL(ρ ‖ π)      | ∇KL(ρ ‖ π)      |
 
-Every cell is proven by enumeration in `tests/policy/test_enumeration.py`. The table holds when Δ is
-the log-ratio of a whole completion. Summed over the tokens of a completion, k3 still estimates the
-value without bias, but as a loss both k2 and k3 see one token at a time and ignore that a token
-also changes the later ones: k2 follows Σ_t E[∇KL(π_t ‖ ρ_t)] and k3 follows Σ_t E[∇KL(ρ_t ‖ π_t)],
-with the prefixes drawn from π and held fixed.
+Every cell is proven by enumeration in `tests/policy/learning/test_enumeration.py`. The table holds
+when Δ is the log-ratio of a whole completion. Summed over the tokens of a completion, k3 still
+estimates the value without bias, but as a loss both k2 and k3 see one token at a time and ignore
+that a token also changes the later ones: k2 follows Σ_t E[∇KL(π_t ‖ ρ_t)] and k3 follows Σ_t
+E[∇KL(ρ_t ‖ π_t)], with the prefixes sampled from π and held fixed.
 """
 
 from __future__ import annotations
@@ -53,8 +51,8 @@ def k3(log_ratio: Tensor) -> Tensor:
     """exp(−Δ) − 1 + Δ, elementwise: unbiased value, never negative, low variance near Δ = 0.
 
     As a loss (Shao et al., "DeepSeekMath", 2024, equation 4) its gradient (1 − ρ/π)·∇log π has the
-    gradient of KL(reference ‖ policy) as its expectation: the reverse divergence. Where the policy
-    has all but dropped what the reference says, exp(−Δ) has heavy tails.
+    gradient of KL(reference ‖ policy) as its expectation: the reverse divergence. Where the
+    policy has nearly lost what the reference says, exp(−Δ) has heavy tails.
     """
     return torch.expm1(-log_ratio) + log_ratio
 

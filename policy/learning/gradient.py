@@ -1,7 +1,4 @@
-"""The gradient of the objective on one batch, added up over as many passes as memory asks for.
-
-It changes no weight and keeps no state but the parameters' `.grad`.
-"""
+"""The gradient of the objective on one batch, summed over as many passes as memory needs."""
 
 from __future__ import annotations
 
@@ -14,13 +11,47 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from policy.learning.divergence import k1
-from policy.learning.objective import Objective, completion_losses, groups_with_gradient
+from policy.learning.objective import completion_losses, groups_with_gradient
 from policy.learning.recompute import recomputing_layers
 from policy.learning.step_batch import StepBatch
 from policy.logprobs.completion_logprobs import CompletionLogprobs
 from policy.model.adapter import without_adapter
 from policy.model.passes import plan_passes
 from schemas.config import LearningSettings
+
+
+@dataclass(frozen=True)
+class PolicyAndReference:
+    """The policy that learns, its reference, and how their log-probabilities are computed.
+
+    Where `reference` is None, the reference is the policy without its adapter.
+    """
+
+    policy: PreTrainedModel
+    reference: PreTrainedModel | None
+    compute: CompletionLogprobs
+    temperature: float
+
+    def policy_logprobs(self, batch: StepBatch) -> Tensor:
+        """Token log-probabilities [B, N, T] in nats under the policy."""
+        return self._logprobs(self.policy, batch)
+
+    def reference_logprobs(self, batch: StepBatch) -> Tensor:
+        """Token log-probabilities [B, N, T] in nats under the reference, without gradient."""
+        with torch.no_grad(), self._reference_model() as model:
+            return self._logprobs(model, batch)
+
+    def _logprobs(self, model: PreTrainedModel, batch: StepBatch) -> Tensor:
+        flat = self.compute(model, batch.prompts, batch.completions, self.temperature)
+        return flat.view(batch.mask.shape)
+
+    @contextmanager
+    def _reference_model(self) -> Iterator[PreTrainedModel]:
+        if self.reference is not None:
+            yield self.reference
+        else:
+            with without_adapter(self.policy):
+                yield self.policy
 
 
 @dataclass(frozen=True)
@@ -36,7 +67,7 @@ class Outcome:
 
     @property
     def loss(self) -> float:
-        """The mean over completions: what the gradient is of."""
+        """The mean over completions, whose gradient was taken."""
         return self.losses.mean().item()
 
     @property
@@ -52,42 +83,45 @@ class Outcome:
 
 def accumulate_gradient(
     batch: StepBatch,
-    model: PreTrainedModel,
-    reference_model: PreTrainedModel | None,
-    path: CompletionLogprobs,
+    models: PolicyAndReference,
     settings: LearningSettings,
     *,
     running_mean: float,
-    temperature: float,
     tokens_per_pass: int,
 ) -> Outcome:
     """Add the gradient of the batch's mean loss to the parameters' and return what was computed.
 
-    Without a reference model, the reference is the model without its adapter.
-
-    Groups whose gradient is zero whatever the policy (`groups_with_gradient`) are only measured.
+    Groups whose gradient is zero for any policy (`groups_with_gradient`) are only measured.
     """
     mask = batch.mask
     logprobs = torch.zeros(mask.shape, dtype=torch.float32, device=mask.device)
     reference_logprobs = torch.zeros_like(logprobs)
     losses, advantages, signal = (torch.zeros_like(batch.rewards) for _ in range(3))
 
-    sizes = path.sizes(batch.prompts, batch.completions)
+    # first the groups with a gradient, then the others; each in passes that fit into memory
+    sizes = models.compute.sizes(batch.prompts, batch.completions)
     live = groups_with_gradient(batch.rewards, settings.baseline, settings.kl_weight)
     passes = 0
     for learn in (True, False):
         groups = (live == learn).nonzero()[:, 0].tolist()
         for chosen in plan_passes(sizes, groups, tokens_per_pass):
             part = batch.only(chosen)
+
+            # the policy with gradient, the reference without
             keeping_less = learn and settings.gradient_checkpointing
-            recomputing = recomputing_layers(model) if keeping_less else nullcontext()
+            recomputing = recomputing_layers(models.policy) if keeping_less else nullcontext()
             with torch.set_grad_enabled(learn), recomputing:
-                mine = _logprobs(path, model, part, temperature)
-            with torch.no_grad(), _reference(model, reference_model) as reference:
-                theirs = _logprobs(path, reference, part, temperature)
-            objective = _objective(mine, theirs, part, settings, running_mean)
+                mine = models.policy_logprobs(part)
+            theirs = models.reference_logprobs(part)
+            objective = completion_losses(
+                mine, theirs, part.mask, part.rewards, settings, running_mean
+            )
+
+            # divide by the completions of the whole batch: the passes then add up to its mean
             if learn:
                 torch.autograd.backward(objective.losses.sum() / batch.rewards.numel())
+
+            # put the numbers of this part in their places; its tokens may be fewer than T
             longest = mine.shape[-1]
             logprobs[chosen, :, :longest] = mine.detach()
             reference_logprobs[chosen, :, :longest] = theirs
@@ -95,45 +129,6 @@ def accumulate_gradient(
             advantages[chosen], signal[chosen] = objective.advantages, objective.signal
             passes += 1
     return Outcome(logprobs, reference_logprobs, losses, advantages, signal, passes)
-
-
-@contextmanager
-def _reference(
-    model: PreTrainedModel, reference_model: PreTrainedModel | None
-) -> Iterator[PreTrainedModel]:
-    if reference_model is not None:
-        yield reference_model
-    else:
-        with without_adapter(model):
-            yield model
-
-
-def _logprobs(
-    path: CompletionLogprobs, model: PreTrainedModel, part: StepBatch, temperature: float
-) -> Tensor:
-    flat = path(model, part.prompts, part.completions, temperature)
-    return flat.view(part.mask.shape)
-
-
-def _objective(
-    mine: Tensor,
-    theirs: Tensor,
-    part: StepBatch,
-    settings: LearningSettings,
-    running_mean: float,
-) -> Objective:
-    return completion_losses(
-        mine,
-        theirs,
-        part.mask,
-        part.rewards,
-        baseline=settings.baseline,
-        kl_weight=settings.kl_weight,
-        kl_estimator=settings.kl_estimator,
-        kl_placement=settings.kl_placement,
-        reduction=settings.reduction,
-        running_mean=running_mean,
-    )
 
 
 def gradients_of(parameters: Sequence[torch.nn.Parameter]) -> list[Tensor]:

@@ -1,7 +1,4 @@
-"""When learning must stop: numbers not finite, too far from the start, answers of another policy.
-
-It decides from plain numbers; it restores nothing.
-"""
+"""When learning must stop: numbers not finite, KL too large, completions of another policy."""
 
 from __future__ import annotations
 
@@ -9,6 +6,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from policy.learning.step_metrics import StepMetrics
 from policy.sampling.categorical import NonFiniteLogitsError
 from schemas.errors import StoppedError
 
@@ -26,59 +24,54 @@ class KlLimitError(StoppedError):
 
 
 class StaleSamplesError(StoppedError):
-    """The completions of a step were drawn from another policy than the one it would update."""
+    """The completions of a step were sampled from another policy than the one it would update."""
 
     remedy = "start again in an empty THREELOOPS_HOME, and report it: no setting should do this"
 
 
 def refuse_bad_update(
-    step: int,
-    *,
-    loss: float,
-    gradient_norm: float,
-    kl_nats: float,
-    max_kl_nats: float | None,
-    sampling_gap_nats: float | None = None,
-    max_gap_nats: float = math.inf,
+    metrics: StepMetrics, *, max_kl_nats: float | None = None, max_gap_nats: float = math.inf
 ) -> None:
-    """Raise a StoppedError unless step `step` (from 1) may update the weights.
+    """Raise a StoppedError unless the step of these metrics may update the weights.
 
-    `kl_nats` is the mean log-ratio to the reference of the step's completions, in nats a
-    completion: what the training table shows. Loss and divergence are those of the policy that the
-    step before left, so that policy is what is wrong with them; a gradient can overflow under a
-    policy that is sound.
+    `max_kl_nats` limits the mean log-ratio to the reference, in nats a completion, which is what
+    the training table shows. Loss and KL are those of the policy that the step before left, so that
+    step is at fault for them. A gradient can overflow under a sound policy.
 
-    `sampling_gap_nats` is the mean absolute difference per token between the sampler's
-    log-probabilities and the learner's. Above `max_gap_nats` the gradient would be that of no
-    policy, for it is unbiased only for completions of the policy that is updated.
+    `max_gap_nats` limits the mean difference between the sampler's log-probabilities and the
+    learner's, in nats a token. Above it the gradient would be wrong: it is unbiased only for
+    completions of the policy that is updated.
     """
-    if not (math.isfinite(loss) and math.isfinite(kl_nats)):
+    step, kl_nats, gap = metrics.step, metrics.kl_nats, metrics.sampling_gap_nats
+    if not (math.isfinite(metrics.loss) and math.isfinite(kl_nats)):
         raise NonFiniteError(
             step,
-            f"loss {loss:.4g} and KL {kl_nats:.4g} of its completions are not finite",
+            f"loss {metrics.loss:.4g} and KL {kl_nats:.4g} of its completions are not finite",
             max(step - 2, 0),
         )
     if max_kl_nats is not None and kl_nats > max_kl_nats:
         raise KlLimitError(
             step, _too_far("its completions", kl_nats, max_kl_nats), max(step - 2, 0)
         )
-    if sampling_gap_nats is not None and sampling_gap_nats > max_gap_nats:
+    if gap is not None and gap > max_gap_nats:
         raise StaleSamplesError(
             step,
-            "its completions were not drawn from the policy that it would update: their "
-            f"log-probabilities differ by {sampling_gap_nats:.2g} nats a token",
+            "its completions were not sampled from the policy that it would update: their "
+            f"log-probabilities differ by {gap:.2g} nats a token",
             step - 1,
         )
-    if not math.isfinite(gradient_norm):
+    if not math.isfinite(metrics.gradient_norm):
         raise NonFiniteError(
-            step, f"loss {loss:.4g}, gradient norm {gradient_norm:.4g} is not finite", step - 1
+            step,
+            f"loss {metrics.loss:.4g}, gradient norm {metrics.gradient_norm:.4g} is not finite",
+            step - 1,
         )
 
 
 def refuse_bad_end(steps: int, *, kl_nats: float, max_kl_nats: float | None) -> None:
-    """Raise KlLimitError if the policy that the last step left is too far from its start.
+    """Raise KlLimitError if the policy after the last step is too far from its start.
 
-    No later step can see it, so the divergence is that of the measurement after learning.
+    No later step can see that, so `kl_nats` is from the measurement after learning.
     """
     if max_kl_nats is not None and not kl_nats <= max_kl_nats:
         reason = _too_far("the problems measured after it", kl_nats, max_kl_nats)
@@ -87,9 +80,9 @@ def refuse_bad_end(steps: int, *, kl_nats: float, max_kl_nats: float | None) -> 
 
 @contextmanager
 def attribute_to_step(step: int) -> Iterator[None]:
-    """Turn logits that nothing can be drawn from into what the update of `step` has done.
+    """Turn logits that are not finite into the error of the step whose update caused them.
 
-    Before the first step the model itself is to blame, and the error stays as it is.
+    Before the first step the cause is the model itself, and the error stays as it is.
     """
     try:
         yield

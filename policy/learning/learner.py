@@ -1,9 +1,8 @@
 """One policy-gradient update after another, with everything needed to go on bit for bit.
 
-It does not sample, score, choose problems or track; it takes completions and their rewards.
-
-The model stays in eval() for sampling and for the update alike. With dropout, the policy that is
-differentiated would not be the one that sampled: the gradient would belong to another objective.
+The model stays in eval() for sampling and for the update. With dropout, the policy that is
+differentiated would not be the one that sampled, and the gradient would belong to another
+objective.
 """
 
 from __future__ import annotations
@@ -17,34 +16,27 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from policy.attention.prefix_tree import Tokens
-from policy.learning.checkpoint import (
-    digest_of_weights,
-    read_state,
-    trainable,
-    whole_folder,
-    write_state,
-)
-from policy.learning.gradient import accumulate_gradient, gradients_of
-from policy.learning.guard import NonFiniteError, refuse_bad_update
+from policy.learning.checkpoint import read_state, trainable, write_state
+from policy.learning.gradient import PolicyAndReference, accumulate_gradient, gradients_of
+from policy.learning.guard import refuse_bad_update
 from policy.learning.objective import RunningMean
 from policy.learning.recompute import recomputable_layers
 from policy.learning.step_batch import flat_logprobs, step_batch
-from policy.learning.step_metrics import StepMetrics, sampling_gap, step_metrics
+from policy.learning.step_metrics import StepMetrics, Update, step_metrics
 from policy.logprobs.completion_logprobs import CompletionLogprobs
 from policy.model.adapter import is_adapted, merged_weights
+from policy.model.atomic_folder import atomic_folder
 from policy.model.load import Policy, quiet_transformers
 from policy.model.passes import automatic_budget
 from policy.model.precision import largest_rounding_gap
 from schemas.config import LearningSettings
 from schemas.errors import InputError, StoppedError
 
-__all__ = ["Learner", "NonFiniteError", "StepMetrics", "scheduled_rate"]
-
 
 def scheduled_rate(base: float, schedule: str, step: int, total_steps: int) -> float:
     """The learning rate of step 0, 1, … `total_steps` − 1; `linear` falls from `base` towards 0.
 
-    Raises InputError for `linear` after the last step, where nothing is left of the rate.
+    Raises InputError for `linear` after the last step, where the rate would be 0.
     """
     if schedule == "constant":
         return base
@@ -59,10 +51,10 @@ def scheduled_rate(base: float, schedule: str, step: int, total_steps: int) -> f
 class Learner:
     """A policy, its frozen reference and an optimiser.
 
-    `policy.model` is updated in place. `reference_model` is the policy the run started from, a
-    separate copy; for a model with an adapter it is None, and the reference is the model with its
-    adapter off, which takes no second copy. `temperature` is the one that the completions were
-    sampled at; the objective is then that of the policy at this temperature.
+    `policy.model` is updated in place. `reference_model` is a separate copy of the policy that the
+    run started from; for a model with an adapter it is None, and the reference is the model with
+    its adapter off, which needs no second copy. `temperature` is the one that the completions were
+    sampled at; the objective is that of the policy at this temperature.
     """
 
     def __init__(
@@ -87,7 +79,9 @@ class Learner:
         policy.model.train(False)
         if settings.gradient_checkpointing:
             recomputable_layers(policy.model)
-        self._path = CompletionLogprobs(policy.model)
+        self._models = PolicyAndReference(
+            policy.model, reference_model, CompletionLogprobs(policy.model), temperature
+        )
         self._parameters = trainable(policy.model)
         self._optimizer = torch.optim.AdamW(
             self._parameters.values(),
@@ -117,51 +111,45 @@ class Learner:
         further from the reference than `max_kl_nats` nats each, on average, and StaleSamplesError
         for completions of another policy.
         """
+        # check that everything fits together, before anything is computed
         batch = step_batch(prompts, completions, rewards, self.policy.model.device)
         sampled = flat_logprobs(sampling_logprobs, batch) if sampling_logprobs is not None else None
         rate = scheduled_rate(
             self.settings.learning_rate, self.settings.schedule, self.steps_done, self.total_steps
         )
         longest = max(map(len, prompts)) + max(map(len, completions))
+
+        # the gradient of the mean loss over all completions, and its norm over all weights
         self._optimizer.zero_grad(set_to_none=True)
         outcome = accumulate_gradient(
             batch,
-            self.policy.model,
-            self.reference_model,
-            self._path,
+            self._models,
             self.settings,
             running_mean=self.running_mean.mean,
-            temperature=self.temperature,
             tokens_per_pass=self._tokens_per_pass(longest),
         )
         parameters = list(self._parameters.values())
         total = torch.nn.utils.get_total_norm(gradients_of(parameters))
         norm = total.item()
+        update = Update(self.steps_done + 1, norm, norm > self.settings.max_gradient_norm, rate)
+        metrics = step_metrics(batch, outcome, sampled, update)
+
+        # stop here, with everything as it was, where the update would do harm
         try:
             refuse_bad_update(
-                self.steps_done + 1,
-                loss=outcome.loss,
-                gradient_norm=norm,
-                kl_nats=outcome.kl_nats,
+                metrics,
                 max_kl_nats=max_kl_nats,
-                sampling_gap_nats=sampling_gap(outcome.logprobs, sampled, batch),
                 max_gap_nats=largest_rounding_gap(self.policy.model.device),
             )
         except StoppedError:
             self._optimizer.zero_grad(set_to_none=True)
             raise
+
+        # update the weights; the signal enters the running mean from the next step on
         self._update(total, rate)
         self.running_mean = self.running_mean.updated(outcome.signal)
         self.steps_done += 1
-        return step_metrics(
-            batch,
-            outcome,
-            sampled,
-            step=self.steps_done,
-            gradient_norm=norm,
-            clipped=norm > self.settings.max_gradient_norm,
-            learning_rate=rate,
-        )
+        return metrics
 
     def _update(self, norm: Tensor, rate: float) -> None:
         """Clip the accumulated gradient of this norm, and apply it."""
@@ -186,14 +174,14 @@ class Learner:
             for moment in ("exp_avg", "exp_avg_sq")
             if self._optimizer.state[parameter]
         }
-        with whole_folder(folder) as partial:
+        with atomic_folder(folder) as partial:
             write_state(partial, self._parameters, moments, self._counters())
 
     def load(self, folder: Path) -> None:
-        """Take over the weights, the optimiser and the counters of a checkpoint.
+        """Continue from the weights, the optimiser and the counters of a checkpoint.
 
-        Raises InputError, with nothing taken over, if it was saved with other settings or for
-        another model.
+        Raises InputError, with nothing changed, if it was saved with other settings or for another
+        model.
         """
         weights, moments, state = read_state(folder)
         self._check_same(folder, weights, moments, state)
@@ -244,18 +232,14 @@ class Learner:
                 remedy="resume with what the run was started with",
             )
 
-    def weights_digest(self) -> str:
-        """Hexadecimal SHA-256 over the policy's parameters: names, dtypes, shapes and bytes."""
-        return digest_of_weights(self.policy.model)
-
     def export(self, folder: Path) -> None:
         """Write model and tokenizer as a plain transformers folder; whole or not at all.
 
-        An adapter is merged into the weights, so that loading the folder takes no adapter.
+        An adapter is merged into the weights, so that the folder loads without one.
         """
         model: Any = self.policy.model
         weights = merged_weights(model) if is_adapted(model) else None
-        with quiet_transformers(), whole_folder(folder) as partial:
+        with quiet_transformers(), atomic_folder(folder) as partial:
             model.save_pretrained(partial, state_dict=weights)
             self.policy.tokenizer.save_pretrained(partial)
 
@@ -266,7 +250,7 @@ def _check_can_learn(
     settings: LearningSettings,
     temperature: float,
 ) -> None:
-    """Raise InputError for what could run and would learn nothing, or something else."""
+    """Raise InputError for what could run but would learn nothing, or learn something else."""
     if reference_model is None and not is_adapted(model):
         raise InputError("a policy without an adapter needs a reference model of its own")
     if reference_model is model:
@@ -297,6 +281,6 @@ def _check_can_learn(
         )
     if model.dtype not in (torch.float32, torch.float64):
         raise InputError(
-            f"weights in {model.dtype} are too coarse for small updates, which would round to none",
+            f"weights in {model.dtype} are too coarse for small updates, which would round to zero",
             remedy="load the policy in float32",
         )

@@ -1,15 +1,13 @@
 """The objective as tensor functions: advantages, the policy-gradient loss and the KL penalty.
 
-It runs no model, keeps no state and updates nothing.
-
-The objective is E[reward] − β·KL(policy ‖ reference), per problem, with completions drawn from the
-policy. With the defaults of `schemas.config.LearningSettings` (baseline `leave_one_out`, `k1` in
-the reward, reduction `sequence`) the gradient of `completion_losses(...).mean()` is an unbiased
+The objective is E[reward] − β·KL(policy ‖ reference), per problem, with completions sampled from
+the policy. With the defaults of `schemas.config.LearningSettings` (baseline `leave_one_out`, `k1`
+in the reward, reduction `sequence`) the gradient of `completion_losses(...).mean()` is an unbiased
 estimate of minus its gradient: REINFORCE (Williams, 1992) on whole completions, as in Ahmadian et
 al., "Back to Basics", 2024. The other settings change the objective, each as its docstring says.
 
-There is no importance ratio: a batch is used for one update and by the policy that sampled it, so
-the ratio is 1, and clipping it (PPO, GRPO) would do nothing.
+There is no importance ratio: a batch is used for one update of the policy that sampled it, so the
+ratio is 1, and clipping it (PPO, GRPO) would have no effect.
 
 Axes: B problems, N completions of each, T tokens of the longest completion.
 """
@@ -23,7 +21,7 @@ import torch
 from torch import Tensor
 
 from policy.learning.divergence import completion_divergence
-from schemas.config import GROUP_BASELINES, Baseline, KlEstimator, KlPlacement, LossReduction
+from schemas.config import GROUP_BASELINES, Baseline, LearningSettings, LossReduction
 from schemas.errors import InputError
 
 DEVIATION_FLOOR = 1e-4  # reward units; keeps a group of equal rewards at advantage 0
@@ -31,7 +29,7 @@ DEVIATION_FLOOR = 1e-4  # reward units; keeps a group of equal rewards at advant
 
 @dataclass(frozen=True)
 class RunningMean:
-    """The mean of the signal over all earlier completions, and how many they were."""
+    """The mean of the signal over all earlier completions, and their number."""
 
     mean: float = 0.0
     count: int = 0
@@ -52,7 +50,7 @@ class Objective(NamedTuple):
 
 
 def advantages(signal: Tensor, baseline: Baseline, running_mean: float = 0.0) -> Tensor:
-    """Signal minus baseline, [B, N] from [B, N]; the signal is what a completion has earned.
+    """Signal minus baseline, [B, N] from [B, N]; the signal is reward minus penalty.
 
     - `none`: the signal itself. Unbiased.
     - `running_mean`: minus the mean over earlier steps (Williams, 1992). It does not depend on
@@ -62,10 +60,10 @@ def advantages(signal: Tensor, baseline: Baseline, running_mean: float = 0.0) ->
     - `group_mean`: minus the mean of all N, the completion itself included, which shrinks the
       expected gradient by (N − 1)/N and leaves its direction (Liu et al., "Understanding
       R1-Zero-Like Training", 2025).
-    - `group_normalized`: the former over the group's standard deviation (divisor N − 1) plus
-      `DEVIATION_FLOOR` (GRPO; Shao et al., 2024). It reweights problems: for a reward of 0 or 1
-      and large N a problem solved with probability p counts 1/√(p(1 − p)) times, so nearly solved
-      and nearly hopeless problems weigh most (Liu et al., 2025).
+    - `group_normalized`: the same, divided by the group's standard deviation (divisor N − 1) plus
+      `DEVIATION_FLOOR` (GRPO; Shao et al., 2024). It reweights problems: for a reward
+      of 0 or 1 and large N, a problem solved with probability p counts 1/√(p(1 − p)) times, so
+      problems that are nearly always or nearly never solved weigh most (Liu et al., 2025).
 
     Raises InputError when N = 1 and the baseline is the group's.
     """
@@ -96,9 +94,9 @@ def penalised_advantages(
 ) -> Tensor:
     """Advantages [B, N] of the signal reward − β·penalty, the penalty [B, N] being in nats.
 
-    Under `group_normalized` the rewards alone are divided by their deviation and the penalty gets a
-    leave-one-out baseline: in a group of equal rewards the deviation would be the penalty's own,
-    and dividing by it would put β = 10⁻⁶ and β = 1 on a par.
+    Under `group_normalized` only the rewards are divided by their deviation, and the penalty gets a
+    leave-one-out baseline. In a group of equal rewards the deviation would be that of the penalty,
+    and dividing by it would make β = 10⁻⁶ as strong as β = 1.
     """
     if baseline == "group_normalized":
         penalty_part = advantages(penalty, "leave_one_out")
@@ -114,8 +112,8 @@ def policy_gradient_losses(
     - `sequence`: the sum over the completion's tokens, log π(y). Unbiased.
     - `token`: that sum over the completion's length |y| (Shao et al., 2024, equation 3). It follows
       the gradient of E[(reward − b)/|y|], with b the expected baseline held fixed, instead of
-      E[reward]: among right answers the short ones gain, among wrong ones the long ones lose least
-      (Liu et al., 2025).
+      E[reward]: among right answers the short ones gain most, among wrong ones the long ones
+      lose least (Liu et al., 2025).
     """
     weight = advantages.detach()
     if reduction == "token":
@@ -128,30 +126,33 @@ def completion_losses(
     reference_logprobs: Tensor,
     mask: Tensor,
     rewards: Tensor,
-    *,
-    baseline: Baseline,
-    kl_weight: float,
-    kl_estimator: KlEstimator,
-    kl_placement: KlPlacement,
-    reduction: LossReduction,
+    settings: LearningSettings,
     running_mean: float = 0.0,
 ) -> Objective:
     """One loss per completion, [B, N]; the loss of a step is their mean.
 
     `logprobs` and `reference_logprobs` [B, N, T] are the log-probabilities in nats of the sampled
-    tokens, `mask` is true on them, `rewards` is [B, N]. Gradient flows through `logprobs` alone.
-    The reduction is also the grain of the KL estimator: a whole completion or a token at a time;
-    for `token`, a penalty in the loss is divided by the length like the rest of the loss.
+    tokens, `mask` is true on them, `rewards` is [B, N]. Gradient flows only through `logprobs`.
+    Of the settings this reads the baseline, the reduction and the three of the KL penalty. The
+    reduction is also the grain of the KL estimator: a whole completion or one token at a time. For
+    `token`, a penalty in the loss is divided by the length like the rest of the loss.
     """
+    # the divergence of each completion from the reference, as the estimator sees it
     log_ratio = logprobs - reference_logprobs.detach()
-    penalty = completion_divergence(log_ratio, mask, kl_estimator, reduction)
-    in_reward = kl_weight if kl_placement == "reward" else 0.0
+    penalty = completion_divergence(log_ratio, mask, settings.kl_estimator, settings.reduction)
+
+    # a penalty in the reward is a number that is subtracted before the baseline
+    in_reward = settings.kl_weight if settings.kl_placement == "reward" else 0.0
     signal = rewards - in_reward * penalty.detach()
-    weights = penalised_advantages(rewards, penalty.detach(), in_reward, baseline, running_mean)
-    losses = policy_gradient_losses(logprobs, mask, weights, reduction)
-    if kl_placement == "loss" and kl_weight > 0:
-        scale = 1.0 if reduction == "sequence" else 1.0 / mask.sum(dim=-1)
-        losses = losses + kl_weight * penalty * scale
+    weights = penalised_advantages(
+        rewards, penalty.detach(), in_reward, settings.baseline, running_mean
+    )
+    losses = policy_gradient_losses(logprobs, mask, weights, settings.reduction)
+
+    # a penalty in the loss is differentiated as it stands
+    if settings.kl_placement == "loss" and settings.kl_weight > 0:
+        scale = 1.0 if settings.reduction == "sequence" else 1.0 / mask.sum(dim=-1)
+        losses = losses + settings.kl_weight * penalty * scale
     return Objective(losses, weights, signal)
 
 
@@ -161,10 +162,10 @@ def groups_with_signal(rewards: Tensor) -> Tensor:
 
 
 def groups_with_gradient(rewards: Tensor, baseline: Baseline, kl_weight: float) -> Tensor:
-    """[B] booleans: false where the gradient of a group is zero whatever the policy.
+    """[B] booleans: false where the gradient of a group is zero for any policy.
 
-    That is so only for equal rewards, a baseline taken from the group itself and β = 0: with β > 0
-    such a group still has its share of the KL gradient, and leaving it out would bias it.
+    That is so only for equal rewards, a baseline from the group itself and β = 0. With β > 0 such
+    a group still has its share of the KL gradient, and leaving it out would bias the gradient.
     """
     if kl_weight == 0 and baseline in GROUP_BASELINES:
         return groups_with_signal(rewards)

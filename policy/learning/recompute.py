@@ -1,11 +1,9 @@
-"""Gradient checkpointing: layers that keep their inputs alone, and are run again when needed.
-
-It decides nothing; a step asks for it where a model's activations do not fit into memory.
+"""Gradient checkpointing: layers that keep only their inputs and are run again when needed.
 
 Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016: the forward pass of a layer is
 repeated in the backward pass, which takes about a third more time and a fraction of the memory.
 
-transformers' own switch works in training mode only, where dropout would be on and the policy that
+transformers' own switch works only in training mode, where dropout would be on and the policy that
 is differentiated would not be the one that sampled. So the same layers are wrapped here instead.
 """
 
@@ -27,7 +25,7 @@ from schemas.errors import InputError
 
 @contextmanager
 def recomputing_layers(model: PreTrainedModel) -> Iterator[None]:
-    """Within the block, passes with gradient keep the layers' inputs only.
+    """Within the block, passes with gradient keep only the layers' inputs.
 
     Their backward pass may come after the block. Raises InputError for a model that has no layers
     of the library's kind.
@@ -66,7 +64,7 @@ def _recomputed(
     attention = model.config._attn_implementation
     assert attention is not None
 
-    # by the time of the backward pass, the model may attend in another way again
+    # the backward pass comes after the block, when the model may attend in another way again
     def contexts() -> tuple[Any, Any]:
         return nullcontext(), attending_as(model, attention)
 
@@ -74,7 +72,7 @@ def _recomputed(
         forward,
         *arguments,
         use_reentrant=False,
-        preserve_rng_state=False,  # nothing is drawn: there is no dropout
+        preserve_rng_state=False,  # nothing is random: there is no dropout
         context_fn=contexts,
         **named,
     )

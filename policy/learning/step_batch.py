@@ -1,7 +1,4 @@
-"""What one update learns from: prompts, the completions sampled from them, and their rewards.
-
-It checks that they fit together; it knows no model and no objective.
-"""
+"""What one update learns from: prompts, the completions sampled from them, and their rewards."""
 
 from __future__ import annotations
 

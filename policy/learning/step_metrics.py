@@ -1,7 +1,4 @@
-"""What one update measured, as plain numbers.
-
-It does not decide what to do about them, and holds no clock time.
-"""
+"""What one update measured, as plain numbers."""
 
 from __future__ import annotations
 
@@ -19,13 +16,14 @@ from policy.learning.step_batch import StepBatch
 class StepMetrics:
     """Numbers of one update, all under the policy before it.
 
-    `kl_nats` is the mean over completions of the whole completion's log-ratio (k1: unbiased, either
-    sign), `kl_nats_k3` that of the tokens' k3 summed over a completion (unbiased, never negative,
-    far less noise). `entropy_nats_per_token` is minus the mean log-probability of the sampled
-    tokens. `gradient_norm` is taken before clipping.
-
-    `sampling_gap_nats` is the mean absolute difference per token between the sampler's
-    log-probabilities and the learner's, None without the former.
+    - `kl_nats`: the mean over completions of the whole completion's log-ratio (k1: unbiased, either
+      sign).
+    - `kl_nats_k3`: the same of the tokens' k3, summed over a completion (unbiased, never negative,
+      far less noise).
+    - `entropy_nats_per_token`: minus the mean log-probability of the sampled tokens.
+    - `advantage_std`: the standard deviation over all completions, with the divisor B·N.
+    - `gradient_norm`: before clipping.
+    - `sampling_gap_nats`: see `sampling_gap`.
     """
 
     step: int
@@ -46,21 +44,24 @@ class StepMetrics:
     passes: int
 
 
+@dataclass(frozen=True)
+class Update:
+    """What the optimiser is about to do: its step, with the gradient's norm before clipping."""
+
+    step: int
+    gradient_norm: float
+    clipped: bool
+    learning_rate: float
+
+
 def step_metrics(
-    batch: StepBatch,
-    outcome: Outcome,
-    sampled: Tensor | None,
-    *,
-    step: int,
-    gradient_norm: float,
-    clipped: bool,
-    learning_rate: float,
+    batch: StepBatch, outcome: Outcome, sampled: Tensor | None, update: Update
 ) -> StepMetrics:
     """The numbers of a step; `sampled` [M] are the sampler's log-probabilities, row-major."""
     tokens = int(batch.mask.sum())
     logprobs = outcome.logprobs.double()
     return StepMetrics(
-        step=step,
+        step=update.step,
         problems=len(batch.prompts),
         completions=len(batch.completions),
         tokens=tokens,
@@ -71,20 +72,20 @@ def step_metrics(
         kl_nats=outcome.kl_nats,
         kl_nats_k3=k3(outcome.log_ratio).sum().item() / len(batch.completions),
         entropy_nats_per_token=-logprobs.sum().item() / tokens,
-        gradient_norm=gradient_norm,
-        clipped=clipped,
-        learning_rate=learning_rate,
+        gradient_norm=update.gradient_norm,
+        clipped=update.clipped,
+        learning_rate=update.learning_rate,
         sampling_gap_nats=sampling_gap(outcome.logprobs, sampled, batch),
         passes=outcome.passes,
     )
 
 
 def sampling_gap(logprobs: Tensor, sampled: Tensor | None, batch: StepBatch) -> float | None:
-    """The mean over tokens of |learner's − sampler's| log-probability, in nats; None without both.
+    """The mean over tokens of |learner's − sampler's| log-probability, in nats.
 
-    `logprobs` is [B, N, T], `sampled` [M], row-major. Well above rounding, it says that the
-    completions came from another policy than the one updated (another temperature, a truncated
-    distribution, stale weights), and the gradient is biased.
+    `logprobs` is [B, N, T], `sampled` [M], row-major, or None, which gives None. A gap well above
+    rounding says that the completions came from another policy than the one that is updated
+    (another temperature, a truncated distribution, old weights), so that the gradient is biased.
     """
     if sampled is None:
         return None

@@ -1,6 +1,6 @@
-"""Log-probabilities of completions, by the fast path where a model allows it.
+"""Log-probabilities of completions, by the fast path where a model allows it, else plainly.
 
-It chooses between `policy.logprobs.shared` and `policy.logprobs.plain`; the numbers are the same.
+The two paths give the same numbers, up to rounding.
 """
 
 from __future__ import annotations
@@ -10,26 +10,26 @@ from collections.abc import Sequence
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from policy.attention.packing import header_length
-from policy.attention.prefix_tree import Tokens
-from policy.attention.tree_attention import UnservedError
+from policy.attention.prefix_tree import Tokens, common_prefix_length
+from policy.attention.support import UnsupportedAttentionError
 from policy.logprobs.plain import plain_logprobs
-from policy.logprobs.shared import shared_logprobs, why_not_shared
+from policy.logprobs.shared import probed_unsupported_reason, shared_logprobs
 from policy.model.precision import computing
-from policy.model.slow_path_warning import tell_plain
+from policy.model.slow_path_warning import warn_slow_path
 
 
 class CompletionLogprobs:
     """The log-probabilities of completions under models of one architecture.
 
-    What packed rows cannot serve takes the plain path, which is several times slower, and says so.
+    What packed rows cannot serve takes the plain path, which is several times slower, with a
+    warning.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
-        reason = why_not_shared(model)
-        self.shares = not reason
-        if reason:
-            tell_plain(model, reason)
+        reason = probed_unsupported_reason(model)
+        self.shares = reason is None
+        if reason is not None:
+            warn_slow_path(model, reason)
 
     def __call__(
         self,
@@ -43,19 +43,19 @@ class CompletionLogprobs:
             if self.shares:
                 try:
                     return shared_logprobs(model, prompts, completions, temperature)
-                except UnservedError as error:
-                    tell_plain(model, str(error))
+                except UnsupportedAttentionError as error:
+                    warn_slow_path(model, str(error))
             return plain_logprobs(model, prompts, completions, temperature)
 
     def sizes(self, prompts: Sequence[Tokens], completions: Sequence[Tokens]) -> list[int]:
         """Tokens that each problem adds to a forward pass at most, [B]."""
         samples = len(completions) // len(prompts)
-        header = header_length(prompts)
+        common = common_prefix_length(prompts)
         sizes = []
         for index, prompt in enumerate(prompts):
             own = completions[index * samples : (index + 1) * samples]
             if self.shares:
-                sizes.append(len(prompt) - header + sum(len(completion) - 1 for completion in own))
+                sizes.append(len(prompt) - common + sum(len(completion) - 1 for completion in own))
             else:
                 sizes.append(samples * (len(prompt) + max(map(len, own))))
         return sizes

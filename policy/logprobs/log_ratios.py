@@ -1,7 +1,6 @@
-"""How far a policy has moved from its reference, on completions that the policy itself sampled.
+"""The KL of a policy to its reference, on completions that the policy itself sampled.
 
-It runs both models and takes no gradient; the penalty in training is in
-`policy.learning.objective`.
+This measures; the penalty in training is in `policy.learning.objective`.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ def completion_log_ratios(
 ) -> list[list[float]]:
     """log π(y|x) − log ρ(y|x) in nats of N completions of each of B prompts, as B lists of N.
 
-    With y drawn from π, their mean estimates KL(π ‖ ρ) in nats per completion without bias (k1 of
+    With y sampled from π, their mean estimates KL(π ‖ ρ) in nats per completion without bias (k1 of
     Schulman, "Approximating KL Divergence", 2020). A single one may be negative.
     """
     logprobs = CompletionLogprobs(model)
@@ -34,9 +33,9 @@ def completion_log_ratios(
     ratios: list[list[float]] = []
     longest = max(map(len, prompts)) + max(map(len, completions))
     for part in plan_passes(sizes, range(len(prompts)), automatic_budget(model, longest)):
-        asked = [prompts[index] for index in part]
-        given = list(completions[part[0] * samples : (part[-1] + 1) * samples])
-        gap = logprobs(model, asked, given, 1.0).sum(-1)
-        gap = gap - logprobs(reference, asked, given, 1.0).sum(-1)
+        some = [prompts[index] for index in part]
+        theirs = list(completions[part[0] * samples : (part[-1] + 1) * samples])
+        gap = logprobs(model, some, theirs, 1.0).sum(-1)
+        gap = gap - logprobs(reference, some, theirs, 1.0).sum(-1)
         ratios += gap.view(len(part), samples).tolist()
     return ratios

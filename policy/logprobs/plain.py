@@ -1,7 +1,6 @@
 """Log-probabilities of completions, one right-padded row of the batch per completion.
 
-It serves any decoder-only model through the model's own forward. It shares nothing between rows;
-`policy.logprobs.shared` does.
+This serves any decoder-only model through the model's own forward pass.
 """
 
 from __future__ import annotations

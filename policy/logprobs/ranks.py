@@ -1,7 +1,4 @@
-"""How likely a policy finds each token of one given answer, and how many it likes better.
-
-It looks; it neither samples nor trains.
-"""
+"""How likely each token of a given answer is under a policy, and how many tokens are likelier."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from policy.model.precision import computing
 def token_ranks(
     model: PreTrainedModel, prompt: Sequence[int], answer: Sequence[int]
 ) -> list[tuple[float, int]]:
-    """Log-probability in nats and rank (1 is the likeliest) of each of the answer's T tokens."""
+    """Log-probability in nats and rank (1 is the most likely) of each of the answer's T tokens."""
     tokens = torch.tensor([[*prompt, *answer]], device=model.device)
     with computing(model):
         logits = model(tokens).logits[0, len(prompt) - 1 : -1].float()

@@ -1,7 +1,4 @@
-"""Log-probabilities of chosen tokens from hidden states, without keeping the vocabulary twice.
-
-It knows neither models nor completions.
-"""
+"""Log-probabilities of chosen tokens from hidden states, with little memory."""
 
 from __future__ import annotations
 
@@ -24,8 +21,8 @@ def token_logprobs(
     """[M] log-probabilities in nats of `targets` [M], each predicted by `hidden[rows]`.
 
     `hidden` is [P, width], `weight` [V, width], `bias` [V] or None. Several targets may share a
-    row. Logits are divided by the temperature. Differentiable once in hidden, weight and bias; for
-    that, P × V numbers are kept once, and without gradient none.
+    row. Logits are divided by the temperature. Differentiable once in hidden, weight and bias. With
+    a gradient, P × V numbers are kept, once instead of twice; without one, none.
     """
     apply: Any = _TokenLogprobs.apply
     values: Tensor = apply(hidden, weight, bias, rows, targets, temperature)
@@ -43,6 +40,7 @@ class _TokenLogprobs(torch.autograd.Function):
         targets: Tensor,
         temperature: float,
     ) -> Tensor:
+        # With a gradient all rows of logits are kept, else only one chunk at a time.
         keep = any(ctx.needs_input_grad)
         size = len(hidden) if keep else min(CHUNK, len(hidden))
         buffer = hidden.new_empty(size, len(weight))  # logits, then exp(logits − largest)
@@ -51,13 +49,16 @@ class _TokenLogprobs(torch.autograd.Function):
         for start in range(0, len(hidden), CHUNK):
             part = slice(start, min(start + CHUNK, len(hidden)))
             place = part if keep else slice(0, part.stop - start)
+            # logits of this chunk, written into the buffer
             logits = torch.mm(hidden[part], weight.T, out=buffer[place])
             if bias is not None:
                 logits += bias
             if temperature != 1.0:
                 logits /= temperature
+            # read the targets' logits before they are overwritten by exponentials
             mine = ((rows >= start) & (rows < part.stop)).nonzero()[:, 0]
             values[mine] = logits[rows[mine] - start, targets[mine]]
+            # log Σ exp(logit) = largest + log Σ exp(logit − largest)
             torch.amax(logits, dim=-1, out=largest[part])
             torch.sum(logits.sub_(largest[part, None]).exp_(), dim=-1, out=sums[part])
         if keep:

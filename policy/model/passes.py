@@ -1,29 +1,29 @@
 """Which problems go through the model together: as many as fit into memory.
 
-It knows sizes only. Gradients of several passes add up to that of one, so the plan changes the time
-and the memory of a step and, but for rounding, not its result.
+The gradients of several passes add up to the gradient of one, so the plan changes the time and the
+memory of a step, and its result only by rounding.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 from transformers import PreTrainedModel
 
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
-MOST_TOKENS = 2048  # more at once is no faster
+MOST_TOKENS = 2048  # more at once would not be faster
 LEAST_TOKENS = 256
 SHARE_OF_MEMORY = 0.25
 
 
 def plan_passes(sizes: Sequence[int], groups: Sequence[int], budget: int) -> list[list[int]]:
-    """Split `groups` (indices into `sizes`), in order, so that each part's sizes sum to `budget`.
+    """Split `groups` (indices into `sizes`), in order, into parts of at most `budget` tokens.
 
-    A group is never divided, since its baseline needs all its completions: one larger than the
-    budget goes alone.
+    A group is never divided, because its baseline needs all its completions. One that is larger
+    than the budget goes alone.
     """
     parts: list[list[int]] = []
     used = 0
@@ -39,11 +39,11 @@ def plan_passes(sizes: Sequence[int], groups: Sequence[int], budget: int) -> lis
 def automatic_budget(model: PreTrainedModel, longest: int, *, recompute: bool = False) -> int:
     """Tokens of one pass with gradient, from the sizes of the model, its paths and the memory.
 
-    `longest` bounds the tokens that one token attends to. With `recompute`, layers keep their
-    inputs alone, and one of them at a time what its backward pass needs.
+    `longest` bounds the tokens that one token attends to. With `recompute`, all layers keep
+    only their inputs, and one layer at a time what its backward pass needs.
 
-    The memory counted is what the machine has, not what is free at the moment: the same run on the
-    same machine is always split alike, and so gives the same bytes.
+    This counts the memory that the machine has, not what is free at the moment. So the same run on
+    the same machine is always split in the same way, and gives the same bytes.
     """
     config = model.config.get_text_config()
     floats = floats_a_token(config, longest, recompute=recompute)
@@ -54,8 +54,8 @@ def automatic_budget(model: PreTrainedModel, longest: int, *, recompute: bool = 
 def floats_a_token(config: Any, longest: int, *, recompute: bool = False) -> int:
     """Numbers kept for the backward pass of one token, which attends to `longest` tokens.
 
-    Measured on Llama models: what a layer keeps, of that the attention's weights twice; then the
-    logits. With `recompute`, layers keep their inputs alone, and one of them at a time the rest.
+    Measured on Llama models: what each layer keeps, with the attention weights counted twice, and
+    the logits. With `recompute`, all layers keep only their inputs, and one at a time the rest.
     """
     hidden = config.hidden_size
     intermediate = getattr(config, "intermediate_size", None) or 4 * hidden
@@ -71,7 +71,7 @@ def memory_bytes(model: PreTrainedModel) -> int:
         import torch
 
         return int(torch.cuda.get_device_properties(model.device).total_memory)
-    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    total = int(psutil.virtual_memory().total)
     try:
         return min(total, int(CGROUP_LIMIT.read_text()))
     except (OSError, ValueError):  # no container, or one without a limit

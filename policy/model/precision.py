@@ -1,17 +1,17 @@
 """How precisely a model computes: in float32 on a CPU, mostly in bfloat16 on a GPU.
 
-It changes no weight: those, their gradients and the optimiser's moments are float32 everywhere, as
-the small updates of learning would otherwise round to none.
+Weights, their gradients and the optimiser's moments are float32 everywhere. In bfloat16 the small
+updates of learning would round to zero.
 
-On a GPU, autocast takes matrix products in bfloat16 from the float32 weights. The other way is a
-bfloat16 copy of the model, synchronised after each step. Autocast was chosen because sampling, the
-pass that is differentiated and the reference then run the same modules through the same casts: the
-log-probabilities that the sampler records are those of the policy that learns, up to the order of
-sums in bfloat16, with no copy to keep or to forget. What a copy would save is the casting; but a
-call of the sampler casts each weight once and keeps that until it ends.
+On a GPU, autocast computes matrix products in bfloat16 from the float32 weights. The alternative is
+a bfloat16 copy of the model that is synchronised after each step. Autocast was chosen because
+sampling, the pass that is differentiated and the reference then run the same modules through the
+same casts. So the log-probabilities that the sampler records are those of the policy that learns,
+up to the order of sums in bfloat16, and no copy can be out of date. A copy would save the casts;
+but a call of the sampler casts each weight only once and keeps the result until it ends.
 
 The output layer and the softmax stay in float32. bfloat16 has 8 bits: it would move a logit of 20
-by up to 0.06, and a token's log-probability with it, which is more than many a step of learning.
+by up to 0.06, and the log-probability of a token with it. Many steps of learning move it less.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from transformers import PreTrainedModel
 
 
 def compute_dtype(device: torch.device) -> torch.dtype:
-    """What matrix products are taken in: bfloat16 on a GPU that can, float32 elsewhere.
+    """The type of matrix products: bfloat16 on a GPU that supports it, float32 elsewhere.
 
-    A CPU without instructions of its own for it is several times slower in bfloat16.
+    A CPU without special instructions is several times slower in bfloat16.
     """
     if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
         return torch.bfloat16
@@ -37,20 +37,21 @@ def compute_dtype(device: torch.device) -> torch.dtype:
 
 
 def largest_rounding_gap(device: torch.device) -> float:
-    """What rounding alone may make of the mean difference between two passes' log-probabilities.
+    """The largest mean difference between two passes' log-probabilities that rounding explains.
 
-    In nats a token. Measured: under 1e-5 in float32, 0.02 in bfloat16. One update of usual size
-    moves a token's log-probability by more than the first limit.
+    In nats a token. Measured: below 1e-5 in float32, 0.02 in bfloat16. One update of usual size
+    moves a token's log-probability by more than the limit for float32.
     """
     return 1e-3 if compute_dtype(device) == torch.float32 else 0.1
 
 
 @contextmanager
 def computing(model: PreTrainedModel, *, keep_casts: bool = False) -> Iterator[None]:
-    """Within the block, the model computes as its device does best.
+    """Within the block, the model computes in the precision that suits its device.
 
-    With `keep_casts` the block has no gradient and keeps each weight's bfloat16 version to its end;
-    a version that was cast without gradient would cut the weight off from a pass with it.
+    With `keep_casts` the block has no gradient and keeps the bfloat16 version of each weight until
+    its end. A pass with gradient must not use it: a version that was cast without gradient would
+    leave the weight out of the backward pass.
     """
     dtype = compute_dtype(model.device)
     with ExitStack() as stack:
@@ -68,9 +69,9 @@ def computing(model: PreTrainedModel, *, keep_casts: bool = False) -> Iterator[N
 
 
 def working_dtype(tensor: Tensor) -> torch.dtype:
-    """What a matrix product of this tensor would be taken in just now.
+    """The type in which a matrix product of this tensor would be computed now.
 
-    Keys are stored in it, lest they be cast again for every token.
+    Keys are stored in this type, so that they are not cast again for every token.
     """
     kind = tensor.device.type
     if torch.is_autocast_enabled(kind):
@@ -80,9 +81,9 @@ def working_dtype(tensor: Tensor) -> torch.dtype:
 
 @contextmanager
 def _all_learning(model: PreTrainedModel) -> Iterator[None]:
-    """Autocast keeps the casts of parameters that require a gradient only; so all do for a while.
+    """Within the block, all parameters require a gradient: autocast keeps the casts of only those.
 
-    Without it, the weights beside an adapter would be cast again for every token.
+    Otherwise the frozen weights beside an adapter would be cast again for every token.
     """
     frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
     for parameter in frozen:

@@ -1,6 +1,6 @@
-"""Whether a model can be asked and can end an answer, from its small files alone.
+"""Whether a model can be prompted and can end a completion, from its small files only.
 
-Loading the weights checks the same again; this says it before anything heavy begins.
+Loading the weights checks the same again; this check comes before any heavy work.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def check_can_answer(folder: Path, template: str) -> None:
 
 
 def _generation_config(folder: Path) -> Any:
-    """As transformers makes it when it loads the model; None where it will refuse to."""
+    """As transformers makes it when it loads the model; None where loading will fail."""
     from transformers import AutoConfig, GenerationConfig
 
     with quiet_transformers():

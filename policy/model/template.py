@@ -1,7 +1,4 @@
-"""Prompt templates: how a problem is shown to a model, named, versioned and hashed.
-
-They hold no problems of any dataset and never touch what the model answers.
-"""
+"""Prompt templates: how a problem is shown to a model, named, versioned and hashed."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from schemas.identity import digest_of
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# marks where the question goes while a frame is taken; a private-use character, in no template
+# stands for the question while the text around it is found; a private-use character
 PLACE = "\ue000"
 
 
@@ -23,9 +20,9 @@ PLACE = "\ue000"
 class PromptTemplate:
     """A system message, worked examples, and the question, as a chat or as plain text.
 
-    `system` None leaves the chat template's own default. `instruction` stands after every question,
-    on a line of its own. In plain text the tokenizer's end token closes each worked example, so
-    that a model without a chat template can see how an answer ends.
+    `system` None keeps the chat template's own default. `instruction` follows every question, on a
+    separate line. In plain text the tokenizer's end token closes each worked example, so that a
+    model without a chat template can see how an answer ends.
     """
 
     name: str
@@ -55,14 +52,14 @@ class PromptTemplate:
         end = tokenizer.eos_token or "\n"
         head = [f"{self.system}\n\n"] if self.system else []
         shown = [f"{self._ask(question)}\n{answer}{end}" for question, answer in self.examples]
-        # the prompt ends with its line, so that an answer starts with no space of its own
+        # the prompt ends with a line break, so that an answer does not start with a space
         return "".join([*head, *shown, f"{self._ask(problem_prompt)}\n"])
 
     def encode(self, prompts: Iterable[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
         """Token ids of each rendered prompt; nothing is cut or padded.
 
-        A problem's text cannot produce a control token: where it spells one, as in `<|im_end|>`, it
-        is encoded apart, as the plain characters it consists of.
+        The text of a problem cannot produce a control token: where it spells one, as in
+        `<|im_end|>`, it is encoded separately, as plain characters.
         """
         before, _, after = self.render(PLACE, tokenizer).partition(PLACE)
         # a chat template writes its own start token; plain text gets the tokenizer's
@@ -75,7 +72,7 @@ class PromptTemplate:
             question = text[len(before) : len(text) - len(after)]
             if not (text.startswith(before) and text.endswith(after)):
                 raise InputError(
-                    "the chat template shows something else than the question for this problem",
+                    "the chat template shows something other than the question of this problem",
                     repr(prompt[:60]),
                     "use --template few_shot_plain@1",
                 )
@@ -130,7 +127,7 @@ def _render_chat(
 def _encode(
     text: str, tokenizer: PreTrainedTokenizerBase, *, literal: bool = False
 ) -> Sequence[int]:
-    """Token ids of `text`; `literal` takes the spelling of a control token for plain text."""
+    """Token ids of `text`; `literal` treats the spelling of a control token as plain text."""
     tokens: Any = tokenizer(
         text, add_special_tokens=False, split_special_tokens=literal, verbose=False
     )
@@ -139,7 +136,7 @@ def _encode(
 
 
 def _start_token(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """What this tokenizer puts before a text of its own accord: its start token or nothing."""
+    """What this tokenizer puts before a text by itself: its start token or nothing."""
     wrapping: Any = tokenizer("")
     first = list(wrapping.input_ids)[:1]
     return first if first == [tokenizer.bos_token_id] else []
@@ -154,7 +151,7 @@ def _count_controls(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> i
     return sum(token in controls for token in ids)
 
 
-# outside the ranges of the built-in dataset, so that none of its questions is ever answered here
+# outside the ranges of the built-in dataset, so that none of its questions is answered here
 EXAMPLES = (
     ("What is 8 + 35?", "Final: 43"),
     ("What is 27 - 19?", "Final: 8"),

@@ -1,10 +1,10 @@
-"""A tiny random decoder with a tokenizer of its own, made in about a second from a seed alone.
+"""A tiny random decoder with its own tokenizer, made in about a second from nothing but a seed.
 
-It is for trying things out and for tests: it knows the answer's format a little and no arithmetic.
+It is for trying things out and for tests: it knows a little of the answer's format, no arithmetic.
 
-Sampled text should look like the real thing, or nothing behind it is exercised: answers of the
-valid format, wrong ones, cut-off ones. So the output weights hold a chain over the last token
-(`Final`, `:`, space, digits, end) on top of random layers, which blur it.
+Its samples should look like those of a real model, with answers in the valid format, wrong ones and
+cut-off ones, so that all code behind them runs. Therefore the output weights hold a chain over the
+last token (`Final`, `:`, space, digits, end) on top of random layers, which blur it.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ CHAIN = {
     "-": dict.fromkeys(DIGITS, 0.1),
     **{digit: {END: 0.6, **dict.fromkeys(DIGITS, 0.04)} for digit in DIGITS},
 }
-CHAIN_STRENGTH = 9.0  # logits that a chain's successors gain together, before layers blur it
-EMBEDDING_SCALE = 3.0  # root mean square of an embedding; what layers add has about 1
+CHAIN_STRENGTH = 9.0  # logits that a token's successors gain together, before layers blur it
+EMBEDDING_SCALE = 3.0  # root mean square of an embedding; that of what layers add is about 1
 
 
 def make_tiny_model(folder: Path, *, seed: int = 0, architecture: str = "llama") -> Path:
@@ -58,10 +58,10 @@ def make_tiny_model(folder: Path, *, seed: int = 0, architecture: str = "llama")
     """
     if architecture not in ARCHITECTURES:
         raise InputError(
-            f"no tiny architecture {architecture}", remedy=f"take one of {', '.join(ARCHITECTURES)}"
+            f"no tiny architecture {architecture}", remedy=f"use one of {', '.join(ARCHITECTURES)}"
         )
     if folder.exists():
-        raise InputError("this folder is there already", str(folder), "name a new one")
+        raise InputError("this folder exists already", str(folder), "name a new one")
     tokenizer = byte_tokenizer()
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
@@ -140,7 +140,7 @@ def _random_model(
 
 
 def _add_chain(model: Any, tokenizer: PreTrainedTokenizerFast, generator: Generator) -> None:
-    """Make each token's embedding a direction of its own, to which its successors answer."""
+    """Give each token a direction as its embedding, and its successors output weights along it."""
     import torch
     from torch.nn import functional as F
 

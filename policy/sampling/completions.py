@@ -1,7 +1,4 @@
-"""The completions of one batch while they are drawn, token by token.
-
-It runs no model; whoever decodes asks it to draw from logits and is told which rows go on.
-"""
+"""The completions of one batch while they are sampled, token by token."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from policy.sampling.categorical import draw
+from policy.sampling.categorical import sample_tokens
 from schemas.config import SamplingSettings
 
 
@@ -34,12 +31,15 @@ class Completions:
         self._logprobs = torch.zeros_like(uniforms)
         self._lengths = torch.zeros(rows, dtype=torch.long, device=self.device)
 
-    def draw(self, logits: Tensor, owner: Tensor, rows: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        """Draw token `step` of these rows, row i from the distribution `owner[i]` (ascending).
+    def sample_step(
+        self, logits: Tensor, owner: Tensor, rows: Tensor, step: int
+    ) -> tuple[Tensor, Tensor]:
+        """Sample token `step` of these rows, row i from the distribution `owner[i]` (ascending).
 
-        Returns the drawn tokens, and true for each row that goes on.
+        Returns the tokens, and true for each row that goes on.
         """
-        tokens, logprobs = draw(logits, owner, self._uniforms[rows, step], self._settings)
+        uniforms = self._uniforms[rows, step]
+        tokens, logprobs = sample_tokens(logits, owner, uniforms, self._settings)
         self._tokens[rows, step] = tokens
         self._logprobs[rows, step] = logprobs
         self._lengths[rows] = step + 1

@@ -1,6 +1,6 @@
 """Decoding with the model's own attention and cache: slow, and right for any decoder-only model.
 
-It shares nothing between prompts and pads nothing, so there is no mask to get wrong.
+Prompts share nothing and nothing is padded, so no attention mask is needed.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def _decode_equal_lengths(
     logits = last_logits(policy.model, ids, cache)
     length = ids.shape[1]
     for step in range(completions.limit):
-        tokens, going_on = completions.draw(logits, owner, rows, step)
+        tokens, going_on = completions.sample_step(logits, owner, rows, step)
         if not going_on.any():
             return
         # from the second step on, every row has a distribution of its own

@@ -1,7 +1,4 @@
-"""N completions for each of B prompts: what is checked, which uniforms are used, which path runs.
-
-It judges nothing and reads no text; prompts and completions are token ids.
-"""
+"""N completions for each of B prompts, as token ids: checks, random numbers, batches, decoder."""
 
 from __future__ import annotations
 
@@ -15,14 +12,14 @@ from torch import Tensor
 
 from policy.model.load import Policy
 from policy.model.precision import computing
-from policy.model.slow_path_warning import tell_plain
+from policy.model.slow_path_warning import warn_slow_path
 from policy.sampling.completions import Completions
 from policy.sampling.plain_decoding import decode_plainly
 from schemas.config import SamplingSettings
 from schemas.errors import InputError
 
 SHARE_OF_MEMORY = 0.25
-MOST_ROWS = 2048  # more save nothing: the matrix products are large enough by then
+MOST_ROWS = 2048  # more would not be faster: the matrix products are large enough by then
 Decode = Callable[[Sequence[Sequence[int]], Tensor, Completions], None]
 
 
@@ -32,7 +29,7 @@ class Samples:
 
     token_ids: list[list[int]]  # with the end token where there is one
     finish_reasons: list[str]  # `stop`: the model ended it; `length`: cut off
-    logprobs: list[list[float]]  # nats, of each token under the distribution it was drawn from
+    logprobs: list[list[float]]  # nats, of each token under the distribution it was sampled from
     samples_per_problem: int
     rows_per_batch: int  # completions decoded together
     decoder: str  # `shared` or, for models that it cannot serve, `plain`
@@ -48,12 +45,12 @@ def sample(
     max_rows: int | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> Samples:
-    """Draw `samples` completions of at most `settings.max_new_tokens` tokens for each prompt.
+    """Sample `samples` completions of at most `settings.max_new_tokens` tokens for each prompt.
 
-    Token t of row r is decided by one uniform number, U[r, t] of a float64 matrix drawn up front
-    from `seed` alone: by nothing that happens to other rows, and by no global random state. The
-    same call on the same machine gives the same result byte for byte; another `max_rows` changes
-    how logits are rounded and nothing else.
+    Token t of row r is decided by one uniform number, U[r, t] of a float64 matrix that is made at
+    the start from `seed` alone. Other rows and global random state have no influence. The same call
+    on the same machine gives the same result byte for byte; another `max_rows` changes only how
+    logits are rounded.
 
     `max_rows` bounds the completions decoded together; by default it is what fits in memory.
     `on_progress` is told how many completions are done. Raises InputError for no prompts, an empty
@@ -88,8 +85,8 @@ def sample(
                 uniforms[first:last], policy.end_token_ids, settings, finished
             )
             problems = torch.arange(first, last, device=policy.device) // samples
-            head, tail = first // samples, (last - 1) // samples
-            decode(prompts[head : tail + 1], problems - head, completions)
+            low, high = first // samples, (last - 1) // samples
+            decode(prompts[low : high + 1], problems - low, completions)
             batch_ids, batch_logprobs = completions.listed()
             token_ids += batch_ids
             logprobs += batch_logprobs
@@ -103,11 +100,12 @@ def _decoder(
     policy: Policy, prompts: Sequence[Sequence[int]], settings: SamplingSettings
 ) -> Iterator[tuple[str, Decode]]:
     """The fast decoder where it can serve the model, else the plain one, and its name."""
-    from policy.attention.shared_prefix import CannotShareError, obstacle, shared_prefix_of
+    from policy.attention.shared_prefix import shared_prefix_of
+    from policy.attention.support import UnsupportedAttentionError, unsupported_reason
     from policy.sampling.shared_decoding import SharedDecoder
 
     model, new_tokens = policy.model, settings.max_new_tokens
-    reason = obstacle(model, max(map(len, prompts)) + new_tokens)
+    reason = unsupported_reason(model, max(map(len, prompts)) + new_tokens)
     with ExitStack() as stack:
         name = "plain"
         decode: Decode = partial(decode_plainly, policy)
@@ -116,17 +114,17 @@ def _decoder(
             try:
                 name = "shared"
                 decode = SharedDecoder(model, prompts, new_tokens, policy.device).decode
-            except CannotShareError as error:
+            except UnsupportedAttentionError as error:
                 name, reason = "plain", str(error)
                 stack.close()
         if reason is not None:
-            tell_plain(model, reason)
+            warn_slow_path(model, reason)
         yield name, decode
 
 
 @contextmanager
 def _evaluating(model: torch.nn.Module) -> Iterator[None]:
-    """Nothing is dropped out while sampling, whatever else the model is in the middle of."""
+    """Sample without dropout, also from a model that is in training mode."""
     training = model.training
     model.eval()
     try:
@@ -138,8 +136,9 @@ def _evaluating(model: torch.nn.Module) -> Iterator[None]:
 def rows_that_fit(policy: Policy, tokens_a_row: int) -> int:
     """Completions to decode together, at least 1, when each keeps this many tokens' keys.
 
-    It depends on the machine's memory, not on what is free just now, so that the same run is always
-    batched, and so rounded, alike. Two copies of a row's logits are counted too.
+    It depends on the machine's memory, not on what is free at the moment, so that the same run is
+    always batched, and therefore rounded, in the same way. Two copies of a row's logits are counted
+    too.
     """
     from policy.model.passes import memory_bytes
 
@@ -174,7 +173,7 @@ def _check(
     if not prompts:
         raise InputError("no prompts, so nothing to sample", remedy="name a split with problems")
     if samples < 1:
-        raise InputError(f"cannot draw {samples} samples", remedy="draw at least 1")
+        raise InputError(f"cannot sample {samples} completions", remedy="sample at least 1")
     if max_rows is not None and max_rows < 1:
         raise InputError(
             f"cannot decode {max_rows} completions at a time", remedy="take at least 1"

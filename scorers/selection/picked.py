@@ -1,7 +1,4 @@
-"""The picks of every selection rule as one table, and how often each rule's picks are right.
-
-The rules are in `scorers.selection.rules`; this arranges columns for them and counts.
-"""
+"""The picks of every selection rule as one table, and how often each rule's picks are right."""
 
 from __future__ import annotations
 
@@ -12,16 +9,18 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from schemas.config import SELECTION_RULES, SelectionRule
+from schemas.errors import InputError
 from schemas.measurements import Estimate, Gain, SelectedRate
 from schemas.selections import SELECTIONS
 from scorers.selection.rules import pick
 from scorers.statistics.best_of_n import best_of_n_bound, best_of_n_divergence
+from scorers.statistics.counts import correct_counts
 from scorers.statistics.estimates import mean_rate, pass_rate
 from scorers.statistics.paired import paired_difference
 
 
 def possible_rules(completions: pa.Table) -> tuple[SelectionRule, ...]:
-    """Every rule that these completions allow: without log-probabilities not `likelihood`."""
+    """Every rule that these completions allow; `likelihood` needs log-probabilities."""
     unknown = completions["sum_logprob"].null_count > 0
     return tuple(rule for rule in SELECTION_RULES if rule != "likelihood" or not unknown)
 
@@ -65,7 +64,7 @@ def selected_rates(selections: pa.Table, scores: pa.Table) -> tuple[SelectedRate
 
     `scores` are of B problems × N samples, problem by problem, as the picks are.
     """
-    correct, samples = correct_by_problem(scores)
+    correct, samples = _correct_of_equal_samples(scores)
     rules = np.array(selections["rule"].to_pylist())
     rewards, expected, tied = (
         selections[name].to_numpy() for name in ("reward", "expected_reward", "tied")
@@ -91,11 +90,12 @@ def selected_rates(selections: pa.Table, scores: pa.Table) -> tuple[SelectedRate
 def divergence_of_best(scores: pa.Table) -> tuple[Estimate, float]:
     """What the best of N costs in nats, as a mean over problems, and the bound beside it.
 
-    For each problem `best_of_n.best_of_n_divergence` at its measured pass rate. That is a plug-in:
-    a problem of which all N samples fail counts as 0 nats, and one that seldom succeeds by chance
-    as too much, so the mean is exact only as N grows; the interval is over problems alone.
+    For each problem this is `best_of_n.best_of_n_divergence` at its measured pass rate. Such a
+    plug-in estimate is biased: a problem whose N samples all fail counts as 0 nats, and one that
+    rarely succeeds but did by chance counts too much, so the mean is exact only as N grows. The
+    interval is over problems only.
     """
-    correct, samples = correct_by_problem(scores)
+    correct, samples = _correct_of_equal_samples(scores)
     bound = best_of_n_bound(samples)
     nats = best_of_n_divergence(correct / samples, samples)
     share = mean_rate(np.minimum(nats / bound, 1.0) if bound else nats, samples)
@@ -103,9 +103,9 @@ def divergence_of_best(scores: pa.Table) -> tuple[Estimate, float]:
     return share.model_copy(update=scaled), bound
 
 
-def correct_by_problem(scores: pa.Table) -> tuple[NDArray[np.int64], int]:
-    """The correct completions of each problem, [B], and N."""
-    ids = scores["problem_id"].to_pylist()
-    problems = len(dict.fromkeys(ids))
-    rewards = scores["reward"].to_numpy().reshape(problems, -1)
-    return (rewards == 1).sum(axis=1), rewards.shape[1]
+def _correct_of_equal_samples(scores: pa.Table) -> tuple[NDArray[np.int64], int]:
+    """The correct completions of each problem, [B], and N; InputError if N is not the same."""
+    correct, samples = np.array(list(correct_counts(scores).values()), dtype=np.int64).T
+    if np.any(samples != samples[0]):
+        raise InputError("the problems have different numbers of completions")
+    return correct, int(samples[0])

@@ -1,7 +1,7 @@
 """Selection rules: which of the N completions of a problem is used.
 
-It scores nothing and changes no policy. Only the rule `oracle` sees a reward before it picks; the
-others pick blind, and their rewards are looked up afterwards to measure the rule.
+Only the rule `oracle` sees a reward before it picks. The others pick without one, and their rewards
+are looked up afterwards to measure the rule.
 
 Axes: B problems, N samples of each.
 """
@@ -27,10 +27,10 @@ class Picks:
     """What one rule picked of B problems, each array [B].
 
     - `sample_index`: the picked completion's place among the N.
-    - `tied`: how many completions the rule held equally good, the picked one included.
+    - `tied`: how many completions are equally good by the rule, the picked one included.
     - `reward`: the picked completion's reward.
-    - `expected_reward`: the mean reward of those equally good. Its mean over problems is the
-      rule's pass rate without the luck of breaking ties, and therefore the less noisy estimate.
+    - `expected_reward`: the mean reward of those. Its mean over problems is the rule's pass rate
+      without the chance in breaking ties, so it is the less noisy estimate.
     """
 
     rule: SelectionRule
@@ -38,11 +38,6 @@ class Picks:
     tied: NDArray[np.int64]
     reward: NDArray[np.float64]
     expected_reward: NDArray[np.float64]
-
-    @property
-    def contested(self) -> NDArray[np.bool_]:
-        """Where breaking the tie decided the reward, [B]."""
-        return np.asarray(self.expected_reward != self.reward)
 
 
 def pick(
@@ -56,23 +51,22 @@ def pick(
 ) -> Picks:
     """Pick one completion of each problem.
 
-    - `oracle`: one with the highest reward. It needs the expected answer, so that its pass rate is
+    - `oracle`: one with the highest reward. It needs the expected answer, so its pass rate is
       pass@N: what selection could reach at best, not what it reaches.
     - `majority`: one whose parsed answer is the most frequent (self-consistency; Wang et al.,
       2022). A completion without a parsed answer never wins, unless all are without.
     - `likelihood`: the highest summed log-probability, in nats under the sampling policy. A sum
       favours short texts.
-    - `random`: any; the control, whose pass rate is pass@1.
+    - `random`: any; the control, whose expected pass rate is pass@1.
 
     `rewards`, `parsed_answers` and `sum_logprobs` are [B, N]; the last two are needed by the rules
     that read them. Raises InputError where one is missing or has another shape, where there is
     nothing to pick from, and for an unknown log-probability (null or NaN).
 
-    Ties go to the smallest of pseudo-random numbers that depend on the seed, the problem's id and
-    the place alone: not to the lowest place, because stored completions may come in an order that
-    means something (greedy first, or sorted), and not on the problem's row, because a subset must
-    pick the same. All rules draw the same numbers, so that where two rules hold the same
-    completions to be best, they pick the same one.
+    A tie goes to the completion with the smallest pseudo-random number (`tie_breakers`). The lowest
+    place must not win, because stored completions may come in an order that means something (greedy
+    first, or sorted). All rules use the same numbers, so two rules that find the same completions
+    best pick the same one.
     """
     earned = np.asarray(rewards, dtype=np.float64)
     if earned.ndim != 2 or earned.size == 0:
@@ -84,15 +78,15 @@ def pick(
     elif rule == "majority":
         best = _most_frequent(_shaped(parsed_answers, "parsed_answer", rule, earned.shape, object))
     elif rule == "likelihood":
-        best = _likeliest(_shaped(sum_logprobs, "sum_logprob", rule, earned.shape, np.float64))
+        best = _most_likely(_shaped(sum_logprobs, "sum_logprob", rule, earned.shape, np.float64))
     elif rule == "random":
         best = np.ones(earned.shape, dtype=np.bool_)
     else:
         raise InputError(
             f"there is no selection rule {rule!r}", remedy=f"there are {', '.join(SELECTION_RULES)}"
         )
-    lots = tie_break(problem_ids, earned.shape[1], seed)
-    picked = np.where(best, lots, np.inf).argmin(axis=1)
+    breakers = tie_breakers(problem_ids, earned.shape[1], seed)
+    picked = np.where(best, breakers, np.inf).argmin(axis=1)
     tied = best.sum(axis=1)
     return Picks(
         rule=rule,
@@ -103,11 +97,12 @@ def pick(
     )
 
 
-def tie_break(problem_ids: Sequence[str], samples: int, seed: int) -> NDArray[np.float64]:
+def tie_breakers(problem_ids: Sequence[str], samples: int, seed: int) -> NDArray[np.float64]:
     """Numbers [B, N], uniform in [0, 1), that depend on the seed, the problem's id and the place.
 
-    The first number of a problem is not tied to its second: a SHA-256 of seed and id starts one
-    splitmix64 sequence a problem (Steele et al., 2014).
+    They do not depend on the problem's row, so a subset of the problems gets the same numbers. A
+    SHA-256 of seed and id starts one splitmix64 sequence for each problem (Steele et al., 2014), so
+    a problem's first number says nothing about its second.
     """
     start = np.array([derive_seed("tie", seed, name) for name in problem_ids], dtype=np.uint64)
     place = np.arange(1, samples + 1, dtype=np.uint64)
@@ -129,7 +124,7 @@ def _most_frequent(answers: NDArray[np.object_]) -> Candidates:
     return np.asarray(votes == votes.max(axis=1, keepdims=True))
 
 
-def _likeliest(sum_logprobs: NDArray[np.float64]) -> Candidates:
+def _most_likely(sum_logprobs: NDArray[np.float64]) -> Candidates:
     unknown = np.argwhere(np.isnan(sum_logprobs))
     if len(unknown):
         row, column = unknown[0]

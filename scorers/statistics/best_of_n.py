@@ -1,6 +1,4 @@
-"""What picking the best of N costs and what chance alone would reach.
-
-It picks nothing; `selection` does.
+"""What picking the best of N costs in KL, and what chance would reach without any knowledge.
 
 Axes: B problems, N samples of each.
 """
@@ -28,8 +26,8 @@ def best_of_n_divergence(pass_rate: ArrayLike, samples: int) -> NDArray[np.float
 
         KL = q·log(q/p) + (1 − p)^N·(N − 1)·log(1 − p).
 
-    It is 0 where p is 0 or 1, and at most `best_of_n_bound`. A p that was estimated from the same
-    samples gives the value of a plug-in, not an unbiased estimate.
+    It is 0 where p is 0 or 1, and at most `best_of_n_bound`. With a p that was estimated
+    from the same samples the value is a plug-in estimate, which is biased.
 
     Raises InputError for a p outside [0, 1] or N below 1.
     """
@@ -65,8 +63,8 @@ def shuffled_pass_at_k(
     `parsed_answers` [B, N] and `expected_answers` [B]. For each problem, k answers are drawn
     without replacement from the (B − 1)·N that the policy gave to the other problems; the value is
     exact, not simulated: 1 − C(M − c, k)/C(M, k) with c right answers among M = (B − 1)·N, averaged
-    over problems. A pass@k not far above it says that the policy knows which numbers come up, not
-    which belongs where. By default for k = 1 … N.
+    over problems. If the policy's pass@k is not far above it, the policy knows which numbers are
+    common answers, but not which belongs to which problem. By default for k = 1 … N.
 
     Raises InputError with fewer than two problems, or for a k outside 1 … N.
     """

@@ -1,7 +1,4 @@
-"""What changes when the same completions are scored by another scorer: how many, which, and why.
-
-It says nothing of which scorer is right.
-"""
+"""What changes when the same completions are scored by another scorer: how many, which, and why."""
 
 from __future__ import annotations
 
@@ -37,8 +34,8 @@ class ChangedGroup:
     """All rows that changed from one code to another in one direction.
 
     `direction` is `lost` where a reward of 1 became less, `won` where it became 1, `moved` where
-    something else changed. The rows stay in `table`, columns with `_before` and `_after`, because
-    a million of them as Python objects would take gigabytes.
+    something else changed. The rows stay in `table`, with columns `_before` and `_after`, because a
+    million rows as Python objects would take gigabytes.
     """
 
     direction: Direction
@@ -66,8 +63,8 @@ class ChangedGroup:
 class ScoreChanges:
     """Two verdicts on each of `rows` completions; correct means a reward of 1.
 
-    The four counts add up to `rows`. `groups` holds every changed row, most telling first: groups
-    whose reward changed before those whose code alone did, larger groups before smaller ones.
+    The four counts add up to `rows`. `groups` holds every changed row, the most important first:
+    groups whose reward changed before those where only the code did, larger before smaller ones.
     """
 
     rows: int
@@ -77,18 +74,9 @@ class ScoreChanges:
     correct_in_neither: int
     groups: tuple[ChangedGroup, ...]
 
-    def of(self, direction: Direction) -> tuple[ChangedRow, ...]:
-        """The rows that changed in one direction, in the order of their groups."""
-        return tuple(
-            row
-            for group in self.groups
-            if group.direction == direction
-            for row in group.first(group.count)
-        )
-
 
 def compare_scores(before: pa.Table, after: pa.Table) -> ScoreChanges:
-    """Compare two score tables of the same completions, row by row, whatever their order.
+    """Compare two score tables of the same completions, row by row, in any order.
 
     Raises InputError where they do not hold the same completions, saying how many are only in one,
     where one holds a completion twice, or where there are none.
@@ -97,7 +85,7 @@ def compare_scores(before: pa.Table, after: pa.Table) -> ScoreChanges:
     if any(not first[name].equals(second[name]) for name in KEY):
         ours, theirs = _keys(first), _keys(second)
         raise InputError(
-            f"the two score tables judge different completions: {len(ours & theirs)} are in both, "
+            f"the two score tables hold different completions: {len(ours & theirs)} are in both, "
             f"{len(ours - theirs)} only in the first, {len(theirs - ours)} only in the second",
             remedy="score the same completions twice",
         )
@@ -108,7 +96,7 @@ def compare_scores(before: pa.Table, after: pa.Table) -> ScoreChanges:
         correct_only_before=_count(pc.and_not(was, now)),
         correct_only_after=_count(pc.and_not(now, was)),
         correct_in_neither=_count(pc.and_not(pc.invert(was), now)),
-        groups=_most_telling_first(_changed(first, second)),
+        groups=_most_important_first(_changed(first, second)),
     )
 
 
@@ -136,7 +124,7 @@ def _changed(first: pa.Table, second: pa.Table) -> list[ChangedGroup]:
     ]
 
 
-def _most_telling_first(groups: Sequence[ChangedGroup]) -> tuple[ChangedGroup, ...]:
+def _most_important_first(groups: Sequence[ChangedGroup]) -> tuple[ChangedGroup, ...]:
     return tuple(
         sorted(
             groups,
@@ -153,7 +141,7 @@ def _in_order(scores: pa.Table, which: str) -> pa.Table:
     if table.num_rows > 1:
         same = pc.and_(*(pc.equal(table[name][1:], table[name][:-1]) for name in KEY))
         if pc.any(same).as_py():
-            raise InputError(f"the {which} score table judges a completion twice")
+            raise InputError(f"the {which} score table holds a completion twice")
     return table
 
 

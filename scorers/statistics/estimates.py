@@ -1,9 +1,7 @@
 """Rates over problems with honest intervals: pass rate, pass@k and rates by family.
 
-It reads no tables and judges no texts; it takes counts and returns numbers.
-
-A rate over several samples of the same problems is not a rate over independent trials: the problem
-is what was drawn at random, so every interval here is over problems.
+A rate over several samples of the same problems is not a rate over independent trials: what was
+drawn at random is the problem. So every interval here is over problems.
 
 Axes: B problems, N samples of each.
 """
@@ -24,17 +22,7 @@ from scorers.statistics.intervals import (
     Floats,
     intervals_over_problems,
     levels_of,
-    wilson_interval,
 )
-
-__all__ = [
-    "family_rates",
-    "mean_rate",
-    "pass_at_k",
-    "pass_rate",
-    "problem_rates",
-    "wilson_interval",
-]
 
 Counts = NDArray[np.int64]
 
@@ -54,7 +42,7 @@ def pass_rate(
     over problems when each has one sample, and by resampling problems when they have several; see
     `intervals.intervals_over_problems`.
 
-    Raises InputError without problems, or for counts that cannot be.
+    Raises InputError without problems, or for impossible counts.
     """
     rates = problem_rates(correct, samples)
     return mean_rate(rates, samples, level=level, seed=seed, resamples=resamples)
@@ -62,8 +50,8 @@ def pass_rate(
 
 def problem_rates(correct: ArrayLike, samples: ArrayLike) -> Floats:
     """The share of correct completions of each problem, [B]; arguments as for `pass_rate`."""
-    right, drawn = _counts(correct, samples)
-    return np.asarray(right / drawn, dtype=np.float64)
+    right, total = _counts(correct, samples)
+    return np.asarray(right / total, dtype=np.float64)
 
 
 def mean_rate(
@@ -76,15 +64,15 @@ def mean_rate(
 ) -> Estimate:
     """The mean of `rates` [B], each in [0, 1] and one problem's, with its interval over problems.
 
-    For rates that are no share of correct completions, such as a mean reward. Raises InputError
+    For rates that are not a share of correct completions, such as a mean reward. Raises InputError
     without problems, or for a rate outside [0, 1].
     """
     values = np.asarray(rates, dtype=np.float64)
-    _, drawn = _counts(np.zeros(values.shape, dtype=np.int64), samples)
+    _, total = _counts(np.zeros(values.shape, dtype=np.int64), samples)
     if not np.all((values >= 0) & (values <= 1)):
         raise InputError("a problem's rate is not between 0 and 1")
     levels, counts = levels_of(values)
-    return _estimates(levels, counts, int(drawn.sum()), level, seed, resamples)[0]
+    return _estimates(levels, counts, int(total.sum()), level, seed, resamples)[0]
 
 
 def pass_at_k(
@@ -102,15 +90,15 @@ def pass_at_k(
     al., "Evaluating Large Language Models Trained on Code", 2021, equation 1), then the mean over
     problems. Arguments and interval are as for `pass_rate`, which pass@1 equals.
 
-    Raises InputError for problems with different numbers of samples, and for a k above N: from N
-    samples nothing unbiased can be said about N + 1.
+    Raises InputError for problems with different numbers of samples, and for a k above N: N samples
+    give no unbiased estimate for N + 1.
     """
-    right, drawn = _counts(correct, samples)
-    number = int(drawn[0])
-    if np.any(drawn != number):
+    right, total = _counts(correct, samples)
+    number = int(total[0])
+    if np.any(total != number):
         raise InputError(
-            f"pass@k compares problems at the same N, but they have {drawn.min()} to "
-            f"{drawn.max()} samples",
+            f"pass@k compares problems at the same N, but they have {total.min()} to "
+            f"{total.max()} samples",
             remedy="give every problem the same number of samples",
         )
     wanted = list(range(1, number + 1)) if ks is None else list(ks)
@@ -118,18 +106,18 @@ def pass_at_k(
         if not 1 <= k <= number:
             raise InputError(
                 f"pass@{k} cannot be estimated from {number} samples a problem",
-                remedy=f"ask for k from 1 to {number}, or draw at least {k} samples",
+                remedy=f"ask for k from 1 to {number}, or take at least {k} samples",
             )
     solved, counts = np.unique(right, return_counts=True)
     levels = pass_at_k_of(solved, number)[:, [k - 1 for k in wanted]]
-    found = _estimates(levels, counts, int(drawn.sum()), level, seed, resamples)
+    found = _estimates(levels, counts, int(total.sum()), level, seed, resamples)
     return dict(zip(wanted, found, strict=True))
 
 
 def pass_at_k_of(correct: ArrayLike, samples: int) -> Floats:
     """1 − C(N − c, k)/C(N, k) for each c of `correct` [L] and k = 1 … N: [L, N].
 
-    As the product over j < k of (N − c − j)/(N − j), which no factorial overflows.
+    Computed as the product over j < k of (N − c − j)/(N − j), without factorials that overflow.
     """
     right = np.asarray(correct, dtype=np.float64)[:, None]
     before = np.arange(samples, dtype=np.float64)
@@ -150,10 +138,10 @@ def family_rates(
 ) -> dict[str, Estimate]:
     """The pass rate of each family of problems, by name; problems without a family are left out.
 
-    `families` [B] names each problem's. Each interval stands alone: among twenty families one is
-    expected to miss. Raises InputError as `pass_rate` does.
+    `families` [B] names each problem's. The intervals are not corrected for their number: among
+    twenty families one is expected to miss the true rate. Raises InputError as `pass_rate` does.
     """
-    right, drawn = _counts(correct, samples)
+    right, total = _counts(correct, samples)
     if len(families) != len(right):
         raise InputError(f"{len(families)} families are given for {len(right)} problems")
     names = np.array(["" if name is None else name for name in families], dtype=object)
@@ -161,7 +149,7 @@ def family_rates(
     return {
         name: pass_rate(
             right[present & (names == name)],
-            drawn[present & (names == name)],
+            total[present & (names == name)],
             level=level,
             seed=seed,
             resamples=resamples,
@@ -174,18 +162,18 @@ def _counts(correct: ArrayLike, samples: ArrayLike) -> tuple[Counts, Counts]:
     """Both as integers [B], or InputError."""
     right = np.atleast_1d(np.asarray(correct))
     if right.ndim != 1 or right.size == 0:
-        raise InputError("there are no problems, and so no rate")
-    drawn = np.asarray(samples)
-    if drawn.ndim == 1 and drawn.shape != right.shape:
-        raise InputError(f"{len(drawn)} numbers of samples are given for {len(right)} problems")
-    drawn = np.broadcast_to(drawn, right.shape)
-    if np.any(right != right.astype(np.int64)) or np.any(drawn != drawn.astype(np.int64)):
+        raise InputError("there are no problems, so there is no rate")
+    total = np.asarray(samples)
+    if total.ndim == 1 and total.shape != right.shape:
+        raise InputError(f"{len(total)} numbers of samples are given for {len(right)} problems")
+    total = np.broadcast_to(total, right.shape)
+    if np.any(right != right.astype(np.int64)) or np.any(total != total.astype(np.int64)):
         raise InputError("numbers of completions must be whole")
-    if np.any(drawn < 1):
-        raise InputError("a problem has no samples, and so no rate", remedy="leave it out")
-    if np.any(right < 0) or np.any(right > drawn):
+    if np.any(total < 1):
+        raise InputError("a problem has no samples, so it has no rate", remedy="leave it out")
+    if np.any(right < 0) or np.any(right > total):
         raise InputError("a problem has more correct completions than completions, or fewer than 0")
-    return right.astype(np.int64), drawn.astype(np.int64)
+    return right.astype(np.int64), total.astype(np.int64)
 
 
 def _estimates(

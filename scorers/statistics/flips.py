@@ -1,6 +1,6 @@
 """Two runs of the same problems, problem by problem: which are in both, and which flipped.
 
-It estimates nothing; `paired` does.
+`scorers.statistics.paired` estimates how much the runs differ.
 """
 
 from __future__ import annotations
@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from schemas.errors import InputError
-
-Counts = dict[str, tuple[int, int]]
+from scorers.statistics.counts import correct_counts
 
 
 @dataclass(frozen=True)
@@ -43,19 +41,10 @@ class Flip:
     answer_after: Answer
 
 
-def correct_counts(scores: pa.Table) -> Counts:
-    """For each problem how many of its completions earned a reward of 1, and how many it has."""
-    right = pc.cast(pc.equal(scores["reward"], 1.0), pa.int64())
-    table = pa.table({"problem_id": scores["problem_id"], "right": right})
-    counted = table.group_by("problem_id").aggregate([("right", "sum"), ("right", "count")])
-    columns = (counted[name].to_pylist() for name in ("problem_id", "right_sum", "right_count"))
-    return {identity: (correct, total) for identity, correct, total in zip(*columns, strict=True)}
-
-
 def problems_in_both(first: pa.Table, second: pa.Table) -> list[str]:
     """The ids under which both problems tables ask the same question and expect the same answer.
 
-    In the order of the first. An id under which they ask different things is in neither.
+    In the order of the first. An id that names different questions in the two is left out.
     """
     asked = [
         {row["problem_id"]: (row["prompt"], row["expected_answer"]) for row in table.to_pylist()}
@@ -74,7 +63,7 @@ def flipped(
 ) -> tuple[list[Flip], list[Flip]]:
     """The problems among `ids` that got better and those that got worse, the largest change first.
 
-    `before` and `after` are (completions, scores), row by row the same completions. Raises
+    `before` and `after` are (completions, scores), which belong together row by row. Raises
     InputError where they are not.
     """
     counts = [correct_counts(scores) for _, scores in (before, after)]

@@ -1,7 +1,5 @@
 """Intervals for a mean over problems: Wilson's, and resampling of problems that keeps its shape.
 
-It knows nothing of rewards or completions; `estimates` turns those into rates.
-
 Axes: B problems, K statistics of each problem, L distinct problems (levels), R resamples.
 """
 
@@ -11,33 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri, stdtrit
 
-from schemas.errors import InputError
-
 Floats = NDArray[np.float64]
 
 LEVEL = 0.95
 RESAMPLES = 4000
 BLOCK = 4_000_000  # resampled counts held at once, 32 MB
-
-
-def wilson_interval(successes: float, trials: float, level: float = LEVEL) -> tuple[float, float]:
-    """Wilson's score interval for a proportion of independent trials (Wilson, 1927).
-
-    `trials` may be an effective number and need not be whole. It never has width zero and never
-    leaves [0, 1]. Raises InputError without trials, or for successes outside [0, trials].
-    """
-    if not trials > 0:
-        raise InputError("there is nothing to estimate a rate from: no trials")
-    if not 0 <= successes <= trials:
-        raise InputError(f"{successes} successes in {trials} trials")
-    if not 0 < level < 1:
-        raise InputError(f"level {level} is not between 0 and 1")
-    low, high = _wilson(
-        np.array([successes / trials]),
-        np.array([float(trials)]),
-        float(ndtri(0.5 + level / 2)),
-    )
-    return float(low[0]), float(high[0])
 
 
 def intervals_over_problems(
@@ -58,33 +34,33 @@ def intervals_over_problems(
     n = B. That covers one sample a problem and the rates 0 and 1, where every resample would be
     equal and the width zero.
 
-    Otherwise problems are resampled with replacement, each with all its completions, and the
-    resamples say two things: the standard error s of the mean m, and how far s itself can be
-    trusted, as degrees of freedom ν = 2 E[v]² / Var[v] of the resampled variances v
-    (Satterthwaite, 1946; ν is about twice the number of problems that carry the variance). From
-    s follows the number of independent trials that would tell as much, m(1 − m)/s², as for
-    clustered surveys (Korn and Graubard, 1998); it lies between B and the number of completions.
-    We take n = B + w·(m(1 − m)/s² − B) with w = max(0, ν − 4)/(ν + 1), so that few informative
-    problems count as one trial each, and Wilson's interval with n and Student's quantile at B − 1
-    degrees of freedom.
+    Otherwise problems are resampled with replacement, each with all its completions. The resamples
+    give two things: the standard error s of the mean m, and how far s itself can be trusted, as
+    degrees of freedom ν = 2 E[v]² / Var[v] of the resampled variances v (Satterthwaite, 1946; ν is
+    about twice the number of problems that carry the variance). From s follows the number of
+    independent trials with the same information, m(1 − m)/s², as for clustered surveys (Korn and
+    Graubard, 1998); it lies between B and the number of completions. We take n = B + w·(m(1 − m)/s²
+    − B) with w = max(0, ν − 4)/(ν + 1), so that few informative problems count as one trial each,
+    and Wilson's interval with n and Student's quantile at B − 1 degrees of freedom.
 
     Percentiles of the resamples themselves undercover where problems are few or rates near 0 or 1:
     for nominal 95 % they hold 82 % at B = 50, rate 0.03, and 31 % at B = 10; accelerated and
     studentised ones fail there too. This interval holds 93 to 99 % for B ≥ 50 in every scenario of
-    `coverage`, and errs upwards (94 to 100 %) for fewer. No interval holds for a rate that rests
-    on one or two problems of a kind that the sample may miss altogether.
+    `bench.interval_coverage`, and 94 to 100 % for fewer. No interval is right for
+    a rate that depends on one or two problems of a kind that the sample may not contain at all.
     """
     problems = int(counts.sum())
     mean = counts @ levels / problems
     whole = np.all((levels == 0) | (levels == 1), axis=0)
-    wilson = _wilson(mean, np.full(len(mean), float(problems)), float(ndtri(0.5 + level / 2)))
+    trials = np.full(len(mean), float(problems))
+    wilson = wilson_interval(mean, trials, float(ndtri(0.5 + level / 2)))
     if problems == 1 or whole.all():
         return wilson
     spread, trust = resampled_spread(levels, counts, seed, resamples)
     binomial = mean * (1 - mean)
     told = binomial / np.maximum(spread**2, binomial / completions + np.finfo(float).tiny)
     trials = problems + trust * np.maximum(told - problems, 0)
-    low, high = _wilson(mean, trials, float(stdtrit(problems - 1, 0.5 + level / 2)))
+    low, high = wilson_interval(mean, trials, float(stdtrit(problems - 1, 0.5 + level / 2)))
     return np.where(whole, wilson[0], low), np.where(whole, wilson[1], high)
 
 
@@ -93,8 +69,8 @@ def resampled_means(
 ) -> tuple[Floats, Floats]:
     """Means [R, K] over resampled problems, and means [R, K] of the squares.
 
-    To draw B problems with replacement is to draw how many fall on each level: one multinomial a
-    resample, whose cost depends on the number of levels and not of problems.
+    Drawing B problems with replacement is the same as drawing how many fall on each level: one
+    multinomial a resample, whose cost depends on the number of levels, not of problems.
     """
     generator = np.random.default_rng(seed)
     problems = int(counts.sum())
@@ -117,7 +93,7 @@ def levels_of(values: ArrayLike) -> tuple[Floats, NDArray[np.int64]]:
 def resampled_spread(
     levels: Floats, counts: NDArray[np.int64], seed: int, resamples: int
 ) -> tuple[Floats, Floats]:
-    """Standard error s of the mean [K], and the trust w [K] that it deserves, from 0 to below 1.
+    """Standard error s of the mean [K], and how far it can be trusted, w [K], from 0 to below 1.
 
     w = max(0, ν − 4)/(ν + 1) with the degrees of freedom ν of `intervals_over_problems`: 0 where
     two problems or fewer carry the variance, a half where about five do.
@@ -129,13 +105,17 @@ def resampled_spread(
     mean = counts @ levels / problems
     variance = np.maximum(counts @ levels**2 / problems - mean**2, 0)
     noise = np.maximum(variances.var(axis=0), np.finfo(float).tiny)
-    equal = np.ptp(levels, axis=0) == 0  # no variance, and no doubt about it
+    equal = np.ptp(levels, axis=0) == 0  # the variance is 0 for certain
     freedom = np.where(equal, problems - 1, np.clip(2 * variance**2 / noise, 1, problems - 1))
     return np.where(equal, 0.0, spread), np.maximum(freedom - 4, 0) / (freedom + 1)
 
 
-def _wilson(rate: Floats, trials: Floats, quantile: float) -> tuple[Floats, Floats]:
-    """Wilson's ends for rates [K]: where |rate − p| is `quantile` standard errors at p."""
+def wilson_interval(rate: Floats, trials: Floats, quantile: float) -> tuple[Floats, Floats]:
+    """Ends [K] of Wilson's score interval for rates [K] of independent trials (Wilson, 1927).
+
+    The ends are where |rate − p| is `quantile` standard errors at p. `trials` [K] may be effective
+    numbers and need not be whole. An interval never has width zero and never leaves [0, 1].
+    """
     widening = quantile**2 / trials
     centre = (rate + widening / 2) / (1 + widening)
     half = np.sqrt(quantile**2 * rate * (1 - rate) / trials + widening**2 / 4) / (1 + widening)

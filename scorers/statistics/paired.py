@@ -1,7 +1,6 @@
 """Two runs on the same problems: how much they differ, with an interval, and what could be seen.
 
-It does not ask whether the runs may be compared at all; whoever calls it has checked that they used
-the same instrument.
+The caller has checked that both runs used the same instrument.
 
 Axes: B problems, N samples of each (the two runs may differ in N).
 """
@@ -30,7 +29,7 @@ class Difference:
 
     `better` and `worse` count the problems whose pass rate rose and fell. `detectable` is the
     smallest true difference that a two-sided test at the interval's level finds with a chance of
-    80 %, given how much these problems vary: a smaller difference should not be expected to show.
+    80 %, given how much these problems vary. Do not expect to see a smaller difference.
     """
 
     value: float
@@ -47,8 +46,8 @@ class PairedComparison:
     """Two runs compared problem by problem; `p_value` is `significance.sign_flip_test`'s.
 
     `test` names it: `mcnemar_exact` when both runs have one sample a problem, else
-    `sign_flip_exact` or `sign_flip_sampled`. The differences by family have no p-values: among
-    many families some would always be small.
+    `sign_flip_exact` or `sign_flip_sampled`. The differences by family have no p-values, because
+    among many families some would always be small.
     """
 
     before: float
@@ -71,8 +70,8 @@ def compare_paired(
     """Compare two runs; each maps a problem's id to its correct completions and its samples.
 
     `families` maps ids to families. Problems may come in any order; they must be the same, or
-    InputError says how many are only in one. Raises it also without problems and for counts that
-    cannot be.
+    InputError says how many are only in one. Raises it also without problems and for
+    impossible counts.
     """
     only_before, only_after = len(before.keys() - after.keys()), len(after.keys() - before.keys())
     if only_before or only_after:
@@ -114,15 +113,15 @@ def paired_difference(
 ) -> Difference:
     """The mean of `change` [B], each problem's difference of rates in [−1, 1], and its interval.
 
-    Problems are resampled in pairs, which keeps what the two runs have in common out of the
+    Problems are resampled in pairs, so that what the two runs have in common does not widen the
     interval. The resamples give the mean's standard error s and its trust w, as in
-    `intervals.resampled_spread`. Where few problems changed, s is too small (and 0 where none
-    did), so it is blended with that of the same problems and two more, one of which changed upwards
-    and one downwards as far as any did, or by 1 (Bonett and Price, 2012, who add two such pairs
+    `intervals.resampled_spread`. Where few problems changed, s is too small (and 0 where none did),
+    so it is blended with the standard error of the same problems and two more, one of which rose
+    and one of which fell as far as any did, or by 1 (Bonett and Price, 2012, who add two such pairs
     for verdicts of one sample): centre and variance are w times the one plus 1 − w times the other.
-    The quantile is Student's at B − 1 degrees of freedom. In simulation this holds 94 to 98 % for
-    B ≥ 50, from above for fewer problems, where plain percentiles of the resamples fall to 84 % at
-    B = 50 and 54 % at B = 20.
+    The quantile is Student's at B − 1 degrees of freedom. In simulation this interval holds 94 to
+    98 % for B ≥ 50, and more for fewer problems. Plain percentiles of the resamples hold only 84 %
+    at B = 50 and 54 % at B = 20.
 
     Raises InputError without problems.
     """

@@ -1,6 +1,6 @@
-"""Exact tests of whether two runs on the same problems differ by more than chance.
+"""An exact test of whether two runs on the same problems differ by more than chance.
 
-They say nothing of how large the difference is; `paired` does.
+`scorers.statistics.paired` says how large the difference is.
 
 Axis: B problems.
 """
@@ -9,25 +9,12 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import bdtr
 
 from schemas.errors import InputError
 
 EXACT_WORK = 200_000_000  # additions; beyond them chance is sampled
 FLIPS = 100_000  # sampled sign patterns
-LATTICE = 1_000_000  # parts of one that differences are rounded to, where samples' numbers vary
-
-
-def mcnemar_exact(better: int, worse: int) -> float:
-    """Two-sided p-value of McNemar's exact test (McNemar, 1947): were the flips a fair coin?
-
-    `better` and `worse` count the problems that changed their verdict, each way. Without any the
-    p-value is 1. Raises InputError for negative counts.
-    """
-    if better < 0 or worse < 0:
-        raise InputError(f"{better} and {worse} flips")
-    one_tail = bdtr(min(better, worse), better + worse, 0.5)
-    return min(1.0, 2 * float(one_tail))
+LATTICE = 1_000_000  # differences are rounded to this part of 1 where the numbers of samples vary
 
 
 def sign_flip_test(differences: ArrayLike, lattice: int, seed: int = 0) -> tuple[float, bool]:
@@ -35,12 +22,13 @@ def sign_flip_test(differences: ArrayLike, lattice: int, seed: int = 0) -> tuple
 
     If the two runs were the same, each problem's difference could as well have had the other sign:
     the p-value is the share of all 2^B sign patterns whose sum is at least as far from 0 as the
-    observed one (Fisher, 1935). With one sample a problem it is McNemar's exact test.
+    observed one (Fisher, 1935). With one sample a problem it is McNemar's exact test
+    (McNemar, 1947).
 
     `differences` [B] are rates of one run minus the other's, and multiples of 1/`lattice` (the
     least common multiple of the numbers of samples), so that sums are whole numbers and equal sums
-    are equal. The distribution over all patterns is then built by one addition of shifted copies a
-    problem, with no need to list the patterns. Where that would take more than `EXACT_WORK`
+    are equal. The distribution over all patterns is then built without listing them, by one
+    addition of shifted copies for each problem. Where that would take more than `EXACT_WORK`
     additions, `FLIPS` patterns are sampled instead, and the observed one is counted among them
     (p = (1 + hits)/(1 + FLIPS); Phipson and Smyth, 2010), so that p is never 0.
 

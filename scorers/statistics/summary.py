@@ -1,7 +1,4 @@
-"""What a scores table says, in a few numbers: rates with intervals, and counts of what went wrong.
-
-It estimates nothing itself (see `scorers.statistics.estimates`) and judges no text.
-"""
+"""A scores table in a few numbers: rates with intervals, and counts of what went wrong."""
 
 from __future__ import annotations
 
@@ -15,6 +12,7 @@ from scipy.special import stdtrit
 
 from schemas.errors import InputError
 from schemas.measurements import Estimate, Summary
+from schemas.problems import problem_rows
 from schemas.scores import OUTCOMES
 from scorers.statistics.best_of_n import shuffled_pass_at_k
 from scorers.statistics.estimates import family_rates, mean_rate, pass_at_k, pass_rate
@@ -25,12 +23,12 @@ FORMED = ("correct", "wrong_answer")
 def summarize(problems: pa.Table, scores: pa.Table) -> Summary:
     """Summarise the scores of B problems × N completions, problem by problem.
 
-    A completion passes with a reward of 1; parts of it count in the mean reward alone. Raises
+    A completion passes with a reward of 1; smaller rewards count only in the mean reward. Raises
     InputError when problems and scores do not match.
     """
     ids = problems["problem_id"]
     samples, rest = divmod(scores.num_rows, len(ids))
-    row = pc.index_in(scores["problem_id"], ids.combine_chunks()).to_numpy()
+    row = problem_rows(problems, scores["problem_id"]).to_numpy()
     if rest or not np.array_equal(row, np.repeat(np.arange(len(ids)), samples)):
         raise InputError(
             f"{scores.num_rows} scores do not belong to these {len(ids)} problems",
@@ -68,7 +66,7 @@ def _control(problems: pa.Table, scores: pa.Table, shape: tuple[int, int]) -> di
 def mean_over_problems(values: Sequence[Sequence[float]], level: float = 0.95) -> Estimate:
     """The mean of an unbounded quantity, [B][N], with Student's interval over problem means.
 
-    Raises InputError with fewer than two problems: from one there is no spread to judge by.
+    Raises InputError with fewer than two problems: one problem has no spread.
     """
     means = np.array([np.mean(of_one) for of_one in values], dtype=np.float64)
     if len(means) < 2:

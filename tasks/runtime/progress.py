@@ -1,65 +1,81 @@
-"""Where long tasks say how far they are: one listener for the process, silent when there is none.
-
-It carries numbers; drawing them is the command line's.
-"""
+"""What long work tells while it goes on: typed events, sent to whoever listens in this process."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+
+from schemas.references import TableRef
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a piece of work is: `done` of `total` units, and words to show beside it."""
+    """How far a piece of work is: `done` of `total` units, and words to show beside it.
+
+    `part` is true for work inside other work that reports its own progress, as the sampling of one
+    step is inside learning.
+    """
 
     work: str
     done: int
     total: int
     unit: str
+    part: bool = False
     notes: dict[str, str] = field(default_factory=dict)
 
 
-IDLE_STEPS = 10
-Listener = Callable[[Progress], None]
-_listeners: list[Listener] = []
+@dataclass(frozen=True)
+class Message:
+    """One line for a person."""
+
+    text: str
 
 
-@contextmanager
-def listening(listener: Listener) -> Iterator[None]:
-    """Send every report to `listener` while the block runs."""
-    _listeners.append(listener)
-    try:
-        yield
-    finally:
-        _listeners.remove(listener)
+@dataclass(frozen=True)
+class ShardStored:
+    """A shard of completions is in the store, with the problems that it answers."""
+
+    work: str
+    problems: TableRef
+    completions: TableRef
 
 
-def report(progress: Progress) -> None:
-    """Tell whoever listens."""
-    for listener in _listeners:
-        listener(progress)
+Event = Progress | Message | ShardStored
+Listener = Callable[[Event], None]
 
 
-def log_message(line: str) -> None:
-    """Tell one line that has no measure."""
-    report(Progress(line, 0, 0, ""))
+class ProgressHub:
+    """The listeners of one process. With none, everything is silent."""
 
+    def __init__(self) -> None:
+        self.listeners: list[Listener] = []
+        self._notes: dict[str, dict[str, str]] = {}
 
-def report_step(step: int, steps: int, row: Mapping[str, Any]) -> None:
-    """Tell that a step of learning is done, with its reward and its drift.
+    @contextmanager
+    def listening(self, listener: Listener) -> Iterator[None]:
+        """Send every event to `listener` while the block runs."""
+        self.listeners.append(listener)
+        try:
+            yield
+        finally:
+            self.listeners.remove(listener)
 
-    Every `IDLE_STEPS` steps whose rewards could teach nothing there is a warning with what to do.
-    """
-    notes = {"reward": f"{row['reward_mean']:.2f}", "KL": f"{row['kl_nats']:.2f}"}
-    report(Progress("learning", step, steps, "steps", notes))
-    idle = row["steps_without_signal"]
-    if idle and idle % IDLE_STEPS == 0:
-        problems = "harder" if row["reward_mean"] > 0.5 else "easier"
-        log_message(
-            f"warning: in the last {idle} steps all answers to a problem earned the same reward, "
-            f"{row['reward_mean']:.2f} on average now, which teaches nothing; "
-            f"try {problems} problems, more --samples or another --template"
-        )
+    def report(self, event: Event) -> None:
+        """Send an event to all listeners; progress gets the notes that were made on its work."""
+        if isinstance(event, Progress) and event.work in self._notes:
+            event = replace(event, notes=event.notes | self._notes[event.work])
+        for listener in self.listeners:
+            listener(event)
+
+    def log_message(self, text: str) -> None:
+        """Report one line for a person."""
+        self.report(Message(text))
+
+    def forget(self, work: str) -> None:
+        """Drop the notes on a piece of work that has ended, whichever way."""
+        self._notes.pop(work, None)
+
+    def note(self, work: str, name: str, value: str) -> None:
+        """Show `name value` beside the progress of a piece of work from now on."""
+        self._notes.setdefault(work, {})[name] = value

@@ -1,9 +1,10 @@
-"""A tiny random model, one Prefect test server, and the real servers, for all flow tests."""
+"""Small configurations, one Prefect test server, and the real servers, for all flow tests."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,19 +16,20 @@ from typing import Any
 
 import pytest
 
-from policy.model.tiny import make_tiny_model
 from schemas.config import EvalConfig, LearningConfig, LearningSettings, SamplingSettings
-from tasks.runtime import model_cache as resident
+from tasks.runtime.runtime import process_runtime
 
 TEMPLATE = "few_shot_chat@1"
 BIN = Path(sys.executable).parent
 PATIENCE = 240.0
+STARTING_SERVERS = {"prefect_server", "environment"}  # the fixtures that do
 
 
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The folder of a tiny random model."""
-    return str(make_tiny_model(tmp_path_factory.mktemp("model") / "tiny"))
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs a server, so that `make test-fast` leaves it out."""
+    for item in items:
+        if STARTING_SERVERS & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.server)
 
 
 @pytest.fixture(scope="session")
@@ -40,9 +42,19 @@ def prefect_server() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_resident() -> Iterator[None]:
+def _ready_database(tmp_path: Path, empty_database: Path) -> None:
+    """Start each test's data folder with an empty MLflow database, whose making takes seconds."""
+    folder = tmp_path / "home"
+    folder.mkdir(exist_ok=True)
+    shutil.copy(empty_database, folder)
+
+
+@pytest.fixture(autouse=True)
+def _models_forgotten() -> Iterator[None]:
     yield
-    resident.forget()
+    models = vars(process_runtime()).get("models")  # made at its first use, which imports torch
+    if models is not None:
+        models.forget()
 
 
 @pytest.fixture
@@ -113,7 +125,7 @@ def wait_for() -> Callable[..., Any]:
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What commands on the running servers are given: a home of the module's own."""
+    """What commands on the running servers are given: a data folder of the module's own."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
     root = tmp_path_factory.mktemp("up") / "home"
     return kept | {"THREELOOPS_HOME": str(root), "PATH": f"{BIN}:{os.environ['PATH']}"}
@@ -129,7 +141,7 @@ def running(environment: dict[str, str], wait_for: Callable[..., Any]) -> Iterat
     log = (root / "up.log").open("wb")
     behind_an_ampersand = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh"]
     process = subprocess.Popen(
-        [*behind_an_ampersand, sys.executable, "-m", "flows.cli.parser", "up", *words],
+        [*behind_an_ampersand, sys.executable, "-m", "flows.cli", "up", *words],
         env=environment,
         stdout=log,
         stderr=log,

@@ -14,6 +14,9 @@ from flows.eval import eval_flow
 from flows.learning import learning_flow
 from flows.selection import selection_flow
 from schemas.config import EvalConfig, LearningConfig, SelectionConfig
+from tests.data_folder import find_run
+
+pytestmark = pytest.mark.slow
 
 Run = Callable[..., dict[str, Any]]
 COUNT = 30
@@ -62,7 +65,7 @@ def replay(tmp_path: Path, dataset: str) -> Run:
         path.write_text("\n".join(json.dumps(row) for row in rows))
         config = SelectionConfig if flow is selection_flow else EvalConfig
         given = {"dataset": dataset, "completions": str(path)} | more
-        return dict(flow.fn(config(**given)))
+        return dict(flow.fn(config(**given)).as_json())
 
     return call
 
@@ -163,7 +166,7 @@ def test_a_learning_run_compares_its_after_and_names_what_learning_did(
     learning_config: LearningConfig, run: Run
 ) -> None:
     learned = learning_flow.fn(learning_config)
-    before, after = f"{learned['run_id']}:before", learned["run_id"]
+    before, after = f"{learned.run_id}:before", learned.run_id
     result = run("compare", before, after)
     assert [side["stage"] for side in result["runs"]] == ["before", "after"]
     assert result["runs"][1]["steps"] == 4
@@ -171,7 +174,7 @@ def test_a_learning_run_compares_its_after_and_names_what_learning_did(
     back = run("compare", after, before)
     assert "made A's from B's" in " ".join(back["reading"])
     again = eval_flow.fn(learning_config.evaluation().model_copy(update={"seed": 1}))
-    same = run("compare", before, again["run_id"])
+    same = run("compare", before, again.run_id)
     assert "Both measured the same model" in " ".join(same["reading"])
     itself = run("compare", before, before)
     assert "the same measurement" in " ".join(itself["reading"])
@@ -182,7 +185,6 @@ def test_a_learning_run_compares_its_after_and_names_what_learning_did(
 def test_a_table_that_was_edited_is_named_by_its_digest(
     replay: Run, capsys: pytest.CaptureFixture[str], where: str, place: int
 ) -> None:
-    from artifacts.tracking.history import find_run
 
     first, second = replay(lambda i, _: i % 3 == 0), replay(lambda i, _: i % 3 != 1)
     path = Path(second["tables"]["scores"])

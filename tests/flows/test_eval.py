@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from artifacts.store.data_dir import DataDir
-from artifacts.tracking.history import find_run
 from flows.eval import eval_flow
+from policy.sampling.sample import sample
 from schemas.config import EvalConfig
 from schemas.errors import InputError
 from schemas.identity import file_digest
+from tests.data_folder import all_runs, find_run
 
 NEEDED = {"run_id", "loop", "instrument", "metrics", "outcomes", "tables", "model"}
 
@@ -20,20 +21,20 @@ NEEDED = {"run_id", "loop", "instrument", "metrics", "outcomes", "tables", "mode
 @pytest.mark.usefixtures("prefect_server")
 def test_an_evaluation_is_tracked_whole(eval_config: EvalConfig, data_dir: DataDir) -> None:
     result = eval_flow(eval_config)
-    assert result.keys() >= NEEDED
-    assert (result["loop"], result["changed"]) == ("A", "nothing")
-    assert sum(result["outcomes"].values()) == result["metrics"]["completions"] == 12
-    assert result["metrics"]["pass_rate_low"] <= result["metrics"]["pass_rate"]
-    run = find_run(result["run_id"])
+    assert result.as_json().keys() >= NEEDED
+    assert (result.loop, result.changed) == ("A", "nothing")
+    assert sum(result.outcomes.values()) == result.metrics.completions == 12
+    assert result.metrics.pass_rate_low <= result.metrics.pass_rate
+    run = find_run(result.run_id)
     assert run.status == "FINISHED"
     assert run.tags["loop"] == "A"
-    assert run.tags["instrument"] == result["instrument"]["digest"]
-    assert run.tags["model_digest"] == result["model"]["digest"]
+    assert run.tags["instrument"] == result.instrument.digest
+    assert run.tags["model_digest"] == result.model.digest
     assert run.result() == result
-    assert run.config() == eval_config.model_dump(mode="json")
+    assert run.config(EvalConfig) == eval_config
     for name in ("problems", "completions", "scores"):
         copy = run.folder / "tables" / f"{name}.parquet"
-        assert file_digest(copy) == file_digest(Path(result["tables"][name]))
+        assert file_digest(copy) == file_digest(Path(result.tables[name]))
     view = json.loads((run.folder / "completions_view.json").read_text())
     assert {"prompt", "completion", "reward", "outcome"} <= set(view["columns"])
     assert len(view["data"]) == 12
@@ -46,12 +47,12 @@ def test_the_same_evaluation_gives_the_same_bytes(
     monkeypatch.setenv("THREELOOPS_HOME", str(tmp_path / "other"))
     again = eval_flow.fn(eval_config)
     for name in ("problems", "completions", "scores"):
-        one, two = Path(first["tables"][name]), Path(again["tables"][name])
+        one, two = Path(first.tables[name]), Path(again.tables[name])
         assert one != two
         assert one.read_bytes() == two.read_bytes()
     other = eval_flow.fn(eval_config.model_copy(update={"seed": 1}))
-    assert Path(other["tables"]["completions"]).name != one.name
-    assert other["instrument"] == first["instrument"], "a seed is no part of the instrument"
+    assert Path(other.tables["completions"]).name != one.name
+    assert other.instrument == first.instrument, "a seed is no part of the instrument"
 
 
 def test_a_replay_loads_no_model_and_gives_the_same_score_bytes(
@@ -64,12 +65,12 @@ def test_a_replay_loads_no_model_and_gives_the_same_score_bytes(
 
     monkeypatch.setattr("tasks.runtime.model_cache.load_policy", refuse)
     monkeypatch.setattr("flows.eval.resolve_policy", refuse)
-    for source in (made["run_id"], made["tables"]["completions"]):
+    for source in (made.run_id, made.tables["completions"]):
         replayed = eval_flow.fn(EvalConfig(completions=source))
-        assert replayed["tables"] == made["tables"]
-        assert replayed["metrics"] == made["metrics"]
-        assert replayed["instrument"] == made["instrument"]
-        assert replayed["run_id"] != made["run_id"]
+        assert replayed.tables == made.tables
+        assert replayed.metrics == made.metrics
+        assert replayed.instrument == made.instrument
+        assert replayed.run_id != made.run_id
 
 
 def test_completions_of_someone_else_are_scored(tmp_path: Path) -> None:
@@ -86,23 +87,21 @@ def test_completions_of_someone_else_are_scored(tmp_path: Path) -> None:
     rows = [json.dumps({"id": i, "samples": [text]}) for i, text in enumerate(texts)]
     answers.write_text("\n".join(rows))
     result = eval_flow.fn(EvalConfig(dataset=str(dataset), completions=str(answers)))
-    assert result["outcomes"] == {
+    assert result.outcomes == {
         "correct": 1,
         "wrong_answer": 1,
         "bad_format": 1,
         "truncated": 1,
     }
-    assert result["instrument"]["parts"]["sampling"] == "external"
+    assert result.instrument.parts.sampling == "external"
 
 
 def test_a_cut_off_generation_goes_on_from_its_last_whole_shard(
     eval_config: EvalConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    import tasks.generate as module
-
     whole = eval_flow.fn(eval_config)
     monkeypatch.setenv("THREELOOPS_HOME", str(tmp_path / "other"))
-    real, calls = module.sample, []
+    real, calls = sample, []
 
     def cut_off(*arguments: object, **named: object) -> object:
         calls.append(named["seed"])
@@ -110,12 +109,12 @@ def test_a_cut_off_generation_goes_on_from_its_last_whole_shard(
             raise KeyboardInterrupt
         return real(*arguments, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(module, "sample", cut_off)
+    monkeypatch.setattr("tasks.generate.sample", cut_off)
     with pytest.raises(KeyboardInterrupt):
         eval_flow.fn(eval_config)
     resumed = eval_flow.fn(eval_config)
-    assert len(calls) == 3, "the first shard was drawn once"
-    assert Path(resumed["tables"]["scores"]).name == Path(whole["tables"]["scores"]).name
+    assert len(calls) == 3, "the first shard was sampled once"
+    assert Path(resumed.tables["scores"]).name == Path(whole.tables["scores"]).name
 
 
 @pytest.mark.parametrize(
@@ -154,7 +153,6 @@ def test_a_run_that_fails_is_marked_so(
     monkeypatch.setattr("tasks.generate.sample", fail)
     with pytest.raises(RuntimeError):
         eval_flow.fn(eval_config)
-    from artifacts.tracking.history import all_runs
 
     (run,) = all_runs()
     assert run.status == "FAILED"

@@ -12,14 +12,21 @@ import torch
 from artifacts.registry.versions import registered_versions
 from artifacts.store.checkpoints import newest_checkpoint, read_checkpoint
 from artifacts.store.data_dir import current_data_dir
-from artifacts.store.tables import Store
-from artifacts.tracking.history import RunRecord, all_runs
+from artifacts.tracking.history import RunRecord
 from flows.learning import learning_flow
 from policy.learning.guard import KlLimitError, NonFiniteError
 from policy.learning.learner import Learner
 from schemas.config import LearningConfig
 from schemas.errors import StoppedError
-from tasks.runtime import model_cache as resident
+from schemas.references import PolicyRef
+from schemas.results import LearningResult
+from tasks.divergence import divergence
+from tasks.runtime.runtime import process_runtime
+from tasks.train_step import train_step
+from tests.data_folder import all_runs, stored
+from tests.policy.weights import digest_of_weights
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
@@ -29,10 +36,10 @@ def config(learning_config: LearningConfig) -> LearningConfig:
 
 
 @pytest.fixture
-def each_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Learner], None]], None]:
+def each_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Learner], object]], None]:
     """Call something with the learner before each of its steps."""
 
-    def install(hook: Callable[[Learner], None]) -> None:
+    def install(hook: Callable[[Learner], object]) -> None:
         real = Learner.step
 
         def step(learner: Learner, *arguments: Any, **more: Any) -> Any:
@@ -42,6 +49,11 @@ def each_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Learner], 
         monkeypatch.setattr(Learner, "step", step)
 
     return install
+
+
+def versions() -> list[str]:
+    """Every version in the registry."""
+    return registered_versions(process_runtime().archive)
 
 
 def stopped(config: LearningConfig, kind: type[StoppedError]) -> tuple[StoppedError, RunRecord]:
@@ -54,7 +66,7 @@ def stopped(config: LearningConfig, kind: type[StoppedError]) -> tuple[StoppedEr
     assert run.status == "FAILED"
     assert str(stop) in run.tags["error"]
     assert run.tags["stopped_at_step"] == str(stop.step)
-    assert registered_versions() == []
+    assert versions() == []
     assert not list(current_data_dir().run_artifacts.rglob("*.safetensors"))
     return stop, run
 
@@ -64,23 +76,23 @@ def kept(config: LearningConfig, run: RunRecord) -> Learner:
     folder = newest_checkpoint(current_data_dir(), run.run_id)
     policy, training = read_checkpoint(folder)
     assert run.tags["last_good_step"] == str(policy.step)
-    assert Store().read(training)["step"].to_pylist() == list(range(1, policy.step + 1))
+    assert stored().read(training)["step"].to_pylist() == list(range(1, policy.step + 1))
     assert run.table_refs()["training"] == ("training", training.digest)
-    resident.forget()
-    reference = policy.model_copy(update={"step": 0})
-    learner = resident.start_learner(reference, config)
+    process_runtime().models.forget()
+    reference = PolicyRef(name=policy.name, digest=run.tags["model_digest_before"])
+    learner = process_runtime().models.start_learner(reference, config)
     learner.load(folder / "learner")
     assert learner.steps_done == policy.step
     return learner
 
 
 def test_an_infinite_gradient_keeps_the_policy_before_the_step(
-    config: LearningConfig, each_step: Callable[[Callable[[Learner], None]], None]
+    config: LearningConfig, each_step: Callable[[Callable[[Learner], object]], None]
 ) -> None:
-    digests = {}
+    digests: dict[int, str] = {}
 
     def spoil(learner: Learner) -> None:
-        digests[learner.steps_done] = learner.weights_digest()
+        digests[learner.steps_done] = digest_of_weights(learner.policy.model)
         if learner.steps_done == 4:
             weight = next(learner.policy.model.parameters())
             weight.register_hook(lambda gradient: gradient * float("inf"))
@@ -90,16 +102,16 @@ def test_an_infinite_gradient_keeps_the_policy_before_the_step(
     assert (stop.step, stop.last_good) == (5, 4)
     assert "gradient norm" in str(stop)
     assert str(newest_checkpoint(current_data_dir(), run.run_id)) in str(stop)
-    assert kept(config, run).weights_digest() == digests[4]
+    assert digest_of_weights(kept(config, run).policy.model) == digests[4]
 
 
 def test_a_loss_that_is_not_finite_goes_back_to_the_policy_that_still_had_one(
-    config: LearningConfig, each_step: Callable[[Callable[[Learner], None]], None]
+    config: LearningConfig, each_step: Callable[[Callable[[Learner], object]], None]
 ) -> None:
-    digests = {}
+    digests: dict[int, str] = {}
 
     def spoil(learner: Learner) -> None:
-        digests.setdefault(learner.steps_done, learner.weights_digest())
+        digests.setdefault(learner.steps_done, digest_of_weights(learner.policy.model))
         if learner.steps_done == 4:
             with torch.no_grad():
                 next(learner.policy.model.parameters()).fill_(float("nan"))
@@ -107,58 +119,59 @@ def test_a_loss_that_is_not_finite_goes_back_to_the_policy_that_still_had_one(
     each_step(spoil)
     stop, run = stopped(config, NonFiniteError)
     assert (stop.step, stop.last_good) == (5, 3)
-    assert kept(config, run).weights_digest() == digests[3]
+    assert digest_of_weights(kept(config, run).policy.model) == digests[3]
 
 
 @pytest.mark.usefixtures("prefect_server")
-def test_drift_above_the_limit_goes_back_to_the_last_policy_within_it(
-    config: LearningConfig, each_step: Callable[[Callable[[Learner], None]], None]
+def test_kl_above_the_limit_goes_back_to_the_last_policy_within_it(
+    config: LearningConfig, each_step: Callable[[Callable[[Learner], object]], None]
 ) -> None:
-    digests = {}
-    each_step(lambda learner: digests.setdefault(learner.steps_done, learner.weights_digest()))
+    digests: dict[int, str] = {}
+    each_step(
+        lambda learner: digests.setdefault(
+            learner.steps_done, digest_of_weights(learner.policy.model)
+        )
+    )
     free = learning_flow.fn(config)
-    drift = _drift(free)
-    first = next(i for i in range(2, 6) if drift[i] > max(drift[:i]))
-    limit = (drift[first] + max(drift[:first])) / 2
+    kl = _kl_nats(free)
+    first = next(i for i in range(2, 6) if kl[i] > max(kl[:i]))
+    limit = (kl[first] + max(kl[:first])) / 2
     after_free_run = len(all_runs())
     guarded = config.model_copy(update={"max_kl_nats": limit, "register_as": "guarded"})
-    resident.forget()
+    process_runtime().models.forget()
     with pytest.raises(KlLimitError) as caught:
         learning_flow(guarded)
     stop, run = caught.value, all_runs()[0]
     assert len(all_runs()) == after_free_run + 1
     assert (stop.step, stop.last_good) == (first + 1, first - 1)
     assert (run.status, run.tags["stopped_at_step"]) == ("FAILED", str(first + 1))
-    assert [name for name in registered_versions() if "guarded" in name] == []
-    assert kept(guarded, run).weights_digest() == digests[first - 1]
-    resident.forget()
+    assert [name for name in versions() if "guarded" in name] == []
+    assert digest_of_weights(kept(guarded, run).policy.model) == digests[first - 1]
+    process_runtime().models.forget()
     relaxed = guarded.model_copy(update={"max_kl_nats": None})
     resumed = learning_flow.fn(relaxed, resume=run.run_id)
-    assert resumed["model"]["digest"] == free["model"]["digest"]
+    assert resumed.model.digest == free.model.digest
 
 
 def test_a_resumed_run_with_a_lower_limit_still_keeps_its_last_good_policy(
     config: LearningConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import flows.learning as module
-
     config = config.model_copy(update={"checkpoint_every": 2})
-    drift = _drift(learning_flow.fn(config))
-    real = module.train_step
+    kl = _kl_nats(learning_flow.fn(config))
 
     def cut_off(policy: Any, *arguments: Any) -> Any:
         if policy.step == 5:
             raise KeyboardInterrupt
-        return real(policy, *arguments)
+        return train_step(policy, *arguments)
 
     monkeypatch.setenv("THREELOOPS_HOME", f"{current_data_dir().root}-other")
     with monkeypatch.context() as patched:
-        patched.setattr(module, "train_step", cut_off)
+        patched.setattr("flows.learning.train_step", cut_off)
         with pytest.raises(KeyboardInterrupt):
             learning_flow.fn(config)
-    resident.forget()
+    process_runtime().models.forget()
     run = all_runs()[0]
-    lowered = config.model_copy(update={"max_kl_nats": min(drift) - 1})  # no step is below it
+    lowered = config.model_copy(update={"max_kl_nats": min(kl) - 1})  # no step is below it
     with pytest.raises(KlLimitError) as caught:
         learning_flow.fn(lowered, resume=run.run_id)
     run = all_runs()[0]
@@ -179,14 +192,10 @@ def test_a_first_step_that_destroys_the_policy_leaves_the_start(config: Learning
 def test_a_last_step_that_goes_too_far_is_not_registered(
     config: LearningConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import flows.learning as module
-
-    real = module.divergence
-
     def far(*arguments: Any) -> Any:
-        return real(*arguments).model_copy(update={"value": 99.0})
+        return divergence(*arguments).model_copy(update={"value": 99.0})
 
-    monkeypatch.setattr(module, "divergence", far)
+    monkeypatch.setattr("flows.learning.divergence", far)
     stop, run = stopped(config.model_copy(update={"max_kl_nats": 50.0}), KlLimitError)
     assert (stop.step, stop.last_good) == (6, 5)
     assert kept(config, run).steps_done == 5
@@ -195,11 +204,9 @@ def test_a_last_step_that_goes_too_far_is_not_registered(
 def test_a_checkpoint_is_kept_until_the_one_after_is_known_to_be_good(
     config: LearningConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import flows.learning as module
-
-    monkeypatch.setattr(module, "drop_checkpoints", lambda home, run_id, keep: None)
+    monkeypatch.setattr("flows.learning.drop_checkpoints", lambda *_, keep: None)
     result = learning_flow.fn(config.model_copy(update={"checkpoint_every": 1}))
-    folder = newest_checkpoint(current_data_dir(), result["run_id"]).parent
+    folder = newest_checkpoint(current_data_dir(), result.run_id).parent
     assert sorted(path.name for path in folder.iterdir()) == ["step-000004", "step-000005"]
 
 
@@ -210,10 +217,10 @@ def test_a_stop_is_one_line_and_exit_1_and_a_higher_limit_goes_on(
     from flows.cli import verbs
     from flows.cli.parser import main
 
-    monkeypatch.setattr(verbs, "configure_prefect", lambda home: None)
-    drift = _drift(learning_flow.fn(config))
-    first = next(i for i in range(2, 6) if drift[i] > max(drift[:i]))
-    limit = (drift[first] + max(drift[:first])) / 2
+    monkeypatch.setattr(verbs, "configure_prefect", lambda data_dir: None)
+    kl = _kl_nats(learning_flow.fn(config))
+    first = next(i for i in range(2, 6) if kl[i] > max(kl[:i]))
+    limit = (kl[first] + max(kl[:first])) / 2
     arguments = ["learn", "--model", config.model, "--dataset", config.dataset, "--limit", "4"]
     numbers = {
         "steps": 6, "problems-per-step": 4, "samples": 8, "evaluation-samples": 2,
@@ -229,12 +236,10 @@ def test_a_stop_is_one_line_and_exit_1_and_a_higher_limit_goes_on(
     assert f"learning stopped at step {first + 1}: KL to the start" in said[0]
     run = all_runs()[0]
     assert main(["learn", "--resume", run.run_id, "--max-kl", "1e6"]) == 0
-    assert len(registered_versions()) == 2
+    assert len(versions()) == 2
 
 
-def _drift(result: dict[str, Any]) -> list[float]:
-    return list(Store().read(Store().lookup("training", _digest(result)))["kl_nats"].to_pylist())
-
-
-def _digest(result: dict[str, Any]) -> str:
-    return Path(result["tables"]["training"]).stem
+def _kl_nats(result: LearningResult) -> list[float]:
+    """KL to the start before each step, in nats a completion."""
+    training = stored().lookup("training", Path(result.tables["training"]).stem)
+    return list(stored().read(training)["kl_nats"].to_pylist())

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
 from flows.cli.parser import main
+from schemas.outputs import OUTPUTS
 
 ARCHIVE = Path(__file__).parents[1] / "data" / "data-folder-format-2.tar.xz"
 WRITTEN_IN = "/tmp/tl-before"
@@ -62,7 +64,9 @@ def _today(metrics: dict[str, Any]) -> dict[str, Any]:
 def _said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, dict[str, Any]]:
     capsys.readouterr()
     code = main([*words, "--json"])
-    return code, json.loads(capsys.readouterr().out.splitlines()[-1])
+    line = capsys.readouterr().out.splitlines()[-1]
+    TypeAdapter(OUTPUTS[words[0]]).validate_json(line)
+    return code, json.loads(line)
 
 
 def test_every_run_is_listed(older: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from artifacts.tracking.history import all_runs
 from flows import preflight as module
 from flows.cli.parser import main
 from flows.learning import learning_flow
 from schemas.config import GROUP_BASELINES, LearningConfig
-from tasks.runtime.progress import Progress, listening
+from tasks.runtime.progress import Event, Message
+from tasks.runtime.runtime import process_runtime
+from tests.data_folder import all_runs
 
 
 def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -92,7 +93,7 @@ def test_measuring_needs_less_memory_than_learning(
 def test_rewards_that_are_all_equal_for_many_steps_are_a_warning_and_no_stop(
     learning_config: LearningConfig,
 ) -> None:
-    heard: list[Progress] = []
+    heard: list[Event] = []
     hopeless = learning_config.model_copy(
         update={
             "steps": 11,
@@ -102,9 +103,10 @@ def test_rewards_that_are_all_equal_for_many_steps_are_a_warning_and_no_stop(
             "sampling": learning_config.sampling.model_copy(update={"max_new_tokens": 1}),
         }
     )
-    with listening(heard.append):
+    with process_runtime().progress.listening(heard.append):
         result = learning_flow.fn(hopeless)
-    warnings = [progress.work for progress in heard if progress.work.startswith("warning: ")]
+    lines = [event.text for event in heard if isinstance(event, Message)]
+    warnings = [line for line in lines if line.startswith("warning: ")]
     assert len(warnings) == 1
     assert "easier problems, more --samples or another --template" in warnings[0]
-    assert result["metrics"]["steps"] == 11
+    assert result.metrics.steps == 11

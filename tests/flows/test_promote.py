@@ -12,21 +12,22 @@ import pytest
 
 from artifacts.registry.resolve import resolve_policy
 from artifacts.registry.versions import champion_of, registered_version
-from artifacts.store.data_dir import current_data_dir
-from artifacts.store.tables import Store
-from artifacts.tracking.connection import TAG, client_for
-from artifacts.tracking.history import all_runs
+from artifacts.tracking.connection import TAG
 from flows.cli.parser import main
 from flows.eval import eval_flow
 from flows.learning import learning_flow
 from policy.model.template import get_template
 from schemas.config import EvalConfig, LearningConfig
 from schemas.identity import canonical_json
-from schemas.references import PolicyRef
 from schemas.measurements import Estimate, Measurement
+from schemas.references import PolicyRef
 from tasks.aggregate import aggregate
 from tasks.load_dataset import load_dataset
+from tasks.runtime.runtime import Runtime, process_runtime
 from tasks.score import score
+from tests.data_folder import all_runs, stored
+
+pytestmark = pytest.mark.slow
 
 Learn = Callable[..., dict[str, Any]]
 Run = Callable[..., dict[str, Any]]
@@ -36,7 +37,10 @@ VERSION = "models:/threeloops/1"
 
 def answered(config: EvalConfig, policy: PolicyRef, rate: float) -> Measurement:
     """A measurement in which the first `rate` of the problems is answered right."""
-    store, problems = Store(), load_dataset(config.dataset, config.split, config.limit)
+    store, problems = (
+        stored(),
+        load_dataset(config.dataset, config.split, config.limit),
+    )
     table = store.read(problems)
     right = rate * table.num_rows
     expected = [int(value) for value in table["expected_answer"].to_pylist()]
@@ -71,15 +75,18 @@ def rates(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The pass rates that the next measurements will find, in their order."""
     coming: list[float] = []
 
-    def measured(config: EvalConfig, policy: PolicyRef | None = None) -> Measurement:
-        return answered(config, policy or resolve_policy(config.model), coming.pop(0))
+    def measured(
+        runtime: Runtime, config: EvalConfig, policy: PolicyRef | None = None
+    ) -> Measurement:
+        policy = policy or resolve_policy(runtime.archive, config.model)
+        return answered(config, policy, coming.pop(0))
 
-    def drifted(*_: object) -> Estimate:
+    def far(*_: object) -> Estimate:
         return Estimate(value=0.5, low=0.4, high=0.6, problems=COUNT, completions=COUNT)
 
     monkeypatch.setattr("flows.learning.measure", measured)
     monkeypatch.setattr("flows.eval.measure", measured)
-    monkeypatch.setattr("flows.learning.divergence", drifted)
+    monkeypatch.setattr("flows.learning.divergence", far)
     return coming
 
 
@@ -92,7 +99,7 @@ def learn(learning_config: LearningConfig, rates: list[float]) -> Learn:
         settings = learning_config.learning.model_copy(update={"weight_decay": 0.5})
         small = {"limit": COUNT, "steps": 2, "learning": settings, "dataset": "arithmetic"}
         small |= {"problems_per_step": 2, "samples": 2, "dev_every": 0}
-        return dict(learning_flow.fn(learning_config.model_copy(update=small | more)))
+        return learning_flow.fn(learning_config.model_copy(update=small | more)).as_json()
 
     return call
 
@@ -110,7 +117,7 @@ def promote(capsys: pytest.CaptureFixture[str]) -> Run:
 
 
 def champion() -> str | None:
-    found = champion_of("threeloops")
+    found = champion_of(process_runtime().archive, "threeloops")
     return found.name if found else None
 
 
@@ -124,7 +131,7 @@ def test_a_version_that_beats_its_start_on_the_holdout_becomes_the_champion(
     gain = result["evidence"]["difference"]
     assert (gain["value"], gain["problems"]) == (0.5, COUNT)
     assert gain["low"] > 0
-    client = client_for(current_data_dir())
+    client = process_runtime().archive.tracking.client
     kept = client.get_run(result["run_id"])
     assert kept.info.status == "FINISHED"
     assert kept.data.tags[f"{TAG}decision"] == "promoted"
@@ -209,16 +216,13 @@ def test_scores_swapped_for_those_of_other_completions_are_found(
     _, better = (
         answered(
             EvalConfig(model=learned["model"]["folder"], limit=COUNT),
-            resolve_policy(learned["model"]["folder"]),
+            resolve_policy(process_runtime().archive, learned["model"]["folder"]),
             rate,
         )
         for rate in (0.25, 1.0)
     )
-    client_for(current_data_dir()).set_tag(
+    process_runtime().archive.tracking.client.set_tag(
         run.run_id, f"{TAG}table.scores_after", f"scores:{better.scores.digest}"
-    )
-    (run.folder / "tables" / "scores_after.parquet").write_bytes(
-        Path(better.scores.path).read_bytes()
     )
     reasons = promote(VERSION, code=1)["reasons"]
     assert any("made from other completions than the run's" in reason for reason in reasons)
@@ -227,7 +231,9 @@ def test_scores_swapped_for_those_of_other_completions_are_found(
 
 def test_weights_that_were_changed_are_not_promoted(learn: Learn, promote: Run) -> None:
     learn(0.25, 0.75)
-    weights = next(registered_version(VERSION).folder.glob("*.safetensors"))
+    weights = next(
+        registered_version(process_runtime().archive, VERSION).folder.glob("*.safetensors")
+    )
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
@@ -261,7 +267,7 @@ def test_evaluations_with_different_instruments_are_no_evidence(learn: Learn, pr
     assert champion() == VERSION
 
 
-def test_a_version_that_practised_on_the_holdout_is_not_promoted(
+def test_a_version_that_was_trained_on_the_holdout_is_not_promoted(
     learn: Learn, promote: Run, rates: list[float], tiny: str
 ) -> None:
     learn(0.25, 0.75, train_split="holdout", split="dev", limit=None)

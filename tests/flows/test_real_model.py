@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One data folder for the module, with the default model converted once for all tests."""
     root = tmp_path_factory.mktemp("real") / "home"
     root.mkdir()
@@ -26,8 +26,10 @@ def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _use_it(shared_home: Path, monkeypatch: pytest.MonkeyPatch, _no_real_home: None) -> DataDir:
-    monkeypatch.setenv("THREELOOPS_HOME", str(shared_home))
+def _use_it(
+    shared_folder: Path, monkeypatch: pytest.MonkeyPatch, _no_real_data_folder: None
+) -> DataDir:
+    monkeypatch.setenv("THREELOOPS_HOME", str(shared_folder))
     return current_data_dir()
 
 

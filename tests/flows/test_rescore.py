@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
-from artifacts.tracking.history import find_run
 from flows.cli.parser import main
+from tests.data_folder import find_run
+
+pytestmark = pytest.mark.slow
 
 RowsIn = Callable[[str], dict[str, Any]]
 TEXTS = ["Final: 1", "Final: 2\n", "the answer is 3", "Final: 40", "no idea"]
@@ -79,7 +81,7 @@ def test_rescoring_a_run_shows_the_two_by_two_and_the_rows_that_flipped(
     assert directions.count("won") == 2, "its report says what changed"
 
 
-def test_a_limit_compares_the_rows_that_both_judged(
+def test_a_limit_compares_the_rows_that_both_scored(
     dataset: str, answers: str, capsys: pytest.CaptureFixture[str], rows_in: RowsIn
 ) -> None:
     made = result_of(["eval", "--dataset", dataset, "--completions", answers], capsys)

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from artifacts.store.data_dir import current_data_dir
-from artifacts.tracking.connection import client_for
-from artifacts.tracking.history import all_runs, every_run
 from flows.cli.parser import main
 from flows.eval import eval_flow
 from flows.learning import learning_flow
 from schemas.config import EvalConfig, LearningConfig
-from tasks.runtime import model_cache as resident
+from tasks.runtime.runtime import process_runtime
+from tests.data_folder import all_runs, every_run
+
+pytestmark = pytest.mark.slow
 
 ALIVE = [
     "<script>alert(1)</script>",
@@ -31,7 +31,7 @@ ALIVE = [
 
 def page(run_id: str) -> Any:
     """A run as MLflow has it."""
-    return client_for(current_data_dir()).get_run(run_id)
+    return process_runtime().archive.tracking.client.get_run(run_id)
 
 
 def note(run_id: str) -> str:
@@ -42,35 +42,35 @@ def test_the_description_says_what_was_measured_how_and_why_answers_failed(
     eval_config: EvalConfig,
 ) -> None:
     result = eval_flow.fn(eval_config)
-    shown = note(result["run_id"])
+    shown = note(result.run_id)
     assert shown.startswith("### pass@1 ")
     assert "95 % interval" in shown.splitlines()[0]
     assert "6 problems × 2 samples of `arithmetic` holdout" in shown
-    failed = 12 - result["outcomes"]["correct"]
+    failed = 12 - result.outcomes["correct"]
     assert f"Why {failed} of 12 answers failed" in shown
-    first = result["failures"][0]
-    assert f"| `{first['code']}` | {first['completions']} |" in shown
-    assert result["instrument"]["digest"][:12] in shown
+    first = result.failures[0]
+    assert f"| `{first.code}` | {first.completions} |" in shown
+    assert result.instrument.digest[:12] in shown
     assert len(shown) < 4000
 
 
 def test_dataset_and_model_are_inputs_and_metrics_belong_to_both(eval_config: EvalConfig) -> None:
     result = eval_flow.fn(eval_config)
-    inputs = page(result["run_id"]).inputs
+    inputs = page(result.run_id).inputs
     (given,) = inputs.dataset_inputs
-    digest = result["instrument"]["parts"]["dataset"]
+    digest = result.instrument.parts.dataset
     assert digest.startswith(given.dataset.digest)
     assert len(given.dataset.digest) == 36
     tags = {tag.key: tag.value for tag in given.tags}
     assert tags == {"mlflow.data.context": "holdout", "threeloops.digest": digest}
     (model,) = inputs.model_inputs
-    logged = client_for(current_data_dir()).get_logged_model(model.model_id)
-    assert logged.tags["threeloops.digest"] == result["model"]["digest"]
-    rates = {metric.key: metric for metric in logged.metrics}
-    assert rates["pass_rate"].value == result["metrics"]["pass_rate"]
+    logged = process_runtime().archive.tracking.client.get_logged_model(model.model_id)
+    assert logged.tags["threeloops.digest"] == result.model.digest
+    rates = {metric.key: metric for metric in logged.metrics or ()}
+    assert rates["pass_rate"].value == result.metrics.pass_rate
     assert rates["pass_rate"].dataset_digest == given.dataset.digest
     again = eval_flow.fn(eval_config.model_copy(update={"seed": 1}))
-    (other,) = page(again["run_id"]).inputs.model_inputs
+    (other,) = page(again.run_id).inputs.model_inputs
     assert other.model_id == model.model_id, "one policy is one logged model"
 
 
@@ -113,7 +113,9 @@ def test_a_report_that_cannot_be_made_costs_no_result_and_says_so(
     assert f"the run has no report.html: {reason}" in " ".join(said.err.split())
     run = all_runs()[0]
     assert (run.status, run.tags["report_error"]) == ("FINISHED", reason)
-    assert run.result() == result
+    kept = run.result()
+    assert kept is not None
+    assert kept.as_json() == result
     assert main(["show", run.name]) == 0
     assert f"no report was kept ({reason})" in capsys.readouterr().out
 
@@ -137,25 +139,21 @@ def test_a_learning_run_holds_its_measurements_as_children_and_resuming_doubles_
     monkeypatch: pytest.MonkeyPatch,
     rows_in: Callable[[str], dict[str, Any]],
 ) -> None:
-    import flows.learning as module
-
-    real = module.divergence
-
     def cut_off(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "divergence", cut_off)
-    with pytest.raises(KeyboardInterrupt):
-        learning_flow.fn(learning_config)
-    monkeypatch.setattr(module, "divergence", real)
+    with monkeypatch.context() as patched:
+        patched.setattr("flows.learning.divergence", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            learning_flow.fn(learning_config)
     (run,) = all_runs()
-    resident.forget()
+    process_runtime().models.forget()
     result = learning_flow.fn(learning_config, resume=run.run_id)
     children = [child for child in every_run() if child.parent == run.run_id]
     assert sorted(child.stage for child in children) == ["after", "before"]
     assert [one.run_id for one in all_runs()] == [run.run_id], "they are listed with it, not beside"
     for child in children:
-        rate = result["metrics"][f"pass_rate_{child.stage}"]
+        rate = getattr(result.metrics, f"pass_rate_{child.stage}")
         assert (child.loop.letter, child.status, child.metrics["pass_rate"]) == (
             "A",
             "FINISHED",
@@ -177,7 +175,7 @@ def test_a_learning_run_holds_its_measurements_as_children_and_resuming_doubles_
     contexts = [tag.value for given in shown.inputs.dataset_inputs for tag in given.tags]
     assert sorted(value for value in contexts if len(value) < 64) == ["holdout", "train"]
     assert len(shown.inputs.model_inputs) == len(shown.outputs.model_outputs) == 1
-    report = rows_in(Path(result["report"]).read_text())
+    report = rows_in(Path(str(result.report)).read_text())
     assert report["stages"] == ["before", "after", *(f"step {i}" for i in range(1, 5))]
     assert (report["stage"].count(1), report["stage"].count(5)) == (4 * 2, 4 * 8)
     compared = main(["compare", f"{run.name}:before", f"{run.name}:after"])

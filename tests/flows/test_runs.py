@@ -12,6 +12,8 @@ from flows.cli.parser import main
 from flows.learning import learning_flow
 from schemas.config import LearningConfig
 
+pytestmark = pytest.mark.slow
+
 TEXTS = {  # 40 % right in the first run, 60 % in the second
     "one": lambda i: "Final: 7" if i < 4 else "Final: 8" if i < 8 else " Final: 7",
     "two": lambda i: "Final: 7" if i < 6 else "Final:\u200b 7",
@@ -86,7 +88,7 @@ def test_runs_are_filtered_by_loop_model_and_instrument(runs: Any, ask: Any) -> 
     assert len(names(ask("runs", "--loop", "A"))) == 2
 
 
-def test_a_filter_that_nothing_fits_is_not_an_empty_home(
+def test_a_filter_that_nothing_fits_is_not_an_empty_data_folder(
     runs: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["runs", "--loop", "C"]) == 0
@@ -152,7 +154,7 @@ def test_equal_answers_to_a_problem_are_shown_once_with_their_number(
 def test_the_surest_answers_come_first_where_asked(
     learning_config: LearningConfig, ask: Any
 ) -> None:
-    run = learning_flow.fn(learning_config)["run_id"]
+    run = learning_flow.fn(learning_config).run_id
     rows = ask("show", run, "--sort", "likelihood", "--rows", "99")["rows"]
     groups: dict[str, list[float]] = {}
     for row in rows:

@@ -20,23 +20,23 @@ def test_selection_reports_pass_at_k_and_what_each_rule_picks(
 ) -> None:
     config = SelectionConfig(model=tiny, limit=5, samples=4)
     result = selection_flow(config)
-    assert (result["loop"], result["changed"]) == ("B", "which output is used")
-    metrics = result["metrics"]
-    assert list(metrics["pass_at_k"]) == ["1", "2", "3", "4"]
-    assert metrics["pass_at_1"] == metrics["pass_at_k"]["1"]
-    rates = metrics["selected_pass_rate"]
+    assert (result.loop, result.changed) == ("B", "which output is used")
+    metrics = result.metrics
+    assert list(metrics.pass_at_k) == [1, 2, 3, 4]
+    assert metrics.pass_at_1 == metrics.pass_at_k[1]
+    rates = metrics.selected_pass_rate
     assert set(rates) == {"oracle", "majority", "likelihood", "random"}
-    assert rates["oracle"] == metrics["pass_at_k"]["4"], "the oracle finds what there is"
+    assert rates["oracle"] == metrics.pass_at_k[4], "the oracle finds what there is"
     assert all(rates["oracle"] >= rate for rate in rates.values())
-    best = result["best_of_n"]
-    assert 0 <= best["divergence_nats"]["value"] <= best["bound_nats"]
-    assert list(result["control"]["pass_at_k"]) == list(metrics["pass_at_k"])
-    for selected in result["selected"].values():
-        assert selected["gain"]["low"] <= selected["gain"]["value"] <= selected["gain"]["high"]
-    table = pq.read_table(result["tables"]["selections"])
+    best = result.best_of_n
+    assert 0 <= best.divergence_nats.value <= best.bound_nats
+    assert list(result.control.pass_at_k) == list(metrics.pass_at_k)
+    for selected in result.selected.values():
+        assert selected.gain.low <= selected.gain.value <= selected.gain.high
+    table = pq.read_table(result.tables["selections"])
     assert table.num_rows == 5 * 4
-    assert Path(result["pictures"]["pass_at_k.png"]).stat().st_size > 1000
-    report = rows_in(Path(result["report"]).read_text())
+    assert Path(result.pictures["pass_at_k.png"]).stat().st_size > 1000
+    report = rows_in(Path(str(result.report)).read_text())
     assert (len(report["text"]), report["rules"]) == (20, list(rates))
     marked = sum(mark.bit_count() for mark in report["picked"])
     assert marked == 5 * 4, "each rule's pick of each problem is marked in the report"
@@ -46,7 +46,7 @@ def test_a_person_reads_who_needs_the_answer_and_what_the_search_cost(
     tiny: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = selection_flow.fn(SelectionConfig(model=tiny, limit=5, samples=4))
-    assert main(["select", "--completions", made["run_id"]]) == 0
+    assert main(["select", "--completions", made.run_id]) == 0
     shown = capsys.readouterr().out
     assert "Loop B: selection (changed: which output is used)" in shown
     assert "the oracle needs the expected answer" in shown
@@ -59,8 +59,8 @@ def test_a_person_reads_who_needs_the_answer_and_what_the_search_cost(
 def test_a_rule_can_be_chosen_and_replayed(tiny: str) -> None:
     made = selection_flow.fn(SelectionConfig(model=tiny, limit=5, samples=3))
     replayed = selection_flow.fn(
-        SelectionConfig(completions=made["run_id"], pick=("majority", "random"))
+        SelectionConfig(completions=made.run_id, pick=("majority", "random"))
     )
-    assert set(replayed["metrics"]["selected_pass_rate"]) == {"majority", "random"}
-    for rule, rate in replayed["metrics"]["selected_pass_rate"].items():
-        assert rate == made["metrics"]["selected_pass_rate"][rule]
+    assert set(replayed.metrics.selected_pass_rate) == {"majority", "random"}
+    for rule, rate in replayed.metrics.selected_pass_rate.items():
+        assert rate == made.metrics.selected_pass_rate[rule]

@@ -8,16 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from policy.model import slow_path_warning as plain_notice
 from policy.model.embedded import prepare_default
 from policy.model.load import Policy, load_policy
 from policy.model.tiny import make_tiny_model
-
-
-@pytest.fixture(autouse=True)
-def _nothing_told() -> None:
-    """Each test hears of the plain path anew."""
-    plain_notice._told.clear()
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from policy.attention import shared_prefix
+from policy.attention import support
 from policy.logprobs.completion_logprobs import CompletionLogprobs
 from policy.logprobs.plain import plain_logprobs
 from policy.model.load import Policy
@@ -72,19 +72,19 @@ def make(case: str) -> Policy:
     )
 
 
-def draw(policy: Policy) -> sampling.Samples:
+def sample_of(policy: Policy) -> sampling.Samples:
     settings = SamplingSettings(max_new_tokens=8)
     return sampling.sample(policy, PROMPTS, samples=6, settings=settings, seed=5)
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_one_seed_draws_the_same_tokens_on_both_paths(
+def test_one_seed_samples_the_same_tokens_on_both_paths(
     case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     policy = make(case)
-    fast = draw(policy)
-    monkeypatch.setattr(shared_prefix, "obstacle", lambda model, tokens: "so wants the test")
-    plain = draw(policy)
+    fast = sample_of(policy)
+    monkeypatch.setattr(support, "unsupported_reason", lambda model, tokens: "so wants the test")
+    plain = sample_of(policy)
     assert fast.decoder == ("shared" if CASES[case][2] else "plain")
     assert plain.decoder == "plain"
     assert fast.token_ids == plain.token_ids
@@ -102,12 +102,12 @@ def gradients(model: Any, values: Tensor) -> list[Tensor]:
 @pytest.mark.parametrize("case", CASES)
 def test_one_batch_gives_the_same_numbers_and_gradients_on_both_paths(case: str) -> None:
     policy = make(case)
-    model, drawn = policy.model, draw(policy)
+    model, sampled = policy.model, sample_of(policy)
     path = CompletionLogprobs(model)
-    fast = path(model, PROMPTS, drawn.token_ids, 1.0)
-    plain = plain_logprobs(model, PROMPTS, drawn.token_ids)
+    fast = path(model, PROMPTS, sampled.token_ids, 1.0)
+    plain = plain_logprobs(model, PROMPTS, sampled.token_ids)
     torch.testing.assert_close(fast, plain, rtol=0, atol=1e-4)
-    for row, recorded in enumerate(drawn.logprobs):
+    for row, recorded in enumerate(sampled.logprobs):
         assert fast[row, : len(recorded)].tolist() == pytest.approx(recorded, abs=1e-4)
     mine, theirs = gradients(model, fast), gradients(model, plain)
     overall = torch.stack([part.norm() for part in theirs]).norm()
@@ -128,5 +128,5 @@ def test_only_what_is_served_is_packed(case: str, monkeypatch: pytest.MonkeyPatc
         return real(*arguments)
 
     monkeypatch.setattr("policy.logprobs.completion_logprobs.plain_logprobs", watched)
-    path(policy.model, PROMPTS, draw(policy).token_ids, 1.0)
+    path(policy.model, PROMPTS, sample_of(policy).token_ids, 1.0)
     assert (taken == []) == CASES[case][3]

@@ -19,7 +19,7 @@ def named(function: RowFunction) -> Scorer:
     return custom_scorer(name="mine", version=1, spec="a rule")(function)
 
 
-def judge(function: RowFunction, *texts: str, finish_reason: str = "stop") -> list[dict[str, Any]]:
+def score(function: RowFunction, *texts: str, finish_reason: str = "stop") -> list[dict[str, Any]]:
     rows = len(texts)
     table = named(function).score(
         pa.array(texts), pa.array([finish_reason] * rows), pa.array(["12"] * rows)
@@ -29,29 +29,32 @@ def judge(function: RowFunction, *texts: str, finish_reason: str = "stop") -> li
 
 
 def test_a_bool_becomes_a_reward_and_an_outcome() -> None:
-    right, wrong = judge(lambda text, _, expected: text.endswith(expected), "so 12", "so 13")
+    right, wrong = score(lambda text, _, expected: text.endswith(expected), "so 12", "so 13")
     assert (right["reward"], right["outcome"], right["code"]) == (1.0, "correct", "accepted")
     assert (wrong["reward"], wrong["outcome"], wrong["code"]) == (0.0, "wrong_answer", "rejected")
 
 
 def test_a_partial_reward_is_kept_and_is_not_correct() -> None:
-    (row,) = judge(lambda *_: 0.25, "x")
+    (row,) = score(lambda *_: 0.25, "x")
     assert (row["reward"], row["outcome"], row["code"]) == (0.25, "wrong_answer", "partial")
 
 
 def test_numpy_numbers_and_bools_are_rewards_too() -> None:
-    assert judge(lambda *_: np.bool_(True), "x")[0]["reward"] == 1.0
-    assert judge(lambda *_: np.float32(0.5), "x")[0]["reward"] == 0.5
-    assert judge(lambda *_: np.int64(0), "x")[0]["reward"] == 0.0
+    def given(reward: Any) -> RowFunction:
+        return lambda *_: reward
+
+    assert score(given(np.bool_(True)), "x")[0]["reward"] == 1.0
+    assert score(given(np.float32(0.5)), "x")[0]["reward"] == 0.5
+    assert score(given(np.int64(0)), "x")[0]["reward"] == 0.0
 
 
 def test_an_unrewarded_answer_that_was_cut_off_is_truncated() -> None:
-    assert judge(lambda *_: False, "x", finish_reason="length")[0]["outcome"] == "truncated"
+    assert score(lambda *_: False, "x", finish_reason="length")[0]["outcome"] == "truncated"
 
 
 def test_a_whole_verdict_is_kept() -> None:
     verdict = Verdict(0.0, "bad_format", "shouting", "12")
-    assert judge(lambda *_: verdict, "12!")[0] == {
+    assert score(lambda *_: verdict, "12!")[0] == {
         "reward": 0.0,
         "outcome": "bad_format",
         "code": "shouting",
@@ -64,18 +67,18 @@ def test_an_exception_names_the_row_and_is_never_a_zero() -> None:
         return int(text) == int(expected_answer)
 
     with pytest.raises(InputError, match="scorer mine@1, row 1: its function raised ValueError"):
-        judge(fragile, "12", "twelve")
+        score(fragile, "12", "twelve")
 
 
 @pytest.mark.parametrize("bad", [None, "yes", 2, -0.1, float("nan"), float("inf"), 1 + 0j, [1]])
 def test_what_is_no_reward_names_the_row(bad: Any) -> None:
     with pytest.raises(InputError, match="scorer mine@1, row 0: its function returned"):
-        judge(lambda *_: bad, "x")
+        score(lambda *_: bad, "x")
 
 
 def test_a_verdict_with_an_unknown_outcome_names_the_row() -> None:
     with pytest.raises(InputError, match="row 0: its function returned Verdict"):
-        judge(lambda *_: Verdict(1.0, "great", "x", None), "x")
+        score(lambda *_: Verdict(1.0, "great", "x", None), "x")
 
 
 def test_an_edited_function_has_another_digest_even_at_the_same_version() -> None:
@@ -128,7 +131,7 @@ def test_a_file_that_changed_is_another_rule(tmp_path: Path) -> None:
 @pytest.mark.parametrize("parsed", [7, "\ud800"])
 def test_a_verdict_that_no_table_can_hold_names_the_row(parsed: Any) -> None:
     with pytest.raises(InputError, match="scorer mine@1, row 0: its function returned"):
-        judge(lambda *_: Verdict(0.0, "wrong_answer", "odd", parsed), "x")
+        score(lambda *_: Verdict(0.0, "wrong_answer", "odd", parsed), "x")
 
 
 @pytest.mark.parametrize(
@@ -141,12 +144,18 @@ def test_a_scorer_without_name_version_or_rule_cannot_be_made(
         Scorer(name, version, spec, lambda *_: pa.table({}))
 
 
-def test_a_judge_that_fails_or_returns_no_table_is_named() -> None:
+def test_a_scorer_that_fails_or_returns_no_table_is_named() -> None:
     def raises(*_: object) -> pa.Table:
         raise ZeroDivisionError("oh")
 
     columns = pa.array(["x"]), pa.array(["stop"]), pa.array(["12"])
-    with pytest.raises(InputError, match="scorer mine@1: its judge raised ZeroDivisionError: oh"):
+    with pytest.raises(InputError, match="its score_columns raised ZeroDivisionError: oh"):
         Scorer("mine", 1, "a rule", raises).score(*columns)
-    with pytest.raises(InputError, match="scorer mine@1: its judge returned"):
+    with pytest.raises(InputError, match="scorer mine@1: its score_columns returned"):
         Scorer("mine", 1, "a rule", lambda *_: None).score(*columns)
+
+
+def test_a_function_without_a_source_says_so_in_the_spec() -> None:
+    scope: dict[str, Any] = {}
+    exec("def made(text, finish_reason, expected):\n    return True\n", scope)
+    assert named(scope["made"]).spec.endswith("source: not available")

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from scorers.final_int import FINAL_INT_1, KINDS, SPEC, judge_one
+from scorers.final_int import FINAL_INT_1, KINDS, SPEC, score_one
 from scorers.final_int_rules import RULES
 
 TABLE = Path(__file__).with_name("final_int_cases.jsonl")
@@ -29,14 +29,14 @@ def storable(text: str) -> bool:
     return not re.search("[\ud800-\udfff]", text)
 
 
-def judge_column(rows: list[tuple[str, str, str]]) -> list[tuple[float, str, str, str | None]]:
+def score_column(rows: list[tuple[str, str, str]]) -> list[tuple[float, str, str, str | None]]:
     columns = [pa.array(list(column), pa.string()) for column in zip(*rows, strict=True)]
     table = FINAL_INT_1.score(*columns)
-    return [tuple(row.values()) for row in table.to_pylist()]  # type: ignore[misc]
+    return [tuple(row.values()) for row in table.to_pylist()]
 
 
-def judge_row(row: tuple[str, str, str]) -> tuple[float, str, str, str | None]:
-    verdict = judge_one(*row)
+def score_row(row: tuple[str, str, str]) -> tuple[float, str, str, str | None]:
+    verdict = score_one(*row)
     return verdict.reward, verdict.outcome, verdict.code, verdict.parsed_answer
 
 
@@ -57,7 +57,7 @@ def test_the_table_has_several_cases_of_every_code() -> None:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['code']}: {case['why']}")
 def test_each_case_of_the_table_gets_its_verdict(case: dict[str, str]) -> None:
     text, finish_reason, expected = (case[key] for key in KEYS)
-    verdict = judge_one(text, finish_reason, expected)
+    verdict = score_one(text, finish_reason, expected)
     assert (verdict.outcome, verdict.code) == (case["outcome"], case["code"])
     assert verdict.reward == (case["outcome"] == "correct")
     well_formed = case["outcome"] in ("correct", "wrong_answer")
@@ -66,13 +66,13 @@ def test_each_case_of_the_table_gets_its_verdict(case: dict[str, str]) -> None:
 
 def test_one_vectorised_pass_gives_the_table_the_same_verdicts() -> None:
     rows = [tuple(case[key] for key in KEYS) for case in CASES if storable(case["text"])]
-    assert judge_column(rows) == [judge_row(row) for row in rows]
+    assert score_column(rows) == [score_row(row) for row in rows]
 
 
 def test_every_text_of_the_table_that_is_not_the_answer_itself_earns_nothing() -> None:
     for case in CASES:
         exact = case["text"] == "Final: " + case["expected_answer"]
-        paid = judge_one(*(case[key] for key in KEYS)).reward
+        paid = score_one(*(case[key] for key in KEYS)).reward
         assert paid == float(exact and case["finish_reason"] == "stop")
 
 
@@ -96,7 +96,7 @@ ROWS = st.tuples(TEXTS, st.sampled_from(["stop", "stop", "stop", "length"]), INT
 def test_the_vectorised_pass_and_the_definition_agree_on_every_text(
     rows: list[tuple[str, str, str]],
 ) -> None:
-    assert judge_column(rows) == [judge_row(row) for row in rows]
+    assert score_column(rows) == [score_row(row) for row in rows]
 
 
 def test_they_agree_on_every_character_alone_before_inside_and_after() -> None:
@@ -105,31 +105,31 @@ def test_they_agree_on_every_character_alone_before_inside_and_after() -> None:
     ]
     for form in ("{}", "Final: 12{}", "{}Final: 12", "Final: {}12", "Final: 1{}2", "Fi{}nal: 12"):
         rows = [(form.format(character), "stop", "12") for character in characters]
-        assert judge_column(rows) == [judge_row(row) for row in rows]
+        assert score_column(rows) == [score_row(row) for row in rows]
 
 
 @given(INTEGERS)
 def test_exactly_the_prefix_and_the_integer_is_paid(expected: str) -> None:
-    assert judge_one(f"Final: {expected}", "stop", expected).reward == 1.0
+    assert score_one(f"Final: {expected}", "stop", expected).reward == 1.0
 
 
 @given(INTEGERS, st.integers(0, 40), st.characters())
 def test_one_character_more_is_never_paid(expected: str, place: int, character: str) -> None:
     text = f"Final: {expected}"
     longer = text[:place] + character + text[place:]
-    assert judge_one(longer, "stop", expected).reward == 0.0
+    assert score_one(longer, "stop", expected).reward == 0.0
 
 
 @given(INTEGERS, st.integers(0, 40))
 def test_one_character_less_is_never_paid(expected: str, place: int) -> None:
     text = f"Final: {expected}"
     shorter = text[: place % len(text)] + text[place % len(text) + 1 :]
-    assert judge_one(shorter, "stop", expected).reward == 0.0
+    assert score_one(shorter, "stop", expected).reward == 0.0
 
 
 @given(INTEGERS, INTEGERS)
 def test_another_integer_is_a_wrong_answer_with_that_integer_read(one: str, other: str) -> None:
-    verdict = judge_one(f"Final: {one}", "stop", other)
+    verdict = score_one(f"Final: {one}", "stop", other)
     assert verdict.parsed_answer == one
     assert verdict.outcome == ("correct" if one == other else "wrong_answer")
 
@@ -139,13 +139,13 @@ def test_what_was_cut_off_is_never_paid_and_its_integer_never_read(
     text: str, expected: str
 ) -> None:
     for cut in (text, f"Final: {expected}"):
-        verdict = judge_one(cut, "length", expected)
+        verdict = score_one(cut, "length", expected)
         assert (verdict.reward, verdict.outcome, verdict.parsed_answer) == (0.0, "truncated", None)
 
 
 @given(st.text(st.characters(exclude_categories=[])), INTEGERS)
 def test_any_string_whatever_gets_a_verdict(text: str, expected: str) -> None:
-    assert judge_one(text, "stop", expected).code
+    assert score_one(text, "stop", expected).code
 
 
 def test_integers_of_thousands_of_digits_are_compared_as_text() -> None:
@@ -159,8 +159,8 @@ def test_integers_of_thousands_of_digits_are_compared_as_text() -> None:
         (f"Final: {LONG}", "length", LONG),
     ]
     codes = ["exact", "exact", "other_integer", "other_integer", "leading_zero", "cut_off_match"]
-    assert [verdict[2] for verdict in judge_column(rows)] == codes
-    assert judge_column(rows) == [judge_row(row) for row in rows]
+    assert [verdict[2] for verdict in score_column(rows)] == codes
+    assert score_column(rows) == [score_row(row) for row in rows]
 
 
 def test_no_text_makes_the_definition_slow() -> None:
@@ -168,7 +168,7 @@ def test_no_text_makes_the_definition_slow() -> None:
     start = time.process_time()
     for piece in hostile:
         for end in ("", "x", "\u0661"):
-            judge_one("Final: 1" + piece * 50_000 + end, "stop", "1")
+            score_one("Final: 1" + piece * 50_000 + end, "stop", "1")
     assert time.process_time() - start < 20  # a quadratic rule would take an hour
 
 
@@ -241,7 +241,7 @@ TRAPS_FALLEN_INTO = {strip_then_int: 91, regex_search: 189, contains: 294}
 def test_a_naive_scorer_pays_for_texts_that_the_strict_one_refuses(
     naive: Callable[[str, str], bool], traps: int
 ) -> None:
-    strict = [judge_one(*(case[key] for key in KEYS)).reward for case in CASES]
+    strict = [score_one(*(case[key] for key in KEYS)).reward for case in CASES]
     paid = [naive(case["text"], case["expected_answer"]) for case in CASES]
     refused = strict.count(0.0)
     fallen = Counter(

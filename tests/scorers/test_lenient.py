@@ -24,10 +24,10 @@ TRAPS: list[Row] = [
     for case in map(json.loads, TABLE.splitlines())
     if case["code"] != "lone_surrogate" and "\ud800" not in case["text"]
 ]
-BOTH = [(CONTAINS_INT_1, contains_int.judge_one), (LAST_INT_1, last_int.judge_one)]
+BOTH = [(CONTAINS_INT_1, contains_int.score_one), (LAST_INT_1, last_int.score_one)]
 
 
-def judge(scorer: Scorer, rows: list[Row]) -> list[Verdict]:
+def score(scorer: Scorer, rows: list[Row]) -> list[Verdict]:
     columns = [pa.array(list(column), pa.string()) for column in zip(*rows, strict=True)]
     return [Verdict(**row) for row in scorer.score(*columns).to_pylist()]
 
@@ -49,29 +49,29 @@ def judge(scorer: Scorer, rows: list[Row]) -> list[Verdict]:
     ],
 )
 def test_each_text_gets_its_codes(text: str, contains: str, last: str) -> None:
-    assert contains_int.judge_one(text, "stop", "12").code == contains
-    assert last_int.judge_one(text, "stop", "12").code == last
+    assert contains_int.score_one(text, "stop", "12").code == contains
+    assert last_int.score_one(text, "stop", "12").code == last
     for scorer, _ in BOTH:
-        assert judge(scorer, [(text, "length", "12")])[0] == Verdict(
+        assert score(scorer, [(text, "length", "12")])[0] == Verdict(
             0.0, "truncated", "cut_off", None
         )
 
 
 def test_the_answer_read_never_depends_on_the_expected_one() -> None:
     for text in ("7 or 12", "7 7", "12", "1.5", "12 and then 1.5"):
-        for _, judge_one in BOTH:
-            read = {judge_one(text, "stop", str(n)).parsed_answer for n in (7, 12, 99)}
+        for _, score_one in BOTH:
+            read = {score_one(text, "stop", str(n)).parsed_answer for n in (7, 12, 99)}
             assert len(read) == 1
-    assert contains_int.judge_one("7 and 7", "stop", "1").parsed_answer == "7"
-    assert contains_int.judge_one("7 or 12", "stop", "7").parsed_answer is None
-    assert last_int.judge_one("7 or 12", "stop", "7").parsed_answer == "12"
+    assert contains_int.score_one("7 and 7", "stop", "1").parsed_answer == "7"
+    assert contains_int.score_one("7 or 12", "stop", "7").parsed_answer is None
+    assert last_int.score_one("7 or 12", "stop", "7").parsed_answer == "12"
 
 
-@pytest.mark.parametrize(("scorer", "judge_one"), BOTH, ids=lambda value: getattr(value, "id", ""))
+@pytest.mark.parametrize(("scorer", "score_one"), BOTH, ids=lambda value: getattr(value, "id", ""))
 def test_the_pass_over_columns_agrees_with_the_definition_on_the_table(
-    scorer: Scorer, judge_one: Callable[[str, str, str], Verdict]
+    scorer: Scorer, score_one: Callable[[str, str, str], Verdict]
 ) -> None:
-    assert judge(scorer, TRAPS) == [judge_one(*row) for row in TRAPS]
+    assert score(scorer, TRAPS) == [score_one(*row) for row in TRAPS]
 
 
 @settings(max_examples=200, deadline=None)
@@ -87,13 +87,13 @@ def test_the_pass_over_columns_agrees_with_the_definition_on_the_table(
     )
 )
 def test_the_pass_over_columns_agrees_with_the_definition_on_every_text(rows: list[Row]) -> None:
-    for scorer, judge_one in BOTH:
-        assert judge(scorer, rows) == [judge_one(*row) for row in rows]
+    for scorer, score_one in BOTH:
+        assert score(scorer, rows) == [score_one(*row) for row in rows]
 
 
 @pytest.mark.parametrize(("scorer", "paid"), [(CONTAINS_INT_1, 275), (LAST_INT_1, 256)])
 def test_they_pay_for_traps_that_the_strict_scorer_refuses(scorer: Scorer, paid: int) -> None:
-    strict = [verdict.reward for verdict in judge(FINAL_INT_1, TRAPS)]
-    lenient = [verdict.reward for verdict in judge(scorer, TRAPS)]
+    strict = [verdict.reward for verdict in score(FINAL_INT_1, TRAPS)]
+    lenient = [verdict.reward for verdict in score(scorer, TRAPS)]
     assert all(ours >= theirs for ours, theirs in zip(lenient, strict, strict=True))
     assert sum(lenient) - sum(strict) == paid > 0

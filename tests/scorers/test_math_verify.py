@@ -21,7 +21,7 @@ installed = pytest.mark.skipif(
 )
 
 
-def judge(*texts: str, finish_reason: str = "stop") -> list[Verdict]:
+def score(*texts: str, finish_reason: str = "stop") -> list[Verdict]:
     rows = len(texts)
     table = MATH_VERIFY_1.score(
         pa.array(texts), pa.array([finish_reason] * rows), pa.array(["12"] * rows)
@@ -31,7 +31,7 @@ def judge(*texts: str, finish_reason: str = "stop") -> list[Verdict]:
 
 @installed
 def test_it_takes_many_forms_for_the_integer() -> None:
-    verdicts = judge("Final: 12", "$\\boxed{12}$", "\\frac{24}{2}", "12.0", "3*4", "13", "twelve")
+    verdicts = score("Final: 12", "$\\boxed{12}$", "\\frac{24}{2}", "12.0", "3*4", "13", "twelve")
     assert [verdict.code for verdict in verdicts] == ["equal"] * 5 + ["not_equal", "nothing_found"]
     assert [verdict.reward for verdict in verdicts] == [1.0] * 5 + [0.0] * 2
     assert verdicts[0].parsed_answer == "12"
@@ -39,12 +39,12 @@ def test_it_takes_many_forms_for_the_integer() -> None:
 
 
 @installed
-def test_a_text_that_takes_too_long_is_counted_as_timeout_and_the_others_are_judged(
+def test_a_text_that_takes_too_long_is_counted_as_timeout_and_the_others_are_scored(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(math_verify, "SECONDS", 1.0)
     monkeypatch.setattr(math_verify, "WORKERS", 1)
-    before, stuck, after = judge("12", "9**9**9**9", "13")
+    before, stuck, after = score("12", "9**9**9**9", "13")
     assert (stuck.reward, stuck.outcome, stuck.code) == (0.0, "bad_format", "timeout")
     assert (before.code, after.code) == ("equal", "not_equal")
 
@@ -52,7 +52,7 @@ def test_a_text_that_takes_too_long_is_counted_as_timeout_and_the_others_are_jud
 @installed
 def test_it_works_off_the_main_thread() -> None:
     found: list[Verdict] = []
-    thread = threading.Thread(target=lambda: found.extend(judge("12")))
+    thread = threading.Thread(target=lambda: found.extend(score("12")))
     thread.start()
     thread.join()
     assert found[0].code == "equal"
@@ -67,8 +67,8 @@ def test_what_the_package_raises_on_is_counted_as_error(
         "def verify(gold, target, **settings):\n    print('noise')\n    return gold == target[0]\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr(math_verify.importlib.util, "find_spec", lambda name: True)
-    assert judge("12", "twelve", "13") == [
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: True)
+    assert score("12", "twelve", "13") == [
         Verdict(1.0, "correct", "equal", "12"),
         Verdict(0.0, "bad_format", "error", None),
         Verdict(0.0, "wrong_answer", "not_equal", "13"),
@@ -97,9 +97,9 @@ def test_a_worker_that_dies_is_counted_as_crashed_and_replaced(
         "    print(json.dumps({'verdict': 'equal', 'parsed': None}), flush=True)\n"
     )
     monkeypatch.setattr(math_verify, "WORKER", tmp_path / "worker.py")
-    monkeypatch.setattr(math_verify.importlib.util, "find_spec", lambda name: True)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: True)
     monkeypatch.setattr(math_verify, "WORKERS", 1)
-    assert [verdict.code for verdict in judge("a", "die", "b")] == ["equal", "crashed", "equal"]
+    assert [verdict.code for verdict in score("a", "die", "b")] == ["equal", "crashed", "equal"]
 
 
 def test_a_worker_that_does_not_start_is_refused(
@@ -107,18 +107,18 @@ def test_a_worker_that_does_not_start_is_refused(
 ) -> None:
     (tmp_path / "worker.py").write_text("raise SystemExit(1)\n")
     monkeypatch.setattr(math_verify, "WORKER", tmp_path / "worker.py")
-    monkeypatch.setattr(math_verify.importlib.util, "find_spec", lambda name: True)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: True)
     with pytest.raises(InputError, match=r"does not start; pip install -e"):
-        judge("12", "13", "14")
+        score("12", "13", "14")
 
 
 def test_without_the_package_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(math_verify.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"pip install -e"):
-        judge("12")
+        score("12")
 
 
 def test_what_was_cut_off_is_never_shown_to_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(math_verify.importlib.util, "find_spec", lambda name: True)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: True)
     monkeypatch.setattr(math_verify, "WORKER", Path("/nowhere"))
-    assert judge("12", finish_reason="length") == [Verdict(0.0, "truncated", "cut_off", None)]
+    assert score("12", finish_reason="length") == [Verdict(0.0, "truncated", "cut_off", None)]

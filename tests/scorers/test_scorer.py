@@ -1,4 +1,4 @@
-"""What every scorer checks before it judges: whatever cannot be scored raises and names the row."""
+"""What every scorer checks before it scores: whatever cannot be scored raises and names the row."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ def test_a_column_that_is_not_text_is_refused() -> None:
         FINAL_INT_1.score(TEXT, STOP, pa.array([1, 2, 3]))
 
 
-def test_a_judge_that_loses_rows_is_refused() -> None:
+def test_a_scorer_that_loses_rows_is_refused() -> None:
     short = Scorer("short", 1, "loses rows", lambda *_: VERDICT_SCHEMA.empty_table())
-    with pytest.raises(InputError, match="short@1: its judge returned a table of another shape"):
+    with pytest.raises(InputError, match="short@1: its score_columns returned no table of VERDICT"):
         short.score(TEXT, STOP, EXPECTED)
 
 
 def test_name_version_and_spec_all_change_the_digest() -> None:
     scorers = [
-        Scorer(name, version, spec, FINAL_INT_1.judge)
+        Scorer(name, version, spec, FINAL_INT_1.score_columns)
         for name in ("a", "b")
         for version in (1, 2)
         for spec in ("x", "y")

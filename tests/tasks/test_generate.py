@@ -1,74 +1,172 @@
-"""What is told while completions are drawn, and when stored ones are taken instead."""
+"""When stored completions are taken instead of new ones, and what is kept of the shards."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
-import pyarrow as pa
 import pytest
 
-from artifacts.datasets.arithmetic import arithmetic
-from artifacts.store.data_dir import DataDir
-from artifacts.store.tables import Store
-from policy.model.load import fingerprint, numerics
-from policy.model.tiny import make_tiny_model
-from schemas.config import SamplingSettings
-from schemas.references import PolicyRef
-from tasks import generate as module
-from tasks.generate import PassRateSoFar, generate
-from tasks.runtime import model_cache as resident
-
-PROBLEMS = pa.table({"problem_id": ["a", "b"], "expected_answer": ["4", "5"]})
+from artifacts.store.tables import provenance_of
+from policy.model.load import numerics
+from policy.sampling.sample import Samples, sample
+from schemas.config import GenerationSettings
+from schemas.references import PolicyRef, TableRef
+from tasks.generate import generate
+from tasks.runtime.progress import Event, Progress, ShardStored
+from tasks.runtime.runtime import Runtime
 
 
-def shard(*rows: tuple[str, str]) -> pa.Table:
-    """Completions of problems, each ended by the model."""
-    ids, texts = zip(*rows, strict=True)
-    return pa.table({"problem_id": ids, "text": texts, "finish_reason": ["stop"] * len(rows)})
+class Sampler:
+    """Samples as `sample` does, counts the calls, and fails at call `fails_at`."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.fails_at = 0
+
+    def __call__(self, *arguments: Any, **named: Any) -> Samples:
+        self.calls += 1
+        if self.calls == self.fails_at:
+            raise KeyboardInterrupt
+        return sample(*arguments, **named)
 
 
-def test_the_pass_rate_so_far_is_of_all_shards_that_are_done() -> None:
-    so_far = PassRateSoFar("final_int@1")
-    assert so_far.notes() == {}
-    so_far.add(PROBLEMS, shard(("a", "Final: 4"), ("a", "Final: 5")))
-    assert so_far.notes() == {"pass rate so far": "50 %"}
-    so_far.add(PROBLEMS, shard(("b", "Final: 5"), ("b", "Final: 5")))
-    assert so_far.notes() == {"pass rate so far": "75 %"}
+@pytest.fixture
+def sampler(monkeypatch: pytest.MonkeyPatch) -> Sampler:
+    made = Sampler()
+    monkeypatch.setattr("tasks.generate.sample", made)
+    return made
 
 
-def test_a_scorer_of_someone_else_is_not_asked_twice() -> None:
-    so_far = PassRateSoFar("mymodule:scorer")
-    so_far.add(PROBLEMS, shard(("a", "Final: 4")))
-    assert so_far.notes() == {}
+def tables(runtime: Runtime) -> list[str]:
+    return [path.stem for path in (runtime.store.root / "completions").glob("*.parquet")]
 
 
-def test_what_another_arithmetic_drew_is_not_taken_for_this_ones(
-    data_dir: DataDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_completions_of_another_precision_are_not_taken_for_this_ones(
+    problems: TableRef,
+    policy: PolicyRef,
+    settings: GenerationSettings,
+    sampler: Sampler,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    folder = make_tiny_model(tmp_path / "model")
-    policy = PolicyRef(name="tiny", folder=str(folder), digest=fingerprint(folder))
-    problems = Store().write("problems", arithmetic("holdout").slice(0, 2), producer="test")
-    drawn = []
-    real = module.sample
-    monkeypatch.setattr(module, "sample", lambda *a, **k: drawn.append(1) or real(*a, **k))
-
-    def ask() -> None:
-        generate.fn(
-            problems,
-            policy,
-            template="few_shot_chat@1",
-            sampling=SamplingSettings(max_new_tokens=2),
-            samples=1,
-            seed=0,
-            shard_size=2,
-            device="cpu",
-        )
-
     assert numerics("cpu") == "cpu float32"
-    ask()
-    ask()
-    assert len(drawn) == 1
-    monkeypatch.setattr(module, "numerics", lambda device: "cuda bfloat16")
-    ask()
-    assert len(drawn) == 2
-    resident.forget()
+    first = generate(problems, policy, settings)
+    assert generate(problems, policy, settings) == first
+    assert sampler.calls == 2, "two shards, sampled once"
+    monkeypatch.setattr("tasks.generate.numerics", lambda device: "cuda bfloat16")
+    generate(problems, policy, settings)
+    assert sampler.calls == 4
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"samples": 2}, {"shard_size": 3}])
+def test_other_settings_are_other_completions(
+    problems: TableRef,
+    policy: PolicyRef,
+    settings: GenerationSettings,
+    sampler: Sampler,
+    change: dict[str, int],
+) -> None:
+    first = generate(problems, policy, settings)
+    other = generate(problems, policy, settings.model_copy(update=change))
+    assert other != first
+    assert sampler.calls > 2
+
+
+def test_the_rows_are_those_of_the_problems_in_their_order(
+    runtime: Runtime, problems: TableRef, policy: PolicyRef, settings: GenerationSettings
+) -> None:
+    table = runtime.store.read(generate(problems, policy, settings))
+    ids = [name for name in ("1+2", "2+2", "4+3") for _ in range(4)]
+    assert table["problem_id"].to_pylist() == ids
+    assert table["sample_index"].to_pylist() == [0, 1, 2, 3] * 3
+    for row in table.to_pylist():
+        assert row["token_count"] == len(row["token_ids"]) == len(row["logprobs"])
+        assert row["sum_logprob"] == pytest.approx(sum(row["logprobs"]))
+        assert row["token_count"] == 6 or row["finish_reason"] == "stop"
+    seeds = table["shard_seed"].to_pylist()
+    assert len(set(seeds[:8])) == len(set(seeds[8:])) == 1
+    assert seeds[0] != seeds[8], "each shard has a seed of its own"
+    provenance = provenance_of(table)
+    assert provenance.parents == {"problems": problems.digest}
+    assert provenance.config["policy"] == policy.digest
+
+
+def test_shards_are_dropped_once_the_whole_is_there(
+    runtime: Runtime, problems: TableRef, policy: PolicyRef, settings: GenerationSettings
+) -> None:
+    whole = generate(problems, policy, settings)
+    assert tables(runtime) == [whole.digest]
+
+
+def test_a_run_that_was_cut_off_goes_on_at_the_shard_where_it_stopped(
+    runtime: Runtime,
+    problems: TableRef,
+    policy: PolicyRef,
+    settings: GenerationSettings,
+    sampler: Sampler,
+) -> None:
+    sampler.fails_at = 2
+    with pytest.raises(KeyboardInterrupt):
+        generate(problems, policy, settings)
+    assert len(tables(runtime)) == 1
+    whole = generate(problems, policy, settings)
+    assert sampler.calls == 3
+    runtime.store.path(whole).unlink()
+    assert generate(problems, policy, settings) == whole, "the same bytes as without a stop"
+
+
+def test_a_damaged_shard_is_sampled_again(
+    runtime: Runtime,
+    problems: TableRef,
+    policy: PolicyRef,
+    settings: GenerationSettings,
+    sampler: Sampler,
+) -> None:
+    sampler.fails_at = 2
+    with pytest.raises(KeyboardInterrupt):
+        generate(problems, policy, settings)
+    (shard,) = (runtime.store.root / "completions").glob("*.parquet")
+    shard.write_bytes(b"damaged")
+    generate(problems, policy, settings)
+    assert sampler.calls == 4
+
+
+def test_progress_counts_all_completions_and_each_shard_is_told(
+    runtime: Runtime, problems: TableRef, policy: PolicyRef, settings: GenerationSettings
+) -> None:
+    heard: list[Event] = []
+    with runtime.progress.listening(heard.append):
+        generate(problems, policy, settings, label="sampling", part=True)
+    steps = [event for event in heard if isinstance(event, Progress)]
+    assert {(step.work, step.total, step.unit, step.part) for step in steps} == {
+        ("sampling", 12, "completions", True)
+    }
+    done = [step.done for step in steps]
+    assert done == sorted(done)
+    assert done[-1] == 12
+    shards = [event.completions.rows for event in heard if isinstance(event, ShardStored)]
+    assert shards == [8, 4]
+
+
+def test_a_single_shard_is_not_stored_beside_the_whole(
+    runtime: Runtime, problems: TableRef, policy: PolicyRef, settings: GenerationSettings
+) -> None:
+    heard: list[Event] = []
+    with runtime.progress.listening(heard.append):
+        whole = generate(problems, policy, settings.model_copy(update={"shard_size": 3}))
+    assert tables(runtime) == [whole.digest]
+    assert not [event for event in heard if isinstance(event, ShardStored)]
+
+
+def test_a_note_on_one_run_does_not_stand_beside_the_next(
+    runtime: Runtime, problems: TableRef, policy: PolicyRef, settings: GenerationSettings
+) -> None:
+    def noting(event: Event) -> None:
+        if isinstance(event, ShardStored):
+            runtime.progress.note(event.work, "pass rate so far", "6 %")
+
+    heard: list[Event] = []
+    with runtime.progress.listening(noting):
+        generate(problems, policy, settings)
+    with runtime.progress.listening(heard.append):
+        generate(problems, policy, settings.model_copy(update={"seed": 1}))
+    assert {len(event.notes) for event in heard if isinstance(event, Progress)} == {0}

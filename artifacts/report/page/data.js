@@ -1,4 +1,4 @@
-// Turns what the page carries into text and objects; it asks no host for anything.
+// Turns what the page carries into text and objects; it loads nothing.
 
 async function unpacked(id) {
   const packed = atob(document.getElementById(id).textContent.trim());

@@ -89,14 +89,14 @@ function problemsTable(data, pane) {
       start: "measured",
       options: [
         ["measured", "measured before and after"],
-        ["practised", "trained on"],
+        ["trained", "trained on"],
         ["repeated", "trained on in several steps"],
       ],
       test: (problem, group) =>
         group === "measured"
           ? problems.group[problem] === 0
           : problems.group[problem] === 1 &&
-            (group === "practised" || byProblem[problem].size > 1),
+            (group === "trained" || byProblem[problem].size > 1),
     });
   }
   if (data.families.length) {

@@ -1,5 +1,5 @@
-// One table with a search field and filters over rows that stay in columns; only the rows of the
-// page in sight become elements.
+// One table with a search field and filters over rows that stay in columns; only the rows
+// of the visible page become elements.
 
 // columns: {title, className, sort(row), show(row)}; filters: {name, label, options, test(row,
 // value)}; options are pairs [value, words]; text(row): what is searched, in lower case.

@@ -1,4 +1,4 @@
-// Builds elements from text; no text of a run is ever read as HTML.
+// Builds elements from text, so that no text of a run is read as HTML.
 
 const OUTCOME_WORDS = {
   correct: "correct",

@@ -1,22 +1,17 @@
-"""Two verdicts, two runs or a gate's decision, as a person reads them in a terminal.
-
-It draws what was compared and compares nothing. Texts of a model are shown with the invisible
-made visible.
-"""
+"""Two scorers' verdicts, two runs or a gate's decision, as a person reads them in a terminal."""
 
 from __future__ import annotations
-
-import re
-from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
-from artifacts.text.numbers import percent, points
-from artifacts.text.visible import visible
-from flows.cli.render.results import nats, table
+from artifacts.text.numbers import nats, percent, points, points_interval, rate_interval
+from artifacts.text.visible import DIGEST_SHOWN, short_digests, visible
+from flows.cli.render.results import table
+from schemas.outputs import GoldenResult
+from schemas.result_parts import ComparedRun, FlippedProblem, ScorerChange
+from schemas.results import Comparison, Decision, RatedComparison
 
-Result = dict[str, Any]
 DIRECTIONS = {
     "lost": "correct before, not now",
     "won": "correct now, not before",
@@ -29,171 +24,164 @@ TESTS = {
 }
 
 
-def print_comparison(console: Console, result: Result) -> None:
+def print_comparison(console: Console, result: Comparison) -> None:
     """Two runs: what each was, which parts differ, and, where they may be compared, by how much."""
-    for letter, run in zip("AB", result["runs"], strict=True):
+    for letter, run in zip("AB", result.runs, strict=True):
         console.print(_one_run(letter, run), soft_wrap=True)
-    show_differing(console, result)
-    if result["comparable"]:
-        _show_difference(console, result)
-        for way, words in (("better", "right in B more often"), ("worse", "right in A more often")):
-            _show_flips(console, result, way, words)
-    for sentence in result["reading"]:
+    print_differing(console, result)
+    if isinstance(result, RatedComparison):
+        _print_difference(console, result)
+        difference, flipped = result.difference, result.flipped
+        _print_flips(console, "right in B more often", difference.better, flipped.better)
+        _print_flips(console, "right in A more often", difference.worse, flipped.worse)
+    for sentence in result.reading:
         console.print(sentence, markup=False)
 
 
-def show_differing(console: Console, result: Result) -> None:
+def print_differing(console: Console, result: Comparison) -> None:
     """The parts in which the instruments differ, with both values."""
-    if result["same_instrument"]:
-        scorer = result["instrument"]["parts"]["scorer"].partition(":")[0]
-        digest = result["instrument"]["digest"][:12]
+    if result.same_instrument:
+        scorer = result.instrument.parts.scorer.partition(":")[0]
+        digest = result.instrument.digest[:DIGEST_SHOWN]
         console.print(f"same instrument {digest}, scorer {scorer}", style="dim", markup=False)
         return
     console.print("The instruments differ:", style="bold red")
-    for part, values in result["differs"].items():
-        note = " (allowed)" if part in result["allowed"] else ""
+    for part, values in result.differs.items():
+        note = " (allowed)" if part in result.allowed else ""
         console.print(f"  {part}{note}", markup=False)
         for letter, value in zip("AB", values, strict=True):
-            console.print(f"    {letter}  {short(value)}", markup=False, soft_wrap=True)
-    if result["allowed"] and result["comparable"]:
+            console.print(f"    {letter}  {short_digests(value)}", markup=False, soft_wrap=True)
+    if result.allowed and result.comparable:
         console.print(
             "Compared all the same, as allowed: the difference may be the instrument's.",
             style="bold red",
         )
 
 
-def print_decision(console: Console, result: Result) -> None:
+def print_decision(console: Console, result: Decision) -> None:
     """What the gate decided, the evidence it was decided on, and every reason against."""
-    against = result["against"]
-    style = "bold green" if result["promoted"] else "bold red"
-    name = result["candidate"]["name"]
-    console.print(f"{name}: {result['decision']}", style=style, markup=False)
-    console.print(f"against the {against['role']}, {against['name'] or 'not known'}", markup=False)
-    if result["evidence"]:
-        print_comparison(console, result["evidence"])
-    if result["pairs_considered"] > 1:
+    against = result.against
+    style = "bold green" if result.promoted else "bold red"
+    console.print(f"{result.candidate.name}: {result.decision}", style=style, markup=False)
+    console.print(f"against the {against.role}, {against.name or 'not known'}", markup=False)
+    if result.evidence:
+        print_comparison(console, result.evidence)
+    if result.pairs_considered > 1:
         console.print(
-            f"{result['pairs_considered']} pairs of evaluations have a common instrument; the "
+            f"{result.pairs_considered} pairs of evaluations have a common instrument; the "
             "newest of the largest decides, not the best"
         )
-    for reason in result["reasons"]:
+    for reason in result.reasons:
         console.print(f"- {reason}", markup=False, soft_wrap=True)
-    if result["promoted"]:
-        console.print(f"{result['champion']} is the champion now", style="bold", markup=False)
-    console.print(f"decision {result['run_id']}", style="dim")
+    if result.promoted:
+        console.print(f"{result.champion} is the champion now", style="bold", markup=False)
+    console.print(f"decision {result.run_id}", style="dim")
 
 
-def short(value: str) -> str:
-    """A part of an instrument with each digest cut to its first 12 characters."""
-    return re.sub(r"\b([0-9a-f]{12})[0-9a-f]{52}\b", r"\1", value)
+def _one_run(letter: str, run: ComparedRun) -> Text:
+    line = Text(f"{letter}  ").append(run.name, style="bold")
+    line.append(f"  loop {run.loop}, changed: {run.changed}; {run.model}")
+    if run.kl_nats is not None:
+        steps = f"{run.steps} step{'' if run.steps == 1 else 's'}"
+        line.append(f" after {steps}, {nats(run.kl_nats)} nats from its start")
+    return line.append(f"; {run.problems} problems x {run.samples} samples")
 
 
-def _one_run(letter: str, run: Result) -> Text:
-    line = Text(f"{letter}  ").append(run["name"], style="bold")
-    line.append(f"  loop {run['loop']}, changed: {run['changed']}; {run['model']}")
-    if run.get("kl_nats") is not None:
-        steps = f"{run['steps']} step{'' if run['steps'] == 1 else 's'}"
-        line.append(f" after {steps}, {nats(run['kl_nats'])} nats from its start")
-    return line.append(f"; {run['problems']} problems x {run['samples']} samples")
-
-
-def _show_difference(console: Console, result: Result) -> None:
-    difference = result["difference"]
-    drawn = table("", "rate", "95 % interval")
-    for letter, rate in zip("AB", result["pass_rates"], strict=True):
-        interval = f"{percent(rate['low'])} to {percent(rate['high'])}"
-        drawn.add_row(f"pass rate {letter}", percent(rate["value"]), interval)
-    drawn.add_section()
-    drawn.add_row("B - A, points", *_points(difference))
-    for name, change in result["families"].items():
-        drawn.add_row(f"  {name}", *_points(change))
-    console.print(drawn)
-    p = result["p_value"]
+def _print_difference(console: Console, result: RatedComparison) -> None:
+    difference = result.difference
+    lines = table("", "rate", "95 % interval")
+    for letter, rate in zip("AB", result.pass_rates, strict=True):
+        lines.add_row(f"pass rate {letter}", percent(rate.value), rate_interval(rate))
+    lines.add_section()
+    changes = {"B - A, points": difference}
+    changes |= {f"  {name}": change for name, change in result.families.items()}
+    for name, change in changes.items():
+        lines.add_row(name, points(change.value), points_interval(change))
+    console.print(lines)
+    p = f"p = {result.p_value:.4f}" if result.p_value >= 0.0001 else "p < 0.0001"
+    console.print(f"{TESTS[result.test]}: {p}", markup=False)
     console.print(
-        f"{TESTS[result['test']]}: p = {p:.4f}"
-        if p >= 0.0001
-        else f"{TESTS[result['test']]}: p < 0.0001",
-        markup=False,
+        f"{difference.problems} problems: {difference.better} better, "
+        f"{difference.worse} worse; the smallest difference that so many would show four "
+        f"times in five is {points(difference.detectable).lstrip('+')} points"
     )
-    console.print(
-        f"{difference['problems']} problems: {difference['better']} better, "
-        f"{difference['worse']} worse; the smallest difference that so many would show four "
-        f"times in five is {points(difference['detectable']).lstrip('+')} points"
-    )
-    if any(result["left_out"]):
-        ours, theirs = result["left_out"]
+    if any(result.left_out):
+        ours, theirs = result.left_out
         console.print(f"left out: {ours} problems only in A, {theirs} only in B", style="bold red")
 
 
-def _show_flips(console: Console, result: Result, way: str, words: str) -> None:
-    flips = result["flipped"][way]
+def _print_flips(
+    console: Console, words: str, total: int, flips: tuple[FlippedProblem, ...]
+) -> None:
+    """Some of the `total` problems that flipped one way, each with an answer of either run."""
     if not flips:
         return
-    console.print(f"{words}: {result['difference'][way]}", style="bold")
+    console.print(f"{words}: {total}", style="bold")
     for flip in flips:
-        line = Text(f"  {visible(flip['prompt'])}")
-        line.append(f"  (expected Final: {flip['expected_answer']})\n", style="dim")
-        for letter, when in (("A", "before"), ("B", "after")):
-            right, all_of_them = flip[when]
-            line.append(f"    {letter} {right}/{all_of_them}  ")
-            line.append(visible(flip[f"answer_{when}"]["text"]), style="bold")
-            line.append(f"  ({flip[f'answer_{when}']['code']})", style="dim")
-            line.append("\n" if letter == "A" else "")
+        line = Text(f"  {visible(flip.prompt)}")
+        line.append(f"  (expected Final: {flip.expected_answer})", style="dim")
+        for letter, counts, answer in (
+            ("A", flip.before, flip.answer_before),
+            ("B", flip.after, flip.answer_after),
+        ):
+            right, all_of_them = counts
+            line.append(f"\n    {letter} {right}/{all_of_them}  ")
+            line.append(visible(answer.text), style="bold")
+            line.append(f"  ({answer.code})", style="dim")
         console.print(line)
 
 
-def _points(change: Result) -> tuple[str, str]:
-    return points(change["value"]), f"{points(change['low'])} to {points(change['high'])}"
-
-
-def show_changes(console: Console, changes: Result) -> None:
+def print_changes(console: Console, changes: ScorerChange) -> None:
     """The 2 × 2 of two scorers' verdicts and the rows that changed, most telling first."""
-    before, after = changes["before"], changes["after"]
+    before, after = changes.before, changes.after
     console.print(f"\nWhat changed from {before} to {after}", style="bold", markup=False)
-    if not changes["scored_before"]:
-        console.print(f"These completions had no scores; {before} was asked for the comparison.")
-    drawn = table(f"{changes['rows']} completions", f"{after}: correct", "not correct")
-    names = ("correct_in_both", "correct_only_before", "correct_only_after", "correct_in_neither")
-    counts = [str(changes[name]) for name in names]
-    drawn.add_row(f"correct for {before}", *counts[:2])
-    drawn.add_row("not correct", *counts[2:])
-    console.print(drawn)
-    if not changes["groups"]:
+    if not changes.scored_before:
+        console.print(
+            f"These completions had no scores; {before} was asked for the comparison.",
+            markup=False,
+        )
+    lines = table(f"{changes.rows} completions", f"{after}: correct", "not correct")
+    both, lost = str(changes.correct_in_both), str(changes.correct_only_before)
+    won, neither = str(changes.correct_only_after), str(changes.correct_in_neither)
+    lines.add_row(f"correct for {before}", both, lost)
+    lines.add_row("not correct", won, neither)
+    console.print(lines)
+    if not changes.groups:
         console.print("Every completion has the same verdict, for the same reason.")
-    for group in changes["groups"]:
-        codes = " -> ".join(group["codes"])
-        words = DIRECTIONS[group["direction"]]
-        console.print(f"\n{words}: {group['count']}  ({codes})", style="bold", markup=False)
-        for row in group["rows"] if group["direction"] != "moved" else ():
-            console.print(_answer(row["prompt"], row["completion"], row["expected"]))
+    for group in changes.groups:
+        codes = " -> ".join(group.codes)
+        words = DIRECTIONS[group.direction]
+        console.print(f"\n{words}: {group.count}  ({codes})", style="bold", markup=False)
+        for row in group.rows if group.direction != "moved" else ():
+            console.print(answer_line(row.prompt, row.completion, row.expected))
 
 
-def show_golden(console: Console, result: Result) -> None:
+def print_golden(console: Console, result: GoldenResult) -> None:
     """Whether a scorer gives every golden row what it should get, and which not."""
-    misses = result["false_positives"], result["false_negatives"]
-    console.print(f"{result['scorer']} on {result['rows']} golden rows", style="bold", markup=False)
-    if result["passed"]:
+    console.print(f"{result.scorer} on {result.rows} golden rows", style="bold", markup=False)
+    if result.passed:
         console.print("Every row gets exactly what it should.", style="bold green")
         return
-    for words, missed in zip(
-        ("False positives (exploits that pay)", "False negatives (right and not paid)"),
-        misses,
-        strict=True,
+    for words, missed in (
+        ("False positives (exploits that pay)", result.false_positives),
+        ("False negatives (right and not paid)", result.false_negatives),
     ):
         console.print(f"{words}: {len(missed)}", style="bold red" if missed else "bold")
         for miss in missed:
             console.print(
-                Text(f"  row {miss['row']}, problem {visible(miss['problem_id'])}: ")
-                .append(visible(miss["completion"]), style="bold")
+                Text(f"  row {miss.row}, problem {visible(miss.problem_id)}: ")
+                .append(visible(miss.completion), style="bold")
                 .append(
-                    f"  gets {miss['reward']:g}, not {miss['expected_reward']:g} "
-                    f"({miss['code']}; expected Final: {miss['expected_answer']})",
+                    f"  gets {miss.reward:g}, not {miss.expected_reward:g} "
+                    f"({miss.code}; expected Final: {miss.expected_answer})",
                     style="dim",
                 )
             )
 
 
-def _answer(prompt: str, completion: str, expected: str) -> Text:
+def answer_line(prompt: str, completion: str, expected: str, times: int = 1) -> Text:
+    """A prompt, the completion that answered it, `times` times, and the answer it should have."""
     line = Text(f"  {visible(prompt)} -> ")
     line.append(visible(completion), style="bold")
-    return line.append(f"  (expected Final: {expected})", style="dim")
+    repeated = f" x{times}" if times > 1 else ""
+    return line.append(f"{repeated}  (expected Final: {expected})", style="dim")

@@ -1,38 +1,23 @@
-"""The one table that a demo ends with: the three loops side by side.
-
-It draws what the demo found; everything fits 80 columns.
-"""
+"""The one table that a demo ends with: the three loops side by side."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 from rich.console import Console
 
+from artifacts.text.demo_table import DEMO_COLUMNS, demo_cells, demo_notes
 from flows.cli.render.results import table
+from schemas.result_parts import DemoRow
 
 
-def print_loops(console: Console, rows: list[dict[str, Any]]) -> None:
+def print_loops(console: Console, rows: Sequence[DemoRow]) -> None:
     """Before and after for each loop, with intervals."""
-    drawn = table("loop", "what", "changed", "pass@1, %", "pass@4, %", "KL, nats")
+    lines = table(*DEMO_COLUMNS)
     for row in rows:
-        drawn.add_row(
-            row["loop"],
-            row["what"],
-            row["changed"],
-            *(_with_interval(row, name) for name in ("pass_at_1", "pass_at_4")),
-            "" if row["kl_nats"] is None else f"{row['kl_nats']:.2f}",
-        )
-    console.print(drawn)
-    console.print(
-        f"n = {rows[0]['problems']} problems, 95 % intervals in brackets\n"
-        "* knows the expected answer: what a perfect judge could pick",
-        style="dim",
-    )
-
-
-def _with_interval(row: dict[str, Any], name: str) -> str:
-    if row[name] is None:
-        return ""
-    low, high = row[f"{name}_interval"]
-    return f"{100 * row[name]:.0f} [{100 * low:.0f}, {100 * high:.0f}]"
+        lines.add_row(*demo_cells(row))
+    widest = console.options.update(width=2 * console.width)
+    if console.measure(lines, options=widest).maximum > console.width:
+        lines.padding = (0, 1, 0, 0)
+    console.print(lines)
+    console.print("\n".join(demo_notes(rows)), style="dim", markup=False)

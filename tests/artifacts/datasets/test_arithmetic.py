@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from artifacts.datasets.arithmetic import DEV, FAMILIES, HOLDOUT, SPLITS, arithmetic
-from artifacts.datasets.problems import load_problems
+from artifacts.datasets.arithmetic import DEV, FAMILIES, HOLDOUT, SPLITS, arithmetic, questions
+from artifacts.datasets.problems import Datasets
 from artifacts.store.tables import content_digest
 from policy.model.template import TEMPLATES
 from schemas.errors import InputError
@@ -57,7 +57,12 @@ PINNED = {"train": "347a33ced1cd", "dev": "ea0a01b63fe6", "holdout": "72eed34901
 
 def test_an_unknown_split_is_named() -> None:
     with pytest.raises(InputError, match="no split 'test'.*train, dev, holdout"):
-        load_problems("arithmetic", "test")
+        Datasets().load("arithmetic", "test")
+
+
+def test_an_unknown_family_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no family 'division'"):
+        next(questions("division"))
 
 
 def test_the_worked_examples_of_the_prompt_answer_no_question_of_the_dataset() -> None:

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from artifacts.datasets.problems import load_problems, read_problem_file, refuse_shared_questions
+from artifacts.datasets.arithmetic import SPLITS, arithmetic
+from artifacts.datasets.problems import Datasets, read_problem_file, refuse_shared_prompts
 from schemas.errors import InputError
 
 GOOD = {"id": "a", "prompt": "What is 1 + 1?", "expected_answer": 2}
@@ -37,6 +38,10 @@ BAD_ROWS = {
     "two answers": (GOOD | {"id": "b", "expected_answer": 3}, "answer 3 here and 2 in row 1"),
     "a list": ([1], "is not a JSON object"),
     "no JSON": ("{", "is not JSON"),
+    "a number as prompt": (
+        {"id": "b", "prompt": 1.5, "expected_answer": 1},
+        "prompt is 1.5, not text",
+    ),
     "half a surrogate pair": (
         {"id": "b", "prompt": "\ud800", "expected_answer": 1},
         "half of a surrogate pair",
@@ -95,6 +100,9 @@ def test_csv_faults_name_the_row(tmp_path: Path) -> None:
     path.write_text("id,prompt,expected_answer\na,one,\n")
     with pytest.raises(InputError, match="row 2: expected_answer is null"):
         read_problem_file(str(path))
+    path.write_text('id,prompt,expected_answer\na,"one" two,2\n')
+    with pytest.raises(InputError, match=r"row 2: is not CSV \("):
+        read_problem_file(str(path))
 
 
 def test_an_integer_of_any_size_survives(tmp_path: Path) -> None:
@@ -108,15 +116,52 @@ def test_an_integer_of_any_size_survives(tmp_path: Path) -> None:
 def test_splits_are_told_apart_and_half_given_splits_are_refused(tmp_path: Path) -> None:
     other = {"id": "b", "prompt": "p", "expected_answer": 1, "split": "train"}
     path = jsonl(tmp_path, GOOD | {"split": "holdout"}, other)
-    assert load_problems(path, "train")["problem_id"].to_pylist() == ["b"]
+    assert Datasets().load(path, "train")["problem_id"].to_pylist() == ["b"]
     with pytest.raises(InputError, match="no row has the split 'dev'.*holdout, train"):
-        load_problems(path, "dev")
+        Datasets().load(path, "dev")
     with pytest.raises(InputError, match="row 1: split is missing"):
-        load_problems(jsonl(tmp_path, GOOD, other), "train")
-    assert load_problems(jsonl(tmp_path, GOOD), "dev")["split"].to_pylist() == ["all"]
+        Datasets().load(jsonl(tmp_path, GOOD, other), "train")
+    assert Datasets().load(jsonl(tmp_path, GOOD), "dev")["split"].to_pylist() == ["all"]
 
 
-def test_a_question_that_is_trained_on_cannot_be_measured(tmp_path: Path) -> None:
+def test_a_prompt_that_is_trained_on_cannot_be_measured(tmp_path: Path) -> None:
     table = read_problem_file(jsonl(tmp_path, GOOD))
     with pytest.raises(InputError, match="'a' is measured, but its prompt is also trained on"):
-        refuse_shared_questions(table, table, "problems.jsonl")
+        refuse_shared_prompts(table, table, "problems.jsonl")
+
+
+def test_a_parquet_file_may_be_one_of_our_problems_tables(tmp_path: Path) -> None:
+    path = tmp_path / "p.parquet"
+    pq.write_table(arithmetic("dev"), path)
+    assert read_problem_file(str(path)).equals(arithmetic("dev"))
+
+
+def test_parquet_faults_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "p.parquet"
+    pq.write_table(pa.table({"id": ["a"], "prompt": ["p"]}), path)
+    with pytest.raises(InputError, match="has no column expected_answer; it needs id, prompt"):
+        read_problem_file(str(path))
+    path.write_text("text")
+    with pytest.raises(InputError, match="is not a readable Parquet file"):
+        read_problem_file(str(path))
+
+
+def test_a_file_says_which_splits_and_answers_it_has(tmp_path: Path) -> None:
+    other = {"id": "b", "prompt": "p", "expected_answer": 1, "split": "train"}
+    path, datasets = jsonl(tmp_path, GOOD | {"split": "holdout"}, other), Datasets()
+    assert [datasets.has_split(path, name) for name in ("train", "dev")] == [True, False]
+    assert datasets.expected_answers(path) == {"a": "2", "b": "1"}
+    assert datasets.parsed == 1
+
+
+def test_the_built_in_dataset_has_every_split_and_all_answers() -> None:
+    datasets = Datasets()
+    assert [datasets.has_split("arithmetic", name) for name in ("dev", "test")] == [True, False]
+    answers = datasets.expected_answers("arithmetic")
+    assert len(answers) == sum(arithmetic(split).num_rows for split in SPLITS)
+    assert answers[arithmetic("train")["problem_id"][0].as_py()]
+
+
+def test_a_limit_takes_the_first_problems(tmp_path: Path) -> None:
+    path = jsonl(tmp_path, GOOD, GOOD | {"id": "b"})
+    assert Datasets().load(path, "dev", 1)["problem_id"].to_pylist() == ["a"]

@@ -1,4 +1,4 @@
-"""A result to draw, and a browser, where there is one, driven over its own protocol."""
+"""A browser, where there is one, driven over its own protocol."""
 
 from __future__ import annotations
 
@@ -85,32 +85,6 @@ class Tab:
             for event in self.events
             if event["method"] == "Network.requestWillBeSent"
         ]
-
-
-@pytest.fixture
-def evaluation() -> dict[str, Any]:
-    """The result of loop A, as its command prints it: two of three problems, nine answers."""
-    third = {"value": 1 / 3, "low": 0.1, "high": 0.7}
-    return {
-        "run_id": "0123456789abcdef",
-        "loop": "A",
-        "loop_name": "evaluation",
-        "changed": "nothing",
-        "model": {"name": "<i>mine</i>", "digest": "d" * 64, "folder": None},
-        "metrics": {
-            "pass_rate": 1 / 3,
-            "pass_rate_low": 0.1,
-            "pass_rate_high": 0.7,
-            "problems": 3,
-            "completions": 9,
-            "mean_reward": 1 / 3,
-        },
-        "intervals": {"mean_reward": [0.1, 0.7]},
-        "families": {"<u>sums</u>": third | {"problems": 3}},
-        "instrument": {"digest": "e" * 64, "parts": {"scorer": f"final_int@1:{'f' * 64}"}},
-        "samples": 3,
-        "config": {"seed": 5, "sampling": {"temperature": 0.5}},
-    }
 
 
 @pytest.fixture(scope="module")

@@ -1,19 +1,23 @@
-"""The report is one page that shows everything as text and can ask no host for anything."""
+"""The report is one page that shows everything as text and loads nothing."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from html import unescape
 from typing import Any
 
 import pyarrow as pa
 
-from artifacts.report import sections as report_sections
-from artifacts.report.html import report_html
+from artifacts.report.html import PAGE, report_html
+from artifacts.report.page_data import PageRows
 from artifacts.report.rows import Asked, Sampled, page_rows
+from artifacts.report.sections import VerdictCount
 from artifacts.text.visible import visible
+from schemas.result_parts import ScorerChange, VerdictGroup
+from schemas.results import EvalResult, LearningResult, LoopResult, SelectionResult
 
 ALIVE = [
     "<script>alert(1)</script>",
@@ -25,7 +29,7 @@ ALIVE = [
 ]
 
 
-def nasty_rows() -> dict[str, Any]:
+def nasty_rows() -> PageRows:
     keys = {"problem_id": [f"<p>{i}" for i in range(6)], "sample_index": pa.array([0] * 6)}
     problems = {
         "problem_id": keys["problem_id"],
@@ -47,16 +51,29 @@ def nasty_rows() -> dict[str, Any]:
     return page_rows([Asked(pa.table(problems), [part])])
 
 
-def page(result: dict[str, Any], **changes: Any) -> str:
-    given = {
-        "rows": nasty_rows(),
-        "verdicts": [("bad_format", "<s>mine", 3), ("bad_format", "b", 3), ("correct", "c", 3)],
-        "pictures": {"pass_at_k.png": b"png"},
-    } | changes
-    return report_html(result, **given)
+COUNTS = [
+    VerdictCount("bad_format", "<s>mine", 3),
+    VerdictCount("bad_format", "b", 3),
+    VerdictCount("correct", "c", 3),
+]
 
 
-def test_texts_of_a_run_never_become_markup(evaluation: dict[str, Any]) -> None:
+def page(
+    result: LoopResult,
+    rows: PageRows | None = None,
+    counts: Sequence[VerdictCount] = COUNTS,
+    changes: ScorerChange | None = None,
+) -> str:
+    return report_html(result, rows or nasty_rows(), counts, {"pass_at_k.png": b"png"}, changes)
+
+
+def words(made: str) -> str:
+    """What a person reads of a page, before its scripts have run."""
+    body = made.partition("<body>")[2].partition('<script type="application/gzip"')[0]
+    return " ".join(unescape(re.sub(r"<[^>]*>", " ", body)).split())
+
+
+def test_texts_of_a_run_never_become_markup(evaluation: EvalResult) -> None:
     made = page(evaluation)
     for tag in ("<i>", "<u>", "<s>", "<p>0", "alert(", "onerror"):
         assert tag not in made.replace("<i style", "").replace("<i class", ""), tag
@@ -66,8 +83,14 @@ def test_texts_of_a_run_never_become_markup(evaluation: dict[str, Any]) -> None:
     assert made.count("<script") == made.count("</script>") == 3
 
 
+def test_only_our_own_style_and_script_are_put_in_as_they_are() -> None:
+    templates = "".join(path.read_text() for path in sorted(PAGE.glob("*.html")))
+    assert re.findall(r"\{\{ (\w+) \| safe \}\}", templates) == ["style", "script"]
+    assert len(re.findall(r"\bsafe\b|autoescape", templates)) == 2
+
+
 def test_rows_come_back_as_they_were_put_in(
-    evaluation: dict[str, Any], rows_in: Callable[[str], dict[str, Any]]
+    evaluation: EvalResult, rows_in: Callable[[str], dict[str, Any]]
 ) -> None:
     rows = rows_in(page(evaluation))
     assert rows == nasty_rows()
@@ -75,7 +98,7 @@ def test_rows_come_back_as_they_were_put_in(
     assert set(rows["texts"]) == texts
 
 
-def test_the_page_can_load_nothing(evaluation: dict[str, Any]) -> None:
+def test_the_page_can_load_nothing(evaluation: EvalResult) -> None:
     made = page(evaluation)
     outside = re.findall(r"(?:src|href|action)\s*=\s*['\"]?([^'\" >]{0,30})", made)
     assert {address[:22] for address in outside} == {"data:image/png;base64,"}
@@ -97,49 +120,82 @@ def test_the_page_can_load_nothing(evaluation: dict[str, Any]) -> None:
 
 
 def test_what_filters_by_family_or_code_has_the_value_of_its_option(
-    evaluation: dict[str, Any],
+    evaluation: EvalResult,
 ) -> None:
-    (family,) = list(evaluation["families"])[:1]
     odd = "a\\b\u200b"
-    named = evaluation | {"families": {odd: evaluation["families"][family]}}
-    made = page(named, verdicts=[("bad_format", odd, 3)])
+    named = evaluation.model_copy(update={"families": {odd: evaluation.families["pass@1"]}})
+    made = page(named, counts=[VerdictCount("bad_format", odd, 3)])
     for facet in ("family", "code"):
-        assert f'data-facet={facet} data-value="{visible(odd)}"' in made
+        assert f'data-facet="{facet}" data-value="{visible(odd)}"' in made
 
 
-def test_a_family_does_not_take_the_place_of_a_rate_with_its_name() -> None:
-    def estimate(value: float) -> dict[str, float]:
-        return {"value": value, "low": value, "high": value, "problems": 4}
-
-    side = {
-        "metrics": {"pass_at_k": {"1": 0.1}, "valid_format_rate": 0.2},
-        "intervals": {"pass_at_k": {"1": [0.0, 0.3]}, "valid_format_rate": [0.1, 0.4]},
-        "families": {"pass@1": estimate(0.5), "sums": estimate(0.6)},
-    }
-    rates = {name: rate["value"] for name, rate in report_sections._rates(side).items()}
-    assert rates == {"pass@1": 0.1, "valid format": 0.2, "family pass@1": 0.5, "sums": 0.6}
-
-
-def test_numbers_stand_with_their_intervals(evaluation: dict[str, Any]) -> None:
+def test_numbers_stand_with_their_intervals(evaluation: EvalResult) -> None:
     made = page(evaluation)
     assert "<b>33 %</b>" in made
     assert "95 % interval 10 % to 70 %, n = 3 problems × 3 samples = 9 completions" in made
     assert "sampling.temperature" in made
 
 
-def test_only_the_strict_scorer_s_codes_are_explained(evaluation: dict[str, Any]) -> None:
-    verdicts = [("bad_format", "empty", 9)]
-    assert "nothing at all" in page(evaluation, verdicts=verdicts)
-    evaluation["instrument"]["parts"]["scorer"] = "mine@1:abc"
-    assert "nothing at all" not in page(evaluation, verdicts=verdicts)
+def test_the_page_of_selection_has_what_each_rule_picked(selection: SelectionResult) -> None:
+    made = words(page(selection))
+    assert "picked by oracle knows the answer 80 % 60 % to 90 % +46.7 +0.0 to +50.0" in made
+    assert "picked by majority 40 % 20 % to 50 % +6.7 +0.0 to +50.0" in made
+    assert "Best of 3 by the oracle is 0.40 nats from the policy, bound 0.43." in made
+    assert "Samples and picks" in made
 
 
-def test_the_same_run_makes_the_same_bytes(evaluation: dict[str, Any]) -> None:
+def test_the_page_of_learning_has_every_rate_before_and_after(learning: LearningResult) -> None:
+    made = words(page(learning))
+    assert "before 20 % 95 % interval 10 % to 40 % after 50 % 95 % interval 30 % to 70 %" in made
+    assert "valid format 67 % 30 % to 90 % 67 % 30 % to 90 %" in made
+    assert "family pass@1 50 % 20 % to 80 %" in made
+    assert "2 steps, 7 s; KL to the start 0.00 nats a completion (-0.20 to 0.30)." in made
+    assert "learned from default" in made
+    assert "after learning, n = 9 completions" in made
+    assert "Pass rate by family" not in made, "they stand in the headline"
+
+
+def test_what_another_scorer_says_is_counted_and_filters(evaluation: EvalResult) -> None:
+    changes = ScorerChange(
+        before="final_int@1",
+        after="<i>@2",
+        scored_before=True,
+        rows=4001,
+        correct_in_both=1,
+        correct_only_before=0,
+        correct_only_after=4000,
+        correct_in_neither=0,
+        groups=(VerdictGroup(direction="won", codes=("<p>", "exact"), count=4000, rows=()),),
+    )
+    made = page(evaluation, changes=changes)
+    assert "4,000 right only now" in words(made)
+    assert 'data-facet="change" data-value="won"' in made
+    assert "&lt;p&gt; → exact" in made
+    none = changes.model_copy(update={"groups": ()})
+    assert "Every verdict is the same." in page(evaluation, changes=none)
+
+
+def test_only_the_strict_scorer_s_codes_are_explained(evaluation: EvalResult) -> None:
+    counts = [VerdictCount("bad_format", "empty", 9)]
+    assert "nothing at all" in page(evaluation, counts=counts)
+    parts = evaluation.instrument.parts.model_copy(update={"scorer": "mine@1:abc"})
+    other = evaluation.instrument.model_copy(update={"parts": parts})
+    foreign = evaluation.model_copy(update={"instrument": other})
+    assert "nothing at all" not in page(foreign, counts=counts)
+
+
+def test_a_picture_s_unknown_name_is_its_title(evaluation: EvalResult) -> None:
+    made = report_html(evaluation, nasty_rows(), COUNTS, {"<x>.png": b"png"})
+    assert 'alt="&lt;x&gt;.png"' in made
+
+
+def test_the_same_run_makes_the_same_bytes(evaluation: EvalResult) -> None:
     assert page(evaluation) == page(evaluation)
 
 
-def test_a_page_that_holds_not_all_says_what_it_lacks(evaluation: dict[str, Any]) -> None:
-    rows = nasty_rows() | {"total": 1006, "left_out": {"wrong_answer": 900, "correct": 100}}
+def test_a_page_that_holds_not_all_says_what_it_lacks(evaluation: EvalResult) -> None:
+    rows = nasty_rows()
+    rows["total"], rows["left_out"] = 1006, {"wrong_answer": 900, "correct": 100}
     made = page(evaluation, rows=rows)
     assert "6 of 1,006 completions are in this page" in made
     assert "Left out: 900 wrong answer, 100 correct." in made

@@ -11,6 +11,8 @@ import pytest
 
 from artifacts.report.html import report_html
 from artifacts.report.rows import Asked, Sampled, page_rows
+from artifacts.report.sections import VerdictCount
+from schemas.results import EvalResult
 
 NASTY = "</script><img src=http://127.0.0.1:9/x onerror=alert(1)>\x1b[0m "
 STATUS = "document.querySelector('#completions-pane .status').textContent"
@@ -18,7 +20,7 @@ CELLS = "[...document.querySelectorAll('#completions td.completion')].map(c => c
 
 
 @pytest.fixture
-def report(tmp_path: Path, evaluation: dict[str, Any]) -> Path:
+def report(tmp_path: Path, evaluation: EvalResult) -> Path:
     """Three problems with three samples, of which one rule picked the last."""
     keys = {
         "problem_id": [name for name in "abc" for _ in range(3)],
@@ -46,9 +48,11 @@ def report(tmp_path: Path, evaluation: dict[str, Any]) -> Path:
     }
     part = Sampled("", pa.table(completions), pa.table(scores))
     rows = page_rows([Asked(pa.table(problems), [part])], selections=pa.table(picks))
-    verdicts = [("bad_format", code, codes.count(code)) for code in ("html", "empty", "newline")]
+    counts = [
+        VerdictCount("bad_format", code, codes.count(code)) for code in ("html", "empty", "newline")
+    ]
     path = tmp_path / "report.html"
-    path.write_text(report_html(evaluation, rows, verdicts, {}))
+    path.write_text(report_html(evaluation, rows, counts, {}))
     return path
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from artifacts.report import learning_picture as module
@@ -67,10 +68,10 @@ def draw(
 
     monkeypatch.setattr(module, "save", spy)
     seen = [StepRate(step=step, rate=estimate(0.4, 120, 1)) for step in dev]
-    rows = [row(step) for step in range(1, steps + 1)]
+    training = pa.Table.from_pylist([row(step) for step in range(1, steps + 1)])
     learning = {key: settings.pop(key) for key in ("max_gradient_norm",) if key in settings}
     config = LearningConfig(learning=LearningSettings(**learning), **settings)
-    learning_picture(path, config, rows, seen, summary(0.3), summary(0.5))
+    learning_picture(path, config, training, seen, summary(0.3), summary(0.5))
     return texts
 
 

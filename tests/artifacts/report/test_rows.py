@@ -5,6 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
+from artifacts.report.page_data import PageRows
 from artifacts.report.rows import LONGEST_TEXT, Asked, Sampled, page_rows, shown_text
 
 RIGHT, WRONG, FORM = (
@@ -54,12 +55,13 @@ def sampled(stage: str, rows: list[tuple[str, tuple[str, str], str]]) -> Sampled
     return Sampled(stage, pa.table(completions), pa.table(scores))
 
 
-def shown(rows: dict[str, object]) -> list[tuple[str, str, str]]:
+def shown(page: PageRows) -> list[tuple[str, str, str]]:
     """(problem, code, text) of each row of a page, read back through its lists."""
-    page: dict[str, list[object]] = rows  # type: ignore[assignment]
-    ids = rows["problems"]["id"]  # type: ignore[index]
-    places = zip(page["problem"], page["code"], page["text"], strict=True)
-    return [(ids[p], page["codes"][c], page["texts"][t]) for p, c, t in places]  # type: ignore
+    ids = page["problems"]["id"]
+    return [
+        (ids[problem], page["codes"][code or 0], page["texts"][text or 0])
+        for problem, code, text in zip(page["problem"], page["code"], page["text"], strict=True)
+    ]
 
 
 def test_every_row_is_there_failures_first() -> None:
@@ -105,7 +107,7 @@ def test_where_no_problem_fits_its_failures_are_kept() -> None:
     assert shown(rows) == [("c", "empty", "")]
 
 
-def test_what_was_measured_goes_before_what_was_practised() -> None:
+def test_what_was_measured_goes_before_what_was_trained_on() -> None:
     asked = [
         Asked(problems("abc"), [sampled("before", ROWS), sampled("after", ROWS)]),
         Asked(problems("xy"), [sampled("step 1", [("x", FORM, "a"), ("y", FORM, "b")])]),
@@ -135,7 +137,7 @@ def test_each_rule_marks_its_own_pick() -> None:
 
 def test_another_scorer_s_verdict_stands_beside_each_row() -> None:
     before = sampled("", [("a", RIGHT, "")] * 3 + [("a", FORM, "")] * 3).scores
-    rows = page_rows([Asked(problems("abc"), [sampled("", ROWS)])], judged_before=before)
+    rows = page_rows([Asked(problems("abc"), [sampled("", ROWS)])], scores_before=before)
     changes = [rows["directions"][change] for change in rows["change"]]
     assert changes == ["", "lost", "moved", "", "", "won"]
 

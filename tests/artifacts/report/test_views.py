@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from artifacts.report.views import VIEW_COLUMNS, completions_view, failure_groups
+from artifacts.report.views import VIEW_COLUMNS, completions_view, failure_groups, joined
 
 KINDS = {
     "right": ("correct", "exact", "Final: 7"),
@@ -14,8 +14,8 @@ KINDS = {
 }
 
 
-def tables(*kinds: str, samples: int = 2) -> tuple[pa.Table, pa.Table, pa.Table]:
-    """Problems with `samples` completions each; completion i is of the kind i."""
+def answers(*kinds: str, samples: int = 2) -> pa.Table:
+    """Problems with `samples` completions each, joined; completion i is of the kind i."""
     ids = [f"p{row // samples}" for row in range(len(kinds))]
     count = len(kinds) // samples
     problems = pa.table(
@@ -43,11 +43,11 @@ def tables(*kinds: str, samples: int = 2) -> tuple[pa.Table, pa.Table, pa.Table]
             "reward": [float(kind == "right") for kind in kinds],
         }
     )
-    return problems, completions, scores
+    return joined(problems, completions, scores)
 
 
 def test_failures_come_first_in_columns_ordered_for_reading() -> None:
-    view = completions_view(*tables("right", "wrong", "html", "right"))
+    view = completions_view(answers("right", "wrong", "html", "right"))
     assert list(view.columns) == list(VIEW_COLUMNS)
     assert list(view.columns)[:8] == [
         "problem", "prompt", "expected", "completion", "outcome", "code", "reward", "logprob",
@@ -59,7 +59,7 @@ def test_failures_come_first_in_columns_ordered_for_reading() -> None:
 
 def test_a_cut_view_keeps_every_code_and_shows_problems_before_second_samples() -> None:
     kinds = ["html", "html"] * 10 + ["space", "right"] + ["wrong", "wrong"] * 10
-    view = completions_view(*tables(*kinds), cap=9)
+    view = completions_view(answers(*kinds), cap=9)
     assert len(view) == 9
     assert set(view["code"]) == {"other_text", "leading_space", "other_integer", "exact"}
     wrong = view[view["outcome"] == "wrong_answer"]
@@ -68,17 +68,17 @@ def test_a_cut_view_keeps_every_code_and_shows_problems_before_second_samples() 
 
 
 def test_the_same_tables_give_the_same_view() -> None:
-    same = tables(*["html", "wrong"] * 40)
-    assert completions_view(*same, cap=20).equals(completions_view(*same, cap=20))
+    same = answers(*["html", "wrong"] * 40)
+    assert completions_view(same, cap=20).equals(completions_view(same, cap=20))
 
 
 def test_failures_are_grouped_with_their_first_example() -> None:
-    groups = failure_groups(*tables("right", "wrong", "html", "wrong"))
-    assert [(group["code"], group["completions"]) for group in groups] == [
+    groups = failure_groups(answers("right", "wrong", "html", "wrong"))
+    assert [(group.code, group.completions) for group in groups] == [
         ("other_integer", 2),
         ("other_text", 1),
     ]
-    assert groups[0]["example"] == {
+    assert groups[0].example.as_json() == {
         "problem": "p0",
         "prompt": "seven of 0?",
         "expected": "7",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from artifacts.report.sections import VerdictCount
 from artifacts.report.write import in_order_of, verdict_counts
 
 
@@ -27,4 +28,7 @@ def test_other_scores_are_put_beside_the_same_completions() -> None:
 
 def test_verdicts_are_counted_over_every_row() -> None:
     counted = verdict_counts(scores(("a", 0), ("a", 1), ("a", 1)))
-    assert sorted(counted) == [("bad_format", "a1", 2), ("correct", "a0", 1)]
+    assert set(counted) == {
+        VerdictCount("bad_format", "a1", 2),
+        VerdictCount("correct", "a0", 1),
+    }

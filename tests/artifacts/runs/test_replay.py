@@ -6,15 +6,20 @@ import json
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from artifacts.datasets.arithmetic import arithmetic
-from artifacts.runs.replay import first_problems, import_jsonl, stored_completions
+from artifacts.runs.replay import check_source, first_problems, import_jsonl, stored_completions
 from artifacts.store.data_dir import DataDir
-from artifacts.store.instrument import instrument_of
 from artifacts.store.tables import Store
+from artifacts.tracking.archive import Archive
+from artifacts.tracking.run import Place, tracked_run
+from schemas.config import EvalConfig
 from schemas.errors import InputError
+from schemas.loops import EVALUATION
 from schemas.references import TableRef
+from tests.artifacts.measuring import evaluated, learned, measure, training_table
 
 IDS = arithmetic("dev").slice(0, 3)["problem_id"].to_pylist()
 
@@ -72,23 +77,26 @@ def test_what_does_not_belong_together_is_counted_and_refused(
 
 
 def test_a_table_of_ours_brings_its_problems(
-    data_dir: DataDir, problems: TableRef, tmp_path: Path
+    archive: Archive, problems: TableRef, tmp_path: Path
 ) -> None:
-    store = Store(data_dir)
-    made = import_jsonl(answers(tmp_path, *GOOD), store, problems)
-    assert stored_completions(made.path, store) == (problems, made)
+    made = import_jsonl(answers(tmp_path, *GOOD), archive.store, problems)
+    kept = archive.store.path(made)
+    (tmp_path / "COPY.PARQUET").write_bytes(kept.read_bytes())
+    for path in (kept, tmp_path / "COPY.PARQUET"):
+        assert stored_completions(archive, str(path)) == (problems, made)
 
 
-def test_someone_elses_table_is_refused(data_dir: DataDir, tmp_path: Path) -> None:
-    import pyarrow.parquet as pq
-
+def test_someone_elses_table_is_refused(archive: Archive, tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": [1]}), tmp_path / "t.parquet")
     with pytest.raises(InputError, match="a completions table has problem_id"):
-        stored_completions(str(tmp_path / "t.parquet"), Store(data_dir))
+        stored_completions(archive, str(tmp_path / "t.parquet"))
+    (tmp_path / "text.parquet").write_text("text")
+    with pytest.raises(InputError, match="is not a readable Parquet file"):
+        stored_completions(archive, str(tmp_path / "text.parquet"))
     with pytest.raises(InputError, match="no such file"):
-        stored_completions(str(tmp_path / "none.parquet"), Store(data_dir))
+        stored_completions(archive, str(tmp_path / "none.parquet"))
     with pytest.raises(InputError, match="no such run"):
-        stored_completions("no-run", Store(data_dir))
+        stored_completions(archive, "no-run")
 
 
 def test_a_cut_keeps_problems_and_completions_together(
@@ -102,15 +110,55 @@ def test_a_cut_keeps_problems_and_completions_together(
     assert first_problems(store, problems, made, 9) == (problems, made)
 
 
-def test_the_instrument_changes_with_each_of_its_parts(
-    data_dir: DataDir, problems: TableRef, tmp_path: Path
+def test_a_completions_table_that_names_no_problems_is_refused(
+    archive: Archive, problems: TableRef, tmp_path: Path
 ) -> None:
-    store = Store(data_dir)
+    store = archive.store
     made = store.read(import_jsonl(answers(tmp_path, *GOOD), store, problems))
-    table = store.read(problems)
-    base = instrument_of(table, made, "a@1:x")
-    assert instrument_of(table, made, "a@2:x").digest != base.digest
-    assert instrument_of(table.slice(0, 2), made, "a@1:x").dataset != base.dataset
-    families = pa.nulls(3, pa.string())
-    same = table.set_column(3, "family", families)
-    assert instrument_of(same, made, "a@1:x") == base, "a family is no part of the question"
+    pq.write_table(made.replace_schema_metadata(None), tmp_path / "t.parquet")
+    with pytest.raises(InputError, match="does not say which problems it answers"):
+        stored_completions(archive, str(tmp_path / "t.parquet"))
+
+
+def test_a_run_brings_its_problems_and_a_learning_run_what_it_measured_after(
+    archive: Archive,
+) -> None:
+    store = archive.store
+    before, after = measure(store, "w"), measure(store, "r")
+    for run, measured in (
+        (evaluated(archive, before), before),
+        (learned(archive, before, after, training_table(store, before)), after),
+    ):
+        found = stored_completions(archive, run.name)
+        assert found == (measured.problems, measured.completions)
+
+
+def test_a_run_without_completions_is_refused(archive: Archive) -> None:
+    with tracked_run(archive, EVALUATION, EvalConfig(), Place()) as run:
+        pass
+    with pytest.raises(InputError, match="the run has no completions; name one that finished"):
+        stored_completions(archive, run.name)
+
+
+def test_a_jsonl_file_needs_its_dataset(archive: Archive, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="needs a dataset; add --dataset FILE"):
+        stored_completions(archive, str(answers(tmp_path, *GOOD)))
+
+
+@pytest.mark.parametrize("name", ["none.jsonl", "none.PARQUET"])
+def test_a_file_that_is_not_there_is_refused_before_any_work(
+    archive: Archive, problems: TableRef, tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(InputError, match=f"--completions .*{name}: no such file"):
+        check_source(archive.history, str(tmp_path / name))
+    with pytest.raises(InputError, match=f"--completions .*{name}: no such file"):
+        stored_completions(archive, str(tmp_path / name), problems)
+
+
+def test_a_source_that_is_there_is_accepted_unread(archive: Archive, tmp_path: Path) -> None:
+    run = evaluated(archive, measure(archive.store, "r"))
+    (tmp_path / "answers").touch()
+    for source in (run.name, str(tmp_path / "answers"), str(answers(tmp_path, *GOOD))):
+        check_source(archive.history, source)
+    with pytest.raises(InputError, match="no such run"):
+        check_source(archive.history, "no-run")

@@ -10,16 +10,28 @@ import pytest
 
 from artifacts.datasets.arithmetic import arithmetic
 from artifacts.store.data_dir import DataDir
-from artifacts.store.tables import Store, content_digest, provenance_of, task_key, write_atomic
+from artifacts.store.tables import (
+    READ_TABLES,
+    Store,
+    content_digest,
+    provenance_of,
+    task_key,
+    write_atomic,
+)
 from schemas.errors import StoreError
 from schemas.identity import file_digest
+from schemas.provenance import Provenance
+from schemas.references import TableKind, TableRef
+from schemas.training import TRAINING
+from tests.artifacts.measuring import measure, training_table
 
 
 def test_the_same_rows_give_the_same_bytes_and_the_same_reference(data_dir: DataDir) -> None:
-    first = Store(data_dir).write("problems", arithmetic("dev"), producer="t", config={"a": 1})
+    store = Store(data_dir)
+    first = store.write("problems", arithmetic("dev"), producer="t", config={"a": 1})
     again = Store(data_dir).write("problems", arithmetic("dev"), producer="t", config={"a": 1})
     assert first == again
-    assert file_digest(Path(first.path)) == first.digest
+    assert file_digest(store.path(first)) == first.digest
 
 
 def test_what_is_read_is_what_was_written_with_its_provenance(data_dir: DataDir) -> None:
@@ -28,16 +40,24 @@ def test_what_is_read_is_what_was_written_with_its_provenance(data_dir: DataDir)
     table = store.read(reference)
     assert content_digest(table) == content_digest(arithmetic("dev"))
     provenance = provenance_of(table)
-    assert provenance["producer"] == "t"
-    assert provenance["parents"] == {"x": "y"}
-    assert set(provenance["versions"]) >= {"python", "threeloops", "pyarrow", "torch"}
+    assert provenance.producer == "t"
+    assert provenance.parents == {"x": "y"}
+    assert set(provenance.versions) >= {"python", "threeloops", "pyarrow", "torch"}
+
+
+def test_some_columns_of_a_table_keep_its_provenance(data_dir: DataDir) -> None:
+    store = Store(data_dir)
+    reference = store.write("problems", arithmetic("dev"), producer="t", parents={"x": "y"})
+    table = store.columns("problems", reference.digest, ["prompt"])
+    assert table.column_names == ["prompt"]
+    assert provenance_of(table).parents == {"x": "y"}
 
 
 @pytest.mark.parametrize("change", ["rows", "order", "metadata", "truncated"])
 def test_a_changed_table_is_refused_by_its_digest(data_dir: DataDir, change: str) -> None:
     store = Store(data_dir)
     reference = store.write("problems", arithmetic("dev"), producer="t")
-    path = Path(reference.path)
+    path = store.path(reference)
     table = pq.read_table(path)
     if change == "rows":
         answers = ["0", *table["expected_answer"].to_pylist()[1:]]
@@ -87,7 +107,7 @@ def test_a_task_key_finds_its_table_until_the_table_is_gone(data_dir: DataDir) -
     reference = store.write("problems", arithmetic("dev"), producer="t", key=key)
     assert store.find(key) == reference
     assert store.find(task_key("t", a=2)) is None
-    Path(reference.path).unlink()
+    store.path(reference).unlink()
     assert store.find(key) is None
 
 
@@ -108,3 +128,91 @@ def test_tables_are_found_after_the_home_folder_moved(data_dir: DataDir, tmp_pat
     moved = DataDir(tmp_path / "moved")
     data_dir.root.rename(moved.root)
     assert Store(moved).read(reference).num_rows == reference.rows
+
+
+def test_a_dropped_key_takes_its_table_with_it(store: Store) -> None:
+    key = task_key("t")
+    reference = store.write("problems", arithmetic("dev"), producer="t", key=key)
+    store.drop(key)
+    assert store.find(key) is None
+    assert not store.path(reference).exists()
+    with pytest.raises(StoreError, match="problems table .*: is not in the store"):
+        store.read(reference)
+    store.drop(key)  # nothing is left to drop
+
+
+def test_a_table_stays_in_memory_until_others_were_read_after_it(store: Store) -> None:
+    def write(rows: int) -> TableRef:
+        return store.write("problems", arithmetic("dev").slice(0, rows), producer="t")
+
+    first, others = write(1), [write(rows) for rows in range(2, READ_TABLES + 2)]
+    table = store.read(first)
+    for other in others[:-1]:
+        store.read(other)
+    assert store.read(first) is table
+    for other in others:
+        store.read(other)
+    assert store.read(first) is not table
+    assert store.read(first).equals(table)
+
+
+def test_a_table_in_memory_is_read_again_when_its_file_changed(store: Store) -> None:
+    reference = store.write("problems", arithmetic("dev"), producer="t")
+    store.read(reference)
+    store.path(reference).write_bytes(b"another")
+    with pytest.raises(StoreError, match="changed after it was written"):
+        store.read(reference)
+
+
+def test_a_table_is_found_by_its_digest_while_it_is_whole(store: Store) -> None:
+    reference = store.write("problems", arithmetic("dev"), producer="t")
+    assert store.lookup("problems", reference.digest) == reference
+    unknown: list[tuple[TableKind, str]] = [("problems", "0" * 64), ("scores", reference.digest)]
+    for kind, digest in unknown:
+        with pytest.raises(StoreError, match=f"no such {kind} table in the store"):
+            store.lookup(kind, digest)
+    store.path(reference).write_bytes(b"another")
+    with pytest.raises(StoreError, match="changed after it was written"):
+        store.lookup("problems", reference.digest)
+
+
+def test_columns_of_a_table_that_is_lost_or_changed_are_refused(store: Store) -> None:
+    reference = store.write("problems", arithmetic("dev"), producer="t")
+    store.path(reference).write_bytes(store.path(reference).read_bytes() + b"x")
+    with pytest.raises(StoreError, match="changed after it was written"):
+        store.columns("problems", reference.digest, ["prompt"])
+    store.path(reference).unlink()
+    with pytest.raises(StoreError, match="no such problems table"):
+        store.columns("problems", reference.digest, ["prompt"])
+
+
+def test_a_table_of_an_earlier_version_is_read_with_the_columns_of_today(store: Store) -> None:
+    today = store.read(training_table(store, measure(store, "rw")))
+    former = {new: old for old, new in TRAINING.renamed.items()}
+    old = today.drop_columns(list(TRAINING.added))
+    old = old.rename_columns([former.get(name, name) for name in old.column_names])
+    old = old.replace_schema_metadata({"threeloops": '{"kind": "training"}'})
+    path = store.root / "training" / "old.parquet"
+    pq.write_table(old, path)
+    digest = file_digest(path)
+    path.rename(path.with_name(f"{digest}.parquet"))
+
+    for reader in (store, Store(DataDir(store.root.parent))):
+        table = reader.read(store.lookup("training", digest))
+        assert table.column_names == today.column_names
+        assert table["valid_format_rate"].to_pylist() == [1.0]
+        assert table["passes"].to_pylist() == [None]
+        assert provenance_of(table) == Provenance(kind="training")
+    some = store.columns("training", digest, ["valid_format_rate", "step"])
+    assert some.to_pylist() == [{"valid_format_rate": 1.0, "step": 1}]
+
+
+def test_a_table_of_someone_else_has_no_provenance() -> None:
+    assert provenance_of(pa.table({"a": [1]})) == Provenance()
+
+
+@pytest.mark.parametrize("described", ["[]", "{", '{"parents": 3}'])
+def test_a_provenance_that_was_not_written_here_is_refused(described: str) -> None:
+    table = pa.table({"a": [1]}).replace_schema_metadata({"threeloops": described})
+    with pytest.raises(StoreError, match="its provenance cannot be read"):
+        provenance_of(table)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from artifacts.text.visible import visible
+from artifacts.text.visible import short_digests, visible
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,9 @@ def test_any_text_becomes_one_printable_line(text: str) -> None:
     shown = visible(text)
     assert shown.isprintable()
     assert len(shown.splitlines()) <= 1
+
+
+def test_digests_are_cut_and_nothing_else() -> None:
+    text = f"final_int@1:{'0f' * 32}, {'a' * 63}, {'b' * 65}"
+    assert short_digests(text) == f"final_int@1:0f0f0f0f0f0f, {'a' * 63}, {'b' * 65}"
+    assert short_digests("c" * 64, mark="…") == "cccccccccccc…"

@@ -58,11 +58,11 @@ def test_a_replay_needs_no_torch() -> None:
 def test_what_was_asked_is_said_before_anything_heavy_is_imported() -> None:
     heavy = "torch", "transformers", "mlflow", "prefect"
     code = (
-        "import sys; from flows import verbs, preflight\n"
-        "def heavy_part(config):\n"
+        "import sys; from flows import preflight; from flows.cli import verbs\n"
+        "def heavy_part(runtime, config):\n"
         f"    print([name for name in {heavy} if name in sys.modules]); sys.exit(0)\n"
         "preflight.check_model = heavy_part\n"
-        "from flows.cli import main; main(['eval', '--limit', '3', '--samples', '2'])"
+        "from flows.cli.parser import main; main(['eval', '--limit', '3', '--samples', '2'])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -73,7 +73,7 @@ def test_what_was_asked_is_said_before_anything_heavy_is_imported() -> None:
 def test_help_needs_no_heavy_import() -> None:
     heavy = "torch", "transformers", "mlflow", "prefect", "pandas"
     code = (
-        "import sys, flows.cli; flows.cli.build_parser();"
+        "import sys, flows.cli.parser; flows.cli.parser.build_parser();"
         f"print([name for name in {heavy} if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -141,7 +141,7 @@ def test_json_is_the_last_line_of_stdout_and_the_rest_is_elsewhere(stored: list[
     environment = {k: v for k, v in os.environ.items() if k != "PREFECT_API_URL"}
     started = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-m", "flows.cli.parser", "eval", *stored, "--json"],
+        [sys.executable, "-m", "flows.cli", "eval", *stored, "--json"],
         capture_output=True,
         text=True,
         check=True,

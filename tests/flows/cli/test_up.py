@@ -20,8 +20,11 @@ from prefect.client.schemas.objects import StateType
 from prefect.states import Running
 
 from artifacts.promotion.decisions import all_decisions
-from artifacts.tracking.history import RunRecord, all_runs, find_run
+from artifacts.tracking.history import RunRecord
 from flows.services.events import close_lost_runs
+from schemas.config import EvalConfig
+from tasks.runtime.runtime import process_runtime
+from tests.data_folder import all_runs, find_run
 
 PAGE = Path(__file__).parents[3] / "docs" / "scheduled.md"
 Wait = Callable[[Callable[[], Any], str], Any]
@@ -51,9 +54,11 @@ def test_deployments_learn_register_evaluate_by_event_and_decide(
     deploy(environment, served, "learning/weekly", {"config": learning, "promote": True})
     version = "models:/threeloops/1"
     (triggered,) = wait_for(lambda: finished(version), "the triggered run")
-    (decision,) = wait_for(all_decisions, "the gate's decision")
+    (decision,) = wait_for(
+        lambda: all_decisions(process_runtime().archive.history), "the gate's decision"
+    )
     assert (decision.candidate, decision.decision) == (version, "refused")
-    assert find_run(triggered.run_id).config()["samples"] == 4
+    assert find_run(triggered.run_id).config(EvalConfig).samples == 4
     said = Path(environment["THREELOOPS_HOME"]) / "up.log"
     wait_for(lambda: f"registered {version}" in said.read_text(), "the line of the version")
     evaluated = r"flow run eval .*: completed"
@@ -102,7 +107,7 @@ def test_a_run_from_another_terminal_uses_the_servers_and_learners_queue_up(
     served: dict[str, str], environment: dict[str, str], tiny: str
 ) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "flows.cli.parser", "eval", "--limit", "2", "--model", tiny],
+        [sys.executable, "-m", "flows.cli", "eval", "--limit", "2", "--model", tiny],
         env=environment,
         check=False,
         capture_output=True,

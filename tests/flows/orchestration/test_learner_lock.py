@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,8 +11,10 @@ from typing import Any
 
 import pytest
 
-from artifacts.store.data_dir import DataDir
-from flows.orchestration.learner_lock import sole_learner
+from artifacts.store.data_dir import DataDir, current_data_dir
+from flows.orchestration.learner_lock import learner_lock
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_second_learner_waits_until_the_first_has_ended(
@@ -29,20 +32,23 @@ def test_a_second_learner_waits_until_the_first_has_ended(
         "--max-new-tokens", "6", "--dev-every", "0", "--problems-per-step", "2", "--samples", "4",
     ]  # fmt: skip
     with said.open("wb") as output:
-        with sole_learner("cpu"):
+        with learner_lock(current_data_dir(), "cpu", print):
             second = subprocess.Popen(
-                [sys.executable, "-m", "flows.cli.parser", *words],
+                [sys.executable, "-m", "flows.cli", *words],
                 env=environment,
                 stdout=output,
                 stderr=output,
             )
-            wait_for(lambda: "waiting for the learner" in said.read_text(), "the line")
+            holder = f"waiting for the learner that uses this machine (process {os.getpid()})"
+            wait_for(lambda: holder in " ".join(said.read_text().split()), "the line")
             assert second.poll() is None
             assert "Measured" not in said.read_text()
         assert second.wait(120) == 0, said.read_text()
 
 
 def test_a_learner_that_has_ended_leaves_nothing_to_wait_for(data_dir: DataDir) -> None:
+    lines: list[str] = []
     for _ in range(2):
-        with sole_learner("cpu"):
+        with learner_lock(data_dir, "cpu", lines.append):
             assert list((data_dir.root / "locks").iterdir())
+    assert lines == []

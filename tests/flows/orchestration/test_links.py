@@ -3,48 +3,49 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
-from artifacts.store.data_dir import DataDir, current_data_dir
-from artifacts.tracking.connection import client_for
-from artifacts.tracking.history import all_runs, every_run, find_run
+from artifacts.store.data_dir import DataDir
 from flows.cli.parser import main
-from flows.demo import demo_flow
+from flows.demo import Audience, demo_flow
 from flows.eval import eval_flow
 from flows.orchestration.settings import served_page, write_up_file
 from schemas.config import EvalConfig, LearningConfig
+from tasks.runtime.runtime import process_runtime
+from tests.data_folder import all_runs, every_run, find_run
 
 
 def note(run_id: str) -> str:
-    tags = client_for(current_data_dir()).get_run(run_id).data.tags
+    tags = process_runtime().archive.tracking.client.get_run(run_id).data.tags
     return str(tags["mlflow.note.content"])
 
 
 def artifacts_of(flow_run: str) -> list[Any]:
     """What a flow run shows in Prefect's page."""
     with get_client(sync_client=True) as client:
-        chosen = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run]))
+        chosen = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[UUID(flow_run)]))
         return list(client.read_artifacts(artifact_filter=chosen))
 
 
 @pytest.mark.usefixtures("prefect_server")
 def test_a_run_and_its_flow_run_name_each_other(eval_config: EvalConfig) -> None:
     result = eval_flow(eval_config)
-    run = find_run(result["run_id"])
+    run = find_run(result.run_id)
     flow_run = run.tags["flow_run"]
     assert flow_run in note(run.run_id)
     with get_client(sync_client=True) as client:
-        assert f"mlflow {run.name}" in client.read_flow_run(flow_run).tags
+        assert f"mlflow {run.name}" in client.read_flow_run(UUID(flow_run)).tags
     (link,) = [shown for shown in artifacts_of(flow_run) if shown.key == "mlflow-run"]
     assert run.run_id in link.data
 
 
 def test_a_plain_call_has_no_flow_run_to_name(eval_config: EvalConfig) -> None:
     result = eval_flow.fn(eval_config)
-    assert "flow_run" not in find_run(result["run_id"]).tags
+    assert "flow_run" not in find_run(result.run_id).tags
 
 
 def test_mlflows_page_is_that_of_the_server_in_use(
@@ -63,9 +64,9 @@ def test_a_demo_is_one_run_that_holds_the_three_loops(
     learning_config: LearningConfig, capsys: pytest.CaptureFixture[str]
 ) -> None:
     seen: list[str] = []
-    demo_id, *_ = demo_flow(seen.append, lambda result: None)(learning_config)
+    output = demo_flow(Audience(begins=seen.append))(learning_config)
     assert seen == ["A", "B", "C"]
-    demo = find_run(demo_id)
+    demo = find_run(output.demo_run_id)
     assert demo.status == "FINISHED"
     assert "each loop is a child" in note(demo.run_id).lower()
     children = [run for run in every_run() if run.parent == demo.run_id]

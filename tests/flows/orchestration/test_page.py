@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from uuid import uuid4
 import httpx
 import pytest
 import yaml
+from prefect import Flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
     ArtifactFilter,
@@ -20,21 +20,28 @@ from prefect.client.schemas.filters import (
 )
 from prefect.utilities.callables import parameter_schema
 
-from artifacts.tracking.history import find_run
-from flows import learning
 from flows.eval import eval_flow
 from flows.learning import learning_flow
-from flows.orchestration import page as prefect_page
-from flows.orchestration.page import ProgressArtifacts, result_rows
+from flows.orchestration.page import (
+    ProgressArtifacts,
+    day_of_flow_run,
+    publish_result,
+    result_rows,
+    showing_progress,
+)
 from flows.selection import selection_flow
 from schemas.config import EvalConfig, LearningConfig
-from tasks.runtime.progress import Progress, listening
+from schemas.results import EvalResult, LearningResult, SelectionResult
+from tasks.runtime.progress import Event, Message, Progress
+from tasks.runtime.runtime import process_runtime
+from tasks.runtime.side_channel import SideChannel
+from tests.data_folder import find_run
 
 DEPLOYMENTS = yaml.safe_load((Path(__file__).parents[3] / "prefect.yaml").read_text())
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, float, str]]]:
+def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float, str]]:
     """The calls that a listener makes to Prefect's server."""
     calls: list[tuple[str, float, str]] = []
 
@@ -45,18 +52,18 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, float, str
     def update(artifact: Any, share: float, description: str) -> None:
         calls.append(("update", share, description))
 
-    monkeypatch.setattr(prefect_page, "create_progress_artifact", create)
-    monkeypatch.setattr(prefect_page, "update_progress_artifact", update)
+    monkeypatch.setattr("flows.orchestration.page.create_progress_artifact", create)
+    monkeypatch.setattr("flows.orchestration.page.update_progress_artifact", update)
     return calls
 
 
 def test_long_work_is_told_seldom_and_at_its_end(told: list[tuple[str, float, str]]) -> None:
     clock = 0.0
-    listener = ProgressArtifacts(now=lambda: clock)
+    listener = ProgressArtifacts(SideChannel(print), now=lambda: clock)
     for second in range(21):
         clock = float(second)
-        listener(Progress("step 1", second, 20, "completions"))
-        listener(Progress("learning", second, 20, "steps", {"reward": "0.50"}))
+        listener(Progress("step 1", second, 20, "completions", part=True))
+        listener(Progress("learning", second, 20, "steps", notes={"reward": "0.50"}))
     assert [(call, share) for call, share, _ in told] == [
         ("create", 15.0), ("update", 40.0), ("update", 65.0), ("update", 90.0), ("update", 100.0)
     ]  # fmt: skip
@@ -67,13 +74,44 @@ def test_short_work_and_lines_without_a_measure_are_not_told(
     told: list[tuple[str, float, str]],
 ) -> None:
     clock = 0.0
-    listener = ProgressArtifacts(now=lambda: clock)
+    listener = ProgressArtifacts(SideChannel(print), now=lambda: clock)
     for step in range(9):
         for part in range(3):
             clock += 0.9
-            listener(Progress(f"step {step}", part, 2, "completions"))
-        listener(Progress("a line", 0, 0, ""))
+            listener(Progress(f"holdout {step}", part, 2, "completions"))
+        listener(Message("a line"))
     assert told == []
+
+
+def test_outside_a_flow_run_nothing_is_published(
+    evaluation: EvalResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("there is no flow run to publish to")
+
+    for name in ("create_table_artifact", "create_markdown_artifact", "create_progress_artifact"):
+        monkeypatch.setattr(f"flows.orchestration.page.{name}", refuse)
+    lines: list[str] = []
+    publish_result(SideChannel(lines.append), evaluation)
+    runtime = process_runtime()
+    with showing_progress(runtime):
+        assert runtime.progress.listeners == []
+    assert lines == []
+
+
+def test_the_rows_of_a_selection_say_what_each_rule_gained(selection: SelectionResult) -> None:
+    rows = {row["what"]: row for row in result_rows(selection)}
+    assert rows["pass@1"]["rate"] == "33 %"
+    assert rows["pass@1"]["samples"] == "3"
+    assert rows["picked by oracle"]["samples"] == "1"
+    assert rows["picked by oracle"]["gain in points"] == "+46.7"
+    assert "gain in points" not in rows["pass@1"]
+
+
+def test_the_rows_of_learning_are_those_before_and_those_after(learning: LearningResult) -> None:
+    rows = {row["what"]: row for row in result_rows(learning)}
+    assert (rows["pass@1 before"]["rate"], rows["pass@1 after"]["rate"]) == ("20 %", "50 %")
+    assert len(rows) == len(result_rows(learning)), "no row has the name of another"
 
 
 @pytest.mark.usefixtures("prefect_server")
@@ -83,15 +121,15 @@ def test_a_server_that_does_not_answer_costs_the_page_and_not_the_run(
     def gone(*_: Any, **__: Any) -> None:
         raise httpx.ConnectError("nobody there")
 
-    monkeypatch.setattr(prefect_page, "create_table_artifact", gone)
-    monkeypatch.setattr(prefect_page, "create_progress_artifact", gone)
-    monkeypatch.setattr(prefect_page, "LONG_SECONDS", 0.0)
-    monkeypatch.setitem(prefect_page._paused, "until", 0.0)
-    heard: list[str] = []
-    with listening(lambda progress: heard.append(progress.work)):
+    monkeypatch.setattr("flows.orchestration.page.create_table_artifact", gone)
+    monkeypatch.setattr("flows.orchestration.page.create_progress_artifact", gone)
+    monkeypatch.setattr("flows.orchestration.page.LONG_SECONDS", 0.0)
+    heard: list[Event] = []
+    with process_runtime().progress.listening(heard.append):
         result = eval_flow(eval_config)
-    assert find_run(result["run_id"]).status == "FINISHED"
-    (warning,) = [line for line in heard if line.startswith("warning: ")]
+    assert find_run(result.run_id).status == "FINISHED"
+    lines = [event.text for event in heard if isinstance(event, Message)]
+    (warning,) = [line for line in lines if line.startswith("warning: ")]
     assert warning.startswith("warning: Prefect's page will not show how far holdout: ")
     assert warning.endswith("(ConnectError)"), "and no second one, which would wait as long again"
 
@@ -103,6 +141,7 @@ def test_a_flow_run_shows_its_tasks_by_what_they_do_its_result_and_its_subjects(
     state = eval_flow(eval_config, return_state=True)
     result = state.result()
     identity = state.state_details.flow_run_id
+    assert identity is not None
     with get_client(sync_client=True) as client:
         this = FlowRunFilter(id=FlowRunFilterId(any_=[identity]))
         names = {run.name for run in client.read_task_runs(flow_run_filter=this)}
@@ -133,11 +172,12 @@ def test_learning_that_is_asked_to_promote_ends_in_the_gate(
     learning_config: LearningConfig,
 ) -> None:
     result = learning_flow(learning_config, promote=True)
-    assert result["gate"]["candidate"]["name"] == result["model"]["name"]
-    assert result["gate"]["decision"] in ("promoted", "refused")
-    kept = find_run(result["run_id"]).result()
-    assert kept is not None
-    assert kept["gate"] == result["gate"]
+    assert result.gate is not None
+    assert result.gate.candidate.name == result.model.name
+    assert result.gate.decision in ("promoted", "refused")
+    kept = find_run(result.run_id).result()
+    assert isinstance(kept, LearningResult)
+    assert kept.gate == result.gate
     with get_client(sync_client=True) as client:
         keys = [artifact.key for artifact in client.read_artifacts()]
     assert "gate" in keys
@@ -163,14 +203,14 @@ def test_each_week_learns_from_other_samples(
     weekly = next(one for one in DEPLOYMENTS["deployments"] if one["name"] == "weekly")
     assert weekly["parameters"]["seed_of_the_day"] is True
     today = int(datetime.now(UTC).strftime("%Y%m%d"))
-    assert prefect_page.day_of_flow_run() in (today, today + 1)
+    assert day_of_flow_run() in (today, today + 1)
     config = learning_config.model_copy(update={"dev_every": 0})
     digests = set()
     for day in (20261129, 20261206):
-        monkeypatch.setattr(learning, "day_of_flow_run", lambda day=day: day)
+        monkeypatch.setattr("flows.learning.day_of_flow_run", lambda day=day: day)
         result = learning_flow.fn(config, seed_of_the_day=True)
-        assert find_run(result["run_id"]).config()["seed"] == day
-        digests.add(result["model"]["digest"])
+        assert find_run(result.run_id).config(LearningConfig).seed == day
+        digests.add(result.model.digest)
     assert len(digests) == 2
 
 
@@ -188,6 +228,10 @@ def test_deployments_cover_the_schedules_and_no_two_learn_at_once() -> None:
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS["deployments"], ids=lambda one: one["name"])
 def test_the_parameters_of_a_deployment_are_a_configuration(deployment: dict[str, Any]) -> None:
-    kinds = {"eval": eval_flow, "selection": selection_flow, "learning": learning_flow}
+    kinds: dict[str, Flow[..., Any]] = {
+        "eval": eval_flow,
+        "selection": selection_flow,
+        "learning": learning_flow,
+    }
     flow = kinds[deployment["entrypoint"].split("/")[1].split(".")[0]]
     flow.validate_parameters(deployment["parameters"])

@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import connect
+from websockets.sync.connection import Connection
 
-from artifacts.store.data_dir import current_data_dir
-from artifacts.tracking.connection import experiment_id
-from artifacts.tracking.history import RunRecord, find_run
+from artifacts.tracking.history import RunRecord
+from tasks.runtime.runtime import process_runtime
+from tests.data_folder import find_run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 Wait = Callable[..., Any]
@@ -41,7 +42,7 @@ TEXT = """(function text(w) {
 class Browser:
     """A page of headless Chromium, driven through its debugging protocol."""
 
-    def __init__(self, socket: ClientConnection, wait_for: Wait) -> None:
+    def __init__(self, socket: Connection, wait_for: Wait) -> None:
         self._socket, self._wait_for, self._calls = socket, wait_for, 0
         self.errors: list[str] = []
         self._call("Page.enable")
@@ -131,7 +132,7 @@ def demo(
     if "THREELOOPS_SCREENSHOTS_MODEL" in os.environ:
         size = ["--steps", "10"]
     done = subprocess.run(
-        [sys.executable, "-m", "flows.cli.parser", "demo", "--json", *model, *size],
+        [sys.executable, "-m", "flows.cli", "demo", "--json", *model, *size],
         env=environment,
         check=False,
         capture_output=True,
@@ -153,7 +154,7 @@ def page_of(served: dict[str, str]) -> Callable[..., str]:
     """The address of a run's page in MLflow."""
 
     def address(run: RunRecord, inner: str = "") -> str:
-        experiment = experiment_id(current_data_dir())
+        experiment = process_runtime().archive.tracking.experiment_id
         return f"{served['mlflow']}/#/experiments/{experiment}/runs/{run.run_id}{inner}"
 
     return address

@@ -12,20 +12,19 @@ from torch import Tensor
 
 from policy.attention.shared_prefix import (
     ATTENTION,
-    CannotShareError,
     Grid,
     PrefixCache,
     Reading,
     Writing,
-    obstacle,
     shared_prefix_attention,
     shared_prefix_of,
 )
+from policy.attention.support import UnsupportedAttentionError
 from policy.model.load import Policy
 
 HEADS, GROUP, WIDTH = 2, 3, 8
 MODULE = SimpleNamespace(layer_idx=0)
-HEADER, RESTS, OWN = 4, [3, 1, 2], 2  # tokens
+COMMON, SUFFIXES, OWN = 4, [3, 1, 2], 2  # tokens
 
 
 def random(*shape: int) -> Tensor:
@@ -45,14 +44,14 @@ def written_out(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
 class Scene:
     """A cache fed step by step, and every token's keys and values kept apart beside it."""
 
-    def __init__(self, header: int = HEADER) -> None:
+    def __init__(self, common: int = COMMON) -> None:
         self.cache = PrefixCache(total_tokens=16)
-        self.keys: list[list[Tensor]] = [[] for _ in RESTS]
-        self.values: list[list[Tensor]] = [[] for _ in RESTS]
+        self.keys: list[list[Tensor]] = [[] for _ in SUFFIXES]
+        self.values: list[list[Tensor]] = [[] for _ in SUFFIXES]
         self.counter = 0
-        if header:
-            self.run(header, None)
-        self.cache.begin(len(RESTS), max(RESTS), nodes=8, new_tokens=4)
+        if common:
+            self.run(common, None)
+        self.cache.begin(len(SUFFIXES), max(SUFFIXES), nodes=8, new_tokens=4)
 
     def run(self, tokens: int, stage: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """One pass over `tokens` random tokens; their queries, keys, values, and the output."""
@@ -66,21 +65,21 @@ class Scene:
             MODULE, query, key, value, None, shared_prefix=self.cache
         )
         if stage is None:
-            self.header = key[0], value[0]
+            self.common = key[0], value[0]
         return query[0], key[0], value[0], output[0]
 
 
 def grid(problems: list[int], visible: list[int], slots: int, cells: list[int]) -> Grid:
     """A grid whose token i sees the first `visible[i]` keys of its problem."""
-    hidden = torch.arange(max(RESTS)) >= torch.tensor(visible)[:, None]
+    hidden = torch.arange(max(SUFFIXES)) >= torch.tensor(visible)[:, None]
     return Grid(0, len(problems), slots, torch.tensor(cells), hidden[:, None, None])
 
 
-@pytest.mark.parametrize("header", [HEADER, 0])
-def test_three_parts_are_one_attention(header: int) -> None:
+@pytest.mark.parametrize("common", [COMMON, 0])
+def test_three_parts_are_one_attention(common: int) -> None:
     """Prompts are read, then three nodes, two of them of problem 0, write two tokens."""
-    scene = Scene(header)
-    shared = scene.header if header else (torch.empty(HEADS, 0, WIDTH),) * 2
+    scene = Scene(common)
+    shared = scene.common if common else (torch.empty(HEADS, 0, WIDTH),) * 2
 
     problem = torch.tensor([0, 0, 0, 1, 2, 2])
     offset = torch.tensor([0, 1, 2, 0, 0, 1])
@@ -94,24 +93,24 @@ def test_three_parts_are_one_attention(header: int) -> None:
         values = torch.cat([shared[1], value[:, seen]], dim=1)
         torch.testing.assert_close(output[token], written_out(query[:, token], keys, values))
 
-    rest_of = [(key[:, problem == b], value[:, problem == b]) for b in range(3)]
+    suffix_of = [(key[:, problem == b], value[:, problem == b]) for b in range(3)]
     owner = [0, 2, 0]
     own: list[list[tuple[Tensor, Tensor]]] = [[], [], []]
     for step in range(OWN):
-        layout = grid([0, 1, 2], [RESTS[b] for b in owner], 2, [0, 4, 1])
+        layout = grid([0, 1, 2], [SUFFIXES[b] for b in owner], 2, [0, 4, 1])
         query, key, value, output = scene.run(3, Writing(layout, step))
         for node in range(3):
             own[node].append((key[:, node : node + 1], value[:, node : node + 1]))
-            rest = rest_of[owner[node]]
+            suffix = suffix_of[owner[node]]
             keys, values = (
-                torch.cat([shared[part], rest[part], *(pair[part] for pair in own[node])], dim=1)
+                torch.cat([shared[part], suffix[part], *(pair[part] for pair in own[node])], dim=1)
                 for part in (0, 1)
             )
             torch.testing.assert_close(output[node], written_out(query[:, node], keys, values))
 
 
-def test_the_header_is_attended_causally() -> None:
-    scene = Scene(header=0)
+def test_the_common_prefix_is_attended_causally() -> None:
+    scene = Scene(common=0)
     query, key, value, output = scene.run(5, None)
     for token in range(5):
         expected = written_out(query[:, token], key[:, : token + 1], value[:, : token + 1])
@@ -132,7 +131,7 @@ def test_the_header_is_attended_causally() -> None:
 def test_what_it_cannot_compute_is_refused(asked: dict[str, Any], reason: str) -> None:
     scene = Scene()
     tokens = random(1, HEADS, 1, WIDTH)
-    with pytest.raises(CannotShareError, match=reason):
+    with pytest.raises(UnsupportedAttentionError, match=reason):
         shared_prefix_attention(
             MODULE, tokens, tokens, tokens, None, **{"shared_prefix": scene.cache, **asked}
         )
@@ -142,7 +141,7 @@ def test_a_layer_that_stored_no_keys_is_refused() -> None:
     scene = Scene()
     tokens = random(1, HEADS, 1, WIDTH)
     borrowing = SimpleNamespace(layer_idx=1)
-    with pytest.raises(CannotShareError, match="another layer's keys"):
+    with pytest.raises(UnsupportedAttentionError, match="another layer's keys"):
         shared_prefix_attention(borrowing, tokens, tokens, tokens, None, shared_prefix=scene.cache)
 
 
@@ -163,45 +162,10 @@ def test_dropped_problems_leave_the_others_keys_in_their_new_order() -> None:
         3, Reading(grid([0, 1, 2], [1, 1, 1], 1, [0, 1, 2]), problem, offset)
     )
     scene.cache.keep_problems(torch.tensor([2, 0]))
-    stored = scene.cache.keys[0].problem
+    stored = scene.cache.keys[0].prompt_suffix
     assert stored is not None
     assert torch.equal(stored[0][:, :, 0], key[:, [2, 0]].transpose(0, 1))
     assert torch.equal(stored[1][:, :, 0], value[:, [2, 0]].transpose(0, 1))
-
-
-def test_obstacles_are_named(tiny_policy: Callable[[str], Policy]) -> None:
-    assert obstacle(tiny_policy("llama").model, 10**6) is None
-    assert obstacle(tiny_policy("qwen3").model, 10**6) is None
-    assert obstacle(tiny_policy("mistral").model, 24) is None
-    assert obstacle(tiny_policy("mistral").model, 25) == "it attends to the last 24 tokens only"
-
-
-@pytest.mark.parametrize(
-    ("attribute", "value", "reason"),
-    [
-        ("layer_types", ["full_attention", "linear_attention"], "of the kind linear_attention"),
-        ("rope_parameters", {"rope_type": "dynamic"}, "rotation dynamic"),
-        ("rope_parameters", {"full_attention": {"rope_type": "longrope"}}, "rotation longrope"),
-    ],
-)
-def test_a_config_that_says_more_than_plain_attention_is_an_obstacle(
-    attribute: str,
-    value: object,
-    reason: str,
-    tiny_policy: Callable[[str], Policy],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    model = tiny_policy("llama").model
-    monkeypatch.setattr(model.config, attribute, value, raising=False)
-    assert reason in str(obstacle(model, 10))
-
-
-def test_a_class_whose_attention_cannot_be_exchanged_is_an_obstacle(
-    tiny_policy: Callable[[str], Policy], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = tiny_policy("llama").model
-    monkeypatch.setattr(type(model), "_supports_attention_backend", False)
-    assert obstacle(model, 10) == "its attention cannot be exchanged"
 
 
 def test_the_attention_is_exchanged_inside_only(tiny_policy: Callable[[str], Policy]) -> None:
@@ -216,3 +180,8 @@ def test_the_attention_is_exchanged_inside_only(tiny_policy: Callable[[str], Pol
     with pytest.raises(ZeroDivisionError):
         fail_inside()
     assert config._attn_implementation == before
+
+
+def test_no_model_may_count_on_the_length_of_the_cache() -> None:
+    scene = Scene()
+    assert scene.cache.get_seq_length() == 0

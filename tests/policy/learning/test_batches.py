@@ -16,7 +16,7 @@ def test_every_row_comes_once_before_any_comes_again() -> None:
     assert again != deck
 
 
-def test_the_draw_depends_on_seed_and_step_alone() -> None:
+def test_the_choice_depends_on_seed_and_step_alone() -> None:
     first = batch_rows(100, count=8, step=7, seed=3)
     assert batch_rows(100, count=8, step=7, seed=3) == first
     assert batch_rows(100, count=8, step=7, seed=4) != first

@@ -1,7 +1,7 @@
 """The estimators against exact gradients, by listing every completion of a small policy.
 
 The policy is a table of logits in float64, one row per prefix: tokens a, b and the end, at most two
-tokens, hence seven completions. A group is N completions drawn independently, so the expected
+tokens, hence seven completions. A group is N completions sampled independently, so the expected
 gradient of a loss is the sum over all 7ᴺ groups of probability × gradient. Probabilities are
 detached there: an estimator does not differentiate through the sampling.
 """
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from policy.learning.divergence import completion_divergence, k2
 from policy.learning.objective import DEVIATION_FLOOR, completion_losses, groups_with_signal
+from schemas.config import LearningSettings
 
 END, LONGEST = 2, 2
 COMPLETIONS = [(END,), *itertools.product((0, 1), (0, 1, END))]
@@ -25,14 +26,8 @@ LENGTHS = torch.tensor([float(len(completion)) for completion in COMPLETIONS]).d
 REWARDS = torch.tensor([0.8, 1.0, 0.3, 0.0, -0.5, 2.0, 1.0], dtype=torch.float64)
 BINARY = (REWARDS > 0.5).double()
 MASK = torch.tensor([[step < len(c) for step in range(LONGEST)] for c in COMPLETIONS])
-DEFAULTS: dict[str, Any] = {
-    "baseline": "leave_one_out",
-    "kl_weight": 0.7,
-    "kl_estimator": "k1",
-    "kl_placement": "reward",
-    "reduction": "sequence",
-}
-TOLERANCE = {"rtol": 0.0, "atol": 1e-9}
+DEFAULTS = LearningSettings(kl_weight=0.7)  # leave_one_out, k1 in the reward, whole sequences
+TOLERANCE: Any = {"rtol": 0.0, "atol": 1e-9}
 
 
 def _table(seed: int) -> Tensor:
@@ -91,6 +86,7 @@ def _expected_ascent(
     samples: int,
     rewards: Tensor = REWARDS,
     keep: Callable[[Tensor], bool] = lambda rewards: True,
+    running_mean: float = 0.0,
     **changes: Any,
 ) -> Tensor:
     """Minus the expected gradient of the learner's loss over every group of `samples`."""
@@ -106,7 +102,8 @@ def _expected_ascent(
             reference_logprobs[index][None],
             MASK[index][None],
             rewards[index][None],
-            **(DEFAULTS | changes),
+            DEFAULTS.model_copy(update=changes),
+            running_mean,
         )
         total = total + probabilities[index].prod() * objective.losses.mean()
     return -_gradient(total, table)
@@ -302,7 +299,7 @@ def _gradient_of_group(
         _token_logprobs(reference)[index][None],
         MASK[index][None],
         torch.ones(1, 3, dtype=torch.float64),
-        **(DEFAULTS | {"kl_weight": kl_weight} | changes),
+        DEFAULTS.model_copy(update={"kl_weight": kl_weight} | changes),
     )
     return _gradient(objective.losses.mean(), table)
 

@@ -4,38 +4,66 @@ from __future__ import annotations
 
 import math
 import pickle
+from dataclasses import replace
 
 import pytest
 
 from policy.learning.guard import (
     KlLimitError,
     NonFiniteError,
+    StaleSamplesError,
     attribute_to_step,
     refuse_bad_end,
     refuse_bad_update,
 )
+from policy.learning.step_metrics import StepMetrics
 from policy.sampling.categorical import NonFiniteLogitsError
 from schemas.errors import StoppedError
 
-SOUND = {"loss": 0.1, "gradient_norm": 1.0, "kl_nats": 2.0, "max_kl_nats": 2.0}
+SOUND = StepMetrics(
+    step=7,
+    problems=2,
+    completions=4,
+    tokens=20,
+    loss=0.1,
+    reward_mean=0.5,
+    advantage_std=0.5,
+    groups_with_signal=2,
+    kl_nats=2.0,
+    kl_nats_k3=2.0,
+    entropy_nats_per_token=1.0,
+    gradient_norm=1.0,
+    clipped=False,
+    learning_rate=1e-4,
+    sampling_gap_nats=0.001,
+    passes=1,
+)
 
 
-def refused(step: int, **changes: float | None) -> StoppedError:
+def refused(**changes: float) -> StoppedError:
     with pytest.raises(StoppedError) as caught:
-        refuse_bad_update(step, **{**SOUND, **changes})  # type: ignore[arg-type]
+        refuse_bad_update(replace(SOUND, **changes), max_kl_nats=2.0, max_gap_nats=0.001)  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
     return caught.value
 
 
-def test_finite_numbers_within_the_limit_are_let_through() -> None:
-    refuse_bad_update(7, **SOUND)
-    refuse_bad_update(7, **SOUND | {"max_kl_nats": None, "kl_nats": 1e6})
-    refuse_bad_update(7, **SOUND | {"kl_nats": -3.0})  # k1 has either sign
+def test_finite_numbers_within_the_limits_are_let_through() -> None:
+    refuse_bad_update(SOUND, max_kl_nats=2.0, max_gap_nats=0.001)
+    refuse_bad_update(replace(SOUND, kl_nats=1e6, sampling_gap_nats=9.0))
+    refuse_bad_update(replace(SOUND, kl_nats=-3.0), max_kl_nats=2.0)  # k1 has either sign
+    refuse_bad_update(replace(SOUND, sampling_gap_nats=None), max_gap_nats=0.001)
+
+
+def test_a_gap_to_the_sampler_above_the_limit_is_no_fault_of_the_policy() -> None:
+    stop = refused(sampling_gap_nats=0.0011)
+    assert isinstance(stop, StaleSamplesError)
+    assert stop.last_good == 6
+    assert "differ by 0.0011 nats a token" in str(stop)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_gradient_that_is_not_finite_is_no_fault_of_the_policy(value: float) -> None:
-    stop = refused(7, gradient_norm=value)
+    stop = refused(gradient_norm=value)
     assert isinstance(stop, NonFiniteError)
     assert stop.last_good == 6
     assert str(stop).startswith("learning stopped at step 7: ")
@@ -46,14 +74,14 @@ def test_a_gradient_that_is_not_finite_is_no_fault_of_the_policy(value: float) -
 def test_a_loss_that_is_not_finite_is_the_fault_of_the_step_before(
     changes: dict[str, float],
 ) -> None:
-    stop = refused(7, **changes)
+    stop = refused(**changes)
     assert isinstance(stop, NonFiniteError)
     assert stop.last_good == 5
-    assert refused(1, **changes).last_good == 0
+    assert refused(step=1, **changes).last_good == 0
 
 
-def test_drift_above_the_limit_is_the_fault_of_the_step_before() -> None:
-    stop = refused(7, kl_nats=2.01)
+def test_kl_above_the_limit_is_the_fault_of_the_step_before() -> None:
+    stop = refused(kl_nats=2.01)
     assert isinstance(stop, KlLimitError)
     assert stop.last_good == 5
     assert "2.01 nats a completion, above --max-kl 2" in str(stop)

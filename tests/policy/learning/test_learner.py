@@ -9,15 +9,17 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from policy.learning.guard import KlLimitError, NonFiniteError, StaleSamplesError
-from policy.learning.learner import Learner, StepMetrics, scheduled_rate
+from policy.learning.learner import Learner, scheduled_rate
+from policy.learning.step_metrics import StepMetrics
 from policy.model.load import Policy, load_policy
 from policy.sampling.sample import Samples, sample
 from schemas.config import LearningSettings, SamplingSettings
 from schemas.errors import InputError
+from tests.policy.weights import digest_of_weights
 
 PROMPTS = [[5, 6, 7, 8], [5, 6, 9], [5, 6, 7, 11, 12]]
 COMPLETIONS = [[3, 1], [4, 4, 1], [10], [3, 3, 3, 1], [1], [2, 1]]
@@ -54,13 +56,13 @@ def _model(seed: int = 0) -> Any:
 
 
 def _learner(tokens_per_pass: int | None = None, **settings: Any) -> Learner:
-    settings = {"learning_rate": 1e-2, "schedule": "constant"} | settings
-    settings["max_tokens_per_pass"] = tokens_per_pass
+    chosen: dict[str, Any] = {"learning_rate": 1e-2, "schedule": "constant"} | settings
+    chosen["max_tokens_per_pass"] = tokens_per_pass
     reference = _model()
     return Learner(
         _policy(copy.deepcopy(reference)),
         reference,
-        LearningSettings(**settings),
+        LearningSettings(**chosen),
         total_steps=6,
     )
 
@@ -69,9 +71,9 @@ def _weights(learner: Learner) -> dict[str, torch.Tensor]:
     return {name: value.detach().clone() for name, value in learner.policy.model.named_parameters()}
 
 
-def rewards_of(drawn: Samples) -> list[list[float]]:
+def rewards_of(sampled: Samples) -> list[list[float]]:
     """Longer completions earn more: [3, 4]."""
-    return [[float(len(ids)) for ids in drawn.token_ids[4 * b : 4 * b + 4]] for b in range(3)]
+    return [[float(len(ids)) for ids in sampled.token_ids[4 * b : 4 * b + 4]] for b in range(3)]
 
 
 def _step(learner: Learner, rewards: Sequence[Sequence[float]] = REWARDS) -> StepMetrics:
@@ -101,12 +103,12 @@ def test_metrics_start_at_no_divergence_and_count_what_was_learned_from() -> Non
 
 def test_completions_of_another_policy_are_refused_with_the_gap_per_token() -> None:
     learner = _learner()
-    before = learner.weights_digest()
+    before = digest_of_weights(learner.policy.model)
     shifted = [[-3.0] * len(completion) for completion in COMPLETIONS]
     with pytest.raises(StaleSamplesError, match=r"differ by 0\.[2-7]\d* nats a token") as caught:
         learner.step(PROMPTS, COMPLETIONS, shifted, REWARDS)
     assert (caught.value.step, caught.value.last_good) == (1, 0)
-    assert learner.weights_digest() == before
+    assert digest_of_weights(learner.policy.model) == before
     assert learner.steps_done == 0
 
 
@@ -115,19 +117,20 @@ def test_completions_of_another_policy_are_refused_with_the_gap_per_token() -> N
 def test_only_completions_of_the_policy_as_it_is_now_leave_no_gap(
     tiny_folder: Callable[[str], Path], architecture: str, temperature: float
 ) -> None:
-    policy, anchor = (load_policy(tiny_folder(architecture), name=architecture) for _ in range(2))
-    drawn_with = SamplingSettings(temperature=temperature, max_new_tokens=8)
-    drawn = sample(policy, PROMPTS, samples=4, settings=drawn_with, seed=0)
-    learner = Learner(policy, anchor.model, LearningSettings(), 2, temperature=temperature)
-    metrics = learner.step(PROMPTS, drawn.token_ids, drawn.logprobs, rewards_of(drawn))
+    folder = tiny_folder(architecture)
+    policy, reference = (load_policy(folder, name=architecture) for _ in range(2))
+    sampled_with = SamplingSettings(temperature=temperature, max_new_tokens=8)
+    sampled = sample(policy, PROMPTS, samples=4, settings=sampled_with, seed=0)
+    learner = Learner(policy, reference.model, LearningSettings(), 2, temperature=temperature)
+    metrics = learner.step(PROMPTS, sampled.token_ids, sampled.logprobs, rewards_of(sampled))
     assert metrics.sampling_gap_nats is not None
     assert metrics.sampling_gap_nats < 1e-4
     settings = learner.settings.model_copy(update={"learning_rate": 1e-2})
-    bold = Learner(policy, anchor.model, settings, 2, temperature=temperature)
-    drawn = sample(policy, PROMPTS, samples=4, settings=drawn_with, seed=1)
-    bold.step(PROMPTS, drawn.token_ids, drawn.logprobs, rewards_of(drawn))
+    bold = Learner(policy, reference.model, settings, 2, temperature=temperature)
+    sampled = sample(policy, PROMPTS, samples=4, settings=sampled_with, seed=1)
+    bold.step(PROMPTS, sampled.token_ids, sampled.logprobs, rewards_of(sampled))
     with pytest.raises(StaleSamplesError):
-        bold.step(PROMPTS, drawn.token_ids, drawn.logprobs, rewards_of(drawn))
+        bold.step(PROMPTS, sampled.token_ids, sampled.logprobs, rewards_of(sampled))
 
 
 def test_equal_rewards_still_pull_towards_the_reference() -> None:
@@ -205,7 +208,7 @@ def test_the_running_mean_baseline_learns_from_earlier_steps_only() -> None:
 def test_six_steps_equal_three_saved_loaded_and_three_more_byte_for_byte(
     tmp_path: Path, schedule: str
 ) -> None:
-    settings = {"schedule": schedule, "baseline": "running_mean"}
+    settings: dict[str, Any] = {"schedule": schedule, "baseline": "running_mean"}
     straight = _learner(**settings)
     metrics = [_step(straight) for _ in range(6)]
 
@@ -215,11 +218,11 @@ def test_six_steps_equal_three_saved_loaded_and_three_more_byte_for_byte(
     first.save(tmp_path / "checkpoint")
     resumed = _learner(**settings)
     resumed.load(tmp_path / "checkpoint")
-    assert resumed.weights_digest() == first.weights_digest()
+    assert digest_of_weights(resumed.policy.model) == digest_of_weights(first.policy.model)
     again = [_step(resumed) for _ in range(3)]
 
     assert again == metrics[3:]
-    assert resumed.weights_digest() == straight.weights_digest()
+    assert digest_of_weights(resumed.policy.model) == digest_of_weights(straight.policy.model)
     straight.save(tmp_path / "a")
     resumed.save(tmp_path / "b")
     for name in ("weights.safetensors", "optimizer.safetensors", "state.json"):
@@ -232,7 +235,7 @@ def test_a_checkpoint_before_the_first_step_can_be_resumed(tmp_path: Path) -> No
     fresh = _learner()
     fresh.load(tmp_path / "checkpoint")
     assert _step(fresh) == _step(learner)
-    assert fresh.weights_digest() == learner.weights_digest()
+    assert digest_of_weights(fresh.policy.model) == digest_of_weights(learner.policy.model)
 
 
 def test_tied_embeddings_are_saved_and_updated_once(tmp_path: Path) -> None:
@@ -277,10 +280,10 @@ def test_a_failed_save_leaves_the_former_checkpoint_as_it_was(
 def test_a_checkpoint_of_other_settings_or_another_model_is_refused(tmp_path: Path) -> None:
     _learner().save(tmp_path / "checkpoint")
     other = _learner(kl_weight=0.5)
-    before = other.weights_digest()
+    before = digest_of_weights(other.policy.model)
     with pytest.raises(InputError, match="another settings"):
         other.load(tmp_path / "checkpoint")
-    assert other.weights_digest() == before
+    assert digest_of_weights(other.policy.model) == before
 
 
 def test_a_folder_that_is_no_checkpoint_is_named(tmp_path: Path) -> None:
@@ -310,12 +313,12 @@ def test_an_exported_folder_loads_as_a_transformers_model(tmp_path: Path) -> Non
 
 def test_an_infinite_gradient_of_a_finite_loss_leaves_the_weights_untouched() -> None:
     learner = _learner()
-    before = learner.weights_digest()
+    before = digest_of_weights(learner.policy.model)
     weight = next(learner.policy.model.parameters())
     hook = weight.register_hook(lambda gradient: gradient * float("inf"))
     with pytest.raises(NonFiniteError, match="gradient norm"):
         _step(learner)
-    assert learner.weights_digest() == before
+    assert digest_of_weights(learner.policy.model) == before
     hook.remove()
     assert _step(learner) == _step(_learner())
 
@@ -323,27 +326,28 @@ def test_an_infinite_gradient_of_a_finite_loss_leaves_the_weights_untouched() ->
 def test_a_non_finite_loss_leaves_weights_and_counters_untouched() -> None:
     learner = _learner()
     _step(learner)
-    before = learner.weights_digest()
+    before = digest_of_weights(learner.policy.model)
+    assert learner.reference_model is not None
     with torch.no_grad():
         healthy = learner.reference_model.model.norm.weight.clone()
         learner.reference_model.model.norm.weight.fill_(float("inf"))
     with pytest.raises(NonFiniteError, match="step 2"):
         _step(learner)
-    assert learner.weights_digest() == before
+    assert digest_of_weights(learner.policy.model) == before
     assert learner.steps_done == 1
     with torch.no_grad():
         learner.reference_model.model.norm.weight.copy_(healthy)
     assert _step(learner).step == 2
 
 
-def test_drift_above_the_limit_leaves_weights_and_counters_untouched() -> None:
+def test_kl_above_the_limit_leaves_weights_and_counters_untouched() -> None:
     learner = _learner(kl_weight=0.0)
     while _step(learner).kl_nats < 0.05:
         pass
-    before, done = learner.weights_digest(), learner.steps_done
+    before, done = digest_of_weights(learner.policy.model), learner.steps_done
     with pytest.raises(KlLimitError, match="above --max-kl 0.01"):
         learner.step(PROMPTS, COMPLETIONS, None, REWARDS, max_kl_nats=0.01)
-    assert (learner.weights_digest(), learner.steps_done) == (before, done)
+    assert (digest_of_weights(learner.policy.model), learner.steps_done) == (before, done)
     assert _step(learner).step == done + 1
 
 
@@ -386,3 +390,37 @@ def test_settings_that_cannot_work_are_refused_at_the_start() -> None:
         _learner(kl_estimator="k1", kl_placement="loss")
     with pytest.raises(InputError, match="temperature 0"):
         Learner(_policy(model), _model(), LearningSettings(), 1, temperature=0)
+
+
+def test_a_checkpoint_of_another_model_or_without_its_moments_is_refused(tmp_path: Path) -> None:
+    learner = _learner()
+    _step(learner)
+    learner.save(tmp_path / "checkpoint")
+    for file, what in (("optimizer", "another optimizer"), ("weights", "another model")):
+        path = tmp_path / "checkpoint" / f"{file}.safetensors"
+        whole = path.read_bytes()
+        save_file(dict(list(load_file(path).items())[1:]), path)
+        other = _learner()
+        before = digest_of_weights(other.policy.model)
+        with pytest.raises(InputError, match=what):
+            other.load(tmp_path / "checkpoint")
+        assert digest_of_weights(other.policy.model) == before
+        path.write_bytes(whole)
+
+
+def test_a_schedule_that_ends_belongs_to_its_number_of_steps(tmp_path: Path) -> None:
+    _learner(schedule="linear").save(tmp_path / "checkpoint")
+    longer = _learner(schedule="linear")
+    longer.total_steps = 7
+    with pytest.raises(InputError, match="another total_steps"):
+        longer.load(tmp_path / "checkpoint")
+
+
+def test_weights_too_coarse_for_small_updates_are_refused() -> None:
+    with pytest.raises(InputError, match="too coarse for small updates"):
+        Learner(_policy(_model().bfloat16()), _model(), LearningSettings(), 1)
+
+
+def test_without_an_adapter_a_reference_is_needed() -> None:
+    with pytest.raises(InputError, match="needs a reference model"):
+        Learner(_policy(_model()), None, LearningSettings(), 1)

@@ -1,11 +1,8 @@
-"""Advantages, losses and divergences against numbers worked by hand."""
-
-import math
+"""Advantages and losses against numbers worked by hand."""
 
 import pytest
 import torch
 
-from policy.learning.divergence import completion_divergence, k1, k2, k3
 from policy.learning.objective import (
     RunningMean,
     advantages,
@@ -15,6 +12,7 @@ from policy.learning.objective import (
     penalised_advantages,
     policy_gradient_losses,
 )
+from schemas.config import LearningSettings
 from schemas.errors import InputError
 
 SIGNAL = torch.tensor([[1.0, 0.0, 0.0, 1.0], [3.0, 1.0, 1.0, 1.0]])
@@ -82,26 +80,6 @@ def test_the_penalty_is_not_divided_by_the_deviation_of_the_group() -> None:
     torch.testing.assert_close(got, torch.tensor([[-0.02, 0.02]]))
 
 
-def test_divergence_estimators_match_their_formulas() -> None:
-    delta = torch.tensor([0.5, -0.5, 0.0])
-    assert torch.equal(k1(delta), delta)
-    torch.testing.assert_close(k2(delta), torch.tensor([0.125, 0.125, 0.0]))
-    expected = [math.exp(-0.5) - 0.5, math.exp(0.5) - 1.5, 0.0]
-    torch.testing.assert_close(k3(delta), torch.tensor(expected))
-
-
-def test_k3_is_never_negative_even_for_a_rounding_error_of_a_log_ratio() -> None:
-    assert (k3(torch.tensor([1e-7, -1e-7, 1e-4, -1e-4, 30.0])) >= 0).all()
-
-
-def test_the_grain_decides_whether_an_estimator_sees_a_token_or_a_completion() -> None:
-    log_ratio = torch.tensor([[[1.0, -1.0, 99.0]]])
-    mask = torch.tensor([[[True, True, False]]])
-    # whole completion: (1 − 1)² / 2; token by token: 1/2 + 1/2; the masked 99 counts in neither
-    assert completion_divergence(log_ratio, mask, "k2", "sequence").item() == 0.0
-    assert completion_divergence(log_ratio, mask, "k2", "token").item() == 1.0
-
-
 def test_sequence_reduction_sums_and_token_reduction_divides_by_the_length() -> None:
     logprobs = torch.tensor([[[-1.0, -2.0, -9.0], [-4.0, -9.0, -9.0]]])
     mask = torch.tensor([[[True, True, False], [True, False, False]]])
@@ -114,13 +92,7 @@ def test_sequence_reduction_sums_and_token_reduction_divides_by_the_length() -> 
 
 def _losses(**changes: object) -> torch.Tensor:
     """Losses of one problem with two completions of one token each."""
-    settings: dict[str, object] = {
-        "baseline": "leave_one_out",
-        "kl_weight": 0.5,
-        "kl_estimator": "k1",
-        "kl_placement": "reward",
-        "reduction": "sequence",
-    }
+    settings = LearningSettings(kl_weight=0.5).model_copy(update=changes)
     logprobs = torch.tensor([[[-1.0], [-2.0]]])
     reference = torch.tensor([[[-2.0], [-2.0]]])
     return completion_losses(
@@ -128,7 +100,7 @@ def _losses(**changes: object) -> torch.Tensor:
         reference,
         torch.ones(1, 2, 1, dtype=torch.bool),
         torch.tensor([[1.0, 0.0]]),
-        **(settings | changes),  # type: ignore[arg-type]
+        settings,
     ).losses
 
 

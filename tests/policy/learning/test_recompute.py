@@ -124,11 +124,11 @@ def test_the_layers_are_put_back(tiny_policy: Callable[[str], Policy]) -> None:
 @pytest.mark.parametrize("adapter", ["none", "lora"])
 @pytest.mark.parametrize("architecture", ["llama", "gemma2"])
 def test_a_learner_takes_the_same_steps_with_and_without(
-    architecture: str, adapter: str, tiny_folder: Callable[[str], Path]
+    architecture: str, adapter: Any, tiny_folder: Callable[[str], Path]
 ) -> None:
     results = []
     for recompute in (False, True):
-        policy, anchor = (load_policy(tiny_folder(architecture), name="tiny") for _ in range(2))
+        policy, reference = (load_policy(tiny_folder(architecture), name="tiny") for _ in range(2))
         settings = LearningSettings(
             adapter=adapter,
             gradient_checkpointing=recompute,
@@ -137,8 +137,8 @@ def test_a_learner_takes_the_same_steps_with_and_without(
         )
         if adapter == "lora":
             add_adapter(policy.model, rank=4, alpha=8, seed=0)
-        reference = anchor.model if adapter == "none" else None
-        learner = Learner(policy, reference, settings, total_steps=3)
+        reference_model = reference.model if adapter == "none" else None
+        learner = Learner(policy, reference_model, settings, total_steps=3)
         results.append([learner.step(PROMPTS, COMPLETIONS, None, REWARDS) for _ in range(2)])
     whole, sparing = results
     for one, other in zip(whole, sparing, strict=True):
@@ -148,7 +148,19 @@ def test_a_learner_takes_the_same_steps_with_and_without(
 
 
 def test_a_model_without_such_layers_is_refused(tiny_folder: Callable[[str], Path]) -> None:
-    policy, anchor = (load_policy(tiny_folder("llama"), name="tiny") for _ in range(2))
+    policy, reference = (load_policy(tiny_folder("llama"), name="tiny") for _ in range(2))
     policy.model.model.layers = torch.nn.ModuleList()
     with pytest.raises(InputError, match="no layers that could be run again"):
-        Learner(policy, anchor.model, LearningSettings(gradient_checkpointing=True), 1)
+        Learner(policy, reference.model, LearningSettings(gradient_checkpointing=True), 1)
+
+
+def test_a_layer_that_was_wrapped_before_is_wrapped_as_before_again(
+    tiny_folder: Callable[[str], Path],
+) -> None:
+    model: Any = load_policy(tiny_folder("llama"), name="llama").model
+    layer = model.model.layers[0]
+    forward = layer.forward
+    layer.forward = wrapped = lambda *given, **named: forward(*given, **named)
+    with recomputing_layers(model):
+        assert layer.forward is not wrapped
+    assert layer.forward is wrapped

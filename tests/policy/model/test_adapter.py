@@ -1,4 +1,4 @@
-"""Adapters: they begin as nothing, are drawn from their seed, switch off, and merge away."""
+"""Adapters: they begin as nothing, come from their seed, switch off, and merge away."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, GPT2Config
 
-from policy.learning.checkpoint import digest_of_weights, trainable
-from policy.learning.learner import Learner, StepMetrics
+from policy.learning.checkpoint import trainable
+from policy.learning.learner import Learner
+from policy.learning.step_metrics import StepMetrics
 from policy.logprobs.completion_logprobs import CompletionLogprobs
 from policy.logprobs.plain import plain_logprobs
 from policy.logprobs.shared import shared_logprobs
@@ -23,6 +24,7 @@ from policy.model.load import Policy, load_policy
 from policy.sampling.sample import sample
 from schemas.config import ADAPTER_LEARNING_RATE, LearningSettings, SamplingSettings
 from schemas.errors import InputError
+from tests.policy.weights import digest_of_weights
 
 PROMPTS = [[5, 6, 7, 8], [5, 6, 9], [5, 6, 7, 11, 12]]
 COMPLETIONS = [[3, 1], [4, 4, 1], [10], [3, 3, 3, 1], [1], [2, 1]]
@@ -49,8 +51,8 @@ def adapted(policy: Policy, *, seed: int = 0, active: bool = False) -> Policy:
 
 
 def learner(policy: Policy, **settings: Any) -> Learner:
-    settings = {"adapter": "lora", "schedule": "constant", "learning_rate": 1e-2} | settings
-    return Learner(policy, None, LearningSettings(**settings), total_steps=6)
+    chosen: dict[str, Any] = {"adapter": "lora", "schedule": "constant", "learning_rate": 1e-2}
+    return Learner(policy, None, LearningSettings(**chosen | settings), total_steps=6)
 
 
 def step(made: Learner, rewards: Sequence[Sequence[float]] = REWARDS) -> StepMetrics:
@@ -172,11 +174,11 @@ def test_the_packed_pass_gives_the_plain_numbers_and_gradients(
 def test_the_fast_sampler_samples_the_adapted_policy(fresh: Load) -> None:
     policy = adapted(fresh("llama"), active=True)
     settings = SamplingSettings(max_new_tokens=6)
-    drawn = sample(policy, PROMPTS, samples=4, settings=settings, seed=0)
-    assert drawn.decoder == "shared"
+    sampled = sample(policy, PROMPTS, samples=4, settings=settings, seed=0)
+    assert sampled.decoder == "shared"
     with torch.no_grad():
-        recomputed = plain_logprobs(policy.model, PROMPTS, drawn.token_ids)
-    for row, recorded in enumerate(drawn.logprobs):
+        recomputed = plain_logprobs(policy.model, PROMPTS, sampled.token_ids)
+    for row, recorded in enumerate(sampled.logprobs):
         assert recomputed[row, : len(recorded)].tolist() == pytest.approx(recorded, abs=1e-4)
 
 
@@ -202,7 +204,7 @@ def test_the_reference_is_what_a_second_copy_would_be(fresh: Load) -> None:
     two = Learner(adapted(fresh("llama")), fresh("llama").model, settings, total_steps=6)
     for _ in range(3):
         assert step(one) == step(two)
-    assert one.weights_digest() == two.weights_digest()
+    assert digest_of_weights(one.policy.model) == digest_of_weights(two.policy.model)
 
 
 def test_six_steps_equal_three_saved_loaded_and_three_more_byte_for_byte(
@@ -218,7 +220,7 @@ def test_six_steps_equal_three_saved_loaded_and_three_more_byte_for_byte(
     resumed = learner(adapted(fresh("llama")))
     resumed.load(tmp_path / "checkpoint")
     assert [step(resumed) for _ in range(3)] == metrics[3:]
-    assert resumed.weights_digest() == straight.weights_digest()
+    assert digest_of_weights(resumed.policy.model) == digest_of_weights(straight.policy.model)
     straight.export(tmp_path / "a")
     resumed.export(tmp_path / "b")
     name = "model.safetensors"
@@ -252,9 +254,9 @@ def test_an_exported_folder_is_a_plain_policy(
     made = learner(adapted(fresh(architecture)))
     for _ in range(3):
         step(made)
-    before = made.weights_digest()
+    before = digest_of_weights(made.policy.model)
     made.export(tmp_path / "exported")
-    assert made.weights_digest() == before
+    assert digest_of_weights(made.policy.model) == before
     assert not list((tmp_path / "exported").glob("adapter*"))
     plain = load_policy(tmp_path / "exported", name="exported")
     assert not is_adapted(plain.model)

@@ -48,7 +48,7 @@ def converting_to(*texts: str, calls: list[Path]) -> Callable[[Path, Path], None
 
     def convert(_source: Path, folder: Path) -> None:
         calls.append(folder)
-        folder.mkdir()
+        assert folder.is_dir()
         for index, text in enumerate(texts):
             (folder / str(index)).write_text(text)
 
@@ -99,7 +99,7 @@ def test_an_interrupted_conversion_leaves_nothing(
     models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(_source: Path, folder: Path) -> None:
-        folder.mkdir()
+        assert folder.is_dir()
         (folder / "config.json").write_text("{}")
         raise KeyboardInterrupt
 

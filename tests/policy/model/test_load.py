@@ -21,6 +21,7 @@ from policy.model.load import (
     fingerprint,
     load_policy,
     load_tokenizer,
+    numerics,
 )
 from schemas.errors import InputError
 
@@ -232,7 +233,7 @@ def test_checking_a_folder_does_not_open_its_weights(folder: Path) -> None:
 
 
 def test_checking_and_rendering_import_neither_torch_nor_transformers() -> None:
-    modules = "policy.load, policy.template, policy.embedded, policy.tiny"
+    modules = ", ".join(f"policy.model.{name}" for name in ("load", "template", "embedded", "tiny"))
     code = f"import sys, {modules}; sys.exit(bool({{'torch', 'transformers'}} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
@@ -278,3 +279,7 @@ class TestText:
     def test_nothing_emitted_is_the_empty_text(self, policy: Policy) -> None:
         assert self.text(policy) == ""
         assert self.text(policy, "<|end|>") == ""
+
+
+def test_numerics_name_the_kind_of_device_and_the_precision() -> None:
+    assert numerics("cpu") == "cpu float32"

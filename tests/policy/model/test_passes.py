@@ -1,9 +1,11 @@
 """Splitting a step by tokens."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from policy.model.passes import automatic_budget, memory_bytes, plan_passes
@@ -53,3 +55,10 @@ def test_the_automatic_budget_follows_the_memory_within_bounds(
     for memory, tokens in ((0, 256), (4 * 4 * floats * 1000, 1000), (2**40, 2048)):
         monkeypatch.setattr("policy.model.passes.memory_bytes", lambda model, memory=memory: memory)
         assert automatic_budget(model, 10) == tokens
+
+
+def test_on_a_gpu_its_own_memory_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = SimpleNamespace(device=torch.device("cuda"))
+    properties = SimpleNamespace(total_memory=80 * 10**9)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
+    assert memory_bytes(model) == 80 * 10**9  # type: ignore[arg-type]

@@ -18,10 +18,11 @@ from policy.logprobs.completion_logprobs import CompletionLogprobs
 from policy.logprobs.plain import plain_logprobs
 from policy.model.adapter import add_adapter
 from policy.model.load import Policy, load_policy
-from policy.model.precision import compute_dtype, computing, working_dtype
+from policy.model.precision import _precise_head, compute_dtype, computing, working_dtype
 from policy.model.tiny import ARCHITECTURES
 from policy.sampling.sample import sample
-from schemas.config import LearningSettings, SamplingSettings
+from schemas.config import Adapter, LearningSettings, SamplingSettings
+from tests.policy.weights import digest_of_weights
 
 PROMPTS = [[5, 6, 7, 8], [5, 6, 9], [5, 6, 7, 11, 12]]
 COMPLETIONS = [[3, 1], [4, 4, 1], [10], [3, 3, 3, 1], [1], [2, 1]]
@@ -92,13 +93,13 @@ def test_the_sampler_records_what_the_learner_differentiates(
     architecture: str, tiny_policy: Callable[[str], Policy]
 ) -> None:
     policy = tiny_policy(architecture)
-    drawn = sample(policy, PROMPTS, samples=6, settings=SETTINGS, seed=0)
+    sampled = sample(policy, PROMPTS, samples=6, settings=SETTINGS, seed=0)
     with torch.no_grad():
-        again = CompletionLogprobs(policy.model)(policy.model, PROMPTS, drawn.token_ids, 1.0)
-        exact = plain_logprobs(policy.model, PROMPTS, drawn.token_ids)
+        again = CompletionLogprobs(policy.model)(policy.model, PROMPTS, sampled.token_ids, 1.0)
+        exact = plain_logprobs(policy.model, PROMPTS, sampled.token_ids)
     assert again.dtype == torch.float32
     gaps, errors = [], []
-    for row, recorded in enumerate(drawn.logprobs):
+    for row, recorded in enumerate(sampled.logprobs):
         gaps += (again[row, : len(recorded)] - torch.tensor(recorded)).abs().tolist()
         errors += (exact[row, : len(recorded)] - torch.tensor(recorded)).abs().tolist()
     assert max(errors) > 1e-5, "it was coarse"
@@ -116,13 +117,13 @@ def test_keys_are_kept_in_half_the_memory(
     def watched(cache: PrefixCache, *arguments: Any, **others: Any) -> Any:
         done = real(cache, *arguments, **others)
         for layer in cache.keys.values():
-            for pair in (layer.header, layer.problem, layer.own):
+            for pair in (layer.common_prefix, layer.prompt_suffix, layer.own):
                 seen.update(stored.dtype for stored in pair or ())
         return done
 
     monkeypatch.setattr(PrefixCache, "update", watched)
-    drawn = sample(tiny_policy("llama"), PROMPTS, samples=2, settings=SETTINGS, seed=0)
-    assert drawn.decoder == "shared"
+    sampled = sample(tiny_policy("llama"), PROMPTS, samples=2, settings=SETTINGS, seed=0)
+    assert sampled.decoder == "shared"
     assert seen == {torch.bfloat16}
 
 
@@ -137,8 +138,8 @@ def test_the_sampler_casts_each_weight_once(
     learning = trainable(policy.model).keys()
     shape = [64, 48]  # of the matrix that leads out of a layer's inner width
     with torch.profiler.profile(record_shapes=True) as watched:
-        drawn = sample(policy, PROMPTS, samples=4, settings=SETTINGS, seed=0)
-    assert max(map(len, drawn.token_ids)) > 3, "several passes"
+        sampled = sample(policy, PROMPTS, samples=4, settings=SETTINGS, seed=0)
+    assert max(map(len, sampled.token_ids)) > 3, "several passes"
     casts = [
         event
         for event in watched.events() or ()
@@ -174,30 +175,32 @@ def test_gradients_are_float32_and_point_the_same_way(
     torch.testing.assert_close(gradient(model, recompute=True), coarse, rtol=1e-3, atol=1e-4)
 
 
-def learner(folder: Path, *, adapter: str = "none", device: str = "cpu", rate: float) -> Learner:
-    policy, anchor = (load_policy(folder, name="tiny", device=device) for _ in range(2))
+def learner(
+    folder: Path, *, adapter: Adapter = "none", device: str = "cpu", rate: float
+) -> Learner:
+    policy, reference = (load_policy(folder, name="tiny", device=device) for _ in range(2))
     settings = LearningSettings(adapter=adapter, learning_rate=rate, schedule="constant")
     if adapter == "lora":
         add_adapter(policy.model, rank=4, alpha=8, seed=0)
-    reference = anchor.model if adapter == "none" else None
-    return Learner(policy, reference, settings, total_steps=6)
+    reference_model = reference.model if adapter == "none" else None
+    return Learner(policy, reference_model, settings, total_steps=6)
 
 
 @pytest.mark.usefixtures("coarsely")
 @pytest.mark.parametrize("adapter", ["none", "lora"])
 @pytest.mark.parametrize("architecture", ["llama", "gemma2"])
 def test_learning_works_and_starts_at_its_reference(
-    architecture: str, adapter: str, tiny_folder: Callable[[str], Path]
+    architecture: str, adapter: Adapter, tiny_folder: Callable[[str], Path]
 ) -> None:
     made = learner(tiny_folder(architecture), adapter=adapter, rate=1e-2)
-    drawn = sample(made.policy, PROMPTS, samples=2, settings=SETTINGS, seed=0)
-    first = made.step(PROMPTS, drawn.token_ids, drawn.logprobs, REWARDS)
+    sampled = sample(made.policy, PROMPTS, samples=2, settings=SETTINGS, seed=0)
+    first = made.step(PROMPTS, sampled.token_ids, sampled.logprobs, REWARDS)
     assert first.kl_nats == pytest.approx(0.0, abs=1e-6), "both run through the same casts"
     assert first.sampling_gap_nats is not None
     assert first.sampling_gap_nats < COARSE
     assert first.gradient_norm > 0
     for _ in range(3):
-        last = made.step(PROMPTS, drawn.token_ids, None, REWARDS)
+        last = made.step(PROMPTS, sampled.token_ids, None, REWARDS)
     assert last.loss < first.loss
     assert last.kl_nats_k3 > 0
 
@@ -226,20 +229,20 @@ def test_going_on_from_a_checkpoint_is_still_byte_for_byte(
     resumed.load(tmp_path / "checkpoint")
     again = [made.step(PROMPTS, COMPLETIONS, None, REWARDS) for made in (first, resumed)]
     assert again[0] == again[1]
-    assert resumed.weights_digest() == first.weights_digest()
+    assert digest_of_weights(resumed.policy.model) == digest_of_weights(first.policy.model)
 
 
 @needs_gpu
 @pytest.mark.parametrize("adapter", ["none", "lora"])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_gpu_samples_and_learns(
-    architecture: str, adapter: str, tiny_folder: Callable[[str], Path]
+    architecture: str, adapter: Adapter, tiny_folder: Callable[[str], Path]
 ) -> None:
     made = learner(tiny_folder(architecture), adapter=adapter, device="cuda", rate=1e-3)
     assert made.policy.device.type == "cuda"
-    drawn = sample(made.policy, PROMPTS, samples=2, settings=SETTINGS, seed=0)
-    assert drawn == sample(made.policy, PROMPTS, samples=2, settings=SETTINGS, seed=0)
-    first = made.step(PROMPTS, drawn.token_ids, drawn.logprobs, REWARDS)
+    sampled = sample(made.policy, PROMPTS, samples=2, settings=SETTINGS, seed=0)
+    assert sampled == sample(made.policy, PROMPTS, samples=2, settings=SETTINGS, seed=0)
+    first = made.step(PROMPTS, sampled.token_ids, sampled.logprobs, REWARDS)
     assert first.kl_nats == pytest.approx(0.0, abs=1e-3)
     assert first.sampling_gap_nats is not None
     assert first.sampling_gap_nats < COARSE
@@ -266,5 +269,22 @@ def test_a_gpu_goes_on_from_a_checkpoint_of_the_cpu(
     there.step(PROMPTS, COMPLETIONS, None, REWARDS)
     there.save(tmp_path / "checkpoint")
     here.load(tmp_path / "checkpoint")
-    assert here.weights_digest() == there.weights_digest()
+    assert digest_of_weights(here.policy.model) == digest_of_weights(there.policy.model)
     assert here.step(PROMPTS, COMPLETIONS, None, REWARDS).step == 2
+
+
+def test_a_head_that_was_exchanged_before_is_put_back(tiny_folder: Callable[[str], Path]) -> None:
+    model: Any = load_policy(tiny_folder("llama"), name="tiny").model
+    forward = model.lm_head.forward
+    model.lm_head.forward = exchanged = lambda hidden: forward(hidden)
+    with _precise_head(model):
+        assert model.lm_head.forward is not exchanged
+        logits = model.lm_head(torch.ones(1, model.config.hidden_size, dtype=torch.bfloat16))
+        assert logits.dtype == torch.float32
+    assert model.lm_head.forward is exchanged
+
+
+def test_a_model_without_a_head_has_none_to_exchange(tiny_folder: Callable[[str], Path]) -> None:
+    model: Any = load_policy(tiny_folder("llama"), name="tiny").model.model
+    with _precise_head(model):
+        assert model.get_output_embeddings() is None

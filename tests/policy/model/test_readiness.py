@@ -61,3 +61,8 @@ def test_what_is_let_through_is_what_loading_lets_through(
     without(copy / "tokenizer_config.json", "eos_token")
     check_can_answer(copy, "few_shot_plain@1")
     assert load_policy(copy, name="model").end_token_ids
+
+
+def test_a_config_that_cannot_be_read_is_left_to_loading(folder: Path) -> None:
+    (folder / "generation_config.json").write_text("{", encoding="utf-8")
+    check_can_answer(folder, "few_shot_chat@1")

@@ -141,7 +141,7 @@ def test_a_chat_template_that_shows_something_else_is_refused(
         "{% endif %}"
     )
     CHAT.encode(["2 + 3?"], tokenizer)
-    with pytest.raises(InputError, match="something else than the question"):
+    with pytest.raises(InputError, match="something other than the question"):
         CHAT.encode(["9 + 3?"], tokenizer)
 
 
@@ -153,7 +153,7 @@ def test_plain_text_gets_the_tokenizer_s_own_start_token_and_a_chat_does_not(
     start = tokenizer.convert_tokens_to_ids("<|system|>")
     assert isinstance(start, int)
     tokenizer.bos_token = "<|system|>"
-    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(  # type: ignore[attr-defined]
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
         single="<|system|> $A", special_tokens=[("<|system|>", start)]
     )
     (plain,), (chat,) = (template.encode(["2?"], tokenizer) for template in (PLAIN, CHAT))

@@ -35,13 +35,13 @@ def test_it_answers_mostly_in_the_right_format_and_sometimes_not(
 ) -> None:
     policy = tiny_policy(architecture)
     prompts = get_template("few_shot_chat@1").encode(QUESTIONS, policy.tokenizer)
-    drawn = sample(policy, prompts, samples=8, settings=SamplingSettings(), seed=0)
+    sampled = sample(policy, prompts, samples=8, settings=SamplingSettings(), seed=0)
     texts = [
-        decode_completion(policy.tokenizer, ids, policy.end_token_ids) for ids in drawn.token_ids
+        decode_completion(policy.tokenizer, ids, policy.end_token_ids) for ids in sampled.token_ids
     ]
     formatted = sum(bool(re.fullmatch(r"Final: -?\d+", text)) for text in texts) / len(texts)
     assert 0.4 < formatted < 0.95
-    assert {"stop", "length"} == set(drawn.finish_reasons)
+    assert {"stop", "length"} == set(sampled.finish_reasons)
     assert len(set(texts)) > 20
 
 
@@ -82,14 +82,14 @@ def test_making_one_leaves_global_random_state_alone(tmp_path: Path) -> None:
 
 
 def test_an_unknown_architecture_is_refused_and_nothing_written(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no tiny architecture abacus; take one of llama"):
+    with pytest.raises(InputError, match="no tiny architecture abacus; use one of llama"):
         make_tiny_model(tmp_path / "model", architecture="abacus")
     assert not list(tmp_path.iterdir())
 
 
 def test_an_existing_folder_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "kept").write_text("kept")
-    with pytest.raises(InputError, match="there already"):
+    with pytest.raises(InputError, match="exists already"):
         make_tiny_model(tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["kept"]
 

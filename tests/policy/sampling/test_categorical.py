@@ -7,22 +7,22 @@ import math
 import pytest
 import torch
 from scipy import stats
-from torch import Tensor
 
-from policy.sampling.categorical import BLOCK, CHUNK_BYTES, draw, log_distribution
+from policy.sampling.categorical import BLOCK, CHUNK_BYTES, sample_tokens
 from schemas.config import SamplingSettings
 from schemas.errors import InputError
+from tests.policy.sampling.distribution import distribution
 
 PLAIN = SamplingSettings()
 EDGE = 1 - 2**-53  # the largest uniform below 1
 
 
-def draw_from(
+def sample_from(
     logits: list[float], uniforms: list[float], settings: SamplingSettings = PLAIN
 ) -> tuple[list[int], list[float]]:
-    """Tokens and log-probabilities of several draws from one distribution."""
+    """Tokens and log-probabilities of several samples from one distribution."""
     owner = torch.zeros(len(uniforms), dtype=torch.long)
-    tokens, logprobs = draw(
+    tokens, logprobs = sample_tokens(
         torch.tensor([logits]), owner, torch.tensor(uniforms, dtype=torch.float64), settings
     )
     return tokens.tolist(), logprobs.tolist()
@@ -36,23 +36,23 @@ def ln(*probabilities: float) -> list[float]:
 def test_a_token_is_the_first_whose_cumulative_probability_exceeds_the_uniform() -> None:
     # cumulative: 0.2, 0.2, 0.7, 1.0
     uniforms = [0.0, 0.19, 0.21, 0.69, 0.71, EDGE]
-    tokens, logprobs = draw_from(ln(0.2, 0.0, 0.5, 0.3), uniforms)
+    tokens, logprobs = sample_from(ln(0.2, 0.0, 0.5, 0.3), uniforms)
     assert tokens == [0, 0, 2, 2, 3, 3]
     expected = [math.log(p) for p in (0.2, 0.2, 0.5, 0.5, 0.3, 0.3)]
     assert logprobs == pytest.approx(expected, abs=1e-6)
 
 
-def test_a_token_of_probability_zero_is_never_drawn() -> None:
+def test_a_token_of_probability_zero_is_never_sampled() -> None:
     """Not even at either end of the range, nor where a whole block has no mass."""
     logits = [-math.inf] * (3 * BLOCK)
     logits[BLOCK + 5] = logits[BLOCK + 9] = 0.0
-    tokens, logprobs = draw_from(logits, [0.0, 0.25, 0.75, EDGE])
+    tokens, logprobs = sample_from(logits, [0.0, 0.25, 0.75, EDGE])
     assert tokens == [BLOCK + 5, BLOCK + 5, BLOCK + 9, BLOCK + 9]
     assert logprobs == pytest.approx([math.log(0.5)] * 4)
 
 
 @pytest.mark.parametrize("vocabulary", [1, 2, BLOCK - 1, BLOCK, BLOCK + 1, 5 * BLOCK + 17])
-def test_any_size_of_vocabulary_is_drawn_from_exactly(vocabulary: int) -> None:
+def test_any_size_of_vocabulary_is_sampled_from_exactly(vocabulary: int) -> None:
     """Against a plain cumulative sum in double precision, at uniforms between its steps."""
     generator = torch.Generator().manual_seed(vocabulary)
     logits = torch.randn(3, vocabulary, generator=generator) * 3
@@ -60,7 +60,7 @@ def test_any_size_of_vocabulary_is_drawn_from_exactly(vocabulary: int) -> None:
     steps = exact.cumsum(dim=-1)
     middles = steps - exact / 2
     owner = torch.arange(3).repeat_interleave(vocabulary)
-    tokens, logprobs = draw(logits.clone(), owner, middles.flatten(), PLAIN)
+    tokens, logprobs = sample_tokens(logits.clone(), owner, middles.flatten(), PLAIN)
     likely = exact.flatten() > 1e-6  # a step narrower than float32 rounding may be missed
     expected = torch.arange(vocabulary).repeat(3)
     assert torch.equal(tokens[likely], expected[likely])
@@ -68,26 +68,28 @@ def test_any_size_of_vocabulary_is_drawn_from_exactly(vocabulary: int) -> None:
     assert torch.allclose(logprobs, chosen, atol=1e-5)
 
 
-def test_more_distributions_than_fit_into_one_chunk_are_each_drawn_from() -> None:
+def test_more_distributions_than_fit_into_one_chunk_are_each_sampled_from() -> None:
     vocabulary = 4096
     rows = 3 * (CHUNK_BYTES // (4 * vocabulary)) + 1
     targets = torch.randint(vocabulary, (rows,), generator=torch.Generator().manual_seed(0))
     logits = torch.full((rows, vocabulary), -math.inf)
     logits[torch.arange(rows), targets] = 0.0
-    owner = torch.tensor([0, 0, 1, rows // 2, rows - 1, rows - 1])  # most are drawn from by nobody
-    tokens, logprobs = draw(logits, owner, torch.rand(6, dtype=torch.float64), PLAIN)
+    owner = torch.tensor(
+        [0, 0, 1, rows // 2, rows - 1, rows - 1]
+    )  # most are sampled from by nobody
+    tokens, logprobs = sample_tokens(logits, owner, torch.rand(6, dtype=torch.float64), PLAIN)
     assert torch.equal(tokens, targets[owner])
     assert logprobs.tolist() == [0.0] * 6
 
 
 def test_frequencies_follow_the_softmax() -> None:
-    """Chi-square of 40,000 draws from 700 tokens; a wrong block or offset fails it at once."""
+    """Chi-square of 40,000 samples from 700 tokens; a wrong block or offset fails it at once."""
     generator = torch.Generator().manual_seed(1)
     logits = torch.randn(1, 700, generator=generator)
     probabilities = logits.double().softmax(dim=-1)[0]
     uniforms = torch.rand(40_000, generator=generator, dtype=torch.float64)
     owner = torch.zeros(len(uniforms), dtype=torch.long)
-    tokens, _ = draw(logits.clone(), owner, uniforms, PLAIN)
+    tokens, _ = sample_tokens(logits.clone(), owner, uniforms, PLAIN)
     observed = tokens.bincount(minlength=700).double()
     assert stats.chisquare(observed.numpy(), (probabilities * 40_000).numpy()).pvalue > 0.001
 
@@ -95,20 +97,23 @@ def test_frequencies_follow_the_softmax() -> None:
 def test_temperature_divides_the_logits() -> None:
     logits = [0.0, 2 * math.log(3)]
     cold = SamplingSettings(temperature=2)  # then 1 : 3
-    tokens, logprobs = draw_from(logits, [0.24, 0.26], cold)
+    tokens, logprobs = sample_from(logits, [0.24, 0.26], cold)
     assert tokens == [0, 1]
     assert logprobs == pytest.approx([math.log(0.25), math.log(0.75)], abs=1e-6)
 
 
 def test_temperature_zero_takes_the_likeliest_and_was_certain_of_it() -> None:
     greedy = SamplingSettings(temperature=0)
-    assert draw_from(ln(0.3, 0.4, 0.3), [0.0, EDGE], greedy) == ([1, 1], [0.0, 0.0])
+    assert sample_from(ln(0.3, 0.4, 0.3), [0.0, EDGE], greedy) == ([1, 1], [0.0, 0.0])
 
 
 def probabilities(logits: list[float], settings: SamplingSettings) -> list[float]:
-    """What `log_distribution` says of one distribution."""
-    distribution: Tensor = log_distribution(torch.tensor([logits]), settings)[0].exp()
-    return distribution.tolist()
+    """The probability of each token, as reported with it; 0 for one that no uniform gives."""
+    uniforms = [(place + 0.5) / 1000 for place in range(1000)]
+    found = [0.0] * len(logits)
+    for token, logprob in zip(*sample_from(logits, uniforms, settings), strict=True):
+        found[token] = math.exp(logprob)
+    return found
 
 
 def test_top_k_keeps_the_k_likeliest_and_all_as_likely_as_the_last_of_them() -> None:
@@ -148,13 +153,13 @@ def test_top_p_is_taken_after_temperature_and_top_k() -> None:
         SamplingSettings(temperature=1.3, top_k=40, top_p=0.9),
     ],
 )
-def test_draws_follow_the_distribution_that_is_reported(settings: SamplingSettings) -> None:
+def test_samples_follow_the_distribution_that_is_reported(settings: SamplingSettings) -> None:
     generator = torch.Generator().manual_seed(2)
     logits = torch.randn(1, 600, generator=generator) * 2
-    expected = log_distribution(logits, settings)[0].double()
+    expected = torch.tensor(distribution(logits[0].tolist(), settings), dtype=torch.float64).log()
     uniforms = torch.rand(20_000, generator=generator, dtype=torch.float64)
     owner = torch.zeros(len(uniforms), dtype=torch.long)
-    tokens, logprobs = draw(logits.clone(), owner, uniforms, settings)
+    tokens, logprobs = sample_tokens(logits.clone(), owner, uniforms, settings)
     assert torch.allclose(logprobs, expected[tokens], atol=1e-5)
     kept = expected > -math.inf
     observed = tokens.bincount(minlength=600)
@@ -171,4 +176,4 @@ def test_logits_that_are_no_distribution_are_refused(
     broken: float, settings: SamplingSettings
 ) -> None:
     with pytest.raises(InputError, match="not finite"):
-        draw_from([0.0, broken, 1.0], [0.5], settings)
+        sample_from([0.0, broken, 1.0], [0.5], settings)

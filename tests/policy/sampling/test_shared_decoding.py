@@ -1,6 +1,9 @@
-"""The bookkeeping of shared decoding: what is common, who becomes one node, who moves."""
+"""The bookkeeping of shared decoding: who becomes one node, who moves."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,36 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from policy.sampling.shared_decoding import branch, common_prefix, places_in_groups
-
-
-@pytest.mark.parametrize(
-    ("prompts", "prefix"),
-    [
-        ([[1, 2, 3], [1, 2, 4, 5]], [1, 2]),
-        ([[1, 2, 3], [1, 2, 4], [1, 3]], [1]),
-        ([[1], [2]], []),
-        ([[1, 2, 3]], [1, 2]),  # the last token is always left
-        ([[1, 2], [1, 2]], [1]),
-        ([[1, 2], [1, 2, 3]], [1]),
-        ([[7]], []),
-    ],
-)
-def test_the_common_prefix_leaves_every_prompt_a_token(
-    prompts: list[list[int]], prefix: list[int]
-) -> None:
-    assert common_prefix(prompts) == prefix
-    assert common_prefix([tuple(prompt) for prompt in prompts]) == prefix
+from policy.attention.shared_prefix import shared_prefix_of
+from policy.attention.support import UnsupportedAttentionError
+from policy.model.load import load_policy
+from policy.sampling.shared_decoding import SharedDecoder, branch, places_in_groups
 
 
 def ids(*numbers: int) -> Tensor:
     return torch.tensor(numbers)
 
 
-def test_rows_that_drew_the_same_after_the_same_become_one_node() -> None:
-    """Node 0 was drawn from by four rows, node 1 by two, both of which drew 8."""
+def test_rows_that_sampled_the_same_after_the_same_become_one_node() -> None:
+    """Node 0 was sampled from by four rows, node 1 by two, both of which sampled 8."""
     nodes = branch(ids(0, 0, 0, 0, 1, 1), ids(7, 5, 7, 8, 8, 8))
-    # distinct: (0, 5), (0, 7), (0, 8), (1, 8); the eldest of each keep 0 and 1, the others get 2, 3
+    # distinct: (0, 5), (0, 7), (0, 8), (1, 8); the first of each keep 0 and 1, the others get 2, 3
     assert nodes.token.tolist() == [5, 8, 7, 8]
     assert nodes.parent.tolist() == [0, 1, 0, 0]
     assert nodes.of_row.tolist() == [2, 0, 2, 3, 1, 1]
@@ -78,3 +65,17 @@ def test_places_in_groups_are_distinct_and_tight() -> None:
     cell, slots = places_in_groups(ids(2, 0, 2, 2, 0), 4)
     assert slots == 3
     assert cell.tolist() == [6, 0, 7, 8, 1]
+
+
+def test_a_layer_with_an_attention_of_its_own_is_found_in_the_first_pass(
+    tiny_folder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = load_policy(tiny_folder("llama"), name="tiny")
+    layer = policy.model.model.layers[1].self_attn
+    monkeypatch.setattr(layer, "forward", lambda hidden_states, **_: (hidden_states, None))
+    with (
+        torch.inference_mode(),
+        shared_prefix_of(policy.model),
+        pytest.raises(UnsupportedAttentionError, match="not all its layers attend"),
+    ):
+        SharedDecoder(policy.model, [[5, 6, 7]], 4, policy.device)

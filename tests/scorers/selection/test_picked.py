@@ -7,6 +7,7 @@ import math
 import pyarrow as pa
 import pytest
 
+from schemas.errors import InputError
 from scorers.selection.picked import divergence_of_best, pick_all, possible_rules, selected_rates
 
 
@@ -77,3 +78,34 @@ def test_completions_without_log_probabilities_allow_every_rule_but_one() -> Non
     unknown = pa.table({"sum_logprob": pa.array([-1.0, None])})
     assert possible_rules(unknown) == ("oracle", "majority", "random")
     assert "likelihood" in possible_rules(tables(2, [1.0])[0])
+
+
+def test_problems_with_different_numbers_of_completions_are_refused() -> None:
+    scores = pa.table({"problem_id": ["a", "a", "b"], "reward": [1.0, 0.0, 1.0]})
+    with pytest.raises(InputError, match="different numbers of completions"):
+        divergence_of_best(scores)
+
+
+def test_picks_and_counts_belong_to_the_same_problems_however_many_there_are() -> None:
+    # problem i has i mod 3 correct of 2; the oracle's gain is 1/2 exactly where one of two is
+    ids = [f"p{(place * 7919) % 3001}" for place in range(3001)]
+    rewards = [float(sample < place % 3) for place in range(3001) for sample in range(2)]
+    scores = pa.table(
+        {
+            "problem_id": [name for name in ids for _ in range(2)],
+            "sample_index": pa.array([0, 1] * 3001, pa.int32()),
+            "reward": rewards,
+            "parsed_answer": pa.nulls(6002, pa.string()),
+        }
+    )
+    completions = pa.table({"sum_logprob": pa.array([-1.0] * 6002)})
+    picks = pick_all(completions, scores, ("oracle",), seed=0)
+    (rate,) = selected_rates(picks, scores)
+    halves = sum(place % 3 == 1 for place in range(3001))
+    assert rate.gain.value == pytest.approx(halves / 2 / 3001)
+    assert rate.gain.low > 0.1, "no problem is paired with another one's rate"
+    nats, bound = divergence_of_best(scores)
+    # at p = 1/2 and N = 2 the correct share is 3/4: 3/4 log(3/2) + 1/4 log(1/2)
+    each = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
+    assert nats.value == pytest.approx(each * halves / 3001)
+    assert bound == pytest.approx(math.log(2) - 0.5)

@@ -72,7 +72,7 @@ def test_impossible_pass_rates_and_numbers_are_refused() -> None:
 
 
 def test_shuffled_pass_at_k_is_that_of_every_draw_from_the_other_problems() -> None:
-    answers = [["1", "2"], ["1", None], ["3", "1"]]
+    answers: list[list[str | None]] = [["1", "2"], ["1", None], ["3", "1"]]
     expected = ["1", "3", "2"]
     for k in (1, 2):
         exact = []

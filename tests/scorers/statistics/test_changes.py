@@ -48,14 +48,15 @@ def test_the_four_counts_add_up_and_the_flips_are_grouped_by_code() -> None:
     assert [row.problem_id for row in won[0].first(9)] == ["p0", "p1", "p2"]
     assert won[0].first(1)[0].reward == (0.0, 1.0)
     assert won[0].first(1)[0].outcome == ("bad_format", "correct")
-    assert found.of("won") == won[0].first(9) + won[1].first(9)
 
 
 def test_the_other_way_round_the_same_rows_are_lost() -> None:
     there = compare_scores(scores(FINAL_INT_1), scores(CONTAINS_INT_1))
     back = compare_scores(scores(CONTAINS_INT_1), scores(FINAL_INT_1))
-    assert back.correct_only_before == there.correct_only_after == len(back.of("lost"))
-    assert back.of("won") == ()
+    lost = [group for group in back.groups if group.direction == "lost"]
+    assert back.correct_only_before == there.correct_only_after == 4
+    assert sum(group.count for group in lost) == 4
+    assert [group for group in back.groups if group.direction == "won"] == []
 
 
 def test_rows_whose_code_alone_changed_come_last() -> None:
@@ -84,7 +85,7 @@ def test_tables_of_other_completions_are_refused_with_counts() -> None:
     whole = scores(FINAL_INT_1)
     with pytest.raises(InputError, match="6 are in both, 1 only in the first, 0 only in the sec"):
         compare_scores(whole, whole.slice(0, 6))
-    with pytest.raises(InputError, match="second score table judges a completion twice"):
+    with pytest.raises(InputError, match="second score table holds a completion twice"):
         compare_scores(whole, pa.concat_tables([whole, whole]))
     with pytest.raises(InputError, match="first score table is empty"):
         compare_scores(whole.slice(0, 0), whole)

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import itertools
 from math import comb, sqrt
+from statistics import NormalDist
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.errors import InputError
 from scorers.statistics.intervals import (
     intervals_over_problems,
     levels_of,
     resampled_means,
     wilson_interval,
 )
+from tests.scorers.statistics.wilson import wilson
 
 Z = 1.959963984540054
 
@@ -26,18 +27,26 @@ def interval(rates: list[float], completions: int, seed: int = 0) -> tuple[float
     return float(low[0]), float(high[0])
 
 
+def one_wilson(successes: float, trials: float, level: float = 0.95) -> tuple[float, float]:
+    """`wilson_interval` for one rate."""
+    quantile = NormalDist().inv_cdf(0.5 + level / 2)
+    low, high = wilson_interval(np.array([successes / trials]), np.array([float(trials)]), quantile)
+    return float(low[0]), float(high[0])
+
+
 def test_wilson_of_8_in_10_by_hand() -> None:
     # centre (0.8 + z²/20) / (1 + z²/10) = 0.7167, half width z √(0.016 + z²/400) / (1 + z²/10)
-    low, high = wilson_interval(8, 10)
+    low, high = one_wilson(8, 10)
+    assert (low, high) == pytest.approx(wilson(8, 10), abs=1e-12)
     assert (low, high) == pytest.approx((0.49016, 0.94331), abs=1e-5)
 
 
 def test_wilson_of_none_and_all_is_one_sided_by_hand() -> None:
     # at 0 of n the upper end is z² / (n + z²)
-    assert wilson_interval(0, 10) == pytest.approx((0.0, Z**2 / (10 + Z**2)), abs=1e-12)
-    assert wilson_interval(10, 10) == pytest.approx((10 / (10 + Z**2), 1.0), abs=1e-12)
-    assert wilson_interval(0, 10)[0] == 0.0
-    assert wilson_interval(10, 10)[1] == 1.0
+    assert one_wilson(0, 10) == pytest.approx((0.0, Z**2 / (10 + Z**2)), abs=1e-12)
+    assert one_wilson(10, 10) == pytest.approx((10 / (10 + Z**2), 1.0), abs=1e-12)
+    assert one_wilson(0, 10)[0] == 0.0
+    assert one_wilson(10, 10)[1] == 1.0
 
 
 @given(st.integers(1, 10**6), st.floats(0, 1), st.sampled_from([0.5, 0.8, 0.95, 0.99]))
@@ -45,7 +54,7 @@ def test_wilsons_ends_are_where_the_rate_is_z_standard_errors_off(
     trials: int, share: float, level: float
 ) -> None:
     successes = round(share * trials)
-    low, high = wilson_interval(successes, trials, level)
+    low, high = one_wilson(successes, trials, level)
     rate = successes / trials
     assert 0 <= low <= rate <= high <= 1
     z = {0.5: 0.6744897501960817, 0.8: 1.2815515655446004, 0.95: Z, 0.99: 2.5758293035489004}
@@ -56,16 +65,10 @@ def test_wilsons_ends_are_where_the_rate_is_z_standard_errors_off(
             )
 
 
-@pytest.mark.parametrize("case", [(0, 0), (1, 0), (-1, 5), (6, 5), (0, -1), (0, float("nan"))])
-def test_wilson_of_no_trials_or_impossible_counts_is_refused(case: tuple[float, float]) -> None:
-    with pytest.raises(InputError):
-        wilson_interval(*case)
-
-
 def test_exact_coverage_of_wilson_by_enumeration_of_every_outcome() -> None:
     covered = []
     for rate in np.linspace(0.05, 0.95, 37):
-        ends = [wilson_interval(successes, 40) for successes in range(41)]
+        ends = [one_wilson(successes, 40) for successes in range(41)]
         chance = [comb(40, c) * rate**c * (1 - rate) ** (40 - c) for c in range(41)]
         covered.append(
             sum(p for p, (low, high) in zip(chance, ends, strict=True) if low <= rate <= high)
@@ -85,7 +88,7 @@ def test_resampled_means_have_the_exact_moments_of_drawing_problems_with_replace
 
 def test_problems_of_rates_0_and_1_are_trials_of_their_own() -> None:
     low, high = interval([0.0] * 30 + [1.0] * 10, completions=160)
-    assert (low, high) == wilson_interval(10, 40)
+    assert (low, high) == pytest.approx(wilson(10, 40), abs=1e-12)
 
 
 @pytest.mark.parametrize("rate", [0.0, 1.0])
@@ -116,7 +119,7 @@ def test_more_samples_narrow_the_interval_but_never_beyond_what_the_problems_dif
 
 def test_one_problem_is_one_trial() -> None:
     low, high = interval([0.5], completions=64)
-    assert (low, high) == pytest.approx(wilson_interval(0.5, 1))
+    assert (low, high) == pytest.approx(wilson(0.5, 1))
 
 
 def test_two_problems_say_almost_nothing() -> None:

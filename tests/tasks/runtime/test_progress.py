@@ -1,34 +1,40 @@
-"""What is told of a step, and the warning after many that taught nothing."""
+"""Events reach every listener, and progress carries the notes on its work."""
 
 from __future__ import annotations
 
-import pytest
-
-from tasks.runtime.progress import Progress, listening, report_step
+from tasks.runtime.progress import Event, Message, Progress, ProgressHub
 
 
-def told(idle: int, reward: float = 0.0) -> list[Progress]:
-    """What is told of a step after so many without signal."""
-    heard: list[Progress] = []
-    with listening(heard.append):
-        report_step(30, 50, {"reward_mean": reward, "kl_nats": 0.1, "steps_without_signal": idle})
-    return heard
+def test_every_listener_hears_every_event_while_it_listens() -> None:
+    hub, first, second = ProgressHub(), list[Event](), list[Event]()
+    hub.log_message("nobody listens")
+    with hub.listening(first.append):
+        hub.log_message("one")
+        with hub.listening(second.append):
+            hub.report(Progress("work", 1, 2, "steps"))
+    assert first == [Message("one"), Progress("work", 1, 2, "steps")]
+    assert second == [Progress("work", 1, 2, "steps")]
 
 
-@pytest.mark.parametrize("idle", [0, 1, 9, 11])
-def test_a_step_is_one_report(idle: int) -> None:
-    (step,) = told(idle)
-    assert (step.work, step.done, step.total) == ("learning", 30, 50)
+def test_a_listener_that_raises_is_removed_with_its_block() -> None:
+    hub, heard = ProgressHub(), list[Event]()
+    try:
+        with hub.listening(heard.append):
+            raise ValueError
+    except ValueError:
+        hub.log_message("later")
+    assert heard == []
 
 
-@pytest.mark.parametrize("idle", [10, 20])
-def test_every_ten_idle_steps_there_is_one_line_with_the_remedy(idle: int) -> None:
-    _, warning = told(idle)
-    assert warning.work.startswith(f"warning: in the last {idle} steps all answers")
-    for remedy in ("easier problems", "--samples", "--template"):
-        assert remedy in warning.work
-    assert "\n" not in warning.work
-
-
-def test_problems_that_are_always_solved_are_too_easy() -> None:
-    assert "harder problems" in told(10, reward=1.0)[1].work
+def test_notes_stand_beside_later_progress_of_their_work_until_it_is_forgotten() -> None:
+    hub, heard = ProgressHub(), list[Event]()
+    hub.note("work", "pass rate so far", "50 %")
+    with hub.listening(heard.append):
+        hub.report(Progress("other", 1, 2, "steps"))
+        hub.report(Progress("work", 1, 2, "steps", notes={"KL": "0.1"}))
+        hub.report(Progress("work", 2, 2, "steps"))
+        hub.forget("work")
+        hub.report(Progress("work", 1, 2, "steps"))
+    notes = [event.notes for event in heard if isinstance(event, Progress)]
+    told = {"pass rate so far": "50 %"}
+    assert notes == [{}, {"KL": "0.1"} | told, told, {}]

@@ -1,0 +1,93 @@
+"""Where policies lie by their digest, and the digests of their files, remembered between commands.
+
+Hashing the weights of a model takes seconds or minutes. A file's digest is remembered with its
+path, size and times, and is computed again when one of them changes.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TypedDict
+
+from filelock import FileLock
+
+from artifacts.store.data_dir import DataDir
+from artifacts.store.tables import write_atomic
+from policy.model.load import fingerprint
+from schemas.errors import StoreError
+from schemas.identity import file_digest
+from schemas.references import PolicyRef
+
+
+class RememberedFile(TypedDict):
+    """A file's digest, and what it looked like when it was computed."""
+
+    state: list[int]
+    digest: str
+
+
+class Remembered(TypedDict):
+    """What is kept on disk: files by path, and folders by the digest of the policy in them."""
+
+    files: dict[str, RememberedFile]
+    folders: dict[str, str]
+
+
+class PolicyFolders:
+    """The folders of one data folder's policies. `hashed` are the files that were read whole."""
+
+    def __init__(self, data_dir: DataDir) -> None:
+        self._path = data_dir.models / "fingerprints.json"
+        self._lock = FileLock(self._path.with_suffix(".lock"))
+        self._seen: dict[str, Path] = {}  # folders that this process has asked for, by digest
+        self.hashed: list[Path] = []
+
+    def digest(self, folder: Path) -> str:
+        """The fingerprint of the policy in a folder, which can be found by it from now on.
+
+        Raises InputError for a folder that holds no policy.
+        """
+        known = self._known()
+        files = dict(known["files"])
+        digest = fingerprint(folder, lambda path: self._file_digest(path, files))
+        self._seen[digest] = folder.absolute()
+        folders = known["folders"] | {digest: str(folder.absolute())}
+        if files != known["files"] or folders != known["folders"]:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with self._lock:  # another process may have added something meanwhile
+                newest = self._known()
+                merged = Remembered(
+                    files=newest["files"] | files, folders=newest["folders"] | folders
+                )
+                write_atomic(self._path, json.dumps(merged, indent=1).encode())
+        return digest
+
+    def find(self, policy: PolicyRef) -> Path:
+        """The folder of a policy that `digest` has seen; StoreError where it is not there."""
+        if (seen := self._seen.get(policy.digest)) is not None and seen.is_dir():
+            return seen
+        folder = self._known()["folders"].get(policy.digest)
+        if folder is None or not Path(folder).is_dir():
+            raise StoreError(
+                "the folder of this policy is not known on this machine",
+                policy.name,
+                "name the model again, so that it is found",
+            )
+        return Path(folder)
+
+    def _known(self) -> Remembered:
+        try:
+            content = json.loads(self._path.read_bytes())
+            return Remembered(files=content["files"], folders=content["folders"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return Remembered(files={}, folders={})
+
+    def _file_digest(self, path: Path, files: dict[str, RememberedFile]) -> str:
+        status = path.stat()
+        state = [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+        name = str(path.absolute())
+        if name not in files or files[name]["state"] != state:
+            self.hashed.append(path)
+            files[name] = RememberedFile(state=state, digest=file_digest(path))
+        return files[name]["digest"]

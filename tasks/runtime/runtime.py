@@ -1,0 +1,54 @@
+"""Everything that one process holds for itself: made at its edge, handed down, never sent."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from artifacts.datasets.problems import Datasets
+from artifacts.store.data_dir import DataDir, current_data_dir
+from artifacts.store.tables import Store
+from artifacts.tracking.archive import Archive
+from tasks.runtime.progress import ProgressHub
+from tasks.runtime.side_channel import SideChannel
+
+if TYPE_CHECKING:
+    from tasks.runtime.model_cache import ModelCache
+
+
+class Runtime:
+    """What a process keeps and remembers while it works on one data folder."""
+
+    def __init__(self, data_dir: DataDir) -> None:
+        self.data_dir = data_dir
+        self.archive = Archive(data_dir)
+        self.datasets = Datasets()
+        self.progress = ProgressHub()
+        self.side_channel = SideChannel(self.progress.log_message)
+
+    @property
+    def store(self) -> Store:
+        """The tables of the data folder."""
+        return self.archive.store
+
+    @cached_property
+    def models(self) -> ModelCache:
+        """The models in memory; a process that never asks for them does not import torch."""
+        from tasks.runtime.model_cache import ModelCache
+
+        return ModelCache(self.archive.folders)
+
+
+_of_this_process: Runtime | None = None
+
+
+def process_runtime() -> Runtime:
+    """The runtime of this process, for its edges: a command, a flow, a task in a worker.
+
+    It is made at the first call, and anew where THREELOOPS_HOME names another data folder.
+    """
+    global _of_this_process
+    data_dir = current_data_dir()
+    if _of_this_process is None or _of_this_process.data_dir != data_dir:
+        _of_this_process = Runtime(data_dir)
+    return _of_this_process

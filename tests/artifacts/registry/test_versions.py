@@ -1,0 +1,113 @@
+"""Versions count up; the newest is the candidate, and one at most is the champion."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from artifacts.registry.versions import (
+    RegisteredVersion,
+    champion_of,
+    make_champion,
+    register_version,
+    registered_version,
+    registered_versions,
+    tag_version,
+)
+from artifacts.tracking.archive import Archive
+from artifacts.tracking.run import Place, tracked_run
+from schemas.config import LearningConfig
+from schemas.errors import InputError
+from schemas.loops import LEARNING
+from schemas.references import PolicyRef
+from tests.artifacts.measuring import policy_in
+
+
+def register(archive: Archive, policy: PolicyRef, name: str = "mine") -> RegisteredVersion:
+    with tracked_run(archive, LEARNING, LearningConfig(), Place()) as run:
+        made = register_version(
+            archive, name, policy, archive.folders.find(policy), run.run_id, "a card", base="b"
+        )
+    return registered_version(archive, made.name)
+
+
+@pytest.fixture
+def policy(archive: Archive, tmp_path: Path) -> PolicyRef:
+    return policy_in(archive, tmp_path / "my model %")
+
+
+def test_a_version_knows_its_folder_its_digest_and_its_run(
+    archive: Archive, policy: PolicyRef, tmp_path: Path
+) -> None:
+    version = register(archive, policy)
+    assert version.name == "models:/mine/1"
+    assert (version.folder, version.digest) == (tmp_path / "my model %", policy.digest)
+    assert archive.history.find(version.run_id).loop is LEARNING
+    kept = archive.tracking.client.get_model_version("mine", "1")
+    assert kept.description == "a card"
+    assert kept.tags == {"threeloops.digest": policy.digest, "threeloops.base": "b"}
+
+
+def test_the_newest_version_is_the_candidate(archive: Archive, policy: PolicyRef) -> None:
+    first, second = register(archive, policy), register(archive, policy)
+    assert (first.number, second.number) == ("1", "2")
+    assert registered_version(archive, "models:/mine@candidate") == second
+    assert registered_version(archive, "models:/mine/1") == first
+
+
+def test_versions_are_listed_by_name_and_number(archive: Archive, policy: PolicyRef) -> None:
+    assert registered_versions(archive) == []
+    for name in ("b", *["a"] * 10):
+        register(archive, policy, name)
+    assert registered_versions(archive) == [
+        *(f"models:/a/{n}" for n in range(1, 11)),
+        "models:/b/1",
+    ]
+
+
+def test_one_version_is_the_champion_until_another_is(archive: Archive, policy: PolicyRef) -> None:
+    assert champion_of(archive, "mine") is None
+    first, second = register(archive, policy), register(archive, policy)
+    assert champion_of(archive, "mine") is None
+    for version in (first, second):
+        make_champion(archive, version)
+        assert champion_of(archive, "mine") == version
+
+
+def test_tags_of_a_version_are_ours_and_cut(archive: Archive, policy: PolicyRef) -> None:
+    tag_version(archive, register(archive, policy), decision="x" * 6000)
+    tags = archive.tracking.client.get_model_version("mine", "1").tags
+    assert tags["threeloops.decision"] == "x" * 5000
+
+
+def test_a_missing_version_is_refused_with_those_that_there_are(
+    archive: Archive, policy: PolicyRef
+) -> None:
+    with pytest.raises(InputError, match=r"--model models:/a/1: no such .* has none yet"):
+        registered_version(archive, "models:/a/1")
+    register(archive, policy)
+    with pytest.raises(InputError, match=r"the registry has models:/mine/1$"):
+        registered_version(archive, "models:/mine/9")
+    with pytest.raises(InputError, match="has models:/mine/1; `threeloops promote` makes one"):
+        registered_version(archive, "models:/mine@champion", "--against")
+
+
+@pytest.mark.parametrize("name", ["models:/a", "models:/a/b", "models:/a b/1", "models:/a/1/2"])
+def test_what_is_no_registry_name_is_refused(archive: Archive, name: str) -> None:
+    with pytest.raises(InputError, match=f"--against {name}: is not a registry name"):
+        registered_version(archive, name, "--against")
+
+
+def test_a_version_is_intact_while_its_files_are_as_registered(
+    archive: Archive, policy: PolicyRef
+) -> None:
+    version = register(archive, policy)
+    assert version.intact()
+    weights = version.folder / "model.safetensors"
+    weights.write_text("WEIGHTS")
+    assert not version.intact()
+    weights.unlink()
+    assert not version.intact()
+    version.folder.rmdir()
+    assert not version.intact()

@@ -1,0 +1,69 @@
+"""A policy leads back through the runs that made it, and each to the prompts that it saw."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from artifacts.runs.lineage import made_by, policies_on_the_way, trained_prompts
+from artifacts.store.tables import Store
+from artifacts.tracking.history import RunRecord
+from schemas.errors import StoreError
+from schemas.loops import EVALUATION, LEARNING, Loop
+from schemas.references import PolicyRef
+from tests.artifacts.measuring import measure, training_table
+
+
+def run(
+    name: str, before: str, after: str, *, status: str = "FINISHED", loop: Loop = LEARNING
+) -> RunRecord:
+    tags = {"model_digest_before": before, "model_digest_after": after}
+    return RunRecord(name, name, loop, status, 0, {}, {}, tags, Path())
+
+
+def names(digest: str, *runs: RunRecord) -> list[str]:
+    return [made.name for made in made_by(digest, runs)]
+
+
+def test_the_last_run_comes_first_back_to_the_start() -> None:
+    assert names("c", run("one", "a", "b"), run("two", "b", "c")) == ["two", "one"]
+    assert names("a", run("one", "a", "b")) == []
+    assert names("", run("one", "", "")) == []
+
+
+def test_of_several_runs_that_made_a_policy_the_newest_counts() -> None:
+    assert names("c", run("newer", "b", "c"), run("older", "a", "c")) == ["newer"]
+
+
+def test_only_finished_learning_made_a_policy() -> None:
+    assert names("b", run("failed", "a", "b", status="FAILED")) == []
+    assert names("b", run("measured", "a", "b", loop=EVALUATION)) == []
+
+
+def test_a_circle_ends() -> None:
+    assert names("b", run("there", "a", "b"), run("back", "b", "a")) == ["there", "back"]
+    assert names("a", run("nothing changed", "a", "a")) == ["nothing changed"]
+
+
+def test_the_way_of_a_policy_has_its_start_and_every_step(store: Store) -> None:
+    start = PolicyRef(name="m", digest="d" * 64)
+    training = training_table(store, measure(store, "rw"), measure(store, "rr"))
+    way = policies_on_the_way(store, start, training)
+    assert [(policy.name, policy.step, policy.digest) for policy in way] == [
+        ("m", 0, "d" * 64),
+        ("m", 1, f"{1:064x}"),
+        ("m", 2, f"{2:064x}"),
+    ]
+
+
+def test_the_prompts_of_every_step_were_trained_on(store: Store) -> None:
+    first, second = measure(store, "rw", "wr"), measure(store, "rw", first=5)
+    training = training_table(store, first, second, first)
+    tags = {"table.training": f"training:{training.digest}"}
+    made = replace(run("one", "a", "b"), tags=tags)
+    assert trained_prompts(store, made) == {"0 + 1?", "1 + 1?", "5 + 1?"}
+    store.path(second.completions).unlink()
+    with pytest.raises(StoreError, match="no such completions table"):
+        trained_prompts(store, made)

@@ -1,0 +1,51 @@
+"""Numbers as words: short, with their unit, and never a negative zero."""
+
+from __future__ import annotations
+
+import pytest
+
+from artifacts.text.numbers import (
+    interval,
+    nats,
+    nats_interval,
+    percent,
+    points,
+    points_interval,
+    rate_interval,
+    rate_with_interval,
+)
+from schemas.measurements import Gain
+
+
+@pytest.mark.parametrize(
+    ("rate", "words"),
+    [
+        (0, "0 %"),
+        (0.004, "0.4 %"),
+        (0.0994, "9.9 %"),
+        (0.0996, "10 %"),
+        (0.5, "50 %"),
+        (1, "100 %"),
+    ],
+)
+def test_a_rate_has_one_digit_more_below_ten_percent(rate: float, words: str) -> None:
+    assert percent(rate) == words
+
+
+@pytest.mark.parametrize(("change", "words"), [(0.125, "+12.5"), (-0.02, "-2.0"), (0, "+0.0")])
+def test_a_difference_has_its_sign(change: float, words: str) -> None:
+    assert points(change) == words
+
+
+@pytest.mark.parametrize(("value", "words"), [(-0.001, "0.00"), (-0.01, "-0.01"), (1.256, "1.26")])
+def test_a_divergence_is_never_a_negative_zero(value: float, words: str) -> None:
+    assert nats(value) == words
+
+
+def test_intervals_are_told_by_both_ends() -> None:
+    change = Gain(value=0.125, low=-0.001, high=0.25)
+    assert interval(0.1, 0.9) == "10 % to 90 %"
+    assert rate_interval(Gain(value=0.5, low=0.1, high=0.9)) == "10 % to 90 %"
+    assert rate_with_interval(Gain(value=0.5, low=0.1, high=0.9)) == "50 % (10 % to 90 %)"
+    assert points_interval(change) == "-0.1 to +25.0"
+    assert nats_interval(change) == "0.00 to 0.25"

@@ -1,0 +1,123 @@
+"""Runs are found by id, by the start of an id, or by name; their results by their format."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from artifacts.tracking.archive import Archive
+from artifacts.tracking.connection import RESULT_FILE
+from artifacts.tracking.history import RunRecord
+from artifacts.tracking.run import Place, tracked_run
+from schemas.config import EvalConfig
+from schemas.errors import InputError
+from schemas.loops import DEMO, EVALUATION, LEARNING, Loop
+from schemas.results import EvalResult
+
+
+def opened(archive: Archive, loop: Loop = EVALUATION, place: Place | None = None) -> RunRecord:
+    with tracked_run(archive, loop, EvalConfig(), place or Place()) as run:
+        pass
+    return archive.history.find(run.run_id)
+
+
+def test_a_run_is_found_by_its_id_its_start_or_its_name(archive: Archive) -> None:
+    run = opened(archive)
+    for name in (run.run_id, run.run_id[:4], run.name):
+        assert archive.history.find(name) == run
+
+
+def test_a_name_of_several_runs_means_the_newest(archive: Archive) -> None:
+    older, newer = opened(archive), opened(archive)
+    for run in (older, newer):
+        archive.tracking.client.update_run(run.run_id, name="mine")
+    assert newer.started_ms >= older.started_ms
+    newest = max((older, newer), key=lambda run: run.started_ms)
+    assert archive.history.find("mine").started_ms == newest.started_ms
+
+
+def test_what_names_no_run_or_several_is_refused(archive: Archive) -> None:
+    run = opened(archive)
+    for name in ("none", run.run_id[:3], ""):
+        with pytest.raises(InputError, match="no such run; `threeloops runs` lists them"):
+            archive.history.find(name)
+
+
+def test_a_start_that_several_runs_share_is_refused(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = opened(archive)
+    monkeypatch.setattr(archive.history, "every", lambda: [run, run])
+    with pytest.raises(InputError, match="2 runs begin with it"):
+        archive.history.find(run.run_id[:4])
+
+
+def test_the_loops_leave_out_demos_and_the_parts_of_a_learning_run(archive: Archive) -> None:
+    demo = opened(archive, DEMO)
+    learning = opened(archive, LEARNING, Place(parent=demo.run_id))
+    part = opened(archive, EVALUATION, Place(parent=learning.run_id, stage="before"))
+    alone = opened(archive)
+    ids = {run.run_id for run in archive.history.loops()}
+    assert ids == {learning.run_id, alone.run_id}
+    assert {run.run_id for run in archive.history.every()} == ids | {demo.run_id, part.run_id}
+
+
+def test_runs_of_others_in_the_experiment_are_no_runs_of_ours(archive: Archive) -> None:
+    archive.tracking.client.create_run(archive.tracking.experiment_id)
+    assert archive.history.every() == []
+    assert len(archive.history.mlflow_runs()) == 1
+
+
+def keep(run: RunRecord, content: object) -> None:
+    (run.folder / RESULT_FILE).write_text(json.dumps(content))
+
+
+def test_a_result_comes_back_as_it_was_kept(archive: Archive, evaluation: EvalResult) -> None:
+    run = opened(archive)
+    assert run.result() is None
+    keep(run, evaluation.as_json())
+    assert run.result() == evaluation
+
+
+def test_a_result_of_format_2_is_read(archive: Archive, evaluation: EvalResult) -> None:
+    run, old = opened(archive), evaluation.as_json() | {"format": 2}
+    for part in ("metrics", "intervals"):
+        old[part]["right_format"] = old[part].pop("valid_format_rate")
+    keep(run, old)
+    assert run.result() == evaluation
+
+
+@pytest.mark.parametrize("change", [{"format": 1}, {"format": 99}, {"metrics": {}}])
+def test_a_result_that_cannot_be_read_any_more_is_refused(
+    archive: Archive, evaluation: EvalResult, change: dict[str, object]
+) -> None:
+    run = opened(archive)
+    keep(run, evaluation.as_json() | change)
+    with pytest.raises(InputError, match="recorded by another version of threeloops"):
+        run.result()
+
+
+def test_tables_are_told_by_name_kind_and_digest() -> None:
+    tags = {"table.scores_after": "scores:abc", "table.problems": "problems:d:e", "stage": "x"}
+    run = RunRecord("id", "name", LEARNING, "FINISHED", 0, {}, {}, tags, Path())
+    assert run.table_refs() == {"scores_after": ("scores", "abc"), "problems": ("problems", "d:e")}
+    assert run.stage == "x"
+
+
+def test_every_page_of_a_long_history_is_read(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        opened(archive)
+    client, whole = archive.tracking.client, archive.history.every()
+    real = client.search_runs
+
+    def one_at_a_time(*arguments: Any, **named: Any) -> Any:
+        return real(*arguments, **(named | {"max_results": 1}))
+
+    monkeypatch.setattr(client, "search_runs", one_at_a_time)
+    assert archive.history.every() == whole
+    assert len(whole) == 3

@@ -1,0 +1,182 @@
+"""Comparisons, decisions and scorers' changes in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from flows.cli.render.comparison import (
+    print_changes,
+    print_comparison,
+    print_decision,
+    print_golden,
+)
+from schemas.outputs import GoldenMiss, GoldenResult
+from schemas.result_parts import Candidate, ChangedVerdict, Opponent, ScorerChange, VerdictGroup
+from schemas.results import Comparison, Decision, RatedComparison
+
+Shown = Callable[..., str]
+
+
+def refusal(comparison: RatedComparison) -> Comparison:
+    """The same two runs on different instruments."""
+    common = {name: getattr(comparison, name) for name in Comparison.model_fields}
+    differs = {"scorer": (f"a:{'f' * 64}", "b"), "split": ("dev", "holdout")}
+    return Comparison(
+        **common
+        | {
+            "comparable": False,
+            "same_instrument": False,
+            "differs": differs,
+            "refused_parts": ("scorer",),
+            "allowed": ("split",),
+            "reading": (),
+        }
+    )
+
+
+def test_two_runs_are_shown_with_their_difference_and_what_flipped(
+    shown: Shown, comparison: RatedComparison
+) -> None:
+    said = shown(print_comparison, comparison, wide=True)
+    assert "A  eval-1  loop A, changed: nothing; default; 40 problems x 4 samples" in said
+    assert "default after 1 step, 0.50 nats from its start; 40 problems x 4 samples" in said
+    assert "same instrument eeeeeeeeeeee, scorer final_int@1" in said
+    rows = [" ".join(line.split()) for line in said.splitlines()]
+    assert "pass rate B 30 % 10 % to 90 %" in rows
+    assert "B - A, points +10.0 -2.0 to +30.0" in rows
+    assert "<u>sums</u> +10.0 -2.0 to +30.0" in rows
+    assert "an exact permutation test over problems: p = 0.0312" in said
+    assert "right in B more often: 5\n  [bold]1 + 2?  (expected Final: 3)\n" in said
+    assert "    A 0/4  \\u001b[31m4  (other_text)\n    B 3/4  Final: 3  (exact)\n" in said
+    assert "right in A more often" not in said
+    assert said.endswith("a difference is by learning.")
+
+
+def test_a_tiny_p_value_and_problems_left_out_are_told(
+    shown: Shown, comparison: RatedComparison
+) -> None:
+    other = comparison.model_copy(update={"p_value": 1e-9, "left_out": (2, 0)})
+    said = shown(print_comparison, other, wide=True)
+    assert "p < 0.0001" in said
+    assert "left out: 2 problems only in A, 0 only in B" in said
+
+
+def test_a_refusal_names_the_parts_that_differ_and_no_rate(
+    shown: Shown, comparison: RatedComparison
+) -> None:
+    said = shown(print_comparison, refusal(comparison), wide=True)
+    assert "The instruments differ:\n  scorer\n    A  a:ffffffffffff\n    B  b\n" in said
+    assert "  split (allowed)\n    A  dev\n    B  holdout" in said
+    assert "pass rate" not in said
+    assert "Compared all the same" not in said
+
+
+def decided(comparison: RatedComparison | None, **given: object) -> Decision:
+    common: dict[str, object] = {
+        "decision": "refused",
+        "promoted": False,
+        "reasons": ("its gain is [too] small",),
+        "candidate": Candidate(name="models:/t/2", digest="d", run_id="r"),
+        "against": Opponent(role="champion", name="models:/t/1", digest="c"),
+        "min_gain": 0.0,
+        "pairs_considered": 1,
+        "evidence": comparison,
+        "run_id": "0123456789abcdef",
+    }
+    return Decision.model_validate(common | given)
+
+
+def test_a_decision_is_shown_with_its_evidence_and_its_reasons(
+    shown: Shown, comparison: RatedComparison
+) -> None:
+    said = shown(print_decision, decided(comparison), wide=True)
+    assert said.startswith("models:/t/2: refused\nagainst the champion, models:/t/1\nA  eval-1")
+    assert "- its gain is [too] small" in said
+    assert "is the champion now" not in said
+    assert said.endswith("decision 0123456789abcdef")
+
+
+def test_a_promotion_without_an_opponent_names_the_new_champion(shown: Shown) -> None:
+    given = {"decision": "promoted", "promoted": True, "reasons": (), "champion": "models:/t/2"}
+    against = Opponent(role="start", name="", digest="")
+    said = shown(print_decision, decided(None, **given, against=against, pairs_considered=3))
+    assert "against the start, not known" in said
+    assert "3 pairs of evaluations have a common instrument" in said
+    assert "models:/t/2 is the champion now" in said
+
+
+def changes(*groups: VerdictGroup, scored_before: bool = True) -> ScorerChange:
+    return ScorerChange(
+        before="final_int@1",
+        after="mine[x]@2",
+        scored_before=scored_before,
+        rows=10,
+        correct_in_both=4,
+        correct_only_before=3,
+        correct_only_after=2,
+        correct_in_neither=1,
+        groups=groups,
+    )
+
+
+def test_changed_verdicts_are_shown_with_a_table_and_their_rows(shown: Shown) -> None:
+    row = ChangedVerdict(
+        problem_id="p",
+        sample_index=0,
+        prompt="1 + 2?",
+        completion="Final: 3\n",
+        expected="3",
+        reward=(1.0, 0.0),
+        outcome=("correct", "bad_format"),
+    )
+    lost = VerdictGroup(direction="lost", codes=("exact", "[newline]"), count=3, rows=(row,))
+    moved = VerdictGroup(direction="moved", codes=("a", "b"), count=1, rows=(row,))
+    said = shown(print_changes, changes(lost, moved))
+    rows = [" ".join(line.split()) for line in said.splitlines()]
+    assert "10 completions mine[x]@2: correct not correct" in rows
+    assert "correct for final_int@1 4 3" in rows
+    assert "not correct 2 1" in rows
+    assert "correct before, not now: 3  (exact -> [newline])" in said
+    assert said.count("  1 + 2? -> Final: 3\\n  (expected Final: 3)") == 1, "not for what moved"
+    assert said.endswith("same verdict, another reason: 1  (a -> b)")
+
+
+def test_equal_verdicts_and_completions_that_had_none_are_told(shown: Shown) -> None:
+    said = shown(print_changes, changes(scored_before=False))
+    assert "These completions had no scores; final_int@1 was asked for the comparison." in said
+    assert said.endswith("Every completion has the same verdict, for the same reason.")
+
+
+def golden(*missed: GoldenMiss) -> GoldenResult:
+    return GoldenResult(
+        golden="rows.jsonl",
+        dataset="arithmetic",
+        scorer="final_int@1",
+        rows=3,
+        passed=not missed,
+        false_positives=(),
+        false_negatives=missed,
+    )
+
+
+def test_golden_rows_that_all_pass_take_two_lines(shown: Shown) -> None:
+    said = shown(print_golden, golden())
+    assert said == "final_int@1 on 3 golden rows\nEvery row gets exactly what it should."
+
+
+def test_a_golden_row_that_is_missed_is_named_by_its_line(shown: Shown) -> None:
+    miss = GoldenMiss(
+        row=7,
+        problem_id="a\t",
+        completion="Final: 1 ",
+        expected_answer="1",
+        expected_reward=1.0,
+        finish_reason="stop",
+        reward=0.0,
+        outcome="bad_format",
+        code="trailing_space",
+    )
+    said = shown(print_golden, golden(miss))
+    assert "False positives (exploits that pay): 0" in said
+    assert "False negatives (right and not paid): 1\n  row 7, problem a\\t: Final: 1␠  gets" in said
+    assert " ".join(said.split()).endswith("gets 0, not 1 (trailing_space; expected Final: 1)")

@@ -1,0 +1,34 @@
+"""What made a table: settings as they were given, and nothing for a table of another program."""
+
+from __future__ import annotations
+
+import pytest
+
+from schemas.provenance import Provenance, Settings
+
+
+def test_settings_keep_their_types() -> None:
+    config: Settings = {
+        "samples": 4,
+        "kl_weight": 1.0,
+        "rules": ["oracle"],
+        "lora": None,
+        "clip": True,
+    }
+    made = Provenance(kind="scores", config=config)
+    again = Provenance.model_validate_json(made.model_dump_json())
+    assert again == made
+    assert [type(value) for value in again.config.values()] == [
+        type(value) for value in config.values()
+    ]
+
+
+def test_the_scorer_is_its_name_and_the_digest_of_its_rule() -> None:
+    made = Provenance(config={"scorer": "mine@1", "spec": "abc"})
+    assert made.scorer == "mine@1:abc"
+    with pytest.raises(KeyError):
+        Provenance().setting("template")
+
+
+def test_what_a_later_version_adds_is_ignored() -> None:
+    assert Provenance.model_validate({"kind": "scores", "host": "x"}) == Provenance(kind="scores")
