@@ -25,7 +25,7 @@ from tasks.aggregate import aggregate
 from tasks.load_dataset import load_dataset
 from tasks.runtime.runtime import Runtime, process_runtime
 from tasks.score import score
-from tests.data_folder import all_runs, stored
+from tests.data_folder import all_runs, every_run, stored
 
 pytestmark = pytest.mark.slow
 
@@ -208,6 +208,21 @@ def test_nothing_is_promoted_on_a_table_that_was_changed(
     assert champion() is None
 
 
+def copy_of(name: str, stage: str) -> Path:
+    """The copy of a table in the run of a stage of the newest learning run."""
+    (child,) = (r for r in every_run() if (r.parent, r.stage) == (all_runs()[0].run_id, stage))
+    return child.folder / "tables" / f"{name}.parquet"
+
+
+def test_a_copy_that_was_changed_in_the_run_of_a_stage_is_found(learn: Learn, promote: Run) -> None:
+    learn(0.25, 0.75)
+    copy = copy_of("scores", "after")
+    copy.write_bytes(copy.read_bytes()[:-1] + b"!")
+    reasons = promote(VERSION, code=1)["reasons"]
+    assert any(str(copy) in reason and "the digest" in reason for reason in reasons)
+    assert champion() is None
+
+
 def test_scores_swapped_for_those_of_other_completions_are_found(
     learn: Learn, promote: Run
 ) -> None:
@@ -224,6 +239,7 @@ def test_scores_swapped_for_those_of_other_completions_are_found(
     process_runtime().archive.tracking.client.set_tag(
         run.run_id, f"{TAG}table.scores_after", f"scores:{better.scores.digest}"
     )
+    copy_of("scores", "after").write_bytes(stored().path(better.scores).read_bytes())
     reasons = promote(VERSION, code=1)["reasons"]
     assert any("made from other completions than the run's" in reason for reason in reasons)
     assert champion() is None
