@@ -101,14 +101,27 @@ class Server:
 
     def stop(self) -> None:
         """Ask it and its children to end, and end them when they do not."""
-        if self.process is None:
-            return
         for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+            if self.process is None or not self._lives():
+                return
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.process.pid, sign)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(STOP_SECONDS)
-                return
+            deadline = time.monotonic() + STOP_SECONDS
+            while self._lives() and time.monotonic() < deadline:
+                time.sleep(0.05)
+
+    def _lives(self) -> bool:
+        """Whether it, or anything in its process group, still runs."""
+        return self.process is not None and (self.ended() is None or _runs(self.process.pid))
+
+
+def _runs(group: int) -> bool:
+    """Whether a process group has a member that is more than an entry waiting to be reaped."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(OSError, psutil.Error):
+            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
+                return True
+    return False
 
 
 def keep_alive(

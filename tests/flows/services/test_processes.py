@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from flows.services import processes
 from flows.services.processes import (
     MAX_DEATHS,
     Server,
@@ -46,6 +47,11 @@ def wait_until_it_ended(server: Server) -> None:
     server.process.wait(30)
 
 
+def has_ended(orphan: psutil.Process) -> bool:
+    """Whether it runs no more; who adopted it may not have reaped it yet."""
+    return not orphan.is_running() or orphan.status() == psutil.STATUS_ZOMBIE
+
+
 def test_a_living_server_is_left_alone_and_a_dead_one_revived(make: Make) -> None:
     server = make("import time; time.sleep(60)")
     assert server.revive() is None
@@ -69,20 +75,42 @@ def test_what_keeps_dying_is_given_up_with_its_log(make: Make) -> None:
     assert "no such database" in server.log.read_text()
 
 
-def test_a_stop_ends_the_children_too(make: Make, tmp_path: Path) -> None:
+@pytest.mark.parametrize("deaf_to", ["", "INT", "INT,TERM"])
+def test_a_stop_ends_the_children_too(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deaf_to: str
+) -> None:
+    monkeypatch.setattr(processes, "STOP_SECONDS", 1.0)
     child = tmp_path / "child"
+    code = (
+        "import os, signal, sys, time; from pathlib import Path;"
+        "[signal.signal(getattr(signal, 'SIG' + n), signal.SIG_IGN)"
+        " for n in sys.argv[2].split(',') if n];"
+        "Path(sys.argv[1]).write_text(str(os.getpid())); time.sleep(60)"
+    )
     server = make(
-        "import subprocess, sys, time; from pathlib import Path;"
-        "p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']);"
-        f"Path({str(child)!r}).write_text(str(p.pid)); time.sleep(60)"
+        "import subprocess, sys, time;"
+        f"subprocess.Popen([sys.executable, '-c', {code!r}, {str(child)!r}, {deaf_to!r}]);"
+        "time.sleep(60)"
     )
     deadline = time.monotonic() + 30
     while not (child.exists() and child.read_text()) and time.monotonic() < deadline:
         time.sleep(0.05)
     orphan = psutil.Process(int(child.read_text()))
     server.stop()
-    _, alive = psutil.wait_procs([orphan], timeout=10)
-    assert not alive
+    assert has_ended(orphan)
+
+
+def test_a_revival_ends_what_outlived_its_server(make: Make, tmp_path: Path) -> None:
+    child = tmp_path / "child"
+    server = make(
+        "import subprocess, sys; from pathlib import Path;"
+        "p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']);"
+        f"Path({str(child)!r}).write_text(str(p.pid))"
+    )
+    wait_until_it_ended(server)
+    orphan = psutil.Process(int(child.read_text()))
+    assert server.revive() == 0
+    assert has_ended(orphan)
 
 
 def test_a_server_that_ends_before_it_answers_is_named(make: Make) -> None:
