@@ -46,7 +46,7 @@ def verdicts(files: Iterable[File]) -> tuple[list[str], bool]:
 
 
 def measured(root: Path) -> list[File]:
-    """Every file of the coverage data below a folder."""
+    """Every Python file of the coverage data below a folder; templates are measured too."""
     from coverage import Coverage
 
     coverage = Coverage()
@@ -54,7 +54,7 @@ def measured(root: Path) -> list[File]:
     found = []
     for name in sorted(coverage.get_data().measured_files()):
         path = Path(name)
-        if path.is_relative_to(root) and path.exists():
+        if path.is_relative_to(root) and path.suffix == ".py" and path.exists():
             _, lines, _, missed, _ = coverage.analysis2(name)
             found.append(File(str(path.relative_to(root)), len(lines), len(missed)))
     return found
