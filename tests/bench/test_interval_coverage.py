@@ -8,6 +8,8 @@ import pytest
 
 from bench.interval_coverage import Scenario, percentile_interval, simulate_coverage
 
+pytestmark = pytest.mark.slow
+
 REPLICATIONS = 400  # three standard errors of a covered share of 0.95 are 0.033
 
 

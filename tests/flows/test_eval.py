@@ -15,6 +15,8 @@ from schemas.errors import InputError
 from schemas.identity import file_digest
 from tests.data_folder import all_runs, find_run
 
+pytestmark = pytest.mark.slow
+
 NEEDED = {"run_id", "loop", "instrument", "metrics", "outcomes", "tables", "model"}
 
 

@@ -20,6 +20,8 @@ from pydantic import TypeAdapter
 from flows.cli.parser import main
 from schemas.outputs import OUTPUTS
 
+pytestmark = pytest.mark.slow
+
 ARCHIVE = Path(__file__).parents[1] / "data" / "data-folder-format-2.tar.xz"
 WRITTEN_IN = "/tmp/tl-before"
 TEXT_FILES = (".json", ".md", ".txt", ".yaml", "MLmodel")

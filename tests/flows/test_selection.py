@@ -13,6 +13,8 @@ from flows.cli.parser import main
 from flows.selection import selection_flow
 from schemas.config import SelectionConfig
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.usefixtures("prefect_server")
 def test_selection_reports_pass_at_k_and_what_each_rule_picks(

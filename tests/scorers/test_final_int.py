@@ -203,6 +203,7 @@ def test_more_rows_than_a_block_keep_their_order() -> None:
     assert table["parsed_answer"].to_pylist() == numbers
 
 
+@pytest.mark.slow
 def test_a_million_mixed_rows_take_seconds_and_little_memory() -> None:
     rows = [tuple(case[key] for key in KEYS) for case in CASES if storable(case["text"])]
     text, reasons, expected = (pa.array(list(column)) for column in zip(*rows, strict=True))

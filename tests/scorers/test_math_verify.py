@@ -16,6 +16,8 @@ from scorers import math_verify
 from scorers.math_verify import MATH_VERIFY_1
 from scorers.scorer import Verdict
 
+pytestmark = pytest.mark.slow
+
 installed = pytest.mark.skipif(
     importlib.util.find_spec("math_verify") is None, reason="needs the package math-verify"
 )

@@ -14,6 +14,8 @@ from schemas.references import PolicyRef
 from schemas.results import RatedComparison
 from tests.artifacts.measuring import evaluated, measure, policy_in
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def policy(archive: Archive, tmp_path: Path) -> PolicyRef:

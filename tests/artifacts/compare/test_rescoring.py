@@ -28,6 +28,8 @@ from schemas.measurements import Measurement
 from schemas.result_parts import ScorerChange
 from tests.artifacts.measuring import evaluated, measure, measurement, scored
 
+pytestmark = pytest.mark.slow
+
 
 def twice(store: Store, measured: Measurement, scorer: str = "last_int@1") -> ScoredTwice:
     after = scored(store, measured.problems, measured.completions, scorer)

@@ -12,6 +12,8 @@ from artifacts.tracking.connection import NOTE
 from schemas.results import Decision
 from tests.artifacts.promotion.conftest import Learning
 
+pytestmark = pytest.mark.slow
+
 
 def tags_of(archive: Archive) -> dict[str, str]:
     tags = archive.tracking.client.get_model_version("mine", "1").tags

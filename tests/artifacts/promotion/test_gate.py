@@ -21,6 +21,8 @@ from tests.artifacts.measuring import (
 )
 from tests.artifacts.promotion.conftest import PROBLEMS, Learning
 
+pytestmark = pytest.mark.slow
+
 
 def reasons(decision: Decision, count: int = 1) -> list[str]:
     assert not decision.promoted

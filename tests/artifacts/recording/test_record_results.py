@@ -25,6 +25,8 @@ from schemas.references import PolicyRef
 from scorers.selection.picked import divergence_of_best, pick_all, selected_rates
 from tests.artifacts.measuring import measure, policy_in, training_table
 
+pytestmark = pytest.mark.slow
+
 KL = Estimate(value=0.25, low=0.125, high=0.5, problems=2, completions=4)
 Rows = MeasuredRows
 

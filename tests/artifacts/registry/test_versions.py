@@ -23,6 +23,8 @@ from schemas.loops import LEARNING
 from schemas.references import PolicyRef
 from tests.artifacts.measuring import policy_in
 
+pytestmark = pytest.mark.slow
+
 
 def register(archive: Archive, policy: PolicyRef, name: str = "mine") -> RegisteredVersion:
     with tracked_run(archive, LEARNING, LearningConfig(), Place()) as run:

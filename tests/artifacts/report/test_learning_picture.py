@@ -14,6 +14,8 @@ from artifacts.report.pictures import save
 from schemas.config import LearningConfig, LearningSettings
 from schemas.measurements import Estimate, StepRate, Summary
 
+pytestmark = pytest.mark.slow
+
 
 def estimate(value: float, problems: int, samples: int) -> Estimate:
     return Estimate(

@@ -22,6 +22,8 @@ from tests.artifacts.measuring import (
     training_table,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def policy(archive: Archive, tmp_path: Path) -> PolicyRef:

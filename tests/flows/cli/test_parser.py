@@ -49,12 +49,14 @@ def test_help_says_what_each_loop_changes(capsys: pytest.CaptureFixture[str]) ->
         assert words in shown
 
 
+@pytest.mark.slow
 def test_a_replay_needs_no_torch() -> None:
     code = "import sys, flows.eval, flows.selection; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
 
+@pytest.mark.slow
 def test_what_was_asked_is_said_before_anything_heavy_is_imported() -> None:
     heavy = "torch", "transformers", "mlflow", "prefect"
     code = (
@@ -126,6 +128,7 @@ def stored(tmp_path: Path) -> list[str]:
     return ["--dataset", str(dataset), "--completions", str(answers)]
 
 
+@pytest.mark.slow
 def test_a_replay_prints_what_the_course_prints(
     stored: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -137,6 +140,7 @@ def test_a_replay_prints_what_the_course_prints(
         assert line in shown
 
 
+@pytest.mark.slow
 def test_json_is_the_last_line_of_stdout_and_the_rest_is_elsewhere(stored: list[str]) -> None:
     environment = {k: v for k, v in os.environ.items() if k != "PREFECT_API_URL"}
     started = time.monotonic()
@@ -154,6 +158,7 @@ def test_json_is_the_last_line_of_stdout_and_the_rest_is_elsewhere(stored: list[
     assert "Pass rate: 400/1000" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_replay_can_be_limited_and_selected_from(
     stored: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,6 +17,8 @@ from prefect.events.schemas.events import ReceivedEvent, Resource
 from flows.orchestration.events import VERSION_REGISTERED
 from flows.services.events import EventLines
 
+pytestmark = pytest.mark.slow
+
 
 class Answers:
     """What Prefect's client would find on a server."""

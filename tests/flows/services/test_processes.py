@@ -23,6 +23,8 @@ from flows.services.processes import (
 )
 from schemas.errors import InputError
 
+pytestmark = pytest.mark.slow
+
 Make = Callable[[str], Server]
 
 

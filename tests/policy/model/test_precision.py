@@ -127,6 +127,7 @@ def test_keys_are_kept_in_half_the_memory(
     assert seen == {torch.bfloat16}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("coarsely")
 @pytest.mark.parametrize("adapter", [False, True])
 def test_the_sampler_casts_each_weight_once(
