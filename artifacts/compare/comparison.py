@@ -26,6 +26,7 @@ from scorers.statistics.flips import flipped, problems_in_both
 from scorers.statistics.paired import PairedComparison, compare_paired
 
 PARTS = tuple(Instrument.model_fields)
+TEST = "student_paired"
 Counts = Mapping[str, tuple[int, int]]
 
 
@@ -105,8 +106,8 @@ def _rated(
         **dict(compared),
         pass_rates=(one, two),
         difference=PairedDifference.model_validate(result.difference),
-        test=result.test,
-        p_value=result.p_value,
+        test=TEST,
+        p_value=result.difference.p_value,
         families={
             name: PairedDifference.model_validate(change)
             for name, change in result.families.items()

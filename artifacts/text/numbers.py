@@ -19,8 +19,18 @@ class WithInterval(Protocol):
 
 
 def percent(value: float) -> str:
-    """A rate as a whole percentage, or with one digit below ten."""
-    return f"{100 * value:.0f} %" if value >= 0.0995 or value == 0 else f"{100 * value:.1f} %"
+    """A rate as a whole percentage, with one digit below 10 % and from 99.5 % on.
+
+    So only a rate of exactly 0 or 1 is printed as 0 % or 100 %; one closer to them than a digit
+    can say is `<0.1 %` or `>99.9 %`.
+    """
+    if value in (0, 1):
+        return f"{100 * value:.0f} %"
+    if value < 0.0005:
+        return "<0.1 %"
+    if value >= 0.9995:
+        return ">99.9 %"
+    return f"{100 * value:.{0 if 0.0995 <= value < 0.995 else 1}f} %"
 
 
 def points(value: float) -> str:

@@ -13,7 +13,7 @@ from schemas.errors import InputError
 from schemas.measurements import Estimate, Gain, SelectedRate
 from schemas.selections import SELECTIONS
 from scorers.selection.rules import pick
-from scorers.statistics.best_of_n import best_of_n_bound, best_of_n_divergence
+from scorers.statistics.best_of_n import best_of_n_bound, divergence_weights
 from scorers.statistics.counts import correct_counts
 from scorers.statistics.estimates import mean_rate, pass_rate
 from scorers.statistics.paired import paired_difference
@@ -73,7 +73,7 @@ def selected_rates(selections: pa.Table, scores: pa.Table) -> tuple[SelectedRate
     for rule in dict.fromkeys(rules.tolist()):
         of_rule = rules == rule
         solved = rewards[of_rule] == 1
-        change = paired_difference(solved - correct / samples)
+        change = paired_difference(solved - correct / samples, 1)
         rates.append(
             SelectedRate(
                 rule=rule,
@@ -90,17 +90,20 @@ def selected_rates(selections: pa.Table, scores: pa.Table) -> tuple[SelectedRate
 def divergence_of_best(scores: pa.Table) -> tuple[Estimate, float]:
     """What the best of N costs in nats, as a mean over problems, and the bound beside it.
 
-    For each problem this is `best_of_n.best_of_n_divergence` at its measured pass rate. Such a
-    plug-in estimate is biased: a problem whose N samples all fail counts as 0 nats, and one that
-    rarely succeeds but did by chance counts too much, so the mean is exact only as N grows. The
-    interval is over problems only.
+    Each problem counts with `best_of_n.divergence_weights` of its number of correct samples, whose
+    largest bias is added to both ends of the interval over problems.
     """
     correct, samples = _correct_of_equal_samples(scores)
+    weights, bias = divergence_weights(samples)
+    largest = float(weights.max()) or 1.0
+    found = mean_rate(weights[correct] / largest, samples)
     bound = best_of_n_bound(samples)
-    nats = best_of_n_divergence(correct / samples, samples)
-    share = mean_rate(np.minimum(nats / bound, 1.0) if bound else nats, samples)
-    scaled = {name: getattr(share, name) * bound for name in ("value", "low", "high")}
-    return share.model_copy(update=scaled), bound
+    scaled = {
+        "value": min(bound, found.value * largest),
+        "low": max(0.0, found.low * largest - bias),
+        "high": min(bound, found.high * largest + bias),
+    }
+    return found.model_copy(update=scaled), bound
 
 
 def _correct_of_equal_samples(scores: pa.Table) -> tuple[NDArray[np.int64], int]:

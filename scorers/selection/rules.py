@@ -88,12 +88,16 @@ def pick(
     breakers = tie_breakers(problem_ids, earned.shape[1], seed)
     picked = np.where(best, breakers, np.inf).argmin(axis=1)
     tied = best.sum(axis=1)
+    reward = np.take_along_axis(earned, picked[:, None], axis=1)[:, 0]
+    # equal rewards are their own mean, but a sum of tenths divided by their number is not
+    equal = np.all(~best | (earned == reward[:, None]), axis=1)
+    expected = np.where(equal, reward, np.where(best, earned, 0.0).sum(axis=1) / tied)
     return Picks(
         rule=rule,
         sample_index=picked.astype(np.int64),
         tied=tied.astype(np.int64),
-        reward=np.take_along_axis(earned, picked[:, None], axis=1)[:, 0],
-        expected_reward=np.where(best, earned, 0.0).sum(axis=1) / tied,
+        reward=reward,
+        expected_reward=expected,
     )
 
 

@@ -18,7 +18,6 @@ from schemas.errors import InputError
 from schemas.measurements import Estimate
 from scorers.statistics.intervals import (
     LEVEL,
-    RESAMPLES,
     Floats,
     intervals_over_problems,
     levels_of,
@@ -32,20 +31,18 @@ def pass_rate(
     samples: ArrayLike,
     *,
     level: float = LEVEL,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
 ) -> Estimate:
     """The mean over problems of the share of correct completions.
 
     `correct` [B] counts the correct completions of each problem, `samples` [B] (or one number) all
-    of them. Every problem weighs the same, however many samples it has. The interval is Wilson's
-    over problems when each has one sample, and by resampling problems when they have several; see
-    `intervals.intervals_over_problems`.
+    of them. Every problem weighs the same, however many samples it has. The interval is over
+    problems: Clopper and Pearson's when each has one sample, and with the number of trials that
+    resampled problems are worth when they have several; see `intervals.intervals_over_problems`.
 
     Raises InputError without problems, or for impossible counts.
     """
     rates = problem_rates(correct, samples)
-    return mean_rate(rates, samples, level=level, seed=seed, resamples=resamples)
+    return mean_rate(rates, samples, level=level)
 
 
 def problem_rates(correct: ArrayLike, samples: ArrayLike) -> Floats:
@@ -59,8 +56,6 @@ def mean_rate(
     samples: ArrayLike,
     *,
     level: float = LEVEL,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
 ) -> Estimate:
     """The mean of `rates` [B], each in [0, 1] and one problem's, with its interval over problems.
 
@@ -72,7 +67,7 @@ def mean_rate(
     if not np.all((values >= 0) & (values <= 1)):
         raise InputError("a problem's rate is not between 0 and 1")
     levels, counts = levels_of(values)
-    return _estimates(levels, counts, int(total.sum()), level, seed, resamples)[0]
+    return _estimates(levels, counts, int(total.sum()), level)[0]
 
 
 def pass_at_k(
@@ -81,8 +76,6 @@ def pass_at_k(
     ks: Iterable[int] | None = None,
     *,
     level: float = LEVEL,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
 ) -> dict[int, Estimate]:
     """pass@k for each k, by default 1 … N: the chance that k samples hold a correct one.
 
@@ -110,7 +103,7 @@ def pass_at_k(
             )
     solved, counts = np.unique(right, return_counts=True)
     levels = pass_at_k_of(solved, number)[:, [k - 1 for k in wanted]]
-    found = _estimates(levels, counts, int(total.sum()), level, seed, resamples)
+    found = _estimates(levels, counts, int(total.sum()), level)
     return dict(zip(wanted, found, strict=True))
 
 
@@ -133,8 +126,6 @@ def family_rates(
     families: Sequence[str | None],
     *,
     level: float = LEVEL,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
 ) -> dict[str, Estimate]:
     """The pass rate of each family of problems, by name; problems without a family are left out.
 
@@ -151,8 +142,6 @@ def family_rates(
             right[present & (names == name)],
             total[present & (names == name)],
             level=level,
-            seed=seed,
-            resamples=resamples,
         )
         for name in sorted(set(names[present]))
     }
@@ -176,13 +165,9 @@ def _counts(correct: ArrayLike, samples: ArrayLike) -> tuple[Counts, Counts]:
     return right.astype(np.int64), total.astype(np.int64)
 
 
-def _estimates(
-    levels: Floats, counts: Counts, completions: int, level: float, seed: int, resamples: int
-) -> list[Estimate]:
+def _estimates(levels: Floats, counts: Counts, completions: int, level: float) -> list[Estimate]:
     """One estimate for each of the K columns of `levels` [L, K]."""
-    lows, highs = intervals_over_problems(
-        levels, counts, completions, level=level, seed=seed, resamples=resamples
-    )
+    lows, highs = intervals_over_problems(levels, counts, completions, level=level)
     problems = int(counts.sum())
     means = [fsum(column) / problems for column in (counts[:, None] * levels).T]
     return [

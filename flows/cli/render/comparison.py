@@ -18,6 +18,8 @@ DIRECTIONS = {
     "moved": "same verdict, another reason",
 }
 TESTS = {
+    "student_paired": "paired test over problems, from the same numbers as the interval",
+    # decisions that earlier versions recorded
     "mcnemar_exact": "McNemar's exact test",
     "sign_flip_exact": "an exact permutation test over problems",
     "sign_flip_sampled": "a permutation test over problems",
@@ -102,8 +104,9 @@ def _print_difference(console: Console, result: RatedComparison) -> None:
     console.print(f"{TESTS[result.test]}: {p}", markup=False)
     console.print(
         f"{difference.problems} problems: {difference.better} better, "
-        f"{difference.worse} worse; the smallest difference that so many would show four "
-        f"times in five is {points(difference.detectable).lstrip('+')} points"
+        f"{difference.worse} worse; so many find a true difference of "
+        f"{points(difference.detectable).lstrip('+')} points four times in five "
+        "(80 % power, for changes that vary as these did)"
     )
     if any(result.left_out):
         ours, theirs = result.left_out

@@ -44,8 +44,8 @@ def test_the_same_instrument_gives_both_rates_and_their_difference(archive: Arch
     # of the even problems the first rose and the third fell by a half
     assert set(result.families) == {"even"}
     assert (result.families["even"].value, result.families["even"].problems) == (0.0, 2)
-    assert result.test == "sign_flip_exact"
-    assert result.p_value == 1.0, "all sums of ±1/2, ±1/2, ±1/2 are as far from 0 as 1/2"
+    assert result.test == "student_paired"
+    assert 0.3 < result.p_value < 1, "four problems show nothing"
 
 
 def test_problems_that_flipped_come_with_both_answers(archive: Archive) -> None:
@@ -56,7 +56,6 @@ def test_problems_that_flipped_come_with_both_answers(archive: Archive) -> None:
     assert (better.problem_id, better.before, better.after) == ("p0", (0, 1), (1, 1))
     assert (better.answer_before.text, better.answer_after.text) == ("Final: 2", "Final: 1")
     assert (worse.problem_id, worse.answer_after.text) == ("p1", "<b>2")
-    assert result.test == "mcnemar_exact"
 
 
 def test_another_instrument_is_refused_unless_its_parts_are_allowed(archive: Archive) -> None:

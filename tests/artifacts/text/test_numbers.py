@@ -25,10 +25,14 @@ from schemas.measurements import Gain
         (0.0994, "9.9 %"),
         (0.0996, "10 %"),
         (0.5, "50 %"),
+        (0.9949, "99 %"),
+        (957 / 960, "99.7 %"),
         (1, "100 %"),
+        (1e-9, "<0.1 %"),
+        (1 - 1e-9, ">99.9 %"),
     ],
 )
-def test_a_rate_has_one_digit_more_below_ten_percent(rate: float, words: str) -> None:
+def test_only_exact_rates_are_printed_as_0_or_100_percent(rate: float, words: str) -> None:
     assert percent(rate) == words
 
 

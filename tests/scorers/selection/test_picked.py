@@ -53,13 +53,27 @@ def test_the_gain_is_paired_by_problem() -> None:
     assert oracle.rate.high - oracle.rate.low > 2 * (oracle.gain.high - oracle.gain.low)
 
 
-def test_what_the_best_of_n_costs_is_exact_for_known_rates() -> None:
-    _, scores = tables(10, [1.0, 0.0])
-    nats, bound = divergence_of_best(scores)
-    # p = 1/2, N = 2: q = 3/4, so 3/4 log(3/2) + 1/4 log(1/2)
-    assert nats.value == pytest.approx(0.75 * math.log(1.5) + 0.25 * math.log(0.5))
-    assert bound == pytest.approx(math.log(2) - 0.5)
-    assert nats.low <= nats.value <= nats.high <= bound
+def test_what_the_best_of_n_costs_is_unbiased_where_every_problem_is_alike() -> None:
+    # at p = 1/2 and N = 4, 16 problems have 0, 1, 2, 3, 4 correct as often as they should
+    counts = [0] * 1 + [1] * 4 + [2] * 6 + [3] * 4 + [4] * 1
+    rows = [
+        (f"p{place}", float(sample < right))
+        for place, right in enumerate(counts)
+        for sample in range(4)
+    ]
+    names, rewards = zip(*rows, strict=True)
+    nats, bound = divergence_of_best(pa.table({"problem_id": names, "reward": rewards}))
+    # the best of 4 is right with q = 15/16: q log(q/p) + 3/16 log(1/2)
+    assert nats.value == pytest.approx(
+        15 / 16 * math.log(15 / 8) + 3 / 16 * math.log(0.5), abs=5e-4
+    )
+    assert bound == pytest.approx(math.log(4) - 0.75)
+    assert nats.low < nats.value < nats.high <= bound
+
+
+def test_what_the_best_of_n_costs_is_never_above_its_bound() -> None:
+    nats, bound = divergence_of_best(tables(10, [1.0, 0.0])[1])
+    assert nats.low <= nats.value <= nats.high <= bound == pytest.approx(math.log(2) - 0.5)
 
 
 def test_one_sample_leaves_nothing_to_pick_and_costs_nothing() -> None:
@@ -104,8 +118,12 @@ def test_picks_and_counts_belong_to_the_same_problems_however_many_there_are() -
     halves = sum(place % 3 == 1 for place in range(3001))
     assert rate.gain.value == pytest.approx(halves / 2 / 3001)
     assert rate.gain.low > 0.1, "no problem is paired with another one's rate"
-    nats, bound = divergence_of_best(scores)
-    # at p = 1/2 and N = 2 the correct share is 3/4: 3/4 log(3/2) + 1/4 log(1/2)
-    each = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
-    assert nats.value == pytest.approx(each * halves / 3001)
-    assert bound == pytest.approx(math.log(2) - 0.5)
+
+
+def test_a_draw_decided_only_where_the_tied_rewards_differ() -> None:
+    # three tenths are not quite three times a tenth, which is no reason to call the draw decisive
+    for rewards, contested in (([0.1, 0.1, 0.1], 0), ([0.1, 0.1, 0.7], 1)):
+        scores = pa.table({"problem_id": ["a"] * 3, "reward": rewards, "parsed_answer": ["1"] * 3})
+        completions = pa.table({"sum_logprob": pa.array([-1.0] * 3)})
+        (found,) = selected_rates(pick_all(completions, scores, ["majority"], seed=0), scores)
+        assert (found.problems_with_ties, found.problems_contested) == (1, contested)

@@ -150,7 +150,7 @@ def test_the_same_seed_picks_the_same_and_another_differs_somewhere() -> None:
 def test_the_oracle_reaches_pass_at_n_and_random_expects_pass_at_1(rows: list[list[bool]]) -> None:
     rewards = np.array(rows, dtype=np.float64)
     names = [str(number) for number in range(len(rows))]
-    estimates = pass_at_k(rewards.sum(axis=1), 5, resamples=10)
+    estimates = pass_at_k(rewards.sum(axis=1), 5)
     oracle = pick("oracle", problem_ids=names, rewards=rewards, seed=0)
     control = pick("random", problem_ids=names, rewards=rewards, seed=0)
     assert oracle.reward.mean() == pytest.approx(estimates[5].value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from math import log
+from math import comb, log
 
 import numpy as np
 import pytest
@@ -11,7 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import InputError
-from scorers.statistics.best_of_n import best_of_n_bound, best_of_n_divergence, shuffled_pass_at_k
+from scorers.statistics.best_of_n import (
+    best_of_n_bound,
+    best_of_n_divergence,
+    divergence_weights,
+    shuffled_pass_at_k,
+)
 
 
 def enumerated_divergence(policy: list[float], rewards: list[int], samples: int) -> float:
@@ -98,3 +103,48 @@ def test_the_shuffle_needs_two_problems_with_equal_samples() -> None:
         shuffled_pass_at_k([["1"], ["2"]], ["1"])
     with pytest.raises(InputError, match="between 1 and 1"):
         shuffled_pass_at_k([["1"], ["2"]], ["1", "2"], ks=[2])
+
+
+@pytest.mark.parametrize(
+    ("samples", "largest"),
+    [(2, 0.023), (3, 0.005), (4, 5e-4), (8, 2e-5), (16, 1e-6), (33, 1e-6), (64, 1e-6), (200, 1e-6)],
+)
+def test_the_weights_have_the_stated_bias_at_every_rate(samples: int, largest: float) -> None:
+    weights, bias = divergence_weights(samples)
+    rates = np.linspace(0, 1, 1237)
+    expected = [
+        sum(
+            w * comb(samples, c) * p**c * (1 - p) ** (samples - c)
+            for c, w in enumerate(weights.tolist())
+        )
+        for p in rates.tolist()
+    ]
+    apart = np.abs(np.array(expected) - best_of_n_divergence(rates, samples))
+    assert apart.max() <= largest
+    assert apart.max() <= 1.05 * bias + 1e-7
+
+
+@pytest.mark.parametrize("samples", [2, 4, 8, 64])
+def test_problems_always_or_never_solved_cost_nothing_and_no_weight_is_negative(
+    samples: int,
+) -> None:
+    weights, _ = divergence_weights(samples)
+    assert weights.shape == (samples + 1,)
+    assert weights[0] == weights[-1] == 0
+    assert weights.min() >= 0
+
+
+def test_the_plug_in_would_be_biased_by_a_fifth() -> None:
+    rate, samples = 0.1, 4
+    chance = [comb(4, c) * rate**c * (1 - rate) ** (4 - c) for c in range(5)]
+    truth = float(best_of_n_divergence(rate, samples))
+    plug_in = float(best_of_n_divergence(np.arange(5) / 4, samples) @ chance)
+    assert plug_in < 0.8 * truth
+    assert divergence_weights(samples)[0] @ chance == pytest.approx(truth, abs=5e-4)
+
+
+def test_one_sample_has_nothing_to_pick_from() -> None:
+    weights, bias = divergence_weights(1)
+    assert (weights.tolist(), bias) == ([0.0, 0.0], 0.0)
+    with pytest.raises(InputError, match="the best of 0"):
+        divergence_weights(0)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from schemas.errors import InputError
 from scorers.statistics.estimates import family_rates, mean_rate, pass_at_k, pass_at_k_of, pass_rate
-from tests.scorers.statistics.wilson import wilson
+from tests.scorers.statistics.clopper_pearson import exact_interval
 
 
 def test_the_pass_rate_is_the_mean_over_problems() -> None:
@@ -29,16 +29,16 @@ def test_every_problem_weighs_the_same_however_many_samples_it_has() -> None:
     assert (found.value, found.completions) == (0.5, 10)
 
 
-def test_with_one_sample_a_problem_the_interval_is_wilsons() -> None:
+def test_with_one_sample_a_problem_the_interval_is_the_exact_one() -> None:
     found = pass_rate([1] * 30 + [0] * 70, 1)
-    assert (found.low, found.high) == pytest.approx(wilson(30, 100), abs=1e-12)
+    assert (found.low, found.high) == pytest.approx(exact_interval(30, 100), abs=1e-9)
 
 
 def test_four_samples_a_problem_are_not_four_times_the_problems() -> None:
     # each problem is solved always or never: the other three samples say nothing new
     clustered = pass_rate([4] * 30 + [0] * 70, 4)
-    assert (clustered.low, clustered.high) == pytest.approx(wilson(30, 100), abs=1e-12)
-    naive = wilson(120, 400)
+    assert (clustered.low, clustered.high) == pytest.approx(exact_interval(30, 100), abs=1e-9)
+    naive = exact_interval(120, 400)
     assert clustered.high - clustered.low > 1.9 * (naive[1] - naive[0])
 
 
@@ -132,7 +132,7 @@ def test_pass_at_k_rises_with_k_and_pass_at_n_is_the_share_of_solved_problems() 
     values = [estimate.value for estimate in found.values()]
     assert values == sorted(values)
     assert found[4].value == pytest.approx(4 / 6)
-    assert (found[4].low, found[4].high) == pytest.approx(wilson(20, 30))
+    assert (found[4].low, found[4].high) == pytest.approx(exact_interval(20, 30))
     assert all(e.low <= e.value <= e.high for e in found.values())
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from math import comb, sqrt
-from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -12,98 +11,97 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scorers.statistics.intervals import (
+    clopper_pearson,
     intervals_over_problems,
     levels_of,
-    resampled_means,
-    wilson_interval,
+    spread_and_trust,
 )
-from tests.scorers.statistics.wilson import wilson
 
 Z = 1.959963984540054
 
 
-def interval(rates: list[float], completions: int, seed: int = 0) -> tuple[float, float]:
-    low, high = intervals_over_problems(*levels_of(rates), completions, seed=seed)
+def interval(rates: list[float], completions: int) -> tuple[float, float]:
+    low, high = intervals_over_problems(*levels_of(rates), completions)
     return float(low[0]), float(high[0])
 
 
-def one_wilson(successes: float, trials: float, level: float = 0.95) -> tuple[float, float]:
-    """`wilson_interval` for one rate."""
-    quantile = NormalDist().inv_cdf(0.5 + level / 2)
-    low, high = wilson_interval(np.array([successes / trials]), np.array([float(trials)]), quantile)
+def exact(successes: float, trials: float, level: float = 0.95) -> tuple[float, float]:
+    """`clopper_pearson` for one rate."""
+    low, high = clopper_pearson(np.array([successes / trials]), np.array([float(trials)]), level)
     return float(low[0]), float(high[0])
 
 
-def test_wilson_of_8_in_10_by_hand() -> None:
-    # centre (0.8 + z²/20) / (1 + z²/10) = 0.7167, half width z √(0.016 + z²/400) / (1 + z²/10)
-    low, high = one_wilson(8, 10)
-    assert (low, high) == pytest.approx(wilson(8, 10), abs=1e-12)
-    assert (low, high) == pytest.approx((0.49016, 0.94331), abs=1e-5)
+def at_least(successes: int, trials: int, rate: float) -> float:
+    """The chance of so many successes or more."""
+    return sum(
+        comb(trials, c) * rate**c * (1 - rate) ** (trials - c) for c in range(successes, trials + 1)
+    )
 
 
-def test_wilson_of_none_and_all_is_one_sided_by_hand() -> None:
-    # at 0 of n the upper end is z² / (n + z²)
-    assert one_wilson(0, 10) == pytest.approx((0.0, Z**2 / (10 + Z**2)), abs=1e-12)
-    assert one_wilson(10, 10) == pytest.approx((10 / (10 + Z**2), 1.0), abs=1e-12)
-    assert one_wilson(0, 10)[0] == 0.0
-    assert one_wilson(10, 10)[1] == 1.0
+def test_8_in_10_as_in_the_tables() -> None:
+    assert exact(8, 10) == pytest.approx((0.44390, 0.97479), abs=1e-5)
 
 
-@given(st.integers(1, 10**6), st.floats(0, 1), st.sampled_from([0.5, 0.8, 0.95, 0.99]))
-def test_wilsons_ends_are_where_the_rate_is_z_standard_errors_off(
-    trials: int, share: float, level: float
-) -> None:
+def test_none_and_all_are_one_sided_by_hand() -> None:
+    # at 0 of n the upper end p has (1 − p)ⁿ = 0.025
+    assert exact(0, 10) == pytest.approx((0.0, 1 - 0.025**0.1), abs=1e-12)
+    assert exact(10, 10) == pytest.approx((0.025**0.1, 1.0), abs=1e-12)
+    assert exact(0, 10)[0] == 0.0
+    assert exact(10, 10)[1] == 1.0
+
+
+@given(st.integers(1, 60), st.floats(0, 1), st.sampled_from([0.5, 0.8, 0.95, 0.999]))
+def test_beyond_each_end_the_result_is_too_rare(trials: int, share: float, level: float) -> None:
     successes = round(share * trials)
-    low, high = one_wilson(successes, trials, level)
-    rate = successes / trials
-    assert 0 <= low <= rate <= high <= 1
-    z = {0.5: 0.6744897501960817, 0.8: 1.2815515655446004, 0.95: Z, 0.99: 2.5758293035489004}
-    for end in (low, high):
-        if 0 < end < 1:
-            assert abs(rate - end) == pytest.approx(
-                z[level] * sqrt(end * (1 - end) / trials), rel=1e-6, abs=1e-9
-            )
+    low, high = exact(successes, trials, level)
+    assert 0 <= low <= successes / trials <= high <= 1
+    tail = (1 - level) / 2
+    if successes:
+        assert at_least(successes, trials, low) == pytest.approx(tail, rel=1e-6)
+    if successes < trials:
+        assert at_least(trials - successes, trials, 1 - high) == pytest.approx(tail, rel=1e-6)
 
 
-def test_exact_coverage_of_wilson_by_enumeration_of_every_outcome() -> None:
-    covered = []
-    for rate in np.linspace(0.05, 0.95, 37):
-        ends = [one_wilson(successes, 40) for successes in range(41)]
-        chance = [comb(40, c) * rate**c * (1 - rate) ** (40 - c) for c in range(41)]
-        covered.append(
-            sum(p for p, (low, high) in zip(chance, ends, strict=True) if low <= rate <= high)
-        )
-    assert 0.945 < float(np.mean(covered)) < 0.96
-    assert min(covered) > 0.92
+@pytest.mark.parametrize("trials", [5, 20, 60, 240])
+def test_no_rate_is_missed_more_often_than_promised_by_enumeration(trials: int) -> None:
+    ends = [exact(successes, trials) for successes in range(trials + 1)]
+    for rate in (0.001, 0.01, 0.02, 0.04, 0.1, 0.18 / trials, 0.3, 0.5):
+        chance = [comb(trials, c) * rate**c * (1 - rate) ** (trials - c) for c in range(trials + 1)]
+        covered = sum(p for p, (low, high) in zip(chance, ends, strict=True) if low <= rate <= high)
+        assert covered >= 0.95
 
 
-def test_resampled_means_have_the_exact_moments_of_drawing_problems_with_replacement() -> None:
-    rates = [0.0, 0.25, 0.25, 1.0]
-    exact = [np.mean(draw) for draw in itertools.product(rates, repeat=4)]  # all 4⁴ resamples
-    means, squares = resampled_means(*levels_of(rates), seed=3, resamples=200_000)
-    assert means.mean() == pytest.approx(np.mean(exact), abs=2e-3)
-    assert means.std() == pytest.approx(np.std(exact), rel=1e-2)
-    assert squares.mean() == pytest.approx(np.mean(np.square(rates)), abs=2e-3)
+def test_the_spread_and_its_own_variance_are_those_of_all_resamples() -> None:
+    rates = [0.0, 0.25, 0.25, 0.5, 1.0]
+    drawn = np.array(list(itertools.product(rates, repeat=5)))  # all 5⁵ resamples
+    spread, trust = spread_and_trust(*levels_of(rates))
+    assert spread[0] == pytest.approx(drawn.mean(axis=1).std() * sqrt(5 / 4))
+    variances = drawn.var(axis=1)
+    freedom = min(2 * variances.mean() ** 2 / variances.var(), 4)
+    assert trust[0] == pytest.approx(max(freedom - 8, 0) / (freedom + 8))
+
+
+def test_the_trust_follows_the_number_of_problems_that_carry_the_variance() -> None:
+    few, many = ([1.0] * number + [0.0] * (240 - number) for number in (3, 120))
+    assert spread_and_trust(*levels_of(few))[1][0] == 0
+    assert spread_and_trust(*levels_of(many))[1][0] > 0.9
 
 
 def test_problems_of_rates_0_and_1_are_trials_of_their_own() -> None:
     low, high = interval([0.0] * 30 + [1.0] * 10, completions=160)
-    assert (low, high) == pytest.approx(wilson(10, 40), abs=1e-12)
+    assert (low, high) == pytest.approx(exact(10, 40), abs=1e-12)
 
 
 @pytest.mark.parametrize("rate", [0.0, 1.0])
 def test_a_rate_of_0_or_1_never_has_a_zero_width(rate: float) -> None:
     low, high = interval([rate] * 50, completions=800)
-    assert high - low == pytest.approx(Z**2 / (50 + Z**2))
+    assert high - low == pytest.approx(1 - 0.025 ** (1 / 50))
 
 
 def test_equal_rates_tell_no_more_than_independent_completions_would() -> None:
-    low, high = interval([0.5] * 40, completions=160)
-    student = 2.0226909200367604  # 0.975 quantile at 39 degrees of freedom
+    low, high = interval([0.5] * 240, completions=960)
     assert (low + high) / 2 == pytest.approx(0.5)
-    at_most = student * sqrt(0.25 / 160) / sqrt(1 + student**2 / 160)
-    assert (high - low) / 2 == pytest.approx(at_most, rel=0.1)
-    assert (high - low) / 2 >= at_most * (1 - 1e-9)
+    assert high - low > 2 * Z * sqrt(0.25 / 960)
 
 
 def test_more_samples_narrow_the_interval_but_never_beyond_what_the_problems_differ() -> None:
@@ -118,8 +116,7 @@ def test_more_samples_narrow_the_interval_but_never_beyond_what_the_problems_dif
 
 
 def test_one_problem_is_one_trial() -> None:
-    low, high = interval([0.5], completions=64)
-    assert (low, high) == pytest.approx(wilson(0.5, 1))
+    assert interval([0.5], completions=64) == pytest.approx(exact(0.5, 1))
 
 
 def test_two_problems_say_almost_nothing() -> None:
@@ -127,23 +124,16 @@ def test_two_problems_say_almost_nothing() -> None:
     assert high - low > 0.9
 
 
-def test_the_same_seed_gives_the_same_interval_and_another_hardly_moves_it() -> None:
-    rates = [0.0, 0.25, 0.5, 0.75, 1.0] * 20
-    assert interval(rates, 400, seed=1) == interval(rates, 400, seed=1)
-    assert interval(rates, 400, seed=1) != interval(rates, 400, seed=2)
-    assert interval(rates, 400, seed=1) == pytest.approx(interval(rates, 400, seed=2), abs=0.01)
-
-
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.integers(0, 4), min_size=1, max_size=30), st.integers(0, 3))
-def test_every_interval_holds_its_mean_and_mirrors_with_it(right: list[int], seed: int) -> None:
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=30))
+def test_every_interval_holds_its_mean_and_mirrors_with_it(right: list[int]) -> None:
     rates = [c / 4 for c in right]
-    low, high = interval(rates, 4 * len(rates), seed)
+    low, high = interval(rates, 4 * len(rates))
     assert 0 <= low <= np.mean(rates) + 1e-12
     assert np.mean(rates) - 1e-12 <= high <= 1
     assert high - low > 0.02
-    mirrored = interval([1 - rate for rate in rates], 4 * len(rates), seed)
-    assert mirrored == pytest.approx((1 - high, 1 - low), abs=0.03)  # but for the resamples drawn
+    mirrored = interval([1 - rate for rate in rates], 4 * len(rates))
+    assert mirrored == pytest.approx((1 - high, 1 - low), abs=1e-9)
 
 
 def test_statistics_side_by_side_get_the_intervals_they_would_get_alone() -> None:

@@ -74,7 +74,7 @@ def comparison() -> RatedComparison:
         reading=("learn-2 (loop C) made B's model from A's: a difference is by learning.",),
         pass_rates=(first, second),
         difference=change,
-        test="sign_flip_exact",
+        test="student_paired",
         p_value=0.03125,
         families={"<u>sums</u>": change},
         flipped=Flipped(better=(flip,), worse=()),
