@@ -140,7 +140,8 @@ def improve(
     name_digest(run.tracked, trained)
     with attribute_to_step(run.config.steps):
         after = evaluate(run, trained, AFTER)
-    kl = divergence(after.measured, run.start, run.config.template)
+    temperature = run.config.sampling.temperature
+    kl = divergence(after.measured, run.start, run.config.template, temperature)
     refuse_bad_end(run.config.steps, kl_nats=kl.value, max_kl_nats=run.config.max_kl_nats)
     learned = Learned(
         start=run.start,

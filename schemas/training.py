@@ -29,6 +29,7 @@ TRAINING = TableSchema(
         "groups_with_signal": Column(pa.int32(), at_least=0),
         "loss": Column(pa.float64()),
         "kl_nats": Column(pa.float64()),
+        "kl_error_nats": Column(pa.float64(), nullable=True, at_least=0.0),
         "kl_nats_k3": Column(pa.float64(), nullable=True),
         "entropy_nats_per_token": Column(pa.float64()),
         "gradient_norm": Column(pa.float64(), at_least=0.0),
@@ -41,7 +42,14 @@ TRAINING = TableSchema(
     },
     key=("step",),
     renamed={"right_format": "valid_format_rate"},
-    added=("passes", "advantage_std", "kl_nats_k3", "clipped", "sampling_gap_nats"),
+    added=(
+        "passes",
+        "advantage_std",
+        "kl_error_nats",
+        "kl_nats_k3",
+        "clipped",
+        "sampling_gap_nats",
+    ),
 )
 
 
@@ -61,6 +69,7 @@ class TrainingRow(Frozen):
     groups_with_signal: int
     loss: float
     kl_nats: float
+    kl_error_nats: float | None
     kl_nats_k3: float | None
     entropy_nats_per_token: float
     gradient_norm: float

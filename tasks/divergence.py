@@ -13,12 +13,16 @@ from tasks.runtime.runtime import process_runtime
 
 @pipeline_task("divergence", "divergence of {measured.policy.name} from {reference.name}")
 def divergence(
-    measured: Measurement, reference: PolicyRef, template: str, device: str = "auto"
+    measured: Measurement,
+    reference: PolicyRef,
+    template: str,
+    temperature: float,
+    device: str = "auto",
 ) -> Estimate:
     """KL(policy ‖ reference) in nats a completion: the mean log-ratio of the policy's samples.
 
-    `measured` is a measurement of the policy. The estimate is of the policies themselves when the
-    completions were sampled at temperature 1 without top-k and top-p, as is the default.
+    `measured` is a measurement of the policy, sampled at `temperature` without top-k and top-p, as
+    is the default; both policies are taken at this temperature, which is above 0.
     """
     runtime = process_runtime()
     assert measured.policy is not None  # it was not replayed
@@ -28,5 +32,5 @@ def divergence(
         runtime.store.read(measured.problems)["prompt"].to_pylist(), policy.tokenizer
     )
     completions = runtime.store.read(measured.completions)["token_ids"].to_pylist()
-    ratios = completion_log_ratios(policy.model, start.model, prompts, completions)
+    ratios = completion_log_ratios(policy.model, start.model, prompts, completions, temperature)
     return mean_over_problems(ratios)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from policy.learning.guard import KL_WINDOW, KlReading
 from policy.learning.step_metrics import StepMetrics
 from policy.model.load import numerics
 from policy.model.memory import explaining_out_of_memory
@@ -47,6 +48,7 @@ def train_step(
             completion_rows["token_ids"].to_pylist(),
             completion_rows["logprobs"].to_pylist(),
             rewards,
+            recent_kl=recent_kl(store.read(training)) if training else (),
             max_kl_nats=config.max_kl_nats,
         )
     reached = policy.model_copy(
@@ -82,6 +84,13 @@ def lineage(policy_digest: str, scores_digest: str, config: LearningConfig) -> s
     return digest_of([policy_digest, scores_digest, settings])
 
 
+def recent_kl(training: pa.Table) -> list[KlReading]:
+    """The KL that the last steps of a training table measured, the newest last."""
+    last = training.slice(max(0, training.num_rows - KL_WINDOW + 1))
+    columns = (last[name].to_pylist() for name in ("kl_nats", "kl_error_nats"))
+    return [KlReading(nats, error) for nats, error in zip(*columns, strict=True)]
+
+
 def training_row(
     reached: PolicyRef,
     metrics: StepMetrics,
@@ -104,6 +113,7 @@ def training_row(
         "groups_with_signal": metrics.groups_with_signal,
         "loss": metrics.loss,
         "kl_nats": metrics.kl_nats,
+        "kl_error_nats": metrics.kl_error_nats,
         "kl_nats_k3": metrics.kl_nats_k3,
         "entropy_nats_per_token": metrics.entropy_nats_per_token,
         "gradient_norm": metrics.gradient_norm,

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from policy.learning.step_metrics import StepMetrics
 from policy.sampling.categorical import NonFiniteLogitsError
 from schemas.errors import StoppedError
+
+KL_WINDOW = 5  # steps whose mean KL is held to the limit
+
+
+@dataclass(frozen=True)
+class KlReading:
+    """KL to the reference as one step measured it, in nats a completion.
+
+    `error` is the standard error over the step's problems, None where it is not known.
+    """
+
+    nats: float
+    error: float | None
 
 
 class NonFiniteError(StoppedError):
@@ -30,13 +44,19 @@ class StaleSamplesError(StoppedError):
 
 
 def refuse_bad_update(
-    metrics: StepMetrics, *, max_kl_nats: float | None = None, max_gap_nats: float = math.inf
+    metrics: StepMetrics,
+    *,
+    recent_kl: Sequence[KlReading] = (),
+    max_kl_nats: float | None = None,
+    max_gap_nats: float = math.inf,
 ) -> None:
     """Raise a StoppedError unless the step of these metrics may update the weights.
 
-    `max_kl_nats` limits the mean log-ratio to the reference, in nats a completion, which is what
-    the training table shows. Loss and KL are those of the policy that the step before left, so that
-    step is at fault for them. A gradient can overflow under a sound policy.
+    `max_kl_nats` limits the mean log-ratio to the reference, in nats a completion, over this step
+    and the `KL_WINDOW` − 1 before it (`recent_kl`, the newest last; fewer at the start): a single
+    step measures KL on few completions, and its noise alone would stop a run near its limit. Loss
+    and KL are those of the policy that the step before left, so that step is at fault for them. A
+    gradient can overflow under a sound policy.
 
     `max_gap_nats` limits the mean difference between the sampler's log-probabilities and the
     learner's, in nats a token. Above it the gradient would be wrong: it is unbiased only for
@@ -49,10 +69,14 @@ def refuse_bad_update(
             f"loss {metrics.loss:.4g} and KL {kl_nats:.4g} of its completions are not finite",
             max(step - 2, 0),
         )
-    if max_kl_nats is not None and kl_nats > max_kl_nats:
-        raise KlLimitError(
-            step, _too_far("its completions", kl_nats, max_kl_nats), max(step - 2, 0)
-        )
+    if max_kl_nats is not None:
+        now = KlReading(kl_nats, metrics.kl_error_nats)
+        window = [*recent_kl, now][-KL_WINDOW:]
+        mean = sum(reading.nats for reading in window) / len(window)
+        if mean > max_kl_nats:
+            steps = f"the last {len(window)} steps" if len(window) > 1 else "its completions"
+            reason = _too_far(steps, mean, max_kl_nats, _error_of_mean(window))
+            raise KlLimitError(step, reason, max(step - 2, 0))
     if gap is not None and gap > max_gap_nats:
         raise StaleSamplesError(
             step,
@@ -93,8 +117,17 @@ def attribute_to_step(step: int) -> Iterator[None]:
         raise NonFiniteError(step, reason, step - 1) from None
 
 
-def _too_far(where: str, kl_nats: float, max_kl_nats: float) -> str:
+def _error_of_mean(window: Sequence[KlReading]) -> float | None:
+    """The standard error of the mean of readings, whose completions are independent."""
+    errors = [reading.error for reading in window if reading.error is not None]
+    if len(errors) < len(window):
+        return None
+    return math.sqrt(sum(error**2 for error in errors)) / len(window)
+
+
+def _too_far(where: str, kl_nats: float, max_kl_nats: float, error: float | None = None) -> str:
+    wide = "" if error is None else f" (standard error {error:.2f})"
     return (
-        f"KL to the start on {where} is {kl_nats:.2f} nats a completion, "
+        f"KL to the start on {where} is {kl_nats:.2f} nats a completion{wide}, "
         f"above --max-kl {max_kl_nats:g}"
     )

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 from policy.attention.prefix_tree import Tokens
 from policy.learning.checkpoint import read_state, trainable, write_state
 from policy.learning.gradient import PolicyAndReference, accumulate_gradient, gradients_of
-from policy.learning.guard import refuse_bad_update
+from policy.learning.guard import KlReading, refuse_bad_update
 from policy.learning.objective import RunningMean
 from policy.learning.recompute import recomputable_layers
 from policy.learning.step_batch import flat_logprobs, step_batch
@@ -97,6 +97,7 @@ class Learner:
         sampling_logprobs: Sequence[Sequence[float]] | None,
         rewards: Any,
         *,
+        recent_kl: Sequence[KlReading] = (),
         max_kl_nats: float | None = None,
     ) -> StepMetrics:
         """One update from N completions of each of B prompts.
@@ -107,9 +108,10 @@ class Learner:
         `sampling_logprobs` that were recorded with them, in nats, one list a completion.
 
         Raises InputError for shapes that do not fit and, with weights and counters untouched,
-        NonFiniteError for a loss or gradient that is not finite, KlLimitError for completions
-        further from the reference than `max_kl_nats` nats each, on average, and StaleSamplesError
-        for completions of another policy.
+        NonFiniteError for a loss or gradient that is not finite, KlLimitError where this step and
+        the ones before it (`recent_kl`, see `guard.refuse_bad_update`) are further from the
+        reference than `max_kl_nats` nats a completion, on average, and StaleSamplesError for
+        completions of another policy.
         """
         # check that everything fits together, before anything is computed
         batch = step_batch(prompts, completions, rewards, self.policy.model.device)
@@ -138,6 +140,7 @@ class Learner:
         try:
             refuse_bad_update(
                 metrics,
+                recent_kl=recent_kl,
                 max_kl_nats=max_kl_nats,
                 max_gap_nats=largest_rounding_gap(self.policy.model.device),
             )

@@ -18,6 +18,7 @@ class StepMetrics:
 
     - `kl_nats`: the mean over completions of the whole completion's log-ratio (k1: unbiased, either
       sign).
+    - `kl_error_nats`: its standard error over the step's problems; None for a single problem.
     - `kl_nats_k3`: the same of the tokens' k3, summed over a completion (unbiased, never negative,
       far less noise).
     - `entropy_nats_per_token`: minus the mean log-probability of the sampled tokens.
@@ -35,6 +36,7 @@ class StepMetrics:
     advantage_std: float
     groups_with_signal: int
     kl_nats: float
+    kl_error_nats: float | None
     kl_nats_k3: float
     entropy_nats_per_token: float
     gradient_norm: float
@@ -70,6 +72,7 @@ def step_metrics(
         advantage_std=outcome.advantages.std(correction=0).item(),
         groups_with_signal=int(groups_with_signal(batch.rewards).sum()),
         kl_nats=outcome.kl_nats,
+        kl_error_nats=standard_error(outcome.log_ratio.sum(dim=-1).mean(dim=-1)),
         kl_nats_k3=k3(outcome.log_ratio).sum().item() / len(batch.completions),
         entropy_nats_per_token=-logprobs.sum().item() / tokens,
         gradient_norm=update.gradient_norm,
@@ -78,6 +81,14 @@ def step_metrics(
         sampling_gap_nats=sampling_gap(outcome.logprobs, sampled, batch),
         passes=outcome.passes,
     )
+
+
+def standard_error(of_problems: Tensor) -> float | None:
+    """The standard error of the mean of [B] values, one a problem; None where B is 1."""
+    problems = len(of_problems)
+    if problems < 2:
+        return None
+    return of_problems.std(correction=1).item() / problems**0.5
 
 
 def sampling_gap(logprobs: Tensor, sampled: Tensor | None, batch: StepBatch) -> float | None:

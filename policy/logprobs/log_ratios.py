@@ -21,11 +21,14 @@ def completion_log_ratios(
     reference: PreTrainedModel,
     prompts: Sequence[Tokens],
     completions: Sequence[Tokens],
+    temperature: float,
 ) -> list[list[float]]:
     """log π(y|x) − log ρ(y|x) in nats of N completions of each of B prompts, as B lists of N.
 
-    With y sampled from π, their mean estimates KL(π ‖ ρ) in nats per completion without bias (k1 of
-    Schulman, "Approximating KL Divergence", 2020). A single one may be negative.
+    Both are taken at the temperature that y was sampled at: at another one the mean estimates no
+    KL, and can be negative. With y sampled from π at that temperature, the mean estimates
+    KL(π ‖ ρ) in nats per completion without bias (k1 of Schulman, "Approximating KL Divergence",
+    2020). A single one may be negative.
     """
     logprobs = CompletionLogprobs(model)
     samples = len(completions) // len(prompts)
@@ -35,7 +38,7 @@ def completion_log_ratios(
     for part in plan_passes(sizes, range(len(prompts)), automatic_budget(model, longest)):
         some = [prompts[index] for index in part]
         theirs = list(completions[part[0] * samples : (part[-1] + 1) * samples])
-        gap = logprobs(model, some, theirs, 1.0).sum(-1)
-        gap = gap - logprobs(reference, some, theirs, 1.0).sum(-1)
+        gap = logprobs(model, some, theirs, temperature).sum(-1)
+        gap = gap - logprobs(reference, some, theirs, temperature).sum(-1)
         ratios += gap.view(len(part), samples).tolist()
     return ratios

@@ -181,6 +181,7 @@ def training_table(store: Store, *steps: Measurement) -> TableRef:
             "groups_with_signal": 1,
             "loss": 0.25,
             "kl_nats": 0.125,
+            "kl_error_nats": 0.125,
             "kl_nats_k3": 0.25,
             "entropy_nats_per_token": 1.5,
             "gradient_norm": 2.0,

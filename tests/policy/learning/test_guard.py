@@ -10,6 +10,7 @@ import pytest
 
 from policy.learning.guard import (
     KlLimitError,
+    KlReading,
     NonFiniteError,
     StaleSamplesError,
     attribute_to_step,
@@ -30,6 +31,7 @@ SOUND = StepMetrics(
     advantage_std=0.5,
     groups_with_signal=2,
     kl_nats=2.0,
+    kl_error_nats=0.3,
     kl_nats_k3=2.0,
     entropy_nats_per_token=1.0,
     gradient_norm=1.0,
@@ -84,7 +86,21 @@ def test_kl_above_the_limit_is_the_fault_of_the_step_before() -> None:
     stop = refused(kl_nats=2.01)
     assert isinstance(stop, KlLimitError)
     assert stop.last_good == 5
-    assert "2.01 nats a completion, above --max-kl 2" in str(stop)
+    assert "2.01 nats a completion (standard error 0.30), above --max-kl 2" in str(stop)
+
+
+def test_the_mean_over_the_last_steps_is_held_to_the_limit_and_not_one_steps_noise() -> None:
+    calm = [KlReading(1.5, 0.3)] * 9
+    refuse_bad_update(replace(SOUND, kl_nats=3.0), recent_kl=calm, max_kl_nats=2.0)
+    high = [KlReading(9.0, 0.3)] * 5 + [KlReading(2.1, 0.3)] * 4  # only the last four count
+    with pytest.raises(KlLimitError) as caught:
+        refuse_bad_update(replace(SOUND, kl_nats=2.1), recent_kl=high, max_kl_nats=2.0)
+    assert caught.value.last_good == 5
+    said = "on the last 5 steps is 2.10 nats a completion (standard error 0.13)"
+    assert said in str(caught.value)
+    older = [KlReading(2.1, None)] * 4  # tables of earlier versions know no error
+    with pytest.raises(KlLimitError, match=r"2\.10 nats a completion, above"):
+        refuse_bad_update(replace(SOUND, kl_nats=2.1), recent_kl=older, max_kl_nats=2.0)
 
 
 def test_the_last_policy_is_held_to_the_same_limit() -> None:
