@@ -28,7 +28,7 @@ from artifacts.tracking.inputs import use_dataset
 from artifacts.tracking.logged_models import model_folder, name_digest, use_model
 from artifacts.tracking.run import Place, TrackedRun
 from flows.development import dev_eval_steps, evaluate_dev, restore_dev_rates
-from flows.eval import measure
+from flows.eval import eval_flow, measure
 from flows.gate import decide_and_record
 from flows.learning_run import LearningRun, StepClock
 from flows.orchestration.events import announce_version
@@ -105,7 +105,8 @@ def learning_flow(
         "that a version was registered", lambda: announce_version(version, tracked.run_id)
     )
     if promote:
-        decided = decide_and_record(archive, registered_version(archive, version.name))
+        registered = registered_version(archive, version.name)
+        decided = decide_and_record(runtime, registered, eval_flow)
         publish_decision(runtime.side_channel, decided)
         result = add_to_result(tracked, result, gate=decided)
     return result

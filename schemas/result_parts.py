@@ -303,6 +303,18 @@ class Opponent(ResultModel):
     digest: str
 
 
+class GateLevel(ResultModel):
+    """What the gate held a gain to: the k-th look at evidence has an interval of this level.
+
+    `low` and `high` are the ends of that interval, as rates.
+    """
+
+    look: int
+    level: float
+    low: float
+    high: float
+
+
 class DemoRow(ResultModel):
     """One line of the table that compares the loops."""
 

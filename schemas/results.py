@@ -16,6 +16,7 @@ from schemas.result_parts import (
     DevRate,
     FailureGroup,
     Flipped,
+    GateLevel,
     InstrumentRecord,
     LearnedModel,
     LearningMetrics,
@@ -121,7 +122,12 @@ class RatedComparison(Comparison):
 
 
 class Decision(ResultModel):
-    """What the gate decided, every reason against, and the evidence. `min_gain` is a rate."""
+    """What the gate decided, every reason against, and the evidence. `min_gain` is a rate.
+
+    `held` says how strict this look at the evidence was; decisions of earlier versions have none.
+    `fresh` is the gain measured again after a promotion, on samples that decided nothing, and
+    `not_fresh` says why there is none.
+    """
 
     decision: str
     promoted: bool
@@ -131,6 +137,9 @@ class Decision(ResultModel):
     min_gain: float
     pairs_considered: int
     evidence: RatedComparison | None
+    held: Annotated[GateLevel | None, OMITTED_IF_NONE] = None
+    fresh: Annotated[RatedComparison | None, OMITTED_IF_NONE] = None
+    not_fresh: Annotated[str | None, OMITTED_IF_NONE] = None
     champion: str | None = None
     run_id: str = ""
     exit_code: Annotated[int | None, OMITTED_IF_NONE] = None

@@ -23,6 +23,7 @@ from schemas.results import Comparison, RatedComparison
 from scorers.statistics.counts import correct_counts
 from scorers.statistics.estimates import pass_rate
 from scorers.statistics.flips import flipped, problems_in_both
+from scorers.statistics.intervals import LEVEL
 from scorers.statistics.paired import PairedComparison, compare_paired
 
 PARTS = tuple(Instrument.model_fields)
@@ -67,7 +68,9 @@ def compare_measurements(
     return compared if refused else _rated(compared, first, second, rows)
 
 
-def paired(first: StoredMeasurement, second: StoredMeasurement) -> PairedComparison:
+def paired(
+    first: StoredMeasurement, second: StoredMeasurement, *, level: float = LEVEL
+) -> PairedComparison:
     """The second against the first on the problems that both have; RefusedError without any."""
     counts = _counts_in_both(first, second)
     families = dict(
@@ -77,7 +80,7 @@ def paired(first: StoredMeasurement, second: StoredMeasurement) -> PairedCompari
             strict=True,
         )
     )
-    return compare_paired(*counts, families=families)
+    return compare_paired(*counts, families=families, level=level)
 
 
 def _counts_in_both(first: StoredMeasurement, second: StoredMeasurement) -> tuple[Counts, Counts]:

@@ -15,6 +15,7 @@ from artifacts.tracking.archive import Archive
 from artifacts.tracking.connection import NOTE, TAG, local_path
 from artifacts.tracking.history import History
 from schemas.errors import InputError
+from schemas.result_parts import GateLevel
 from schemas.results import Decision, RatedComparison
 
 DECISION_FILE = "decision.json"
@@ -43,6 +44,8 @@ def record_decision(archive: Archive, version: RegisteredVersion, decided: Decis
     client.set_tag(run_id, NOTE, _describe(version, decided))
     client.log_dict(run_id, decided.as_json(), DECISION_FILE)
     numbers = {"min_gain": decided.min_gain}
+    if decided.held:
+        numbers |= {"look": decided.held.look, "level": decided.held.level}
     if evidence:
         gain = evidence.difference
         numbers |= {"gain_value": gain.value, "gain_low": gain.low, "gain_high": gain.high}
@@ -53,6 +56,7 @@ def record_decision(archive: Archive, version: RegisteredVersion, decided: Decis
         tag_version(
             archive,
             version,
+            look=str(decided.held.look) if decided.held else "",
             decision=decided.decision,
             decision_run=run_id,
             decided_against=decided.against.name,
@@ -64,11 +68,37 @@ def record_decision(archive: Archive, version: RegisteredVersion, decided: Decis
     return decided
 
 
+def record_fresh_gain(archive: Archive, version: RegisteredVersion, decided: Decision) -> Decision:
+    """Keep the gain that was measured again, or why it was not, with the decision it belongs to.
+
+    The gain that MLflow and the version's tags show is then the fresh one.
+    """
+    from mlflow.entities import Metric
+
+    client, run_id = archive.tracking.client, decided.run_id
+    client.log_dict(run_id, decided.as_json(), DECISION_FILE)
+    client.set_tag(run_id, NOTE, _describe(version, decided))
+    if decided.fresh:
+        gain, now = decided.fresh.difference, time.time_ns() // 1_000_000
+        numbers = {"gain_value": gain.value, "gain_low": gain.low, "gain_high": gain.high}
+        numbers["p_value"] = decided.fresh.p_value
+        client.log_batch(run_id, [Metric(name, v, now, 1) for name, v in numbers.items()])
+        words = f"{_gain_in_words(decided.fresh)}, measured again on fresh samples"
+        tag_version(archive, version, gain=words)
+    return decided
+
+
 def _gain_in_words(evidence: RatedComparison | None) -> str:
     if evidence is None:
         return "not known"
     gain = evidence.difference
     return f"{points(gain.value)} ({points(gain.low)} to {points(gain.high)}) points"
+
+
+def _held(held: GateLevel) -> str:
+    return (
+        f"the {100 * held.level:.1f} % interval, {points(held.low)} to {points(held.high)} points"
+    )
 
 
 @dataclass(frozen=True)
@@ -114,6 +144,18 @@ def all_decisions(history: History) -> list[DecisionRecord]:
     ]
 
 
+def champion_since_ms(archive: Archive, champion: RegisteredVersion) -> int:
+    """When the gate made this version champion, in milliseconds since 1970; 0 if it never did."""
+    return max(
+        (
+            made.started_ms
+            for made in all_decisions(archive.history)
+            if made.decision == "promoted" and made.candidate == champion.name
+        ),
+        default=0,
+    )
+
+
 def find_decision(history: History, name: str) -> DecisionRecord | None:
     """The decision with this id, start of an id (4 characters or more) or name, if there is one."""
     for found in all_decisions(history):
@@ -132,6 +174,12 @@ def _describe(version: RegisteredVersion, decided: Decision) -> str:
             f"Gain {points(gain.value)} points (95 % interval {points(gain.low)} to "
             f"{points(gain.high)}; {gain.problems} problems)"
         )
+        if decided.held:
+            lines.append(f"Look {decided.held.look} at the evidence, held to {_held(decided.held)}")
+        if decided.fresh:
+            lines.append(f"Measured again on fresh samples: {_gain_in_words(decided.fresh)}")
+        if decided.not_fresh:
+            lines.append(f"Not measured again: {decided.not_fresh}")
         lines += [f"- {run.name}" for run in decided.evidence.runs]
     lines += ["", *(f"- {reason}" for reason in decided.reasons)]
     return "\n".join(lines)

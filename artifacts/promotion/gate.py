@@ -3,38 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from itertools import product
 
-from artifacts.compare.comparison import compare_measurements, differing_parts
-from artifacts.registry.versions import RegisteredVersion, champion_of
+from artifacts.compare.comparison import compare_measurements, differing_parts, paired
+from artifacts.promotion.decisions import champion_since_ms
+from artifacts.promotion.evidence import (
+    HOLDOUT,
+    Evidence,
+    evaluations,
+    first_evaluated_ms,
+    looks,
+    pooled,
+    seeds_used,
+)
+from artifacts.registry.versions import RegisteredVersion, champion_of, version_digests
 from artifacts.runs.lineage import made_by, trained_prompts
 from artifacts.runs.measured import StoredMeasurement, read_measurement
 from artifacts.store.tables import Store
 from artifacts.text.numbers import points
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.history import RunRecord
+from schemas.config import EvalConfig, LearningConfig
 from schemas.errors import InputError
-from schemas.loops import AFTER, BEFORE, EVALUATION, LEARNING
-from schemas.result_parts import Candidate, Opponent
+from schemas.loops import LEARNING
+from schemas.result_parts import Candidate, GateLevel, Opponent
 from schemas.results import Decision, RatedComparison
 from scorers.final_int import FINAL_INT_1
+from scorers.statistics.looks import level_of_look
 
-HOLDOUT = "holdout"
 Pair = tuple[StoredMeasurement, StoredMeasurement]
-
-
-@dataclass
-class Evidence:
-    """The evaluations of one policy, and why some cannot be used.
-
-    `measured` are on the holdout, `splits` those that others are on, `damaged` the reasons why a
-    run's tables cannot be trusted.
-    """
-
-    measured: list[StoredMeasurement] = field(default_factory=list)
-    splits: set[str] = field(default_factory=set)
-    damaged: list[str] = field(default_factory=list)
 
 
 def decide(archive: Archive, version: RegisteredVersion, min_gain: float) -> Decision:
@@ -43,11 +39,14 @@ def decide(archive: Archive, version: RegisteredVersion, min_gain: float) -> Dec
     It may, if it was evaluated on the holdout with the same instrument as the champion (or, where
     there is none, as the model that it started from), no table of either was changed, it was not
     trained on the holdout, its weights are those that were registered, and the lower end of the
-    paired 95 % interval of its gain is above `min_gain`. One damaged table of either is a reason
-    against it, whatever other tables say.
+    paired interval of its gain is above `min_gain`. One damaged table of either is a reason against
+    it, whatever other tables say.
 
-    Of several evaluations with a common instrument the strict scorer's decide, then those of most
-    problems, then of most samples, then the newest: never those with the largest gain.
+    All evaluations of either with one instrument are pooled, each completion once. Of several
+    common instruments the strict scorer's decides, then that of most problems, then of most
+    samples, then the newest. The interval has the level of `looks.level_of_look`: each run that
+    added evidence is a look, so that asking again, or making versions until one is lucky, promotes
+    a version without a gain in 5 % of all cases at most.
     """
     runs, reasons = archive.history.loops(), []
     champion = champion_of(archive, version.model)
@@ -66,20 +65,24 @@ def decide(archive: Archive, version: RegisteredVersion, min_gain: float) -> Dec
     for name, found in ((version.name, own), (against.name, others)):
         if not found.measured and not found.damaged and name:
             reasons.append(_not_evaluated(name, found))
-    pairs = [
-        pair
-        for pair in product(others.measured, own.measured)
-        if pair[0].instrument == pair[1].instrument
-    ]
+    theirs, ours = pooled(others.measured), pooled(own.measured)
+    pairs = [(theirs[common], ours[common]) for common in theirs.keys() & ours.keys()]
     evidence: RatedComparison | None = None
+    held: GateLevel | None = None
     if pairs:
-        compared = compare_measurements(*max(pairs, key=_weight), runs)
+        pair = max(pairs, key=_weight)
+        compared = compare_measurements(*pair, runs)
         assert isinstance(compared, RatedComparison)  # the pair has one instrument
-        evidence, gain = compared, compared.difference
+        evidence = compared
+        look = _look(archive, version, champion, against, runs)
+        level = level_of_look(look)
+        gain = paired(*pair, level=level).difference
+        held = GateLevel(look=look, level=level, low=gain.low, high=gain.high)
         if not gain.low > min_gain:
             reasons.append(
-                f"its gain is {points(gain.value)} points, 95 % interval {points(gain.low)} "
-                f"to {points(gain.high)}, and the lower end is not above {points(min_gain)}"
+                f"its gain is {points(gain.value)} points, {100 * level:.1f} % interval "
+                f"{points(gain.low)} to {points(gain.high)} at look {look}, and the lower end is "
+                f"not above {points(min_gain)}"
             )
     elif own.measured and others.measured:
         parts = differing_parts(others.measured[0].instrument, own.measured[0].instrument)
@@ -96,42 +99,51 @@ def decide(archive: Archive, version: RegisteredVersion, min_gain: float) -> Dec
         against=against,
         min_gain=min_gain,
         pairs_considered=len(pairs),
+        held=held,
         evidence=evidence,
         champion=None if reasons else version.name,
     )
 
 
-def evaluations(store: Store, digest: str, runs: Sequence[RunRecord]) -> Evidence:
-    """Every evaluation of the policy with this digest: loop A, or before and after learning.
+def evaluations_anew(archive: Archive, decided: Decision) -> tuple[EvalConfig, EvalConfig]:
+    """How to evaluate opponent and candidate again as the evidence was, with a seed not used yet.
 
-    A selection run is none, and neither is a replay, which measures no policy.
+    Raises InputError where the evidence's run or its configuration can no longer be read.
     """
-    found = Evidence()
-    for run in runs:
-        for stage in _stages(run, digest):
-            try:
-                measured = read_measurement(store, run, stage)
-            except InputError as error:
-                found.damaged.append(f"run {run.name}: {error}")
-                continue
-            if measured.policy != digest:
-                found.damaged.append(f"run {run.name}: another model made its completions")
-            elif measured.instrument.split == HOLDOUT:
-                found.measured.append(measured)
-            else:
-                found.splits.add(measured.instrument.split)
-    return found
+    assert decided.evidence is not None  # nothing is promoted without
+    runs = archive.history.loops()
+    deciding = archive.history.find(decided.evidence.runs[1].run_id)
+    learning = deciding.loop is LEARNING
+    config = (
+        deciding.config(LearningConfig).evaluation() if learning else deciding.config(EvalConfig)
+    )
+    sides = (decided.against, decided.candidate)
+    known = [evaluations(archive.store, side.digest, runs).measured for side in sides]
+    seed = max(seeds_used([*known[0], *known[1]]), default=-1) + 1
+    opponent, candidate = (
+        config.model_copy(update={"model": side.name, "seed": seed}) for side in sides
+    )
+    return opponent, candidate
 
 
-def _stages(run: RunRecord, digest: str) -> list[str]:
-    if run.status != "FINISHED" or not digest:
-        return []
-    stages = {EVALUATION: ("",), LEARNING: (BEFORE, AFTER)}.get(run.loop, ())
-    return [
-        stage
-        for stage in stages
-        if run.tags.get(f"model_digest_{stage}" if stage else "model_digest") == digest
-    ]
+def compare_fresh(archive: Archive, decided: Decision, run_ids: Sequence[str]) -> RatedComparison:
+    """The two evaluations that were made again, compared.
+
+    Raises InputError where they are not of the policies that were decided on, or not comparable.
+    """
+    opponent, candidate = (
+        read_measurement(archive.store, archive.history.find(name)) for name in run_ids
+    )
+    for side, (name, digest) in (
+        (opponent, (decided.against.name, decided.against.digest)),
+        (candidate, (decided.candidate.name, decided.candidate.digest)),
+    ):
+        if side.policy != digest:
+            raise InputError("it is not the model that was decided on any more", name)
+    compared = compare_measurements(opponent, candidate, archive.history.loops())
+    if not isinstance(compared, RatedComparison):
+        raise InputError("the dataset, template or scorer has changed since the evidence was made")
+    return compared
 
 
 def _opponent(
@@ -173,13 +185,31 @@ def _trained_on(
     return reasons
 
 
-def _weight(pair: Pair) -> tuple[bool, int, int, int, int]:
+def _weight(pair: Pair) -> tuple[bool, int, int, int]:
     other, own = pair
     strict = f"{FINAL_INT_1.id}:{FINAL_INT_1.spec_digest}"
     return (
         own.instrument.scorer == strict,
         own.problems.num_rows,
         min(own.samples, other.samples),
-        own.run.started_ms,
-        other.run.started_ms,
+        max(own.run.started_ms, other.run.started_ms),
     )
+
+
+def _look(
+    archive: Archive,
+    version: RegisteredVersion,
+    champion: RegisteredVersion | None,
+    against: Opponent,
+    runs: Sequence[RunRecord],
+) -> int:
+    """Which look at evidence against this opponent it is, over all versions of the model.
+
+    Looks count from when the opponent became champion. A version that had been evaluated before
+    could be chosen for what was known of it, so for such a one they count from the beginning.
+    """
+    crowned = champion_since_ms(archive, champion) if champion else 0
+    first = first_evaluated_ms(runs, version.digest)
+    since = crowned if first is not None and first >= crowned else 0
+    candidates = version_digests(archive, version.model) - {against.digest}
+    return looks(runs, candidates | {version.digest}, against.digest, since)

@@ -82,6 +82,12 @@ def champion_of(archive: Archive, model: str) -> RegisteredVersion | None:
     return registered_version(archive, f"{REGISTRY}{model}@{CHAMPION}")
 
 
+def version_digests(archive: Archive, model: str) -> set[str]:
+    """The registered digest of every version of a model; of one without, nothing."""
+    versions = archive.tracking.client.search_model_versions(f"name='{model}'")
+    return {version.tags[f"{TAG}digest"] for version in versions if f"{TAG}digest" in version.tags}
+
+
 def make_champion(archive: Archive, version: RegisteredVersion) -> None:
     """Give a version the alias `champion`, taking it from the one that has it."""
     archive.tracking.client.set_registered_model_alias(version.model, CHAMPION, version.number)

@@ -32,6 +32,7 @@ class StoredMeasurement:
     - `policy`: the digest of the policy that made the completions, or `external`.
     - `samples`: completions drawn a problem; with a rule, one of them is in the tables.
     - `digests`: of the stored tables that everything here was read from.
+    - `pooled_with`: names of further measurements of the same kind whose rows are here too.
     """
 
     run: RunRecord
@@ -44,12 +45,14 @@ class StoredMeasurement:
     completions: pa.Table
     scores: pa.Table
     digests: Mapping[str, str]
+    pooled_with: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         """The run's name, with what of it was measured: `learn-1a2b3c:after`."""
         part = self.rule or self.stage
-        return f"{self.run.name}:{part}" if part else self.run.name
+        own = f"{self.run.name}:{part}" if part else self.run.name
+        return " + ".join((own, *self.pooled_with))
 
     @property
     def model(self) -> str:

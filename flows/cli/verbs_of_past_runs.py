@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from artifacts.tracking.history import RunRecord
 from flows.cli.options import config_from
 from flows.cli.terminal import Terminal
-from flows.cli.verbs import Verb, evaluate
+from flows.cli.verbs import Verb, evaluate, run_flow
+from flows.orchestration.settings import configure_prefect
 from schemas.config import EvalConfig
 from schemas.errors import InputError
 from schemas.outputs import GoldenResult, ListedDecision, ListedRun, RunsOutput
@@ -82,13 +83,20 @@ def promote(runtime: Runtime, options: Namespace, terminal: Terminal) -> Decisio
     """The gate: the version becomes the champion on evidence, or not."""
     from artifacts.registry.versions import registered_version
     from flows.cli.render.comparison import print_decision
+    from flows.eval import eval_flow
     from flows.gate import decide_and_record
 
     if not 0 <= options.min_gain < 1:
         raise InputError("is not a rate from 0 to 1", f"--min-gain {options.min_gain}")
     version = registered_version(runtime.archive, options.version, "promote")
     terminal.note(f"reading the evidence for {version.name}")
-    decided = decide_and_record(runtime.archive, version, options.min_gain)
+
+    def evaluate_anew(config: EvalConfig) -> EvalResult:
+        configure_prefect(runtime.data_dir)
+        result: EvalResult = run_flow(runtime, eval_flow, config, terminal)
+        return result
+
+    decided = decide_and_record(runtime, version, evaluate_anew, options.min_gain)
     print_decision(terminal.out, decided)
     if not decided.promoted:
         terminal.fail(f"refused: {version.name} is not promoted; {decided.reasons[0]}")

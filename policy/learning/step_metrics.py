@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -88,7 +89,7 @@ def standard_error(of_problems: Tensor) -> float | None:
     problems = len(of_problems)
     if problems < 2:
         return None
-    return of_problems.std(correction=1).item() / problems**0.5
+    return float(of_problems.std(correction=1).item()) / math.sqrt(problems)
 
 
 def sampling_gap(logprobs: Tensor, sampled: Tensor | None, batch: StepBatch) -> float | None:

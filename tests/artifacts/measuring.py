@@ -77,7 +77,7 @@ def measure(
 ) -> Measurement:
     """Problems from `first` on with these answers (`completions_table`), stored and scored.
 
-    `config` replaces parts of the instrument: `template`, `sampling`, `scorer`.
+    `config` replaces parts of the instrument: `template`, `sampling`, `scorer`; or is a `seed`.
     """
     rows = problems_table(len(answers), split=split, first=first)
     problems = store.write("problems", rows, producer="test")
@@ -90,7 +90,8 @@ def measure(
             "template": config.get("template", "plain@1:t"),
             "sampling": config.get("sampling", SAMPLING),
             "policy": policy.digest if policy else "external",
-        },
+        }
+        | ({"seed": int(config["seed"])} if "seed" in config else {}),
     )
     scores = scored(store, problems, completions, config.get("scorer", "final_int@1"))
     return measurement(store, problems, completions, scores, policy)

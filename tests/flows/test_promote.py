@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pyarrow as pa
 import pytest
@@ -18,7 +20,9 @@ from flows.eval import eval_flow
 from flows.learning import learning_flow
 from policy.model.template import get_template
 from schemas.config import EvalConfig, LearningConfig
+from schemas.errors import InputError
 from schemas.identity import canonical_json
+from schemas.loops import EVALUATION
 from schemas.measurements import Estimate, Measurement
 from schemas.references import PolicyRef
 from tasks.aggregate import aggregate
@@ -65,6 +69,7 @@ def answered(config: EvalConfig, policy: PolicyRef, rate: float) -> Measurement:
             "policy": policy.digest,
             "template": f"{template.id}:{template.digest}",
             "sampling": canonical_json(config.sampling.model_dump()),
+            "seed": config.seed,
         },
     )
     return aggregate(problems, completions, score(problems, completions, config.scorer), policy)
@@ -72,14 +77,20 @@ def answered(config: EvalConfig, policy: PolicyRef, rate: float) -> Measurement:
 
 @pytest.fixture
 def rates(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pass rates that the next measurements will find, in their order."""
+    """The pass rates that the next measurements will find, in their order.
+
+    With none left, a policy has the rate that it had last.
+    """
     coming: list[float] = []
+    known: dict[str, float] = {}
 
     def measured(
         runtime: Runtime, config: EvalConfig, policy: PolicyRef | None = None
     ) -> Measurement:
         policy = policy or resolve_policy(runtime.archive, config.model)
-        return answered(config, policy, coming.pop(0))
+        if coming:
+            known[policy.digest] = coming.pop(0)
+        return answered(config, policy, known[policy.digest])
 
     def far(*_: object) -> Estimate:
         return Estimate(value=0.5, low=0.4, high=0.6, problems=COUNT, completions=COUNT)
@@ -105,8 +116,12 @@ def learn(learning_config: LearningConfig, rates: list[float]) -> Learn:
 
 
 @pytest.fixture
-def promote(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Ask the gate for a decision, with --json."""
+def promote(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Ask the gate for a decision, with --json; what it measures again needs no server."""
+    monkeypatch.setattr("flows.cli.verbs_of_past_runs.configure_prefect", lambda data_dir: None)
+    monkeypatch.setattr(
+        "flows.cli.verbs_of_past_runs.run_flow", lambda runtime, flow, config, _: flow.fn(config)
+    )
 
     def call(*arguments: str, code: int = 0) -> dict[str, Any]:
         capsys.readouterr()
@@ -135,11 +150,21 @@ def test_a_version_that_beats_its_start_on_the_holdout_becomes_the_champion(
     kept = client.get_run(result["run_id"])
     assert kept.info.status == "FINISHED"
     assert kept.data.tags[f"{TAG}decision"] == "promoted"
-    assert kept.data.metrics["gain_low"] == gain["low"]
+    fresh = result["fresh"]["difference"]
+    assert kept.data.metrics["gain_low"] == fresh["low"], "what was measured again is shown"
+    assert result["held"] == {
+        "look": 1, "level": pytest.approx(1 - 0.3 / math.pi**2), "low": ANY, "high": ANY
+    }  # fmt: skip
+    assert 0 < result["held"]["low"] < gain["low"]
     tags = client.get_model_version("threeloops", "1").tags
     assert tags[f"{TAG}decision_run"] == result["run_id"]
     assert tags[f"{TAG}gain"].startswith("+50.0")
-    assert [run.run_id for run in all_runs()] == [learned["run_id"]], "a decision is no loop"
+    assert tags[f"{TAG}gain"].endswith("measured again on fresh samples")
+    assert tags[f"{TAG}look"] == "1"
+    candidate, opponent, first = all_runs()
+    assert first.run_id == learned["run_id"], "a decision is no loop"
+    assert [run.config(EvalConfig).seed for run in (opponent, candidate)] == [1, 1]
+    assert [run.loop for run in (opponent, candidate)] == [EVALUATION] * 2
     assert promote(VERSION, code=1)["reasons"][0] == "it is the champion already"
     assert champion() == VERSION
     assert main(["runs"]) == 0
@@ -295,17 +320,107 @@ def test_a_version_that_was_trained_on_the_holdout_is_not_promoted(
     assert champion() is None
 
 
-def test_the_newest_of_the_largest_evaluations_decides_not_the_best(
-    learn: Learn, promote: Run, rates: list[float], learning_config: LearningConfig
+@pytest.fixture
+def measure_again(rates: list[float], learning_config: LearningConfig) -> Callable[..., None]:
+    """Evaluate the version with this seed; it finds this rate."""
+
+    def call(rate: float, seed: int, model: str = VERSION) -> None:
+        rates[:] = [rate]
+        changes = {"model": model, "limit": COUNT, "dataset": "arithmetic", "seed": seed}
+        eval_flow.fn(learning_config.evaluation().model_copy(update=changes))
+
+    return call
+
+
+def test_all_evaluations_decide_and_none_is_chosen(
+    learn: Learn, promote: Run, measure_again: Callable[..., None]
 ) -> None:
     learn(0.5, 1.0)
-    rates[:] = [0.5]
-    measured = {"model": VERSION, "limit": COUNT, "dataset": "arithmetic"}
-    config = learning_config.evaluation().model_copy(update=measured)
-    eval_flow.fn(config.model_copy(update={"seed": 5}))
-    result = promote(VERSION, code=1)
-    assert result["pairs_considered"] == 2
-    assert result["evidence"]["difference"]["value"] == 0
+    measure_again(0.5, seed=5)
+    result = promote(VERSION)
+    assert result["pairs_considered"] == 1
+    assert result["evidence"]["difference"]["value"] == pytest.approx(0.25)
+    assert [run["samples"] for run in result["evidence"]["runs"]] == [1, 2]
+    assert " + learn-" in result["evidence"]["runs"][1]["name"]
+    assert result["held"]["look"] == 2
+
+
+def test_the_same_completions_again_change_nothing(
+    learn: Learn, promote: Run, measure_again: Callable[..., None]
+) -> None:
+    learn(0.5, 0.4)
+    measure_again(0.7, seed=7)
+    first = promote(VERSION, code=1)
+    measure_again(0.3, seed=8)
+    before = promote(VERSION, code=1)
+    measure_again(0.7, seed=7)  # the lucky one, made the newest
+    after = promote(VERSION, code=1)
+    assert [told["held"]["look"] for told in (first, before, after)] == [2, 3, 3]
+    assert after["evidence"]["difference"] == before["evidence"]["difference"]
+    assert champion() is None
+
+
+def test_looks_are_counted_over_versions_and_start_again_with_a_new_champion(
+    learn: Learn, promote: Run
+) -> None:
+    for seed in range(3):
+        learn(0.5, 0.5 + 0.02 * seed, seed=seed)
+        told = promote(f"models:/threeloops/{seed + 1}", code=1)
+        assert told["held"]["look"] == seed + 1
+    learn(0.5, 1.0, seed=3)
+    assert promote("models:/threeloops/4")["held"]["look"] == 4
+    learn(0.5, 0.9, seed=4)
+    assert promote("models:/threeloops/5", code=1)["held"]["look"] == 1
+    # an old version could be asked about because of what is known of it
+    assert promote("models:/threeloops/2", code=1)["held"]["look"] > 4
+
+
+def test_the_gain_is_measured_again_and_that_figure_is_shown(
+    learn: Learn, promote: Run, rates: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    learn(0.25, 0.9)
+    rates[:] = [0.25, 0.6]  # the opponent's and the candidate's, when they are measured again
+    result = promote(VERSION)
+    assert result["evidence"]["difference"]["value"] == pytest.approx(0.65)
+    assert result["fresh"]["difference"]["value"] == pytest.approx(0.35)
+    assert main(["show", result["run_id"]]) == 0
+    shown = capsys.readouterr().out
+    assert "measured again on fresh samples: +35.0 points" in shown
+    assert "look 1 at evidence against this opponent" in shown
+    assert main(["runs"]) == 0
+    assert "+35.0 [" in capsys.readouterr().out
+
+
+def test_a_gain_that_cannot_be_measured_again_says_so_and_the_promotion_stands(
+    learn: Learn, promote: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object) -> None:
+        raise InputError("no such file", "--dataset sums.jsonl")
+
+    learn(0.25, 0.9)
+    monkeypatch.setattr("flows.cli.verbs_of_past_runs.run_flow", gone)
+    result = promote(VERSION)
+    assert result["not_fresh"] == "--dataset sums.jsonl: no such file"
+    assert "fresh" not in result
+    assert champion() == VERSION
+
+
+def test_a_version_that_learned_nothing_is_refused_however_often_it_is_measured(
+    learning_config: LearningConfig, promote: Run
+) -> None:
+    # nothing is replaced here: the tiny model samples, learns with no effect, and samples again
+    idle = learning_config.learning.model_copy(update={"learning_rate": 1e-12})
+    settings = {"learning": idle, "steps": 1, "dev_every": 0, "limit": None}
+    config = learning_config.model_copy(update=settings)
+    learning_flow.fn(config)
+    known = {}
+    for seed in (7, 8, 9, 10, 7, 8):
+        evaluation = {"model": VERSION, "seed": seed}
+        found = eval_flow.fn(config.evaluation().model_copy(update=evaluation))
+        known[seed] = found.tables["completions"]
+        told = promote(VERSION, code=1)
+        assert told["held"]["look"] == 1 + len(known)
+        assert told["evidence"]["runs"][1]["samples"] == 2 * (1 + len(known))
     assert champion() is None
 
 

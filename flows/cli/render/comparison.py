@@ -70,13 +70,28 @@ def print_decision(console: Console, result: Decision) -> None:
         print_comparison(console, result.evidence)
     if result.pairs_considered > 1:
         console.print(
-            f"{result.pairs_considered} pairs of evaluations have a common instrument; the "
-            "newest of the largest decides, not the best"
+            f"both were evaluated with {result.pairs_considered} common instruments; the one "
+            "with most problems and samples decides, not the best"
+        )
+    if held := result.held:
+        ends = f"{points(held.low)} to {points(held.high)} points"
+        console.print(
+            f"look {held.look} at evidence against this opponent: the gain must hold at "
+            f"{100 * held.level:.1f} %, where it is {ends}"
         )
     for reason in result.reasons:
         console.print(f"- {reason}", markup=False, soft_wrap=True)
     if result.promoted:
         console.print(f"{result.champion} is the champion now", style="bold", markup=False)
+    if result.fresh:
+        gain = result.fresh.difference
+        console.print(
+            f"measured again on fresh samples: {points(gain.value)} points, "
+            f"{points_interval(gain)}; this is the gain to quote",
+            style="bold",
+        )
+    if result.not_fresh:
+        console.print(f"not measured again: {result.not_fresh}", markup=False, soft_wrap=True)
     console.print(f"decision {result.run_id}", style="dim")
 
 

@@ -59,7 +59,7 @@ def test_a_decision_without_evidence_says_that_the_gain_is_not_known(
 ) -> None:
     decided = decide(archive, learning.version, 0.0)
     unknown = decided.model_copy(
-        update={"evidence": None, "promoted": False, "reasons": ("no evaluation",)}
+        update={"evidence": None, "held": None, "promoted": False, "reasons": ("none",)}
     )
     kept = record_decision(archive, learning.version, unknown)
     assert tags_of(archive)["gain"] == "not known"

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from artifacts.promotion.gate import decide, evaluations
+from artifacts.promotion.evidence import evaluations
+from artifacts.promotion.gate import decide
 from artifacts.registry.versions import make_champion, register_version, registered_version
 from artifacts.tracking.archive import Archive
 from schemas.results import Decision
@@ -44,11 +45,12 @@ def test_a_clear_gain_over_the_start_is_promoted(archive: Archive, learning: Lea
 
 
 def test_the_lower_end_of_the_gain_decides(archive: Archive, learning: Learning) -> None:
-    gain = decide(archive, learning.version, min_gain=0.0).evidence
-    assert gain is not None
-    (reason,) = reasons(decide(archive, learning.version, min_gain=gain.difference.low))
-    assert reason.startswith("its gain is +100")
-    assert decide(archive, learning.version, min_gain=gain.difference.low - 1e-9).promoted
+    held = decide(archive, learning.version, min_gain=0.0).held
+    assert held is not None
+    assert held.look == 1
+    (reason,) = reasons(decide(archive, learning.version, min_gain=held.low))
+    assert reason.startswith("its gain is +100.0 points, 97.0 % interval +")
+    assert decide(archive, learning.version, min_gain=held.low - 1e-9).promoted
 
 
 def test_the_champion_is_not_promoted_again(archive: Archive, learning: Learning) -> None:

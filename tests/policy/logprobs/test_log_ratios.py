@@ -29,12 +29,12 @@ def test_they_are_differences_of_summed_log_probabilities(
         ]
     ratios = (expected[0] - expected[1]).view(2, 2)
     assert ratios.abs().min() > 1e-3, "the policy differs"
-    found = completion_log_ratios(policy, reference, PROMPTS, COMPLETIONS)
+    found = completion_log_ratios(policy, reference, PROMPTS, COMPLETIONS, 1.0)
     torch.testing.assert_close(torch.tensor(found), ratios, rtol=0, atol=1e-4)
 
     # one problem a pass gives the same
     monkeypatch.setattr(log_ratios, "automatic_budget", lambda model, longest: 1)
-    apart = completion_log_ratios(policy, reference, PROMPTS, COMPLETIONS)
+    apart = completion_log_ratios(policy, reference, PROMPTS, COMPLETIONS, 1.0)
     torch.testing.assert_close(torch.tensor(apart), ratios, rtol=0, atol=1e-4)
 
 
@@ -42,4 +42,4 @@ def test_a_policy_that_is_its_reference_has_ratios_of_0(
     tiny_folder: Callable[[str], Path],
 ) -> None:
     policy, reference = (load_policy(tiny_folder("qwen3"), name="tiny").model for _ in range(2))
-    assert completion_log_ratios(policy, reference, PROMPTS, COMPLETIONS) == [[0.0, 0.0]] * 2
+    assert completion_log_ratios(policy, reference, PROMPTS, COMPLETIONS, 1.0) == [[0.0, 0.0]] * 2

@@ -11,7 +11,14 @@ from flows.cli.render.comparison import (
     print_golden,
 )
 from schemas.outputs import GoldenMiss, GoldenResult
-from schemas.result_parts import Candidate, ChangedVerdict, Opponent, ScorerChange, VerdictGroup
+from schemas.result_parts import (
+    Candidate,
+    ChangedVerdict,
+    GateLevel,
+    Opponent,
+    ScorerChange,
+    VerdictGroup,
+)
 from schemas.results import Comparison, Decision, RatedComparison
 
 Shown = Callable[..., str]
@@ -101,8 +108,21 @@ def test_a_promotion_without_an_opponent_names_the_new_champion(shown: Shown) ->
     against = Opponent(role="start", name="", digest="")
     said = shown(print_decision, decided(None, **given, against=against, pairs_considered=3))
     assert "against the start, not known" in said
-    assert "3 pairs of evaluations have a common instrument" in said
+    assert "both were evaluated with 3 common instruments" in said
     assert "models:/t/2 is the champion now" in said
+
+
+def test_a_decision_says_how_strict_it_was_and_what_the_gain_is_on_fresh_samples(
+    shown: Shown, comparison: RatedComparison
+) -> None:
+    held = GateLevel(look=3, level=0.99662, low=0.015, high=0.2)
+    given = {"decision": "promoted", "promoted": True, "reasons": (), "held": held}
+    said = shown(print_decision, decided(comparison, **given, fresh=comparison), wide=True)
+    assert "look 3 at evidence against this opponent: the gain must hold at 99.7 %" in said
+    assert "where it is +1.5 to +20.0 points" in said
+    assert "measured again on fresh samples: +10.0 points, -2.0 to +30.0; this is the gain" in said
+    said = shown(print_decision, decided(comparison, not_fresh="[x]: gone"), wide=True)
+    assert "not measured again: [x]: gone" in said
 
 
 def changes(*groups: VerdictGroup, scored_before: bool = True) -> ScorerChange:
