@@ -133,7 +133,7 @@ def build_parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--children",
         action="store_true",
-        help="also list the parts of runs: a demo's loops, before and after learning",
+        help="also list demos, and the measurements before and after learning",
     )
     made.add_argument(
         "--limit", type=int, default=20, metavar="N", help="list the newest N; default 20"

@@ -201,5 +201,5 @@ def answer_line(prompt: str, completion: str, expected: str, times: int = 1) -> 
     """A prompt, the completion that answered it, `times` times, and the answer it should have."""
     line = Text(f"  {visible(prompt)} -> ")
     line.append(visible(completion), style="bold")
-    repeated = f" x{times}" if times > 1 else ""
-    return line.append(f"{repeated}  (expected Final: {expected})", style="dim")
+    repeated = f", {times} times" if times > 1 else ""
+    return line.append(f"  (expected Final: {expected}{repeated})", style="dim")

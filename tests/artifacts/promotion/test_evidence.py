@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from artifacts.promotion.evidence import (
+    HOLDOUT,
     evaluations,
     first_evaluated_ms,
     looks,
@@ -37,7 +38,8 @@ def evaluate(archive: Archive) -> Evaluate:
     """A run of loop A in which this policy gave these answers."""
 
     def call(policy: PolicyRef, *answers: str, **more: str) -> RunRecord:
-        return evaluated(archive, measure(archive.store, *answers, policy=policy, **more))
+        measured = measure(archive.store, *answers, policy=policy, first=0, split=HOLDOUT, **more)
+        return evaluated(archive, measured)
 
     return call
 

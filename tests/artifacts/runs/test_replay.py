@@ -58,7 +58,10 @@ GOOD = [{"id": identity, "completion": "x"} for identity in IDS]
     ("rows", "reason"),
     [
         ([], "has no rows"),
-        ([*GOOD, {"id": "strange", "completion": "x"}], "1 of 4 ids are not in the dataset"),
+        (
+            [*GOOD, {"id": "strange", "completion": "x"}],
+            "1 of 4 ids are not in this split of the dataset",
+        ),
         (GOOD[:2], "1 of 3 problems have no completion"),
         ([*GOOD[:2], {"id": IDS[2], "samples": ["a", "b"]}], "different numbers of completions"),
         ([*GOOD, GOOD[0]], "row 4: id .* appears twice"),
