@@ -31,13 +31,20 @@ def main() -> int:
         "--output", type=Path, help="folder of benchmarks.md and benchmarks.json; default docs"
     )
     parser.add_argument("--venv", type=Path, default=VENV, help="the environment that has TRL")
+    parser.add_argument(
+        "--only", metavar="LABEL", help="measure this alone, and keep the report's other figures"
+    )
     parser.add_argument("--minutes", type=float, default=MINUTES, help="start no pair after it")
     given = parser.parse_args()
     if given.quick and given.output is None:
         parser.error("--quick measures nothing worth keeping: name another folder with --output")
     scratch = Path(tempfile.mkdtemp(prefix="bench-"))
     try:
-        records = _measure(given.quick, given.venv / "bin" / "python", given.minutes, scratch)
+        if given.only:
+            records = _measure_again(given.only, given.output or ROOT / "docs", scratch)
+        else:
+            trl_python = given.venv / "bin" / "python"
+            records = _measure(given.quick, trl_python, given.minutes, scratch)
     except BenchError as error:
         print(error, file=sys.stderr)
         return 1
@@ -51,7 +58,7 @@ def main() -> int:
 def _measure(quick: bool, trl_python: Path, minutes: float, scratch: Path) -> Record:
     """All records, with the date and what the machine is."""
     started = time.monotonic()
-    date = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+    date = _now()
     trl = trl_python.exists()
     if not trl and not quick:
         raise BenchError(f"no environment with TRL ({trl_python}); `make bench` installs it")
@@ -94,6 +101,23 @@ def _measure(quick: bool, trl_python: Path, minutes: float, scratch: Path) -> Re
         "failed": failed,
         "records": records,
     }
+
+
+def _measure_again(label: str, output: Path, scratch: Path) -> Record:
+    """The records of a report, with those of one label measured again, at their own date."""
+    found: Record = json.loads((output / "benchmarks.json").read_text())
+    plan = [s for s in whole_plan("", ["cpu"]) if any(j.label == label for j in s.jobs)]
+    if not plan or any(job.needs or "folder" in job.parameters for job in plan[0].jobs):
+        raise BenchError(f"there is no measurement {label!r} that can be made alone")
+    again: list[Record] = []
+    _run_series(plan[0], again, 0, Path(sys.executable), scratch)
+    found["records"] = [one for one in found["records"] if one["label"] != label]
+    found["records"] += [record | {"date": _now()} for record in again]
+    return found
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _run_series(

@@ -88,7 +88,7 @@ def whole_plan(folder: str, devices: list[str]) -> list[Series]:
         *series,
         *rescoring(1_000_000, rounds=3),
         Series((Job("orchestration", "orchestration", learning),)),
-        Series((Job("coverage", "coverage", {"replications": 3000, "seed": 0}),)),
+        Series((Job("referee", "referee", {"replications": 1000, "seed": 0}),)),
     ]
 
 
@@ -116,7 +116,7 @@ def quick_plan(folder: str, trl: bool) -> list[Series]:
         *rescoring(800, rounds=1),
         Series((Job("orchestration", "orchestration", learning),)),
         Series(
-            (Job("coverage", "coverage", {"replications": 20, "seed": 0, "scenarios": 7}),),
+            (Job("referee", "referee", {"replications": 8, "seed": 0, "problems": [5, 20]}),),
         ),
     ]
     if trl:

@@ -174,9 +174,10 @@ def _refuse_mismatch(known: list[str], answers: dict[str, list[Any]], where: str
     unknown = [identity for identity in answers if identity not in names]
     if unknown:
         raise InputError(
-            f"{len(unknown)} of {len(answers)} ids are not in this split of the dataset (first: {unknown[0]!r})",
+            f"{len(unknown)} of {len(answers)} ids are not in this split of the dataset "
+            f"(first: {unknown[0]!r})",
             where,
-            "give the dataset that was answered",
+            "give the --dataset and the --split that were answered",
         )
     missing = [identity for identity in known if identity not in answers]
     if missing:

@@ -13,7 +13,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
-BENCHMARKS = {"matmul", "train_step", "sampler", "rescore", "orchestration", "coverage"}
+BENCHMARKS = {"matmul", "train_step", "sampler", "rescore", "orchestration", "referee"}
 
 
 def test_every_benchmark_runs_and_the_page_names_no_path_of_this_machine(tmp_path: Path) -> None:

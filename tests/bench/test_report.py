@@ -69,3 +69,24 @@ def test_a_busy_machine_is_said() -> None:
     assert "NOT quiet" in _page(_step("step ours", 1.0, 1.0), busy=0.8)
     assert "quiet: no measurement" in _page(_step("step ours", 1.0, 1.0), busy=0.05)
     assert "no CUDA device at hand" in _page(_step("step ours", 1.0, 1.0))
+
+
+def test_cells_outside_their_bars_are_named_with_their_figures() -> None:
+    claim = {
+        "estimate": "a rate",
+        "claim": "holds",
+        "checked": "coverage",
+        "low": 0.9,
+        "middle": 0.95,
+        "high": 1.0,
+        "cells": 12,
+        "outside": ["skewed, 5 problems x 4: 0.900"],
+    }
+    found = _record("referee", claims=[claim], date="then") | {"parameters": {"replications": 100}}
+    steps = [_step("step ours", 5.0, 3.0), _step("step TRL", 100.0, 10.0)]
+    page = _page(*steps, found)
+    assert "| a rate | holds | coverage | 0.900 to 1.000, median 0.950 | 12 | 1 |" in page
+    assert "- a rate, coverage: skewed, 5 problems x 4: 0.900" in page
+    assert "Run by itself on then." in page
+    fine = found | {"claims": [claim | {"outside": []}]}
+    assert "No cell is outside." in _page(*steps, fine)

@@ -119,7 +119,7 @@ def test_a_decision_says_how_strict_it_was_and_what_the_gain_is_on_fresh_samples
     given = {"decision": "promoted", "promoted": True, "reasons": (), "held": held}
     said = shown(print_decision, decided(comparison, **given, fresh=comparison), wide=True)
     assert "look 3 at evidence against this opponent: the gain must hold at 99.7 %" in said
-    assert "where it is +1.5 to +20.0 points" in said
+    assert "where it is +1.5 to +20.0 points" in " ".join(said.split())
     assert "measured again on fresh samples: +10.0 points, -2.0 to +30.0; this is the gain" in said
     said = shown(print_decision, decided(comparison, not_fresh="[x]: gone"), wide=True)
     assert "not measured again: [x]: gone" in said

@@ -110,7 +110,7 @@ def test_chosen_rows_stand_under_the_count_of_their_code(shown: Shown) -> None:
     assert shown(print_rows, groups).splitlines() == [
         "",
         "bad format / other_text: 12",
-        "  1 + 2? -> [bold]4\\n x3  (expected Final: 3)",
+        "  1 + 2? -> [bold]4\\n  (expected Final: 3, 3 times)",
         "  1 + 2? -> 5  (expected Final: 3)",
         "",
         "truncated / [c]: 2",

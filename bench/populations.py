@@ -1,0 +1,142 @@
+"""Problems with known rates, from which measurements are drawn to check what is claimed of them.
+
+Axes: R replications, B problems.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import betaincinv
+
+Rates = NDArray[np.float64]
+Draw = Callable[[np.random.Generator, tuple[int, int]], Rates]
+
+
+@dataclass(frozen=True)
+class Population:
+    """Problems of one policy: `draw` gives the true rate of each of [R, B] problems.
+
+    `typical` [Q] are rates of which each stands for the same share of all problems.
+    """
+
+    name: str
+    draw: Draw
+    typical: Rates
+
+    def mean(self, function: Callable[[Rates], Rates]) -> Rates:
+        """The mean over all problems of a function of their rates, [Q] to [Q, …]."""
+        return np.asarray(function(self.typical).mean(axis=0))
+
+
+@dataclass(frozen=True)
+class PairOfPolicies:
+    """Problems of two policies: `draw` gives both true rates of each, with this mean difference."""
+
+    name: str
+    draw: Callable[[np.random.Generator, tuple[int, int]], tuple[Rates, Rates]]
+    difference: float = 0.0
+
+
+def _beta(mean: float, concentration: float) -> Draw:
+    """Rates of a Beta distribution; `concentration` is a + b."""
+    return partial(_beta_rates, mean * concentration, (1 - mean) * concentration)
+
+
+def _beta_rates(
+    a: float, b: float, generator: np.random.Generator, shape: tuple[int, int]
+) -> Rates:
+    return generator.beta(a, b, size=shape)
+
+
+def _constant(rate: float, generator: np.random.Generator, shape: tuple[int, int]) -> Rates:
+    return np.full(shape, rate)
+
+
+def alike(rate: float) -> Population:
+    """Problems that all have the same rate."""
+    return Population(f"all {rate:g}", partial(_constant, rate), np.array([rate]))
+
+
+def _two_kinds(generator: np.random.Generator, shape: tuple[int, int]) -> Rates:
+    """Half the problems at 0.05, half at 0.95."""
+    return generator.choice([0.05, 0.95], size=shape)
+
+
+POPULATIONS = (
+    *map(alike, (0.0, 0.01, 0.1, 0.5, 0.99)),
+    Population("bimodal", _two_kinds, np.array([0.05, 0.95])),
+    Population(
+        "skewed", _beta(0.1, 0.5), betaincinv(0.05, 0.45, (np.arange(20_000) + 0.5) / 20_000)
+    ),
+)
+
+
+def _same(population: Population) -> PairOfPolicies:
+    return PairOfPolicies(f"the same, {population.name}", partial(_twice, population.draw))
+
+
+def _twice(
+    draw: Draw, generator: np.random.Generator, shape: tuple[int, int]
+) -> tuple[Rates, Rates]:
+    rates = draw(generator, shape)
+    return rates, rates
+
+
+def _swapped(generator: np.random.Generator, shape: tuple[int, int]) -> tuple[Rates, Rates]:
+    """Half the problems 0.4 and 0.6, the other half the other way round."""
+    half = generator.choice([-0.1, 0.1], size=shape)
+    return 0.5 - half, 0.5 + half
+
+
+def _apart(generator: np.random.Generator, shape: tuple[int, int]) -> tuple[Rates, Rates]:
+    return _beta(0.3, 1.0)(generator, shape), _beta(0.3, 1.0)(generator, shape)
+
+
+def _uneven(generator: np.random.Generator, shape: tuple[int, int]) -> tuple[Rates, Rates]:
+    """A quarter of the problems rises by 0.3, the others fall by 0.1."""
+    rises = generator.random(shape) < 0.25
+    return np.full(shape, 0.4), np.where(rises, 0.7, 0.3)
+
+
+def _rare(generator: np.random.Generator, shape: tuple[int, int]) -> tuple[Rates, Rates]:
+    """A tenth of the problems is solved always, the others never, instead of all at 0.1."""
+    return np.full(shape, 0.1), (generator.random(shape) < 0.1).astype(np.float64)
+
+
+EQUAL_MEANS = (
+    *map(_same, POPULATIONS),
+    PairOfPolicies("0.4 and 0.6 swapped", _swapped),
+    PairOfPolicies("independent of each other", _apart),
+    PairOfPolicies("a quarter +0.3, the rest -0.1", _uneven),
+    PairOfPolicies("a tenth always, the rest never", _rare),
+)
+
+
+def gained(size: float) -> PairOfPolicies:
+    """Every problem's failures are reduced by the same share, for a mean gain of `size`."""
+    return PairOfPolicies(f"a gain of {size:g}", partial(_gained, size), size)
+
+
+def _gained(
+    size: float, generator: np.random.Generator, shape: tuple[int, int]
+) -> tuple[Rates, Rates]:
+    before = _beta(0.3, 1.0)(generator, shape)
+    return before, before + size / 0.7 * (1 - before)
+
+
+def _from_to(
+    before: float, after: float, generator: np.random.Generator, shape: tuple[int, int]
+) -> tuple[Rates, Rates]:
+    return np.full(shape, before), np.full(shape, after)
+
+
+UNEQUAL_MEANS = (
+    PairOfPolicies("all 0.1, then 0.3", partial(_from_to, 0.1, 0.3), 0.2),
+    PairOfPolicies("all 0.5, then 0.99", partial(_from_to, 0.5, 0.99), 0.49),
+    gained(0.14),
+)
