@@ -40,8 +40,9 @@ PROBLEMS = (5, 20, 60, 240, 1000)
 SAMPLES = (1, 4, 16, 64)
 PAIRS_OF_SAMPLES = ((1, 1), (4, 4), (16, 16), (64, 64), (1, 64), (4, 16))
 AT_LEAST_COVERED, AT_MOST_REJECTED = 0.93, 0.055
-CLOSE = 3.0  # standard errors to a bar, below which a cell is drawn more often
-MORE = 4  # times the replications
+CLOSE = 3.0  # standard errors to a bar, below which a cell is drawn again
+AGAIN = 4  # times the replications of a cell that is close to its bar
+LONG = 20  # more times those of a cell that is beyond its bar, and may be so by chance
 
 Correct = NDArray[np.int64]
 # replications at a time -> for each name what was counted, and of how many
@@ -368,24 +369,37 @@ def _cell(job: tuple[Cell, int, np.random.SeedSequence]) -> Counted:
     cell, replications, seed = job
     rng = np.random.default_rng(seed)
     counted = cell(rng, replications)
-    if not any(_close(name, *count) for name, count in counted.items()):
-        return counted
-    again = cell(rng, MORE * replications)
+    if any(_close(name, *count) for name, count in counted.items()):
+        counted = _together(counted, cell(rng, AGAIN * replications))
+    if any(_beyond(name, *count) and _close(name, *count) for name, count in counted.items()):
+        counted = _together(counted, cell(rng, LONG * replications))
+    return counted
+
+
+def _together(first: Counted, second: Counted) -> Counted:
+    """Both counts added up; of what is no count, the second, which is of more measurements."""
     return {
-        name: (part + again[name][0], whole + again[name][1])
-        if whole > 1
-        else (again[name][0], again[name][1])
-        for name, (part, whole) in counted.items()
+        name: (part + second[name][0], whole + second[name][1]) if whole > 1 else second[name]
+        for name, (part, whole) in first.items()
     }
+
+
+def _bar(name: str) -> float | None:
+    bars = {"held": AT_LEAST_COVERED, "rejected": AT_MOST_REJECTED}
+    return AT_LEAST_COVERED if name.startswith("pass@") else bars.get(name)
 
 
 def _close(name: str, part: float, whole: int) -> bool:
     """Whether a share is too near its bar to be called on one side of it."""
-    bars = {"held": AT_LEAST_COVERED, "rejected": AT_MOST_REJECTED}
-    bar = AT_LEAST_COVERED if name.startswith("pass@") else bars.get(name)
+    bar = _bar(name)
+    return bar is not None and abs(part / whole - bar) < CLOSE * sqrt(bar * (1 - bar) / whole)
+
+
+def _beyond(name: str, part: float, whole: int) -> bool:
+    bar = _bar(name)
     if bar is None:
         return False
-    return abs(part / whole - bar) < CLOSE * sqrt(bar * (1 - bar) / whole)
+    return part / whole > bar if bar == AT_MOST_REJECTED else part / whole < bar
 
 
 if __name__ == "__main__":

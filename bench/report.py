@@ -286,7 +286,8 @@ def _referee(records: Sequence[Record]) -> list[str]:
         "`bench/populations.py` lists the kinds, among them policies that differ problem by "
         "problem but not on average. Bars: an interval holds the truth in 93 % or more, a test "
         "errs in 5.5 % or less, both of a nominal 95 and 5 %. "
-        f"{asked:,} measurements a cell, five times as many where a cell is near its bar.{when}",
+        f"{asked:,} measurements a cell, {5 * asked:,} where it is near its bar, and "
+        f"{25 * asked:,} where it is then beyond its bar but could be so by chance.{when}",
         "",
         *_table(head, rows),
         *outside,

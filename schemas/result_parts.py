@@ -211,7 +211,11 @@ class BestOfN(ResultModel):
 
 
 class LearningMetrics(ResultModel):
-    """Loop C in numbers. KL is to the start, in nats a completion."""
+    """Loop C in numbers. KL is to the start, in nats a completion.
+
+    `clipped_steps` counts the steps whose gradient was scaled down to `max_gradient_norm`; None
+    where it was not recorded.
+    """
 
     pass_rate_before: float
     pass_rate_after: float
@@ -221,6 +225,7 @@ class LearningMetrics(ResultModel):
     seconds_per_step: float | None
     problems: int
     completions: int
+    clipped_steps: Annotated[int | None, OMITTED_IF_NONE] = None
 
 
 class DevRate(Estimate):

@@ -75,13 +75,18 @@ class SelectionResult(ResultHead, Rates):
 
 
 class LearningResult(ResultHead):
-    """The result of loop C. `outcomes` and `failures` are those after learning."""
+    """The result of loop C. `outcomes` and `failures` are those after learning.
+
+    `gain` is the paired difference of pass@1, after minus before; results of earlier versions have
+    none.
+    """
 
     loop: Literal["C"] = "C"
     model: LearnedModel
     metrics: LearningMetrics
     config: LearningConfig
     kl_nats: Estimate
+    gain: Annotated[PairedDifference | None, OMITTED_IF_NONE] = None
     dev: tuple[DevRate, ...]
     before: Rates
     after: Rates

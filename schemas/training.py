@@ -94,6 +94,12 @@ def training_rows(training: pa.Table) -> tuple[TrainingRow, ...]:
     return tuple(TrainingRow.model_validate(row) for row in training.to_pylist())
 
 
+def clipped_steps(rows: Sequence[TrainingRow]) -> int | None:
+    """How many steps had their gradient scaled down; None where some row does not say."""
+    clipped = [row.clipped for row in rows if row.clipped is not None]
+    return sum(clipped) if len(clipped) == len(rows) else None
+
+
 def steps_without_signal(rows: Sequence[TrainingRow], *, grouped: bool) -> int:
     """How many steps have passed in a row, up to the last, whose rewards could teach nothing.
 

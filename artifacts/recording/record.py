@@ -33,11 +33,14 @@ from schemas.result_parts import (
     LearnedModel,
     LearningMetrics,
     ModelRecord,
+    PairedDifference,
     Rates,
     SelectionMetrics,
 )
 from schemas.results import EvalResult, LearningResult, SelectionResult
-from schemas.training import TrainingRow, steps_without_signal, training_rows
+from schemas.training import TrainingRow, clipped_steps, steps_without_signal, training_rows
+from scorers.statistics.counts import correct_counts
+from scorers.statistics.paired import compare_paired
 
 R = TypeVar("R", EvalResult, SelectionResult, LearningResult)
 REPLAYED = ModelRecord(name="stored completions", digest=None, folder=None)
@@ -205,13 +208,17 @@ def record_learning(
         seconds_per_step=learned.seconds_per_step,
         problems=summary.pass_rate.problems,
         completions=summary.pass_rate.completions,
+        clipped_steps=clipped_steps(training_rows(steps)),
     )
+    store = run.archive.store
+    counts = [correct_counts(store.read(side.scores)) for side in (learned.before, learned.after)]
     result = LearningResult(
         **_head(run, after),
         model=model,
         metrics=metrics,
         config=config,
         kl_nats=learned.kl_nats,
+        gain=PairedDifference.model_validate(compare_paired(*counts).difference),
         dev=tuple(DevRate(**dict(seen.rate), step=seen.step) for seen in learned.dev),
         before=Rates.of(before),
         after=Rates.of(summary),

@@ -155,7 +155,16 @@ def _how_it_learned(result: LearningResult) -> str:
         f"{settings.baseline}, β {settings.kl_weight:g}, learning rate "
         f"{settings.learning_rate:g}, adapter {settings.adapter}. KL to the start "
         f"{nats(result.kl_nats.value)} nats a completion ({nats_interval(result.kl_nats)})."
+        f"{_clipped(result)}"
     )
+
+
+def _clipped(result: LearningResult) -> str:
+    clipped = result.metrics.clipped_steps
+    if not clipped:
+        return ""
+    limit = result.config.learning.max_gradient_norm
+    return f" The gradient was scaled down to norm {limit:g} in {clipped} of them."
 
 
 def _selection(result: SelectionResult) -> str:

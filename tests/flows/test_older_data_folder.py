@@ -63,6 +63,11 @@ def _today(metrics: dict[str, Any]) -> dict[str, Any]:
     return {{"right_format": "valid_format_rate"}.get(name, name): v for name, v in metrics.items()}
 
 
+def _rates(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Metrics without the ends of intervals, which are computed in another way now."""
+    return {name: v for name, v in metrics.items() if not name.endswith(("_low", "_high"))}
+
+
 def _said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, dict[str, Any]]:
     capsys.readouterr()
     code = main([*words, "--json"])
@@ -108,7 +113,7 @@ def test_a_run_is_replayed_to_the_same_rates_and_instrument(
     then = _recorded(older, name)
     code, now = _said(capsys, name, "--completions", then["run_id"])
     assert code == 0
-    assert now["metrics"] == _today(then["metrics"])
+    assert _rates(now["metrics"]) == _rates(_today(then["metrics"]))
     assert now["instrument"] == then["instrument"]
     assert now["outcomes"] == then["outcomes"]
 
@@ -120,4 +125,6 @@ def test_a_version_is_promoted_on_the_evidence_of_then(
     code, decided = _said(capsys, "promote", "models:/threeloops/1")
     assert code == 0, decided["reasons"]
     assert decided["champion"] == "models:/threeloops/1"
-    assert decided["evidence"]["difference"] == then["evidence"]["difference"]
+    now, before = decided["evidence"]["difference"], then["evidence"]["difference"]
+    for name in ("value", "problems", "better", "worse"):
+        assert now[name] == before[name]

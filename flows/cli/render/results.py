@@ -115,6 +115,11 @@ def _print_learning(console: Console, result: LearningResult) -> None:
         f"n = {metrics.problems} problems x {result.samples} samples, none trained on\n"
         f"KL to the start {nats(kl.value)} nats a completion (95 % interval {nats_interval(kl)})"
     )
+    if gain := result.gain:
+        console.print(
+            f"gain of pass@1, problem by problem: {points(gain.value)} points "
+            f"(95 % interval {points_interval(gain)})"
+        )
     if result.dev:
         console.print(_dev_words(result.dev))
     seconds = metrics.seconds_per_step
@@ -123,6 +128,11 @@ def _print_learning(console: Console, result: LearningResult) -> None:
         + (f" of {seconds:.1f} s" if seconds else "")
         + f", {metrics.wall_seconds:.0f} s in all; registered {result.model.name}"
     )
+    if metrics.clipped_steps:
+        console.print(
+            f"the gradient was longer than --max-gradient-norm in {metrics.clipped_steps} of "
+            f"{metrics.steps} steps, and was scaled down"
+        )
 
 
 def _dev_words(dev: Sequence[DevRate]) -> str:
