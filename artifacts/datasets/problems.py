@@ -16,6 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import JsonValue
 
 from artifacts.datasets import arithmetic
 from schemas.errors import InputError
@@ -23,7 +24,7 @@ from schemas.problems import CANONICAL_INTEGER
 
 NEEDED = ("id", "prompt", "expected_answer")
 ALL_ROWS = "all"
-Row = dict[str, Any]
+Row = dict[str, JsonValue]
 
 
 class IntegerText(str):

@@ -89,7 +89,7 @@ class RunRecord:
         recorded = upgraded(dict(json.loads(path.read_text())))
         try:
             if recorded.get("format") == RESULT_FORMAT:
-                return RESULTS[recorded["loop"]].model_validate(recorded)
+                return RESULTS[str(recorded["loop"])].model_validate(recorded)
         except ValidationError:
             pass
         raise InputError(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pydantic import JsonValue
 
 from artifacts.tracking.formats import upgraded
 
 
 def test_a_result_of_format_2_gets_the_names_of_today_wherever_they_stand() -> None:
-    old = {
+    old: dict[str, JsonValue] = {
         "format": 2,
         "before": {"metrics": {"right_format": 0.5}},
         "rows": [{"right_format": 1.0}, 3],
@@ -23,7 +23,7 @@ def test_a_result_of_format_2_gets_the_names_of_today_wherever_they_stand() -> N
 
 
 def test_names_that_a_user_or_a_scorer_gave_stay() -> None:
-    given: dict[str, Any] = {
+    given: dict[str, JsonValue] = {
         "families": {"right_format": {"value": 1.0}},
         "codes": {"right_format": 3},
         "config": {"dataset": "right_format"},
@@ -32,5 +32,10 @@ def test_names_that_a_user_or_a_scorer_gave_stay() -> None:
 
 
 def test_a_result_of_another_format_stays_as_it_is() -> None:
-    for result in ({"format": 3, "right_format": 1}, {"format": 1}, {"right_format": 1}):
+    results: list[dict[str, JsonValue]] = [
+        {"format": 3, "right_format": 1},
+        {"format": 1},
+        {"right_format": 1},
+    ]
+    for result in results:
         assert upgraded(result) == result
