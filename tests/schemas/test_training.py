@@ -7,7 +7,19 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from schemas.training import TRAINING, TrainingRow, steps_without_signal, training_rows
+from schemas.training import (
+    TRAINING,
+    TrainingRow,
+    clipped_steps,
+    steps_without_signal,
+    training_rows,
+)
+
+
+def test_clipped_steps_are_counted_where_every_row_says() -> None:
+    rows = [TrainingRow.model_construct(clipped=value) for value in (True, False, True)]
+    assert clipped_steps(rows) == 2
+    assert clipped_steps([*rows, TrainingRow.model_construct(clipped=None)]) is None
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from schemas.outputs import GoldenResult
 from schemas.result_parts import ComparedRun, FlippedProblem, ScorerChange
 from schemas.results import Comparison, Decision, RatedComparison
 
+FEW_PROBLEMS = 60  # `bench.referee` names the cells below it that are outside their bar
 DIRECTIONS = {
     "lost": "correct before, not now",
     "won": "correct now, not before",
@@ -123,6 +124,11 @@ def _print_difference(console: Console, result: RatedComparison) -> None:
         f"{points(difference.detectable).lstrip('+')} points four times in five "
         "(80 % power, for changes that vary as these did)"
     )
+    if difference.problems < FEW_PROBLEMS:
+        console.print(
+            f"fewer than {FEW_PROBLEMS} problems: a difference that a few of them make is found by "
+            "chance in up to 12 % of comparisons instead of 5 %"
+        )
     if any(result.left_out):
         ours, theirs = result.left_out
         console.print(f"left out: {ours} problems only in A, {theirs} only in B", style="bold red")

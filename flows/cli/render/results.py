@@ -26,6 +26,7 @@ from schemas.result_parts import DevRate, Rates
 from schemas.results import EvalResult, LearningResult, LoopResult, SelectionResult
 
 FAILURES = ("wrong_answer", "bad_format", "truncated")
+FEW_PROBLEMS = 20  # `bench.referee` names the cell below it that is outside its bar
 NUMERIC = ("rate", "pass@1", "before", "after", "gain", "problems", "ties")
 
 
@@ -115,6 +116,10 @@ def _print_learning(console: Console, result: LearningResult) -> None:
         f"n = {metrics.problems} problems x {result.samples} samples, none trained on\n"
         f"KL to the start {nats(kl.value)} nats a completion (95 % interval {nats_interval(kl)})"
     )
+    if kl.problems < FEW_PROBLEMS:
+        console.print(
+            f"fewer than {FEW_PROBLEMS} problems: the interval of KL holds in 93 % instead of 95 %"
+        )
     if gain := result.gain:
         console.print(
             f"gain of pass@1, problem by problem: {points(gain.value)} points "

@@ -120,6 +120,9 @@ def test_learning(archive: Archive, rows: Rows, policy: PolicyRef, tmp_path: Pat
     assert found.result() == result
     assert (result.metrics.pass_rate_before, result.metrics.pass_rate_after) == (0.5, 0.75)
     assert (result.metrics.steps, result.metrics.seconds_per_step) == (2, 1.5)
+    assert result.metrics.clipped_steps == 2
+    assert result.gain is not None
+    assert (result.gain.value, result.gain.problems) == (0.25, 2)
     assert (result.model.name, result.model.started_from) == ("models:/mine/1", policy.name)
     assert [(rate.step, rate.value) for rate in result.dev] == [(0, 0.25), (2, 0.25)]
     assert result.outcomes_before == rows.measured.summary.outcomes

@@ -53,6 +53,9 @@ def test_two_runs_are_shown_with_their_difference_and_what_flipped(
     assert "B - A, points +10.0 -2.0 to +30.0" in rows
     assert "<u>sums</u> +10.0 -2.0 to +30.0" in rows
     assert "paired test over problems, from the same numbers as the interval: p = 0.0312" in said
+    words = " ".join(said.split())
+    assert "so many find a true difference of 20.0 points four times in five" in words
+    assert "fewer than 60 problems: a difference that a few of them make" in words
     assert "right in B more often: 5\n  [bold]1 + 2?  (expected Final: 3)\n" in said
     assert "    A 0/4  \\u001b[31m4  (other_text)\n    B 3/4  Final: 3  (exact)\n" in said
     assert "right in A more often" not in said

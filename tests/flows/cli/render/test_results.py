@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from flows.cli.render.results import print_result
+from schemas.result_parts import PairedDifference
 from schemas.results import EvalResult, LearningResult, SelectionResult
 
 Shown = Callable[..., str]
@@ -84,6 +85,21 @@ def test_learning_shows_every_rate_before_and_after(shown: Shown, learning: Lear
     assert "KL to the start 0.00 nats a completion (95 % interval -0.20 to 0.30)" in said
     assert "pass@1 on dev by step (n = 3 problems): 0: 25 %  2: 25 %" in said
     assert "2 steps of 1.2 s, 7 s in all; registered models:/threeloops/1" in said
+
+
+def test_learning_shows_its_paired_gain_and_how_often_the_gradient_was_clipped(
+    shown: Shown, learning: LearningResult
+) -> None:
+    gain = PairedDifference(
+        value=0.3, low=0.1, high=0.5, problems=3, better=1, worse=0, detectable=0.4
+    )
+    metrics = learning.metrics.model_copy(update={"clipped_steps": 2})
+    said = shown(print_result, learning.model_copy(update={"metrics": metrics, "gain": gain}))
+    assert "gain of pass@1, problem by problem: +30.0 points" in said
+    assert "(95 % interval +10.0 to +50.0)" in said
+    assert "longer than --max-gradient-norm in 2 of 2 steps" in " ".join(said.split())
+    assert "fewer than 20 problems: the interval of KL holds in 93 %" in said
+    assert "--max-gradient-norm" not in shown(print_result, learning)
 
 
 def test_one_step_without_dev_is_told_in_the_singular(
