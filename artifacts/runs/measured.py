@@ -19,7 +19,7 @@ from schemas.config import SELECTION_RULES
 from schemas.errors import InputError, StoreError
 from schemas.identity import file_digest
 from schemas.instrument import Instrument
-from schemas.loops import AFTER, BEFORE, LEARNING
+from schemas.loops import AFTER, BEFORE, DEMO, LEARNING
 from schemas.references import TableRef
 
 
@@ -77,6 +77,10 @@ def find_measurement(archive: Archive, name: str) -> StoredMeasurement:
     elif part not in known:
         raise InputError(f"there is no part {part!r}", f"run {name}", f"use {', '.join(known)}")
     run = archive.history.find(head)
+    if run.loop is DEMO:
+        raise InputError(
+            "a demo measured nothing itself", f"run {name}", "name one of the three runs below it"
+        )
     if part in SELECTION_RULES:
         return read_measurement(archive.store, run, rule=part)
     return read_measurement(archive.store, run, part or (AFTER if run.loop is LEARNING else ""))

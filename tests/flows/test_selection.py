@@ -52,7 +52,7 @@ def test_a_person_reads_who_needs_the_answer_and_what_the_search_cost(
     shown = capsys.readouterr().out
     assert "Loop B: selection (changed: which output is used)" in shown
     assert "the oracle needs the expected answer" in shown
-    assert "majority, likelihood and random do without it" in shown
+    assert "majority, likelihood and random can do without it" in shown
     assert "nats from the policy" in shown
     assert "the bound log N - (N-1)/N is 0.64" in shown  # log 4 - 3/4
     assert all(len(line) <= 80 for line in shown.splitlines() if not line.startswith("instrument"))

@@ -93,9 +93,11 @@ def _print_selection(console: Console, result: SelectionResult) -> None:
         "and wrong answers equal, and the seed decided between them"
     )
     if any(needs_answer(rule) for rule in result.selected):
+        others = [rule for rule in result.selected if not needs_answer(rule)]
+        without = f";\n  {_listed(others)} can do without it" if others else ""
         console.print(
-            "* the oracle needs the expected answer: it is what a perfect scorer could pick;\n"
-            "  majority, likelihood and random do without it"
+            "* the oracle needs the expected answer: it is what a perfect scorer could pick"
+            f"{without}"
         )
     best = result.best_of_n
     console.print(
@@ -103,6 +105,11 @@ def _print_selection(console: Console, result: SelectionResult) -> None:
         f"policy ({nats_interval(best.divergence_nats)});\n"
         f"the bound log N - (N-1)/N is {nats(best.bound_nats)}"
     )
+
+
+def _listed(words: Sequence[str]) -> str:
+    """`a`, `a and b`, or `a, b and c`."""
+    return " and ".join(part for part in (", ".join(words[:-1]), words[-1]) if part)
 
 
 def _print_learning(console: Console, result: LearningResult) -> None:

@@ -9,7 +9,10 @@ import pytest
 from artifacts.runs.measured import find_measurement, read_measurement
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.history import RunRecord
+from artifacts.tracking.run import Place, tracked_run
+from schemas.config import LearningConfig
 from schemas.errors import InputError, StoreError
+from schemas.loops import DEMO
 from schemas.measurements import Measurement
 from schemas.references import PolicyRef
 from scorers.selection.picked import pick_all
@@ -127,4 +130,11 @@ def test_scores_of_other_completions_are_refused(archive: Archive, run: RunRecor
     )
     (run.folder / "tables" / "scores.parquet").unlink()
     with pytest.raises(StoreError, match="made from other completions than the run's"):
+        find_measurement(archive, run.run_id)
+
+
+def test_a_demo_is_no_measurement(archive: Archive) -> None:
+    with tracked_run(archive, DEMO, LearningConfig(), Place()) as run:
+        pass
+    with pytest.raises(InputError, match="a demo measured nothing itself"):
         find_measurement(archive, run.run_id)
