@@ -83,7 +83,6 @@ def promote(runtime: Runtime, options: Namespace, terminal: Terminal) -> Decisio
     """The gate: the version becomes the champion on evidence, or not."""
     from artifacts.registry.versions import registered_version
     from flows.cli.render.comparison import print_decision
-    from flows.eval import eval_flow
     from flows.gate import decide_and_record
 
     if not 0 <= options.min_gain < 1:
@@ -92,7 +91,9 @@ def promote(runtime: Runtime, options: Namespace, terminal: Terminal) -> Decisio
     terminal.note(f"reading the evidence for {version.name}")
 
     def evaluate_anew(config: EvalConfig) -> EvalResult:
-        configure_prefect(runtime.data_dir)
+        configure_prefect(runtime.data_dir)  # before anything imports Prefect
+        from flows.eval import eval_flow
+
         result: EvalResult = run_flow(runtime, eval_flow, config, terminal)
         return result
 
