@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from artifacts.registry.versions import RegisteredVersion, make_champion, tag_version
-from artifacts.text.numbers import points
+from artifacts.text.numbers import level_in_words, points
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.connection import NOTE, TAG, local_path
 from artifacts.tracking.history import History
@@ -96,9 +96,8 @@ def _gain_in_words(evidence: RatedComparison | None) -> str:
 
 
 def _held(held: GateLevel) -> str:
-    return (
-        f"the {100 * held.level:.1f} % interval, {points(held.low)} to {points(held.high)} points"
-    )
+    ends = f"{points(held.low)} to {points(held.high)} points"
+    return f"the {level_in_words(held.level)} interval, {ends}"
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,7 @@ def _completions(run: RunRecord, digest: str) -> list[str]:
 
 def _joined(parts: list[StoredMeasurement]) -> StoredMeasurement:
     """Evaluations of the same problems by the same policy, as one with all their samples."""
-    newest, *older = parts[::-1]
+    newest, *older = sorted(parts, key=lambda one: one.run.started_ms, reverse=True)
     digests = dict(newest.digests)
     for one in older:
         digests |= {f"{role} of {one.name}": digest for role, digest in one.digests.items()}

@@ -19,7 +19,7 @@ from artifacts.registry.versions import RegisteredVersion, champion_of, version_
 from artifacts.runs.lineage import made_by, trained_prompts
 from artifacts.runs.measured import StoredMeasurement, read_measurement
 from artifacts.store.tables import Store
-from artifacts.text.numbers import points
+from artifacts.text.numbers import level_in_words, points
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.history import RunRecord
 from schemas.config import EvalConfig, LearningConfig
@@ -45,8 +45,8 @@ def decide(archive: Archive, version: RegisteredVersion, min_gain: float) -> Dec
     All evaluations of either with one instrument are pooled, each completion once. Of several
     common instruments the strict scorer's decides, then that of most problems, then of most
     samples, then the newest. The interval has the level of `looks.level_of_look`: each run that
-    added evidence is a look, so that asking again, or making versions until one is lucky, promotes
-    a version without a gain in 5 % of all cases at most.
+    added evidence is a look, so that evaluating again, or making versions until one is lucky, does
+    not pay (`bench.referee` simulates both).
     """
     runs, reasons = archive.history.loops(), []
     champion = champion_of(archive, version.model)
@@ -80,7 +80,7 @@ def decide(archive: Archive, version: RegisteredVersion, min_gain: float) -> Dec
         held = GateLevel(look=look, level=level, low=gain.low, high=gain.high)
         if not gain.low > min_gain:
             reasons.append(
-                f"its gain is {points(gain.value)} points, {100 * level:.1f} % interval "
+                f"its gain is {points(gain.value)} points, {level_in_words(level)} interval "
                 f"{points(gain.low)} to {points(gain.high)} at look {look}, and the lower end is "
                 f"not above {points(min_gain)}"
             )

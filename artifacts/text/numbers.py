@@ -33,6 +33,14 @@ def percent(value: float) -> str:
     return f"{100 * value:.{0 if 0.0995 <= value < 0.995 else 1}f} %"
 
 
+def level_in_words(level: float) -> str:
+    """The level of an interval as a percentage, with as many digits as tell it from 100 %."""
+    digits = 1
+    while round(100 * level, digits) >= 100 and digits < 9:
+        digits += 1
+    return f"{100 * level:.{digits}f} %"
+
+
 def points(value: float) -> str:
     """A difference of rates in percentage points, signed, with one digit."""
     return f"{100 * value:+.1f}"

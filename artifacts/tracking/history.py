@@ -75,8 +75,18 @@ class RunRecord:
         return found
 
     def config(self, kind: type[C]) -> C:
-        """The whole configuration that it was started or last resumed with."""
-        return kind.model_validate_json((self.folder / CONFIG_FILE).read_bytes())
+        """The whole configuration that it was started or last resumed with.
+
+        Raises InputError where it is gone, or of another version that cannot be read any more.
+        """
+        try:
+            return kind.model_validate_json((self.folder / CONFIG_FILE).read_bytes())
+        except (OSError, ValidationError):
+            raise InputError(
+                "its configuration cannot be read; it is gone, or of another version",
+                f"run {self.name}",
+                "run it again with the same options",
+            ) from None
 
     def result(self) -> LoopResult | DemoResult | None:
         """The result that its command printed, or None for a run that did not finish.

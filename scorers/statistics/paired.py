@@ -106,8 +106,8 @@ def compare_paired(
 def paired_difference(change: ArrayLike, fewest: ArrayLike, *, level: float = LEVEL) -> Difference:
     """The mean of `change` [B], each problem's difference of rates in [−1, 1], and its interval.
 
-    `fewest` [B] (or one number) is the smaller of the two runs' numbers of samples: a problem's
-    difference moves in steps of at least 1/`fewest`.
+    `fewest` [B] (or one number) is the smaller of the two runs' numbers of samples: one more
+    success in that run moves a problem's difference by 1/`fewest`.
 
     The mean's standard error s and its trust w are those of resampled problems
     (`intervals.spread_and_trust`). Problems are resampled in pairs, so that what the two runs have

@@ -35,9 +35,11 @@ def test_two_policies_differ_on_average_as_they_say(pair) -> None:  # type: igno
 
 
 def test_the_intervals_of_rates_hold_where_wilsons_would_not() -> None:
-    # one success in five problems: Wilson's lower end is above a rate of 0.018
-    cell = partial(referee.rate_cell, alike(0.018), 10, 1)
-    assert share(cell, "pass@1", 2000) >= 0.93
+    # one success in ten problems has a chance of 15 %, and Wilson's lower end there is above it
+    rate, z = 0.0175, 1.96
+    half = z * np.sqrt(0.1 * 0.9 / 10 + z**2 / 400)
+    assert (0.1 + z**2 / 20 - half) / (1 + z**2 / 10) > rate
+    assert share(partial(referee.rate_cell, alike(rate), 10, 1), "pass@1", 2000) >= 0.93
 
 
 def test_flipped_signs_would_be_called(monkeypatch: pytest.MonkeyPatch) -> None:

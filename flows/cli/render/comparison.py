@@ -5,7 +5,14 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
-from artifacts.text.numbers import nats, percent, points, points_interval, rate_interval
+from artifacts.text.numbers import (
+    level_in_words,
+    nats,
+    percent,
+    points,
+    points_interval,
+    rate_interval,
+)
 from artifacts.text.visible import DIGEST_SHOWN, short_digests, visible
 from flows.cli.render.results import table
 from schemas.outputs import GoldenResult
@@ -72,13 +79,13 @@ def print_decision(console: Console, result: Decision) -> None:
     if result.pairs_considered > 1:
         console.print(
             f"both were evaluated with {result.pairs_considered} common instruments; the one "
-            "with most problems and samples decides, not the best"
+            "of the strict scorer, with most problems and samples, decides, not the best"
         )
     if held := result.held:
         ends = f"{points(held.low)} to {points(held.high)} points"
         console.print(
             f"look {held.look} at evidence against this opponent: the gain must hold at "
-            f"{100 * held.level:.1f} %, where it is {ends}"
+            f"{level_in_words(held.level)}, where it is {ends}"
         )
     for reason in result.reasons:
         console.print(f"- {reason}", markup=False, soft_wrap=True)

@@ -6,6 +6,7 @@ import pytest
 
 from artifacts.text.numbers import (
     interval,
+    level_in_words,
     nats,
     nats_interval,
     percent,
@@ -34,6 +35,14 @@ from schemas.measurements import Gain
 )
 def test_only_exact_rates_are_printed_as_0_or_100_percent(rate: float, words: str) -> None:
     assert percent(rate) == words
+
+
+@pytest.mark.parametrize(
+    ("level", "words"),
+    [(0.95, "95.0 %"), (0.9696, "97.0 %"), (0.99962, "99.96 %"), (0.999924, "99.99 %")],
+)
+def test_the_level_of_an_interval_is_never_printed_as_100_percent(level: float, words: str) -> None:
+    assert level_in_words(level) == words
 
 
 @pytest.mark.parametrize(("change", "words"), [(0.125, "+12.5"), (-0.02, "-2.0"), (0, "+0.0")])

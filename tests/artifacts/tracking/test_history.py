@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from artifacts.tracking.archive import Archive
-from artifacts.tracking.connection import RESULT_FILE
+from artifacts.tracking.connection import CONFIG_FILE, RESULT_FILE
 from artifacts.tracking.history import RunRecord
 from artifacts.tracking.run import Place, tracked_run
 from schemas.config import EvalConfig
@@ -121,3 +121,19 @@ def test_every_page_of_a_long_history_is_read(
     monkeypatch.setattr(client, "search_runs", one_at_a_time)
     assert archive.history.every() == whole
     assert len(whole) == 3
+
+
+@pytest.mark.parametrize("content", [None, "{}x", '{"no_such_setting": 1}'])
+def test_a_configuration_that_cannot_be_read_is_refused(
+    archive: Archive, content: str | None
+) -> None:
+    with tracked_run(archive, EVALUATION, EvalConfig(), Place()) as run:
+        pass
+    found = archive.history.find(run.run_id)
+    path = found.folder / CONFIG_FILE
+    if content is None:
+        path.unlink()
+    else:
+        path.write_text(content)
+    with pytest.raises(InputError, match=f"run {found.name}: its configuration cannot be read"):
+        found.config(EvalConfig)
