@@ -100,7 +100,7 @@ def test_the_list_fits_80_columns_and_gives_every_rate_its_interval(
 ) -> None:
     assert main(["runs", "--failures"]) == 0
     shown = capsys.readouterr().out
-    assert "40 [17, 69]" in shown
+    assert "40 [12, 74]" in shown
     assert "stored completions" in shown
     assert all(len(line) <= 80 for line in shown.splitlines())
 
