@@ -283,8 +283,8 @@ def _referee(records: Sequence[Record]) -> list[str]:
         "Each estimate that the program prints is drawn many times from problems with known "
         "rates, by the program's own functions. A cell is a kind of problems, a number of them "
         "(5, 20, 60, 240 and 1,000) and of samples (1, 4, 16, 64 and unequal); "
-        "`bench/populations.py` lists the kinds, among them policies that differ problem by "
-        "problem but not on average. Bars: an interval holds the truth in 93 % or more, a test "
+        "`bench/referee/populations.py` lists the kinds, among them policies that differ problem "
+        "by problem but not on average. Bars: an interval holds the truth in 93 % or more, a test "
         "errs in 5.5 % or less, both of a nominal 95 and 5 %. "
         f"{asked:,} measurements a cell, {5 * asked:,} where it is near its bar, and "
         f"{25 * asked:,} where it is then beyond its bar but could be so by chance.{when}",

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from artifacts.registry.versions import RegisteredVersion, make_champion, tag_version
-from artifacts.text.numbers import level_in_words, points
+from artifacts.text.numbers import level_in_words, points, points_interval
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.connection import NOTE, TAG, local_path
 from artifacts.tracking.history import History
@@ -47,9 +47,7 @@ def record_decision(archive: Archive, version: RegisteredVersion, decided: Decis
     if decided.held:
         numbers |= {"look": decided.held.look, "level": decided.held.level}
     if evidence:
-        gain = evidence.difference
-        numbers |= {"gain_value": gain.value, "gain_low": gain.low, "gain_high": gain.high}
-        numbers["p_value"] = evidence.p_value
+        numbers |= _gain_in_numbers(evidence)
     now = time.time_ns() // 1_000_000
     client.log_batch(run_id, [Metric(name, float(v), now, 0) for name, v in numbers.items()])
     if decided.against.name != version.name:  # the champion's evidence stays as it was
@@ -79,25 +77,32 @@ def record_fresh_gain(archive: Archive, version: RegisteredVersion, decided: Dec
     client.log_dict(run_id, decided.as_json(), DECISION_FILE)
     client.set_tag(run_id, NOTE, _describe(version, decided))
     if decided.fresh:
-        gain, now = decided.fresh.difference, time.time_ns() // 1_000_000
-        numbers = {"gain_value": gain.value, "gain_low": gain.low, "gain_high": gain.high}
-        numbers["p_value"] = decided.fresh.p_value
+        numbers, now = _gain_in_numbers(decided.fresh), time.time_ns() // 1_000_000
         client.log_batch(run_id, [Metric(name, v, now, 1) for name, v in numbers.items()])
         words = f"{_gain_in_words(decided.fresh)}, measured again on fresh samples"
         tag_version(archive, version, gain=words)
     return decided
 
 
+def _gain_in_numbers(compared: RatedComparison) -> dict[str, float]:
+    gain = compared.difference
+    return {
+        "gain_value": gain.value,
+        "gain_low": gain.low,
+        "gain_high": gain.high,
+        "p_value": compared.p_value,
+    }
+
+
 def _gain_in_words(evidence: RatedComparison | None) -> str:
     if evidence is None:
         return "not known"
     gain = evidence.difference
-    return f"{points(gain.value)} ({points(gain.low)} to {points(gain.high)}) points"
+    return f"{points(gain.value)} ({points_interval(gain)}) points"
 
 
 def _held(held: GateLevel) -> str:
-    ends = f"{points(held.low)} to {points(held.high)} points"
-    return f"the {level_in_words(held.level)} interval, {ends}"
+    return f"the {level_in_words(held.level)} interval, {points_interval(held)} points"
 
 
 @dataclass(frozen=True)
@@ -170,8 +175,8 @@ def _describe(version: RegisteredVersion, decided: Decision) -> str:
     if decided.evidence:
         gain = decided.evidence.difference
         lines.append(
-            f"Gain {points(gain.value)} points (95 % interval {points(gain.low)} to "
-            f"{points(gain.high)}; {gain.problems} problems)"
+            f"Gain {points(gain.value)} points (95 % interval {points_interval(gain)}; "
+            f"{gain.problems} problems)"
         )
         if decided.held:
             lines.append(f"Look {decided.held.look} at the evidence, held to {_held(decided.held)}")

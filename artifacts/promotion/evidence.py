@@ -1,7 +1,8 @@
 """The evidence on a policy: every evaluation of it, each completion once, and how often one looked.
 
-Who may choose the evaluation that decides can repeat it until one is lucky. So none is chosen:
-evaluations with the same instrument are pooled, and every run that adds to them is a look.
+If somebody could choose the evaluation that decides, they could evaluate again until one is lucky.
+So nobody chooses: all evaluations with the same instrument are pooled, and every run that adds to
+them counts as a look.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from artifacts.registry.versions import RegisteredVersion, champion_of, version_
 from artifacts.runs.lineage import made_by, trained_prompts
 from artifacts.runs.measured import StoredMeasurement, read_measurement
 from artifacts.store.tables import Store
-from artifacts.text.numbers import level_in_words, points
+from artifacts.text.numbers import level_in_words, points, points_interval
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.history import RunRecord
 from schemas.config import EvalConfig, LearningConfig
@@ -81,8 +81,8 @@ def decide(archive: Archive, version: RegisteredVersion, min_gain: float) -> Dec
         if not gain.low > min_gain:
             reasons.append(
                 f"its gain is {points(gain.value)} points, {level_in_words(level)} interval "
-                f"{points(gain.low)} to {points(gain.high)} at look {look}, and the lower end is "
-                f"not above {points(min_gain)}"
+                f"{points_interval(gain)} at look {look}, and the lower end is not above "
+                f"{points(min_gain)}"
             )
     elif own.measured and others.measured:
         parts = differing_parts(others.measured[0].instrument, own.measured[0].instrument)

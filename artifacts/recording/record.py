@@ -210,15 +210,15 @@ def record_learning(
         completions=summary.pass_rate.completions,
         clipped_steps=clipped_steps(training_rows(steps)),
     )
-    store = run.archive.store
-    counts = [correct_counts(store.read(side.scores)) for side in (learned.before, learned.after)]
+    scores = (run.archive.store.read(learned.before.scores), after.scores)
+    gain = compare_paired(*map(correct_counts, scores)).difference
     result = LearningResult(
         **_head(run, after),
         model=model,
         metrics=metrics,
         config=config,
         kl_nats=learned.kl_nats,
-        gain=PairedDifference.model_validate(compare_paired(*counts).difference),
+        gain=PairedDifference.model_validate(gain),
         dev=tuple(DevRate(**dict(seen.rate), step=seen.step) for seen in learned.dev),
         before=Rates.of(before),
         after=Rates.of(summary),

@@ -5,17 +5,21 @@ from __future__ import annotations
 from typing import Protocol
 
 
-class WithInterval(Protocol):
-    """A number with both ends of its 95 % interval."""
-
-    @property
-    def value(self) -> float: ...
+class WithEnds(Protocol):
+    """Both ends of an interval."""
 
     @property
     def low(self) -> float: ...
 
     @property
     def high(self) -> float: ...
+
+
+class WithInterval(WithEnds, Protocol):
+    """A number with both ends of its interval."""
+
+    @property
+    def value(self) -> float: ...
 
 
 def percent(value: float) -> str:
@@ -66,7 +70,7 @@ def rate_with_interval(rate: WithInterval) -> str:
     return f"{percent(rate.value)} ({rate_interval(rate)})"
 
 
-def points_interval(change: WithInterval) -> str:
+def points_interval(change: WithEnds) -> str:
     """The ends of a difference's interval, in points."""
     return f"{points(change.low)} to {points(change.high)}"
 

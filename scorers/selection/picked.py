@@ -88,12 +88,17 @@ def selected_rates(selections: pa.Table, scores: pa.Table) -> tuple[SelectedRate
 
 
 def divergence_of_best(scores: pa.Table) -> tuple[Estimate, float]:
-    """What the best of N costs in nats, as a mean over problems, and the bound beside it.
+    """What the best of N costs in nats, as a mean over problems, and the bound beside it."""
+    correct, samples = _correct_of_equal_samples(scores)
+    return mean_divergence(correct, samples), best_of_n_bound(samples)
+
+
+def mean_divergence(correct: NDArray[np.int64], samples: int) -> Estimate:
+    """The divergence of the best of N in nats, from the correct samples of each problem [B].
 
     Each problem counts with `best_of_n.divergence_weights` of its number of correct samples, whose
     largest bias is added to both ends of the interval over problems.
     """
-    correct, samples = _correct_of_equal_samples(scores)
     weights, bias = divergence_weights(samples)
     largest = float(weights.max()) or 1.0
     found = mean_rate(weights[correct] / largest, samples)
@@ -103,7 +108,7 @@ def divergence_of_best(scores: pa.Table) -> tuple[Estimate, float]:
         "low": max(0.0, found.low * largest - bias),
         "high": min(bound, found.high * largest + bias),
     }
-    return found.model_copy(update=scaled), bound
+    return found.model_copy(update=scaled)
 
 
 def _correct_of_equal_samples(scores: pa.Table) -> tuple[NDArray[np.int64], int]:

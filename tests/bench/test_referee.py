@@ -7,8 +7,10 @@ from functools import partial
 import numpy as np
 import pytest
 
-from bench import referee
-from bench.populations import EQUAL_MEANS, POPULATIONS, UNEQUAL_MEANS, alike, gained
+from bench.referee import cells
+from bench.referee.claims import measure
+from bench.referee.populations import EQUAL_MEANS, POPULATIONS, UNEQUAL_MEANS, alike, gained
+from scorers.selection import picked
 from scorers.statistics.best_of_n import best_of_n_divergence
 from scorers.statistics.paired import Difference, paired_difference
 
@@ -17,7 +19,7 @@ pytestmark = pytest.mark.slow
 RUNS = 400
 
 
-def share(cell: referee.Cell, what: str, runs: int = RUNS) -> float:
+def share(cell: cells.Cell, what: str, runs: int = RUNS) -> float:
     part, whole = cell(np.random.default_rng(0), runs)[what]
     return part / whole
 
@@ -39,7 +41,7 @@ def test_the_intervals_of_rates_hold_where_wilsons_would_not() -> None:
     rate, z = 0.0175, 1.96
     half = z * np.sqrt(0.1 * 0.9 / 10 + z**2 / 400)
     assert (0.1 + z**2 / 20 - half) / (1 + z**2 / 10) > rate
-    assert share(partial(referee.rate_cell, alike(rate), 10, 1), "pass@1", 2000) >= 0.93
+    assert share(partial(cells.rate_cell, alike(rate), 10, 1), "pass@1", 2000) >= 0.93
 
 
 def test_flipped_signs_would_be_called(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,39 +50,39 @@ def test_flipped_signs_would_be_called(monkeypatch: pytest.MonkeyPatch) -> None:
         return paired_difference(change, 10**9, **level)
 
     same = next(pair for pair in EQUAL_MEANS if pair.name == "the same, all 0.01")
-    cell = partial(referee.difference_cell, same, 60, (1, 64))
+    cell = partial(cells.difference_cell, same, 60, (1, 64))
     assert share(cell, "rejected") <= 0.055
-    monkeypatch.setattr(referee, "paired_difference", plain)
+    monkeypatch.setattr(cells, "paired_difference", plain)
     assert share(cell, "rejected") > 0.3
 
 
 def test_a_plug_in_divergence_would_be_called(monkeypatch: pytest.MonkeyPatch) -> None:
-    cell = partial(referee.divergence_cell, alike(0.1), 240, 4)
+    cell = partial(cells.divergence_cell, alike(0.1), 240, 4)
     assert share(cell, "held") >= 0.93
     plug_in = best_of_n_divergence(np.arange(5) / 4, 4)
-    monkeypatch.setattr(referee, "divergence_weights", lambda samples: (plug_in, 0.0))
+    monkeypatch.setattr(picked, "divergence_weights", lambda samples: (plug_in, 0.0))
     assert share(cell, "held") < 0.2
 
 
 def test_the_gate_does_not_give_way_to_asking_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    cell = partial(referee.gate_cell, 0.0, 20, versions=True, problems=60)
+    cell = partial(cells.gate_cell, 0.0, 20, versions=True, problems=60)
     assert share(cell, "promoted", 150) <= 0.06
-    monkeypatch.setattr(referee, "level_of_look", lambda look: 0.95)
+    monkeypatch.setattr(cells, "level_of_look", lambda look: 0.95)
     assert share(cell, "promoted", 150) > 0.12
 
 
 def test_the_gate_lets_a_true_gain_through() -> None:
-    assert share(partial(referee.gate_cell, 0.05, 3), "promoted", 150) >= 0.8
+    assert share(partial(cells.gate_cell, 0.05, 3), "promoted", 150) >= 0.8
 
 
 def test_what_is_called_detectable_is_found_four_times_in_five() -> None:
-    assert 0.7 < share(partial(referee.detectable_cell, 60, 4), "found") < 0.9
+    assert 0.7 < share(partial(cells.detectable_cell, 60, 4), "found") < 0.9
 
 
 def test_the_table_has_a_row_for_each_estimate_and_a_seed_of_its_own_for_each_cell() -> None:
-    found = referee.measure(4, 0, (5, 20))["claims"]
+    found = measure(4, 0, (5, 20))["claims"]
     estimates = {claim["estimate"] for claim in found}
     assert {"gate", "KL to the start", "gain by a rule", "divergence of best of N"} <= estimates
     assert all(claim["cells"] for claim in found)
-    assert referee.measure(4, 0, (5, 20))["claims"] == found
+    assert measure(4, 0, (5, 20))["claims"] == found
     assert gained(0.1).difference == 0.1

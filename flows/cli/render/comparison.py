@@ -82,10 +82,9 @@ def print_decision(console: Console, result: Decision) -> None:
             "of the strict scorer, with most problems and samples, decides, not the best"
         )
     if held := result.held:
-        ends = f"{points(held.low)} to {points(held.high)} points"
         console.print(
             f"look {held.look} at evidence against this opponent: the gain must hold at "
-            f"{level_in_words(held.level)}, where it is {ends}"
+            f"{level_in_words(held.level)}, where it is {points_interval(held)} points"
         )
     for reason in result.reasons:
         console.print(f"- {reason}", markup=False, soft_wrap=True)

@@ -1,0 +1,1 @@
+"""Every estimate that the program prints, against what is claimed of it, by simulation."""
