@@ -5,10 +5,10 @@ from __future__ import annotations
 from prefect import flow
 
 from artifacts.recording.measured_rows import MeasuredRows
-from artifacts.recording.record import record_evaluation, record_measurement
+from artifacts.recording.record import name_policy, record_evaluation, record_measurement
 from artifacts.registry.resolve import resolve_policy
 from artifacts.tracking.inputs import dataset_name
-from artifacts.tracking.run import Place
+from artifacts.tracking.run import Place, TrackedRun
 from flows.orchestration.links import recorded_run
 from flows.orchestration.page import publish_result
 from flows.pass_rate_so_far import PassRateSoFar
@@ -36,21 +36,38 @@ def eval_flow(config: EvalConfig, parent_run: str = "") -> EvalResult:
     runtime = process_runtime()
     preflight(runtime, config)
     with recorded_run(runtime, EVALUATION, config, Place(parent=parent_run)) as run:
-        rows = MeasuredRows.read(runtime.store, measure(runtime, config))
+        policy = policy_to_sample(runtime, config, run)
+        rows = MeasuredRows.read(runtime.store, measure(runtime, config, policy))
         record_measurement(run, rows, dataset_name(config, runtime.archive.history))
         result = record_evaluation(run, config, rows)
     publish_result(runtime.side_channel, result)
     return result
 
 
-def measure(runtime: Runtime, config: EvalConfig, policy: PolicyRef | None = None) -> Measurement:
-    """Generate or load completions, score them and aggregate the scores; part of every loop."""
+def policy_to_sample(runtime: Runtime, config: EvalConfig, run: TrackedRun) -> PolicyRef | None:
+    """The policy that a run will sample, named in the run before it does.
+
+    None where stored completions are scored again. A run that is cut off has then said what it
+    looked at.
+    """
     if config.completions is not None:
+        return None
+    policy = resolve_policy(runtime.archive, config.model, runtime.progress.log_message)
+    name_policy(run, policy)
+    return policy
+
+
+def measure(runtime: Runtime, config: EvalConfig, policy: PolicyRef | None) -> Measurement:
+    """Generate or load completions, score them and aggregate the scores; part of every loop.
+
+    `policy` is None for stored completions alone.
+    """
+    if policy is None:
+        assert config.completions is not None
         return replay(config, config.completions)
     from tasks.generate import generate  # imports torch, which a replay does not need
 
     problems = load_dataset(config.dataset, config.split, config.limit)
-    policy = policy or resolve_policy(runtime.archive, config.model, runtime.progress.log_message)
     with runtime.progress.listening(PassRateSoFar(runtime, config.scorer)):
         completions = generate(
             problems, policy, config.generation(), label=f"{config.split}: {policy.name}"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from artifacts.promotion.decisions import record_decision, record_fresh_gain
-from artifacts.promotion.gate import compare_fresh, decide, evaluations_anew
+from artifacts.promotion.fresh import compare_fresh, evaluations_anew
+from artifacts.promotion.gate import decide
 from artifacts.registry.versions import RegisteredVersion
 from schemas.config import EvalConfig
 from schemas.errors import ThreeLoopsError

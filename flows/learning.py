@@ -13,6 +13,7 @@ from artifacts.recording.measured_rows import MeasuredRows
 from artifacts.recording.record import (
     RecordedStep,
     add_to_result,
+    name_policy,
     record_evaluation,
     record_learning,
     record_measurement,
@@ -166,6 +167,7 @@ def evaluate(run: LearningRun, policy: PolicyRef, stage: str) -> MeasuredRows:
         evaluation = evaluation.model_copy(update={"model": folder})
     place = Place(parent=run.tracked.run_id, stage=stage)
     with recorded_run(runtime, EVALUATION, evaluation, place) as tracked:
+        name_policy(tracked, policy)
         rows = MeasuredRows.read(runtime.store, measure(runtime, evaluation, policy))
         record_measurement(tracked, rows, run.config.dataset)
         record_evaluation(tracked, evaluation, rows)

@@ -8,7 +8,7 @@ from artifacts.recording.measured_rows import MeasuredRows
 from artifacts.recording.record import record_measurement, record_selection
 from artifacts.tracking.inputs import dataset_name
 from artifacts.tracking.run import Place
-from flows.eval import measure
+from flows.eval import measure, policy_to_sample
 from flows.orchestration.links import recorded_run
 from flows.orchestration.page import publish_result
 from flows.preflight import preflight
@@ -30,7 +30,8 @@ def selection_flow(config: SelectionConfig, parent_run: str = "") -> SelectionRe
     runtime = process_runtime()
     preflight(runtime, config)
     with recorded_run(runtime, SELECTION, config, Place(parent=parent_run)) as run:
-        rows = MeasuredRows.read(runtime.store, measure(runtime, config))
+        policy = policy_to_sample(runtime, config, run)
+        rows = MeasuredRows.read(runtime.store, measure(runtime, config, policy))
         selection = select(rows.measured, config.pick, config.seed)
         record_measurement(run, rows, dataset_name(config, runtime.archive.history))
         result = record_selection(run, config, rows, selection)

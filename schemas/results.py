@@ -130,6 +130,7 @@ class Decision(ResultModel):
     """What the gate decided, every reason against, and the evidence. `min_gain` is a rate.
 
     `held` says how strict this look at the evidence was; decisions of earlier versions have none.
+    `repeated` has a line for each measurement that adds nothing, because its seed was used before.
     `fresh` is the gain measured again after a promotion, on samples that decided nothing, and
     `not_fresh` says why there is none.
     """
@@ -143,6 +144,7 @@ class Decision(ResultModel):
     pairs_considered: int
     evidence: RatedComparison | None
     held: Annotated[GateLevel | None, OMITTED_IF_NONE] = None
+    repeated: tuple[str, ...] = ()
     fresh: Annotated[RatedComparison | None, OMITTED_IF_NONE] = None
     not_fresh: Annotated[str | None, OMITTED_IF_NONE] = None
     champion: str | None = None

@@ -19,6 +19,7 @@ from schemas.result_parts import GateLevel
 from schemas.results import Decision, RatedComparison
 
 DECISION_FILE = "decision.json"
+SETTLED = f"{TAG}settled_ms"  # when the gain had been measured again
 
 
 def record_decision(archive: Archive, version: RegisteredVersion, decided: Decision) -> Decision:
@@ -74,10 +75,12 @@ def record_fresh_gain(archive: Archive, version: RegisteredVersion, decided: Dec
     from mlflow.entities import Metric
 
     client, run_id = archive.tracking.client, decided.run_id
+    now = time.time_ns() // 1_000_000
     client.log_dict(run_id, decided.as_json(), DECISION_FILE)
     client.set_tag(run_id, NOTE, _describe(version, decided))
+    client.set_tag(run_id, SETTLED, str(now))
     if decided.fresh:
-        numbers, now = _gain_in_numbers(decided.fresh), time.time_ns() // 1_000_000
+        numbers = _gain_in_numbers(decided.fresh)
         client.log_batch(run_id, [Metric(name, v, now, 1) for name, v in numbers.items()])
         words = f"{_gain_in_words(decided.fresh)}, measured again on fresh samples"
         tag_version(archive, version, gain=words)
@@ -112,6 +115,7 @@ class DecisionRecord:
     run_id: str
     name: str
     started_ms: int
+    settled_ms: int
     decision: str
     candidate: str
     against: str
@@ -137,6 +141,7 @@ def all_decisions(history: History) -> list[DecisionRecord]:
             run_id=run.info.run_id,
             name=run.info.run_name or "",
             started_ms=run.info.start_time,
+            settled_ms=int(run.data.tags.get(SETTLED, run.info.start_time)),
             decision=run.data.tags[f"{TAG}decision"],
             candidate=run.data.tags[f"{TAG}candidate"],
             against=run.data.tags.get(f"{TAG}against", ""),
@@ -149,10 +154,13 @@ def all_decisions(history: History) -> list[DecisionRecord]:
 
 
 def champion_since_ms(archive: Archive, champion: RegisteredVersion) -> int:
-    """When the gate made this version champion, in milliseconds since 1970; 0 if it never did."""
+    """When the gate had made this version champion and measured it again; 0 if it never did.
+
+    In milliseconds since 1970.
+    """
     return max(
         (
-            made.started_ms
+            made.settled_ms
             for made in all_decisions(archive.history)
             if made.decision == "promoted" and made.candidate == champion.name
         ),
@@ -184,6 +192,7 @@ def _describe(version: RegisteredVersion, decided: Decision) -> str:
             lines.append(f"Measured again on fresh samples: {_gain_in_words(decided.fresh)}")
         if decided.not_fresh:
             lines.append(f"Not measured again: {decided.not_fresh}")
+        lines += decided.repeated
         lines += [f"- {run.name}" for run in decided.evidence.runs]
     lines += ["", *(f"- {reason}" for reason in decided.reasons)]
     return "\n".join(lines)

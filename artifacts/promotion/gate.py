@@ -6,23 +6,15 @@ from collections.abc import Sequence
 
 from artifacts.compare.comparison import compare_measurements, differing_parts, paired
 from artifacts.promotion.decisions import champion_since_ms
-from artifacts.promotion.evidence import (
-    HOLDOUT,
-    Evidence,
-    evaluations,
-    first_evaluated_ms,
-    looks,
-    pooled,
-    seeds_used,
-)
-from artifacts.registry.versions import RegisteredVersion, champion_of, version_digests
+from artifacts.promotion.evidence import HOLDOUT, Evidence, evidence_on, pooled
+from artifacts.promotion.looks import first_sampled_ms, looks
+from artifacts.registry.versions import RegisteredVersion, champion_of, registered_digests
 from artifacts.runs.lineage import made_by, trained_prompts
-from artifacts.runs.measured import StoredMeasurement, read_measurement
+from artifacts.runs.measured import StoredMeasurement
 from artifacts.store.tables import Store
 from artifacts.text.numbers import level_in_words, points, points_interval
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.history import RunRecord
-from schemas.config import EvalConfig, LearningConfig
 from schemas.errors import InputError
 from schemas.loops import LEARNING
 from schemas.result_parts import Candidate, GateLevel, Opponent
@@ -42,11 +34,11 @@ def decide(archive: Archive, version: RegisteredVersion, min_gain: float) -> Dec
     paired interval of its gain is above `min_gain`. One damaged table of either is a reason against
     it, whatever other tables say.
 
-    All evaluations of either with one instrument are pooled, each completion once. Of several
-    common instruments the strict scorer's decides, then that of most problems, then of most
-    samples, then the newest. The interval has the level of `looks.level_of_look`: each run that
-    added evidence is a look, so that evaluating again, or making versions until one is lucky, does
-    not pay (`bench.referee` simulates both).
+    All measurements of either with one instrument are pooled, each seed once. Of several common
+    instruments the strict scorer's decides, then that of most problems, then of most samples, then
+    the newest. The interval has the level of `looks.level_of_look`: each run that added evidence is
+    a look, so that measuring again, or making versions until one is lucky, does not pay
+    (`bench.referee` simulates both).
     """
     runs, reasons = archive.history.loops(), []
     champion = champion_of(archive, version.model)
@@ -57,8 +49,8 @@ def decide(archive: Archive, version: RegisteredVersion, min_gain: float) -> Dec
         reasons.append(f"it has the same weights as the champion, {champion.name}")
     if not version.intact():
         reasons.append(f"its weights in {version.folder} no longer have the registered digest")
-    own = evaluations(archive.store, version.digest, runs)
-    others = evaluations(archive.store, against.digest, runs)
+    own = evidence_on(archive.store, version.digest, runs)
+    others = evidence_on(archive.store, against.digest, runs)
     reasons += [*own.damaged, *(line for line in others.damaged if line not in own.damaged)]
     if not against.digest:
         reasons.append("there is no champion, and no run says which model it started from")
@@ -74,7 +66,7 @@ def decide(archive: Archive, version: RegisteredVersion, min_gain: float) -> Dec
         compared = compare_measurements(*pair, runs)
         assert isinstance(compared, RatedComparison)  # the pair has one instrument
         evidence = compared
-        look = _look(archive, version, champion, against, runs)
+        look = _look(archive, version, champion, against)
         level = level_of_look(look)
         gain = paired(*pair, level=level).difference
         held = GateLevel(look=look, level=level, low=gain.low, high=gain.high)
@@ -100,50 +92,10 @@ def decide(archive: Archive, version: RegisteredVersion, min_gain: float) -> Dec
         min_gain=min_gain,
         pairs_considered=len(pairs),
         held=held,
+        repeated=(*others.repeated, *own.repeated),
         evidence=evidence,
         champion=None if reasons else version.name,
     )
-
-
-def evaluations_anew(archive: Archive, decided: Decision) -> tuple[EvalConfig, EvalConfig]:
-    """How to evaluate opponent and candidate again as the evidence was, with a seed not used yet.
-
-    Raises InputError where the evidence's run or its configuration can no longer be read.
-    """
-    assert decided.evidence is not None  # nothing is promoted without
-    runs = archive.history.loops()
-    deciding = archive.history.find(decided.evidence.runs[1].run_id)
-    learning = deciding.loop is LEARNING
-    config = (
-        deciding.config(LearningConfig).evaluation() if learning else deciding.config(EvalConfig)
-    )
-    sides = (decided.against, decided.candidate)
-    known = [evaluations(archive.store, side.digest, runs).measured for side in sides]
-    seed = max(seeds_used([*known[0], *known[1]]), default=-1) + 1
-    opponent, candidate = (
-        config.model_copy(update={"model": side.name, "seed": seed}) for side in sides
-    )
-    return opponent, candidate
-
-
-def compare_fresh(archive: Archive, decided: Decision, run_ids: Sequence[str]) -> RatedComparison:
-    """The two evaluations that were made again, compared.
-
-    Raises InputError where they are not of the policies that were decided on, or not comparable.
-    """
-    opponent, candidate = (
-        read_measurement(archive.store, archive.history.find(name)) for name in run_ids
-    )
-    for side, (name, digest) in (
-        (opponent, (decided.against.name, decided.against.digest)),
-        (candidate, (decided.candidate.name, decided.candidate.digest)),
-    ):
-        if side.policy != digest:
-            raise InputError("it is not the model that was decided on any more", name)
-    compared = compare_measurements(opponent, candidate, archive.history.loops())
-    if not isinstance(compared, RatedComparison):
-        raise InputError("the dataset, template or scorer has changed since the evidence was made")
-    return compared
 
 
 def _opponent(
@@ -201,15 +153,18 @@ def _look(
     version: RegisteredVersion,
     champion: RegisteredVersion | None,
     against: Opponent,
-    runs: Sequence[RunRecord],
 ) -> int:
-    """Which look at evidence against this opponent it is, over all versions of the model.
+    """Which look at evidence against this opponent it is, over everything that was learned.
 
-    Looks count from when the opponent became champion. A version that had been evaluated before
-    could be chosen for what was known of it, so for such a one they count from the beginning.
+    Looks count over all registered versions, under whatever name, and over what any learning run
+    made. They count from when the opponent became champion and was measured again. A version that
+    had been sampled before could be chosen for what was known of it, so for such a one they count
+    from the beginning.
     """
+    runs = archive.history.every()
     crowned = champion_since_ms(archive, champion) if champion else 0
-    first = first_evaluated_ms(runs, version.digest)
+    first = first_sampled_ms(runs, version.digest)
     since = crowned if first is not None and first >= crowned else 0
-    candidates = version_digests(archive, version.model) - {against.digest}
-    return looks(runs, candidates | {version.digest}, against.digest, since)
+    made = {run.tags.get("model_digest_after", "") for run in runs if run.loop is LEARNING}
+    candidates = {version.digest} | registered_digests(archive) | (made - {""})
+    return looks(runs, candidates, against.digest, since)

@@ -59,14 +59,19 @@ def record_measurement(run: TrackedRun, rows: MeasuredRows, dataset: str, stage:
     run.table(f"completions{suffix}", measured.completions, copy=not stage)
     run.table(f"scores{suffix}", measured.scores, copy=not stage)
     if measured.policy:
-        run.tag(**{f"model{suffix}": measured.policy.name})
-        run.tag(**{f"model_digest{suffix}": measured.policy.digest})
+        name_policy(run, measured.policy, stage)
     if stage:
         use_dataset(run, measured.problems, dataset)
     of = {} if stage else measured_on(run, measured.problems, dataset, measured.policy)
     metrics = summary_metrics(measured.summary)
     run.metrics({name + suffix: value for name, value in metrics.items()}, of=of)
     run.view(completions_view(rows.joined), f"completions_view{suffix}.json")
+
+
+def name_policy(run: TrackedRun, policy: PolicyRef, stage: str = "") -> None:
+    """Tag what a run samples: the policy's name and digest."""
+    suffix = f"_{stage}" if stage else ""
+    run.tag(**{f"model{suffix}": policy.name, f"model_digest{suffix}": policy.digest})
 
 
 @dataclass(frozen=True)

@@ -82,10 +82,29 @@ def champion_of(archive: Archive, model: str) -> RegisteredVersion | None:
     return registered_version(archive, f"{REGISTRY}{model}@{CHAMPION}")
 
 
-def version_digests(archive: Archive, model: str) -> set[str]:
-    """The registered digest of every version of a model; of one without, nothing."""
-    versions = archive.tracking.client.search_model_versions(f"name='{model}'")
-    return {version.tags[f"{TAG}digest"] for version in versions if f"{TAG}digest" in version.tags}
+def registered_digests(archive: Archive) -> set[str]:
+    """The digests of every version under every name; of a version without one, nothing."""
+    return {digest for _, digest in _versions(archive)}
+
+
+def lasting_name(archive: Archive, name: str, digest: str) -> str:
+    """A name that goes on to mean the policy of this digest.
+
+    An alias moves, so for `models:/NAME@ALIAS` it is the version with the digest, if there is one.
+    """
+    if not (name.startswith(REGISTRY) and "@" in name):
+        return name
+    return next((version for version, found in _versions(archive) if found == digest), name)
+
+
+def _versions(archive: Archive) -> list[tuple[str, str]]:
+    """Name and digest of every version that has a digest, the newest first."""
+    found = archive.tracking.client.search_model_versions()
+    return [
+        (f"{REGISTRY}{one.name}/{one.version}", one.tags[f"{TAG}digest"])
+        for one in found
+        if f"{TAG}digest" in one.tags
+    ]
 
 
 def make_champion(archive: Archive, version: RegisteredVersion) -> None:

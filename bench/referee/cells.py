@@ -20,7 +20,7 @@ from scorers.statistics.looks import level_of_look
 from scorers.statistics.paired import paired_difference
 from scorers.statistics.summary import mean_over_problems
 
-AT_LEAST_COVERED, AT_MOST_REJECTED = 0.93, 0.055
+AT_LEAST_COVERED, AT_MOST_REJECTED, AT_MOST_PROMOTED = 0.93, 0.055, 0.05
 CLOSE = 3.0  # standard errors to a bar, below which a cell is drawn again
 AGAIN = 4  # times the replications of a cell that is close to its bar
 LONG = 20  # more times those of a cell that is beyond its bar, and may be so by chance
@@ -134,23 +134,28 @@ def detectable_cell(
 
 
 def gate_cell(
-    gain: float,
+    pair: PairOfPolicies,
     looks: int,
     rng: np.random.Generator,
     replications: int,
     *,
     versions: bool = False,
+    turned: bool = False,
     problems: int = 240,
     samples: int = 4,
 ) -> Counted:
-    """One candidate looked at again with fresh samples, or a new version at each look."""
+    """One candidate looked at again with fresh samples, or a new version at each look.
+
+    The candidate is the second policy of the pair, or the first if the pair is `turned`.
+    """
     promoted, claimed = 0, 0.0
     for _ in range(replications):
-        before, after = gained(gain).draw(rng, (1, problems))
-        theirs = rng.binomial(samples, before[0]) / samples
+        before, after = pair.draw(rng, (1, problems))
+        opponent, candidate = (after[0], before[0]) if turned else (before[0], after[0])
+        theirs = rng.binomial(samples, opponent) / samples
         ours, taken = np.zeros(problems), 0
         for look in range(1, looks + 1):
-            fresh = rng.binomial(samples, after[0])
+            fresh = rng.binomial(samples, candidate)
             ours, taken = (fresh, samples) if versions else (ours + fresh, taken + samples)
             change = ours / taken - theirs
             if paired_difference(change, samples, level=level_of_look(look)).low > 0:
@@ -158,6 +163,39 @@ def gate_cell(
                 claimed += float(change.mean())
                 break
     return {"promoted": (promoted, replications), "claimed": (claimed, max(1, promoted))}
+
+
+def chase_cell(
+    candidates: int,
+    looks: int,
+    rng: np.random.Generator,
+    replications: int,
+    *,
+    problems: int = 60,
+    samples: int = 4,
+) -> Counted:
+    """Candidates like the opponent, each measured once; then the best of them again and again.
+
+    Every other time it is the opponent that is measured again.
+    """
+    promoted = 0
+    for _ in range(replications):
+        rates = gained(0.0).draw(rng, (1, problems))[0][0]
+        correct = rng.binomial(samples, rates, size=(candidates + 1, problems))
+        taken = np.full(candidates + 1, samples)
+        for look in range(1, looks + 1):
+            chased = min(look, candidates)
+            if look > candidates:
+                chased = 1 + int((correct[1:] / taken[1:, None]).mean(axis=1).argmax())
+                measured = 0 if look % 2 else chased
+                correct[measured] += rng.binomial(samples, rates)
+                taken[measured] += samples
+            change = correct[chased] / taken[chased] - correct[0] / taken[0]
+            fewest = int(min(taken[0], taken[chased]))
+            if paired_difference(change, fewest, level=level_of_look(look)).low > 0:
+                promoted += 1
+                break
+    return {"promoted": (float(promoted), replications)}
 
 
 def count(cell: Cell, replications: int, seed: np.random.SeedSequence) -> Counted:
@@ -180,7 +218,7 @@ def _together(first: Counted, second: Counted) -> Counted:
 
 
 def _bar(name: str) -> float | None:
-    bars = {"held": AT_LEAST_COVERED, "rejected": AT_MOST_REJECTED}
+    bars = {"held": AT_LEAST_COVERED, "rejected": AT_MOST_REJECTED, "promoted": AT_MOST_PROMOTED}
     return AT_LEAST_COVERED if name.startswith("pass@") else bars.get(name)
 
 
@@ -194,4 +232,4 @@ def _beyond(name: str, part: float, whole: int) -> bool:
     bar = _bar(name)
     if bar is None:
         return False
-    return part / whole > bar if bar == AT_MOST_REJECTED else part / whole < bar
+    return part / whole < bar if bar == AT_LEAST_COVERED else part / whole > bar

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv
 
+THE_SAME = "the same"
 Rates = NDArray[np.float64]
 Draw = Callable[[np.random.Generator, tuple[int, int]], Rates]
 
@@ -77,7 +78,7 @@ POPULATIONS = (
 
 
 def _same(population: Population) -> PairOfPolicies:
-    return PairOfPolicies(f"the same, {population.name}", partial(_twice, population.draw))
+    return PairOfPolicies(f"{THE_SAME}, {population.name}", partial(_twice, population.draw))
 
 
 def _twice(
@@ -135,8 +136,20 @@ def _from_to(
     return np.full(shape, before), np.full(shape, after)
 
 
+def few_solved(share: float) -> PairOfPolicies:
+    """None of the problems is solved, then a small share of them always."""
+    return PairOfPolicies(f"{share:g} solved of 0", partial(_few_solved, share), share)
+
+
+def _few_solved(
+    share: float, generator: np.random.Generator, shape: tuple[int, int]
+) -> tuple[Rates, Rates]:
+    return np.zeros(shape), (generator.random(shape) < share).astype(np.float64)
+
+
 UNEQUAL_MEANS = (
     PairOfPolicies("all 0.1, then 0.3", partial(_from_to, 0.1, 0.3), 0.2),
     PairOfPolicies("all 0.5, then 0.99", partial(_from_to, 0.5, 0.99), 0.49),
     gained(0.14),
+    *map(few_solved, (0.01, 0.03, 0.1)),
 )

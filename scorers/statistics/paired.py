@@ -112,13 +112,14 @@ def paired_difference(change: ArrayLike, fewest: ArrayLike, *, level: float = LE
     The mean's standard error s and its trust w are those of resampled problems
     (`intervals.spread_and_trust`). Problems are resampled in pairs, so that what the two runs have
     in common does not widen the interval. Where few problems changed, s is too small (and 0 where
-    none did), so it is blended with the standard error of the same problems and two more, one of
-    which rose and one of which fell as far as any did, or by one step if that is more (Bonett and
-    Price, 2012, add two such pairs for verdicts of one sample): centre and variance are w times the
-    one plus 1 − w times the other. The trust is the smaller one of the two sets of problems. Where
-    one run has few samples and the other many, a rare success of the first is a large step that may
-    not have been seen yet; the added steps keep the interval wide enough for it. The quantile is
-    Student's at B − 1 degrees of freedom, for the interval and for the p-value.
+    none did), so it is blended with the standard error of the same problems and two more, of which
+    one rose from 0 to 1 and one fell from 1 to 0 (Bonett and Price, 2012, add two such pairs for
+    verdicts of one sample): centre and variance are w times the one plus 1 − w times the other. So
+    the interval is wide enough for a few problems of a kind that was not drawn. The trust is the
+    smaller one of two: of the problems as they are, and of them with two more that moved as far as
+    any did, or by one step of the fewer samples if that is more. Where one run has few samples and
+    the other many, a rare success of the first is such a step, and may not have been seen yet. The
+    quantile is Student's at B − 1 degrees of freedom, for the interval and for the p-value.
 
     `bench.referee` measures how often the interval holds the true difference, and how often it
     excludes 0 where the true difference is 0, for equal and unequal numbers of samples and for
@@ -132,12 +133,13 @@ def paired_difference(change: ArrayLike, fewest: ArrayLike, *, level: float = LE
     if problems == 0:
         raise InputError("there are no problems to compare")
     mean = float(values.mean())
-    step = max(float(np.abs(values).max()), 1 / float(np.min(fewest)))
-    padded = np.concatenate([values, [step, -step]])
-    centre, variance = float(padded.mean()), float(padded.var()) / (problems + 2)
+    more = np.concatenate([values, [1.0, -1.0]])
+    centre, variance = float(more.mean()), float(more.var()) / (problems + 2)
     if problems > 1:
         spread, trust = _spread(values)
-        weight = min(trust, _spread(padded)[1]) if spread > 0 else 0.0
+        step = max(float(np.abs(values).max()), 1 / float(np.min(fewest)))
+        padded = _spread(np.concatenate([values, [step, -step]]))[1]
+        weight = min(trust, padded) if spread > 0 else 0.0
         centre = weight * mean + (1 - weight) * centre
         variance = weight * spread**2 + (1 - weight) * variance
     error, freedom = float(np.sqrt(variance)), max(problems - 1, 1)

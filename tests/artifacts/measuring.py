@@ -139,8 +139,10 @@ def policy_in(archive: Archive, folder: Path, weights: str = "weights") -> Polic
 
 
 def evaluated(archive: Archive, measured: Measurement, **config: Any) -> RunRecord:
-    """A finished run of loop A that keeps a measurement."""
-    settings = EvalConfig(samples=measured.summary.samples, **config)
+    """A finished run of loop A that keeps a measurement, set as its completions say."""
+    made = provenance_of(archive.store.read(measured.completions)).config
+    config = {"samples": measured.summary.samples, "seed": made.get("seed", 0)} | config
+    settings = EvalConfig(**config)
     with tracked_run(archive, EVALUATION, settings, Place()) as run:
         record_measurement(run, MeasuredRows.read(archive.store, measured), "sums")
     return archive.history.find(run.run_id)

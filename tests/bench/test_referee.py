@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
+from scipy.special import stdtrit
 
 from bench.referee import cells
 from bench.referee.claims import measure
-from bench.referee.populations import EQUAL_MEANS, POPULATIONS, UNEQUAL_MEANS, alike, gained
+from bench.referee.populations import (
+    EQUAL_MEANS,
+    POPULATIONS,
+    UNEQUAL_MEANS,
+    PairOfPolicies,
+    alike,
+    gained,
+)
 from scorers.selection import picked
 from scorers.statistics.best_of_n import best_of_n_divergence
 from scorers.statistics.paired import Difference, paired_difference
@@ -45,9 +54,12 @@ def test_the_intervals_of_rates_hold_where_wilsons_would_not() -> None:
 
 
 def test_flipped_signs_would_be_called(monkeypatch: pytest.MonkeyPatch) -> None:
-    def plain(change: np.ndarray, fewest: object, **level: float) -> Difference:
+    def plain(change: np.ndarray, fewest: int) -> Difference:
         """Student's interval of the differences, which is what flipped signs come to."""
-        return paired_difference(change, 10**9, **level)
+        half = stdtrit(change.size - 1, 0.975) * change.std(ddof=1) / np.sqrt(change.size)
+        low, high = change.mean() - half, change.mean() + half
+        p_value = 0.0 if low > 0 or high < 0 else 1.0
+        return replace(paired_difference(change, fewest), low=low, high=high, p_value=p_value)
 
     same = next(pair for pair in EQUAL_MEANS if pair.name == "the same, all 0.01")
     cell = partial(cells.difference_cell, same, 60, (1, 64))
@@ -65,14 +77,30 @@ def test_a_plug_in_divergence_would_be_called(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_gate_does_not_give_way_to_asking_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    cell = partial(cells.gate_cell, 0.0, 20, versions=True, problems=60)
+    cell = partial(cells.gate_cell, gained(0.0), 20, versions=True, problems=60)
     assert share(cell, "promoted", 150) <= 0.06
     monkeypatch.setattr(cells, "level_of_look", lambda look: 0.95)
     assert share(cell, "promoted", 150) > 0.12
 
 
+@pytest.mark.parametrize("pair", EQUAL_MEANS[-4:], ids=lambda one: one.name)
+@pytest.mark.parametrize("turned", [False, True])
+def test_no_kind_of_problems_gives_the_gate_a_gain_for_nothing(
+    pair: PairOfPolicies, turned: bool
+) -> None:
+    cell = partial(cells.gate_cell, pair, 10, turned=turned, problems=20)
+    assert share(cell, "promoted", 100) <= 0.05
+
+
+def test_chasing_the_best_of_several_does_not_pay(monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = partial(cells.chase_cell, 5, 15)
+    assert share(cell, "promoted", 100) <= 0.05
+    monkeypatch.setattr(cells, "level_of_look", lambda look: 0.9)
+    assert share(cell, "promoted", 100) > 0.08
+
+
 def test_the_gate_lets_a_true_gain_through() -> None:
-    assert share(partial(cells.gate_cell, 0.05, 3), "promoted", 150) >= 0.8
+    assert share(partial(cells.gate_cell, gained(0.05), 3), "promoted", 150) >= 0.8
 
 
 def test_what_is_called_detectable_is_found_four_times_in_five() -> None:

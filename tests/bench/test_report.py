@@ -88,5 +88,7 @@ def test_cells_outside_their_bars_are_named_with_their_figures() -> None:
     assert "| a rate | holds | coverage | 0.900 to 1.000, median 0.950 | 12 | 1 |" in page
     assert "- a rate, coverage: skewed, 5 problems x 4: 0.900" in page
     assert "Run by itself on then." in page
+    busy = _page(*steps, found | {"other_cores_busy": 1.5})
+    assert "quiet: no measurement had more than" in busy, "it measures no time"
     fine = found | {"claims": [claim | {"outside": []}]}
     assert "No cell is outside." in _page(*steps, fine)

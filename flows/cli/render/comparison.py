@@ -19,7 +19,6 @@ from schemas.outputs import GoldenResult
 from schemas.result_parts import ComparedRun, FlippedProblem, ScorerChange
 from schemas.results import Comparison, Decision, RatedComparison
 
-FEW_PROBLEMS = 60  # `bench.referee` names the cells below it that are outside their bar
 DIRECTIONS = {
     "lost": "correct before, not now",
     "won": "correct now, not before",
@@ -86,6 +85,8 @@ def print_decision(console: Console, result: Decision) -> None:
             f"look {held.look} at evidence against this opponent: the gain must hold at "
             f"{level_in_words(held.level)}, where it is {points_interval(held)} points"
         )
+    for line in result.repeated:
+        console.print(line, markup=False, soft_wrap=True)
     for reason in result.reasons:
         console.print(f"- {reason}", markup=False, soft_wrap=True)
     if result.promoted:
@@ -93,7 +94,7 @@ def print_decision(console: Console, result: Decision) -> None:
     if result.fresh:
         gain = result.fresh.difference
         console.print(
-            f"measured again on fresh samples: {points(gain.value)} points, "
+            f"measured again on fresh samples of the same problems: {points(gain.value)} points, "
             f"{points_interval(gain)}; this is the gain to quote",
             style="bold",
         )
@@ -130,11 +131,6 @@ def _print_difference(console: Console, result: RatedComparison) -> None:
         f"{points(difference.detectable).lstrip('+')} points four times in five "
         "(80 % power, for changes that vary as these did)"
     )
-    if difference.problems < FEW_PROBLEMS:
-        console.print(
-            f"fewer than {FEW_PROBLEMS} problems: a difference that a few of them make is found by "
-            "chance in up to 12 % of comparisons instead of 5 %"
-        )
     if any(result.left_out):
         ours, theirs = result.left_out
         console.print(f"left out: {ours} problems only in A, {theirs} only in B", style="bold red")

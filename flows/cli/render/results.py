@@ -26,7 +26,7 @@ from schemas.result_parts import DevRate, Rates
 from schemas.results import EvalResult, LearningResult, LoopResult, SelectionResult
 
 FAILURES = ("wrong_answer", "bad_format", "truncated")
-FEW_PROBLEMS = 20  # `bench.referee` names the cell below it that is outside its bar
+FEW_PROBLEMS = 20  # below it a cell of `bench.referee` is at the edge of its bar
 NUMERIC = ("rate", "pass@1", "before", "after", "gain", "problems", "ties")
 
 

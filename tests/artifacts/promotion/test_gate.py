@@ -6,18 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from artifacts.promotion.evidence import evaluations
 from artifacts.promotion.gate import decide
 from artifacts.registry.versions import make_champion, register_version, registered_version
 from artifacts.tracking.archive import Archive
 from schemas.results import Decision
-from scorers.selection.picked import pick_all
 from tests.artifacts.measuring import (
     evaluated,
     learned,
     measure,
     policy_in,
-    selected,
     training_table,
 )
 from tests.artifacts.promotion.conftest import PROBLEMS, Learning
@@ -159,18 +156,3 @@ def test_of_several_pairs_the_strict_scorers_decides(
     decision = decide(archive, learning.version, min_gain=0.0)
     assert decision.pairs_considered == 2
     assert decision.promoted == (scorer == "last_int@1")
-
-
-def test_a_selection_run_and_a_replay_are_no_evaluations(
-    archive: Archive, learning: Learning
-) -> None:
-    store, digest = archive.store, learning.trained.digest
-    known = len(evaluations(store, digest, archive.history.loops()).measured)
-    measured = measure(store, "rr", policy=learning.trained)
-    table = pick_all(store.read(measured.completions), store.read(measured.scores), ("random",), 0)
-    selected(archive, measured, store.write("selections", table, producer="test"))
-    evaluated(archive, measure(store, "rw"))
-    runs = archive.history.loops()
-    assert len(runs) == 3
-    assert known == len(evaluations(store, digest, runs).measured) == 1
-    assert evaluations(store, "", runs).measured == []

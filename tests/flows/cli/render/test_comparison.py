@@ -55,7 +55,6 @@ def test_two_runs_are_shown_with_their_difference_and_what_flipped(
     assert "paired test over problems, from the same numbers as the interval: p = 0.0312" in said
     words = " ".join(said.split())
     assert "so many find a true difference of 20.0 points four times in five" in words
-    assert "fewer than 60 problems: a difference that a few of them make" in words
     assert "right in B more often: 5\n  [bold]1 + 2?  (expected Final: 3)\n" in said
     assert "    A 0/4  \\u001b[31m4  (other_text)\n    B 3/4  Final: 3  (exact)\n" in said
     assert "right in A more often" not in said
@@ -123,7 +122,8 @@ def test_a_decision_says_how_strict_it_was_and_what_the_gain_is_on_fresh_samples
     said = shown(print_decision, decided(comparison, **given, fresh=comparison), wide=True)
     assert "look 3 at evidence against this opponent: the gain must hold at 99.7 %" in said
     assert "where it is +1.5 to +20.0 points" in " ".join(said.split())
-    assert "measured again on fresh samples: +10.0 points, -2.0 to +30.0; this is the gain" in said
+    again = "measured again on fresh samples of the same problems: +10.0 points, -2.0 to +30.0;"
+    assert again in " ".join(said.split())
     said = shown(print_decision, decided(comparison, not_fresh="[x]: gone"), wide=True)
     assert "not measured again: [x]: gone" in said
 

@@ -77,7 +77,15 @@ def test_a_decision_takes_one_line_with_its_gain(shown: Shown) -> None:
     gain = {"gain_value": 0.1, "gain_low": -0.02, "gain_high": 0.3}
     decisions = [
         DecisionRecord(
-            "r", f"promote-{n}", 1_700_000_000_000, "refused", "m", "c", metrics, Path("/d")
+            "r",
+            f"promote-{n}",
+            1_700_000_000_000,
+            1_700_000_000_000,
+            "refused",
+            "m",
+            "c",
+            metrics,
+            Path("/d"),
         )
         for n, metrics in enumerate([gain, {}])
     ]

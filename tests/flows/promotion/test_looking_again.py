@@ -1,0 +1,137 @@
+"""Asking the gate again, measuring again and learning again do not pay; what is shown is fresh."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from flows.cli.parser import main
+from flows.eval import eval_flow
+from flows.learning import learning_flow
+from schemas.config import EvalConfig, LearningConfig
+from schemas.errors import InputError
+from tests.data_folder import all_runs
+from tests.flows.promotion.conftest import VERSION, Learn, Run, champion
+
+pytestmark = pytest.mark.slow
+
+
+def test_all_evaluations_decide_and_none_is_chosen(
+    learn: Learn, promote: Run, measure_again: Callable[..., None]
+) -> None:
+    learn(0.5, 1.0)
+    measure_again(0.5, seed=5)
+    result = promote(VERSION)
+    assert result["pairs_considered"] == 1
+    assert result["evidence"]["difference"]["value"] == pytest.approx(0.25)
+    assert [run["samples"] for run in result["evidence"]["runs"]] == [1, 2]
+    assert " + learn-" in result["evidence"]["runs"][1]["name"]
+    assert result["held"]["look"] == 2
+
+
+def test_the_same_completions_again_change_nothing(
+    learn: Learn, promote: Run, measure_again: Callable[..., None]
+) -> None:
+    learn(0.5, 0.4)
+    measure_again(0.7, seed=7)
+    first = promote(VERSION, code=1)
+    measure_again(0.3, seed=8)
+    before = promote(VERSION, code=1)
+    measure_again(0.7, seed=7)  # the lucky one, made the newest
+    after = promote(VERSION, code=1)
+    assert [told["held"]["look"] for told in (first, before, after)] == [2, 3, 3]
+    assert after["evidence"]["difference"] == before["evidence"]["difference"]
+    assert champion() is None
+
+
+def test_looks_are_counted_over_versions_and_start_again_with_a_new_champion(
+    learn: Learn, promote: Run
+) -> None:
+    for seed in range(3):
+        learn(0.5, 0.5 + 0.02 * seed, seed=seed)
+        told = promote(f"models:/threeloops/{seed + 1}", code=1)
+        assert told["held"]["look"] == seed + 1
+    learn(0.5, 1.0, seed=3)
+    assert promote("models:/threeloops/4")["held"]["look"] == 4
+    learn(0.5, 0.9, seed=4)
+    assert promote("models:/threeloops/5", code=1)["held"]["look"] == 1
+    # an old version could be asked about because of what is known of it
+    assert promote("models:/threeloops/2", code=1)["held"]["look"] > 4
+
+
+def test_another_registered_name_starts_no_count_of_its_own(learn: Learn, promote: Run) -> None:
+    for seed in range(3):
+        learn(0.5, 0.5, seed=seed, register_as=f"lucky{seed}")
+    assert promote("models:/lucky2/1", code=1)["held"]["look"] == 3
+
+
+def test_the_start_is_measured_again_under_a_name_that_did_not_move(
+    learn: Learn, promote: Run, rates: list[float]
+) -> None:
+    learn(0.25, 0.5)
+    learn(0.5, 0.9, model="models:/threeloops@candidate", register_as="other", seed=1)
+    learn(0.25, 0.6, seed=2)  # the alias means this one from now on
+    result = promote("models:/other/1")
+    assert result["against"]["name"] == "models:/threeloops@candidate"
+    assert result["fresh"]["difference"]["value"] == pytest.approx(0.4)
+    _, opponent = all_runs()[:2]
+    assert opponent.config(EvalConfig).model == VERSION
+
+
+def test_samples_that_add_nothing_are_named(
+    learn: Learn, promote: Run, measure_again: Callable[..., None]
+) -> None:
+    learn(0.25, 0.75)
+    measure_again(0.1, seed=0)
+    (line,) = promote(VERSION)["repeated"]
+    assert "adds nothing: learn-" in line
+
+
+def test_the_gain_is_measured_again_and_that_figure_is_shown(
+    learn: Learn, promote: Run, rates: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    learn(0.25, 0.9)
+    rates[:] = [0.25, 0.6]  # the opponent's and the candidate's, when they are measured again
+    result = promote(VERSION)
+    assert result["evidence"]["difference"]["value"] == pytest.approx(0.65)
+    assert result["fresh"]["difference"]["value"] == pytest.approx(0.35)
+    assert main(["show", result["run_id"]]) == 0
+    shown = capsys.readouterr().out
+    assert "measured again on fresh samples of the same problems: +35.0" in shown
+    assert "look 1 at evidence against this opponent" in shown
+    assert main(["runs"]) == 0
+    assert "+35.0 [" in capsys.readouterr().out
+
+
+def test_a_gain_that_cannot_be_measured_again_says_so_and_the_promotion_stands(
+    learn: Learn, promote: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object) -> None:
+        raise InputError("no such file", "--dataset sums.jsonl")
+
+    learn(0.25, 0.9)
+    monkeypatch.setattr("flows.cli.verbs_of_past_runs.run_flow", gone)
+    result = promote(VERSION)
+    assert result["not_fresh"] == "--dataset sums.jsonl: no such file"
+    assert "fresh" not in result
+    assert champion() == VERSION
+
+
+def test_a_version_that_learned_nothing_is_refused_however_often_it_is_measured(
+    learning_config: LearningConfig, promote: Run
+) -> None:
+    # nothing is replaced here: the tiny model samples, learns with no effect, and samples again
+    idle = learning_config.learning.model_copy(update={"learning_rate": 1e-12})
+    settings = {"learning": idle, "steps": 1, "dev_every": 0, "limit": None}
+    config = learning_config.model_copy(update=settings)
+    learning_flow.fn(config)
+    known = {}
+    for seed in (7, 8, 9, 10, 7, 8):
+        evaluation = {"model": VERSION, "seed": seed}
+        found = eval_flow.fn(config.evaluation().model_copy(update=evaluation))
+        known[seed] = found.tables["completions"]
+        told = promote(VERSION, code=1)
+        assert told["held"]["look"] == 1 + len(known)
+        assert told["evidence"]["runs"][1]["samples"] == 2 * (1 + len(known))
+    assert champion() is None
