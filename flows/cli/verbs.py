@@ -139,6 +139,9 @@ def run_flow(
     if call is flow:
         where = os.environ.get("PREFECT_API_URL", "a server of its own")
         terminal.note(f"starting the flow with Prefect ({where})")
+        from flows.orchestration.own_server import start_own_server
+
+        start_own_server()
     with terminal.progress(runtime.progress):
         return call(config, **more)
 

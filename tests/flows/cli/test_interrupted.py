@@ -1,0 +1,53 @@
+"""Ctrl-C in a terminal reaches every process of a command; it ends at once, with one line."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from flows.orchestration.own_server import NoServerError, start_own_server
+from tests.data_folder import all_runs
+
+pytestmark = [pytest.mark.slow, pytest.mark.server]
+MANY = ["--limit", "100", "--samples", "1000", "--shard-size", "4"]  # minutes
+
+
+def test_a_command_in_a_terminal_is_stopped_at_once(tiny: str) -> None:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
+    # in a session of its own, every process that it starts gets the signal, as in a terminal
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", "eval", "--model", tiny, *MANY],
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    assert process.stderr is not None
+    said = [next(line for line in process.stderr if "completions" in line)]
+    began = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)
+    said += process.stderr.readlines()
+    process.stderr.close()
+    assert process.wait() == 130
+    assert time.monotonic() - began < 30
+    assert said[-1] == "threeloops: stopped\n"
+    assert "Traceback" not in "".join(said)
+    (run,) = all_runs()
+    assert run.status == "KILLED"
+
+
+def test_a_server_that_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(**_: bool) -> None:
+        raise RuntimeError("Timed out.\nstdout: much")
+
+    monkeypatch.setattr("prefect.settings.PREFECT_API_URL.value", lambda: None)
+    monkeypatch.setattr("prefect.client.orchestration.get_client", refused)
+    with pytest.raises(NoServerError, match=r"did not start: Timed out\. It listens") as caught:
+        start_own_server()
+    assert "\n" not in str(caught.value)
