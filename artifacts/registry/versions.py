@@ -98,7 +98,7 @@ def lasting_name(archive: Archive, name: str, digest: str) -> str:
 
 
 def _versions(archive: Archive) -> list[tuple[str, str]]:
-    """Name and digest of every version that has a digest, the newest first."""
+    """Name and digest of every version that has a digest."""
     found = archive.tracking.client.search_model_versions()
     return [
         (f"{REGISTRY}{one.name}/{one.version}", one.tags[f"{TAG}digest"])
