@@ -1,12 +1,17 @@
-"""The data folder: where every byte that threeloops keeps is found."""
+"""The data folder: where every byte that threeloops keeps is found, and who may read it."""
 
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from schemas.errors import InputError
+
+PATIENCE = 60  # seconds to wait for another command that writes to a database
+MINE_ALONE = 0o700  # completions, models and secrets are nobody else's
 
 
 @dataclass(frozen=True)
@@ -32,22 +37,47 @@ class DataDir:
         return self.root / "prefect"
 
     @property
+    def locks(self) -> Path:
+        return self.root / "locks"
+
+    @property
+    def tracking_database(self) -> Path:
+        return self.root / "mlflow.db"
+
+    @property
     def tracking_uri(self) -> str:
-        return f"sqlite:///{self.root / 'mlflow.db'}"
+        return sqlite_uri(self.tracking_database)
 
     @property
     def run_artifacts(self) -> Path:
         return self.root / "mlartifacts"
 
 
+def sqlite_uri(database: Path) -> str:
+    """The address of an SQLite file for MLflow.
+
+    In an address `?`, `#` and `%` have a meaning of their own, so they are quoted. MLflow makes
+    the folder of a plain `sqlite:` address as it is written, quotes included, and leaves one that
+    names its driver alone. Who finds the file locked waits for `PATIENCE` seconds.
+    """
+    path, wait = str(database), f"?timeout={PATIENCE}"
+    if set(path) & set("?#%"):
+        return f"sqlite+pysqlite:///{quote(path)}{wait}"
+    return f"sqlite:///{path}{wait}"
+
+
 def current_data_dir() -> DataDir:
     """`THREELOOPS_HOME`, or `.threeloops` in the working directory; made when missing.
 
-    Raises InputError when it cannot be made or written.
+    Nobody but its owner may enter it. A folder that its group may write is one that people share
+    on purpose, and stays as it is. Raises InputError when it cannot be made or written.
     """
     root = Path(os.environ.get("THREELOOPS_HOME") or ".threeloops").expanduser().absolute()
     try:
-        root.mkdir(parents=True, exist_ok=True)
+        if not root.is_dir():
+            root.parent.mkdir(parents=True, exist_ok=True)
+            root.mkdir(MINE_ALONE, exist_ok=True)
+        _close_to_others(root)
     except OSError as error:
         raise InputError(
             f"the data folder cannot be made ({error.strerror})",
@@ -61,3 +91,11 @@ def current_data_dir() -> DataDir:
             "set THREELOOPS_HOME to a folder that you can write to",
         )
     return DataDir(root)
+
+
+def _close_to_others(root: Path) -> None:
+    status = root.stat()
+    open_to = stat.S_IMODE(status.st_mode) & 0o077
+    shared = open_to & stat.S_IWGRP
+    if open_to and not shared and status.st_uid == os.getuid():
+        root.chmod(MINE_ALONE)

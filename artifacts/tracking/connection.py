@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlparse
 
 from artifacts.store.data_dir import DataDir
+from artifacts.tracking.database import prepare_database
+from schemas.errors import InputError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -25,6 +27,9 @@ ABOUT = """One strict scorer, three loops: **A** evaluation changes nothing, **B
 which output is used, **C** learning changes the model. Each run opens with what was measured, on
 which instrument, and why answers failed. Rates may be compared where the tag
 `threeloops.instrument` is equal."""
+
+# the kind decides which pages MLflow shows first: runs and their metrics
+EXPERIMENT_TAGS = {NOTE: ABOUT, "mlflow.experimentKind": "custom_model_development"}
 
 
 class Tracking:
@@ -45,20 +50,26 @@ class Tracking:
             import mlflow
             from mlflow import MlflowClient
 
+            prepare_database(self.data_dir, EXPERIMENT, EXPERIMENT_TAGS)
             mlflow.set_tracking_uri(uri)
             mlflow.set_registry_uri(uri)
             return MlflowClient(uri, uri)
 
     @cached_property
     def experiment_id(self) -> str:
-        """The id of our one experiment, made on first use with its artifacts in the data folder."""
+        """The id of our one experiment, whose artifacts are in the data folder.
+
+        Raises InputError where it was deleted on MLflow's page.
+        """
         found = self.client.get_experiment_by_name(EXPERIMENT)
-        if found is not None:
-            return str(found.experiment_id)
-        # the kind decides which pages MLflow shows first: runs and their metrics
-        tags = {NOTE: ABOUT, "mlflow.experimentKind": "custom_model_development"}
-        artifacts = self.data_dir.run_artifacts.as_uri()
-        return str(self.client.create_experiment(EXPERIMENT, artifacts, tags))
+        assert found is not None  # the database was prepared with it
+        if found.lifecycle_stage != "active":
+            raise InputError(
+                "the experiment was deleted on MLflow's page, with every run in it",
+                f"experiment {EXPERIMENT} in {self.data_dir.tracking_database}",
+                f"restore it: mlflow experiments restore --experiment-id {found.experiment_id}",
+            )
+        return str(found.experiment_id)
 
 
 def local_path(uri: str) -> Path:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine, text
 
-from artifacts.store.data_dir import DataDir, current_data_dir
+from artifacts.store.data_dir import DataDir, current_data_dir, sqlite_uri
 from schemas.errors import InputError
 
 
@@ -47,6 +48,42 @@ def test_a_folder_that_cannot_be_written_is_refused(monkeypatch: pytest.MonkeyPa
         current_data_dir()
 
 
+@pytest.mark.parametrize("mode", [0o777, 0o755, 0o750])
+def test_nobody_else_may_enter_it(
+    mode: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("THREELOOPS_HOME", str(tmp_path / "new"))
+    assert current_data_dir().root.stat().st_mode & 0o777 == 0o700
+    before = tmp_path / "before"
+    before.mkdir()
+    before.chmod(mode & ~0o020)
+    monkeypatch.setenv("THREELOOPS_HOME", str(before))
+    assert current_data_dir().root.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_folder_that_a_group_may_write_stays_shared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(0o770)
+    monkeypatch.setenv("THREELOOPS_HOME", str(tmp_path / "shared"))
+    assert current_data_dir().root.stat().st_mode & 0o777 == 0o770
+
+
+@pytest.mark.parametrize("name", ["a?b", "100 %", "a#b", "%41", "a&b é"])
+def test_the_address_of_a_database_means_that_file_whatever_its_name(
+    name: str, tmp_path: Path
+) -> None:
+    database = tmp_path / name / "mlflow.db"
+    database.parent.mkdir()
+    engine = create_engine(sqlite_uri(database))
+    with engine.begin() as connection:
+        connection.execute(text("create table here (one integer)"))
+    engine.dispose()
+    assert database.stat().st_size > 0
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 def test_everything_that_is_kept_has_its_place_below_the_root() -> None:
     home = DataDir(Path("/home"))
     places = (home.tables, home.models, home.checkpoints, home.prefect, home.run_artifacts)
@@ -54,4 +91,4 @@ def test_everything_that_is_kept_has_its_place_below_the_root() -> None:
         "tables", "models", "checkpoints", "prefect", "mlartifacts",
     ]  # fmt: skip
     assert {place.parent for place in places} == {home.root}
-    assert home.tracking_uri == "sqlite:////home/mlflow.db"
+    assert home.tracking_uri == "sqlite:////home/mlflow.db?timeout=60"

@@ -1,0 +1,174 @@
+"""MLflow's database in the data folder: whole or not there at all, also after a crash or a move."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+from artifacts.store.data_dir import PATIENCE, DataDir, sqlite_uri
+from schemas.errors import InputError
+
+if TYPE_CHECKING:
+    from alembic.script import ScriptDirectory
+
+# where MLflow keeps the whole address of a file or folder below the data folder
+ADDRESSES = {
+    "experiments": ("artifact_location",),
+    "runs": ("artifact_uri",),
+    "logged_models": ("artifact_location",),
+    "model_versions": ("source", "storage_location"),
+}
+
+
+def prepare_database(data_dir: DataDir, experiment: str, tags: Mapping[str, str]) -> None:
+    """Make sure that the database can be used and holds the experiment.
+
+    A new database is made beside its place, under a lock, and renamed when it is whole: a command
+    that is killed meanwhile leaves nothing behind that is used, and several at once make one. A
+    half-made database that an earlier version left is made again. One of an older MLflow is brought
+    up to date as a copy, and the original is kept beside it. Where the data folder was moved or
+    copied, the addresses in the database are corrected. Raises InputError for a database that is
+    damaged, or that a newer MLflow wrote.
+    """
+    database = data_dir.tracking_database
+    data_dir.locks.mkdir(parents=True, exist_ok=True)
+    with FileLock(data_dir.locks / "tracking-database.lock"):
+        revision, used = _looked_at(database) if database.exists() else ("", False)
+        newest = str(_migrations().get_current_head())
+        if revision != newest and not used:
+            _make(data_dir, experiment, tags)
+        elif revision != newest:
+            _upgrade(database, revision)
+        if not _correct_addresses(data_dir, experiment):
+            _add_experiment(database, data_dir, experiment, tags)
+
+
+def _looked_at(database: Path) -> tuple[str, bool]:
+    """The revision of a database, and whether anything was ever recorded in it."""
+    with _opened(database) as connection:
+        tables = {name for (name,) in connection.execute("select name from sqlite_master")}
+        versions = _first(connection, "alembic_version") if "alembic_version" in tables else None
+        used = any(_first(connection, one) for one in {"runs", "registered_models"} & tables)
+        return str(versions[0]) if versions else "", used
+
+
+def _first(connection: sqlite3.Connection, table: str) -> tuple[object, ...] | None:
+    found: tuple[object, ...] | None = connection.execute(
+        f"select * from {table} limit 1"
+    ).fetchone()
+    return found
+
+
+@contextlib.contextmanager
+def _opened(database: Path) -> Iterator[sqlite3.Connection]:
+    try:
+        with contextlib.closing(sqlite3.connect(database, timeout=PATIENCE)) as connection:
+            yield connection
+    except sqlite3.OperationalError:
+        raise  # locked, or a disk that fails: nothing is wrong with the file
+    except sqlite3.DatabaseError as error:
+        raise InputError(
+            f"MLflow's database is damaged ({error})",
+            str(database),
+            "put a copy of it in its place, or move it away and go on without the runs in it",
+        ) from None
+
+
+def _migrations() -> ScriptDirectory:
+    from alembic.script import ScriptDirectory
+    from mlflow.store.db.utils import _get_alembic_config
+
+    return ScriptDirectory.from_config(_get_alembic_config(""))  # type: ignore[no-untyped-call]
+
+
+def _make(data_dir: DataDir, experiment: str, tags: Mapping[str, str]) -> None:
+    whole = data_dir.tracking_database
+    new = _beside(whole, "new")
+    _add_experiment(new, data_dir, experiment, tags)
+    _remove(whole)
+    new.replace(whole)
+
+
+def _add_experiment(
+    database: Path, data_dir: DataDir, experiment: str, tags: Mapping[str, str]
+) -> None:
+    """Make the experiment in a database, which is made too where it is not there."""
+    from mlflow.entities import ExperimentTag
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.ERROR)
+    uri, artifacts = sqlite_uri(database), data_dir.run_artifacts.as_uri()
+    store = SqlAlchemyStore(uri, artifacts)  # type: ignore[no-untyped-call]
+    try:
+        named = [ExperimentTag(name, value) for name, value in tags.items()]
+        store.create_experiment(experiment, artifacts, named)  # type: ignore[no-untyped-call]
+    finally:
+        store.engine.dispose()
+        SqlAlchemyStore._engine_map.pop(uri, None)  # a later one opens another file by this name
+
+
+def _upgrade(database: Path, revision: str) -> None:
+    from mlflow.store.db.utils import _upgrade_db
+    from sqlalchemy import create_engine
+
+    known = {one.revision for one in _migrations().walk_revisions()}
+    if revision not in known:
+        raise InputError(
+            f"MLflow's database has revision {revision or 'none'}, which this MLflow does not know",
+            str(database),
+            "install the version of threeloops that wrote it, or a newer one",
+        )
+    new = _beside(database, "new")
+    with _opened(database) as old, contextlib.closing(sqlite3.connect(new)) as copy:
+        old.backup(copy)
+    engine = create_engine(sqlite_uri(new))
+    try:
+        _upgrade_db(engine)  # type: ignore[no-untyped-call]
+    finally:
+        engine.dispose()
+    kept = _beside(database, f"before-{revision}")
+    os.link(database, kept)
+    new.replace(database)
+
+
+def _correct_addresses(data_dir: DataDir, experiment: str) -> bool:
+    """Let the addresses in the database begin with where the data folder lies now.
+
+    Returns whether the experiment is there.
+    """
+    now = data_dir.run_artifacts.as_uri()
+    with _opened(data_dir.tracking_database) as connection, connection:
+        found = connection.execute(
+            "select artifact_location from experiments where name = ?", (experiment,)
+        ).fetchone()
+        if found is None or found[0] == now:
+            return found is not None
+        before = str(found[0])
+        for table, columns in ADDRESSES.items():
+            for column in columns:
+                connection.execute(
+                    f"update {table} set {column} = ? || substr({column}, ?) "
+                    f"where substr({column}, 1, ?) = ?",
+                    (now, len(before) + 1, len(before), before),
+                )
+    return True
+
+
+def _beside(database: Path, name: str) -> Path:
+    """A free place in the same folder, so that a file can be renamed from it."""
+    path = database.with_name(f"{database.name}.{name}")
+    _remove(path)
+    return path
+
+
+def _remove(database: Path) -> None:
+    """Delete a database with what SQLite keeps beside it."""
+    for suffix in ("", "-journal", "-wal", "-shm"):
+        database.with_name(database.name + suffix).unlink(missing_ok=True)
