@@ -1,13 +1,14 @@
-"""The gate, at the end of learning or on request: decide, record, and measure the gain again."""
+"""The gate, at the end of learning or on request: decide, confirm on fresh samples, record."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from artifacts.promotion.decisions import record_decision, record_fresh_gain
-from artifacts.promotion.fresh import compare_fresh, evaluations_anew
-from artifacts.promotion.gate import decide
+from artifacts.promotion.confirmation import confirmed, evaluations_anew, refused
+from artifacts.promotion.decisions import begin_confirmation, break_off, record_decision
+from artifacts.promotion.gate import confirmation_number, decide
 from artifacts.registry.versions import RegisteredVersion
+from flows.orchestration.turns import taking_turns
 from schemas.config import EvalConfig
 from schemas.errors import ThreeLoopsError
 from schemas.results import Decision, EvalResult
@@ -21,21 +22,26 @@ def decide_and_record(
 ) -> Decision:
     """The decision with its evidence, kept as a run of its own; `min_gain` is a rate from 0 to 1.
 
-    A refusal is an answer, not an error. After a promotion the gain is measured again with
-    `evaluate`, on samples that decided nothing: the gain that passed a gate has been lucky on
-    average, and is not the one to quote. Where that cannot be done, the decision says why.
+    A refusal is an answer, not an error. A version that passes on what is known is measured again
+    with `evaluate`, on samples that nobody could choose, and becomes the champion only if these
+    show the gain as well; where that cannot be done, it is refused. One decision at a time is made
+    in a data folder, so that each is about the champion of that moment.
     """
-    archive = runtime.archive
-    decided = record_decision(archive, version, decide(archive, version, min_gain))
-    if not decided.promoted:
-        return decided
-    runtime.progress.log_message(
-        f"{version.name} is promoted; its gain is measured again, on fresh samples"
-    )
-    try:
-        results = [evaluate(config) for config in evaluations_anew(archive, decided)]
-        fresh = compare_fresh(archive, decided, [result.run_id for result in results])
-        decided = decided.model_copy(update={"fresh": fresh})
-    except ThreeLoopsError as error:
-        decided = decided.model_copy(update={"not_fresh": str(error)})
-    return record_fresh_gain(archive, version, decided)
+    archive, log_message = runtime.archive, runtime.progress.log_message
+    with taking_turns(runtime.data_dir, "gate", "another decision of the gate", log_message):
+        decided = decide(archive, version, min_gain)
+        if not decided.promoted:
+            return record_decision(archive, version, decided)
+        number = confirmation_number(archive, version, decided)
+        run_id = begin_confirmation(archive, version, decided)
+        log_message(f"{version.name} passes; it is measured again, on fresh samples")
+        try:
+            results = [evaluate(config) for config in evaluations_anew(archive, decided)]
+            measured = [result.run_id for result in results]
+            decided = confirmed(archive, decided, measured, number)
+        except ThreeLoopsError as error:
+            decided = refused(decided, f"it could not be measured again: {error}")
+        except BaseException:
+            break_off(archive, run_id)
+            raise
+        return record_decision(archive, version, decided, run_id)

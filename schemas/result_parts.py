@@ -309,7 +309,7 @@ class Opponent(ResultModel):
 
 
 class GateLevel(ResultModel):
-    """What the gate held a gain to: the k-th look at evidence has an interval of this level.
+    """What the gate held a gain to: the k-th look, or confirmation, has an interval of this level.
 
     `low` and `high` are the ends of that interval, as rates.
     """

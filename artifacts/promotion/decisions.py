@@ -19,39 +19,50 @@ from schemas.result_parts import GateLevel
 from schemas.results import Decision, RatedComparison
 
 DECISION_FILE = "decision.json"
-SETTLED = f"{TAG}settled_ms"  # when the gain had been measured again
+SETTLED = f"{TAG}settled_ms"  # when it was decided
+CONFIRMS = f"{TAG}confirms"  # the digest of the opponent that the candidate was measured against
 
 
-def record_decision(archive: Archive, version: RegisteredVersion, decided: Decision) -> Decision:
-    """Keep a decision with its evidence, tag the version, and make it champion if it says so.
+def begin_confirmation(archive: Archive, version: RegisteredVersion, decided: Decision) -> str:
+    """Begin the run of a decision that is about to be confirmed; returns its id.
 
-    Returns the decision with the id of its run. The run is finished only after the alias was given.
+    It is there before anything is measured: a confirmation that was broken off, and whose rates
+    were seen, counts as one.
     """
-    from mlflow.entities import Metric
+    return _begin(archive, version, decided, confirms=decided.against.digest)
 
+
+def record_decision(
+    archive: Archive, version: RegisteredVersion, decided: Decision, run_id: str = ""
+) -> Decision:
+    """Keep a decision with its evidence, make the version champion if it says so, and tag it.
+
+    `run_id` is the run that `begin_confirmation` made. Returns the decision with the id of its run.
+    The alias is given before anything says so, and the run is finished last.
+    """
     client = archive.tracking.client
-    evidence = decided.evidence
-    tags = {
-        "decision": decided.decision,
-        "candidate": version.name,
-        "against": decided.against.name,
-        "reasons": "; ".join(decided.reasons),
-        "instrument": evidence.instrument.digest if evidence else "",
-    }
-    tags = {TAG + name: value[:5000] for name, value in tags.items()}
-    run_id = str(client.create_run(archive.tracking.experiment_id, tags=tags).info.run_id)
+    run_id = run_id or _begin(archive, version, decided)
     decided = decided.model_copy(update={"run_id": run_id})
-    client.update_run(run_id, name=f"promote-{run_id[:6]}")
-    client.set_tag(run_id, NOTE, _describe(version, decided))
-    client.log_dict(run_id, decided.as_json(), DECISION_FILE)
+    gain = decided.fresh or decided.evidence
     numbers = {"min_gain": decided.min_gain}
     if decided.held:
         numbers |= {"look": decided.held.look, "level": decided.held.level}
-    if evidence:
-        numbers |= _gain_in_numbers(evidence)
-    now = time.time_ns() // 1_000_000
-    client.log_batch(run_id, [Metric(name, float(v), now, 0) for name, v in numbers.items()])
+    if decided.fresh_held:
+        numbers |= {"confirmation": decided.fresh_held.look}
+    client.log_dict(run_id, decided.as_json(), DECISION_FILE)
+    _log(archive, run_id, numbers | (_gain_in_numbers(gain) if gain else {}))
+    if decided.promoted:
+        make_champion(archive, version)
+    client.set_tag(run_id, NOTE, _describe(version, decided))
+    tags = {
+        "decision": decided.decision,
+        "reasons": "; ".join(decided.reasons),
+        "settled_ms": str(time.time_ns() // 1_000_000),
+    }
+    for name, value in tags.items():
+        client.set_tag(run_id, TAG + name, value[:5000])
     if decided.against.name != version.name:  # the champion's evidence stays as it was
+        fresh = ", measured again on fresh samples" if decided.fresh else ""
         tag_version(
             archive,
             version,
@@ -59,32 +70,42 @@ def record_decision(archive: Archive, version: RegisteredVersion, decided: Decis
             decision=decided.decision,
             decision_run=run_id,
             decided_against=decided.against.name,
-            gain=_gain_in_words(evidence),
+            gain=_gain_in_words(gain) + fresh,
         )
-    if decided.promoted:
-        make_champion(archive, version)
     client.set_terminated(run_id, "FINISHED")
     return decided
 
 
-def record_fresh_gain(archive: Archive, version: RegisteredVersion, decided: Decision) -> Decision:
-    """Keep the gain that was measured again, or why it was not, with the decision it belongs to.
+def break_off(archive: Archive, run_id: str) -> None:
+    """End the run of a confirmation that was stopped; nothing was decided."""
+    archive.tracking.client.set_terminated(run_id, "KILLED")
 
-    The gain that MLflow and the version's tags show is then the fresh one.
-    """
+
+def _begin(archive: Archive, version: RegisteredVersion, decided: Decision, **more: str) -> str:
+    evidence = decided.evidence
+    tags = {
+        "candidate": version.name,
+        "against": decided.against.name,
+        "instrument": evidence.instrument.digest if evidence else "",
+        **more,
+    }
+    client = archive.tracking.client
+    made = client.create_run(
+        archive.tracking.experiment_id,
+        tags={TAG + name: value[:5000] for name, value in tags.items()},
+        run_name="promote",
+    )
+    run_id = str(made.info.run_id)
+    client.update_run(run_id, name=f"promote-{run_id[:6]}")
+    return run_id
+
+
+def _log(archive: Archive, run_id: str, numbers: Mapping[str, float]) -> None:
     from mlflow.entities import Metric
 
-    client, run_id = archive.tracking.client, decided.run_id
     now = time.time_ns() // 1_000_000
-    client.log_dict(run_id, decided.as_json(), DECISION_FILE)
-    client.set_tag(run_id, NOTE, _describe(version, decided))
-    client.set_tag(run_id, SETTLED, str(now))
-    if decided.fresh:
-        numbers = _gain_in_numbers(decided.fresh)
-        client.log_batch(run_id, [Metric(name, v, now, 1) for name, v in numbers.items()])
-        words = f"{_gain_in_words(decided.fresh)}, measured again on fresh samples"
-        tag_version(archive, version, gain=words)
-    return decided
+    metrics = [Metric(name, float(value), now, 0) for name, value in numbers.items()]
+    archive.tracking.client.log_batch(run_id, metrics)
 
 
 def _gain_in_numbers(compared: RatedComparison) -> dict[str, float]:
@@ -153,8 +174,19 @@ def all_decisions(history: History) -> list[DecisionRecord]:
     ]
 
 
+def confirmations(history: History, opponent: str, since_ms: int) -> int:
+    """How often a candidate was measured against this opponent to be confirmed, since then.
+
+    Confirmations that were broken off count, and so do those whose run was deleted.
+    """
+    return sum(
+        run.data.tags.get(CONFIRMS) == opponent and run.info.start_time >= since_ms
+        for run in history.mlflow_runs(deleted=True)
+    )
+
+
 def champion_since_ms(archive: Archive, champion: RegisteredVersion) -> int:
-    """When the gate had made this version champion and measured it again; 0 if it never did.
+    """When the gate made this version champion; 0 if it never did.
 
     In milliseconds since 1970.
     """
@@ -188,10 +220,11 @@ def _describe(version: RegisteredVersion, decided: Decision) -> str:
         )
         if decided.held:
             lines.append(f"Look {decided.held.look} at the evidence, held to {_held(decided.held)}")
-        if decided.fresh:
-            lines.append(f"Measured again on fresh samples: {_gain_in_words(decided.fresh)}")
-        if decided.not_fresh:
-            lines.append(f"Not measured again: {decided.not_fresh}")
+        if decided.fresh and decided.fresh_held:
+            lines.append(
+                f"Measured again on fresh samples: {_gain_in_words(decided.fresh)}; confirmation "
+                f"{decided.fresh_held.look}, held to {_held(decided.fresh_held)}"
+            )
         lines += decided.repeated
         lines += [f"- {run.name}" for run in decided.evidence.runs]
     lines += ["", *(f"- {reason}" for reason in decided.reasons)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from artifacts.compare.comparison import compare_measurements, differing_parts, paired
-from artifacts.promotion.decisions import champion_since_ms
+from artifacts.promotion.decisions import champion_since_ms, confirmations
 from artifacts.promotion.evidence import HOLDOUT, Evidence, evidence_on, pooled
 from artifacts.promotion.looks import first_sampled_ms, looks
 from artifacts.registry.versions import RegisteredVersion, champion_of, registered_digests
@@ -26,10 +26,12 @@ Pair = tuple[StoredMeasurement, StoredMeasurement]
 
 
 def decide(archive: Archive, version: RegisteredVersion, min_gain: float) -> Decision:
-    """Whether a version may be the champion, every reason against it, and the evidence.
+    """Whether a version may be the champion by what is known, every reason against, the evidence.
 
-    It may, if it was evaluated on the holdout with the same instrument as the champion (or, where
-    there is none, as the model that it started from), no table of either was changed, it was not
+    A version that passes here has yet to be confirmed (`artifacts.promotion.confirmation`).
+
+    It passes, if it was evaluated on the holdout with the same instrument as the champion (or as
+    the model that it started from, where there is none), no table of either was changed, it was not
     trained on the holdout, its weights are those that were registered, and the lower end of the
     paired interval of its gain is above `min_gain`. One damaged table of either is a reason against
     it, whatever other tables say.
@@ -148,6 +150,13 @@ def _weight(pair: Pair) -> tuple[bool, int, int, int]:
     )
 
 
+def confirmation_number(archive: Archive, version: RegisteredVersion, decided: Decision) -> int:
+    """Which confirmation the next one against the decision's opponent would be, from 1 on."""
+    champion = champion_of(archive, version.model)
+    since = champion_since_ms(archive, champion) if champion else 0
+    return 1 + confirmations(archive.history, decided.against.digest, since)
+
+
 def _look(
     archive: Archive,
     version: RegisteredVersion,
@@ -157,11 +166,11 @@ def _look(
     """Which look at evidence against this opponent it is, over everything that was learned.
 
     Looks count over all registered versions, under whatever name, and over what any learning run
-    made. They count from when the opponent became champion and was measured again. A version that
-    had been sampled before could be chosen for what was known of it, so for such a one they count
-    from the beginning.
+    made, deleted runs too. They count from when the opponent became champion. A version that had
+    been sampled before could be chosen for what was known of it, so for such a one they count from
+    the beginning.
     """
-    runs = archive.history.every()
+    runs = archive.history.every(deleted=True)
     crowned = champion_since_ms(archive, champion) if champion else 0
     first = first_sampled_ms(runs, version.digest)
     since = crowned if first is not None and first >= crowned else 0

@@ -2,7 +2,8 @@
 
 Every state of the evidence that could have been shown to the gate is a look, whether or not the
 gate was asked, because anyone can read the rates: `scorers.statistics.looks` says what a look
-costs.
+costs. Looks keep luck out. They do not keep out somebody who tries samples where nobody counts;
+that is what the confirmation is for.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class Sampled:
     - `whole`: the run it belongs to: the learning run of a measurement before or after.
     - `known_by`: policy, instrument and seed; of what has one of them in common, the first counts.
       None for a run that was cut off, whose instrument is not known.
-    - `attempt`: policy and settings; the same again samples the same. `seed` is as it was given.
+    - `attempt`: policy and settings; the same again samples the same.
     """
 
     whole: str
@@ -34,7 +35,6 @@ class Sampled:
     instrument: str
     known_by: tuple[str, ...] | None
     attempt: tuple[str, ...]
-    seed: str
 
 
 def looks(
@@ -112,5 +112,4 @@ def _sampled(run: RunRecord, digest: str) -> Sampled:
         instrument=instrument,
         known_by=(digest, instrument, given.get("seed", "")) if instrument else None,
         attempt=(digest, *(given.get(name, "") for name in names)),
-        seed=given.get("seed", ""),
     )

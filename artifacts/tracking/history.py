@@ -122,17 +122,24 @@ class History:
         """
         return [run for run in self.every() if run.loop in LOOPS and not run.stage]
 
-    def every(self) -> list[RunRecord]:
-        """Every run of a loop, before and after included, and every demo; newest first."""
-        return [_record(run) for run in self.mlflow_runs() if f"{TAG}loop" in run.data.tags]
+    def every(self, *, deleted: bool = False) -> list[RunRecord]:
+        """Every run of a loop, before and after included, and every demo; newest first.
 
-    def mlflow_runs(self) -> list[Run]:
+        With `deleted`, also those that were deleted on MLflow's page.
+        """
+        runs = self.mlflow_runs(deleted=deleted)
+        return [_record(run) for run in runs if f"{TAG}loop" in run.data.tags]
+
+    def mlflow_runs(self, *, deleted: bool = False) -> list[Run]:
         """Every MLflow run, newest first: the loops' and the gate's."""
+        from mlflow.entities import ViewType
+
         pages: list[Run] = []
         token = None
         while True:
             page = self.tracking.client.search_runs(
                 [self.tracking.experiment_id],
+                run_view_type=ViewType.ALL if deleted else ViewType.ACTIVE_ONLY,
                 order_by=["start_time DESC"],
                 page_token=token,
                 max_results=1000,

@@ -87,19 +87,21 @@ def print_decision(console: Console, result: Decision) -> None:
         )
     for line in result.repeated:
         console.print(line, markup=False, soft_wrap=True)
-    for reason in result.reasons:
-        console.print(f"- {reason}", markup=False, soft_wrap=True)
-    if result.promoted:
-        console.print(f"{result.champion} is the champion now", style="bold", markup=False)
-    if result.fresh:
-        gain = result.fresh.difference
+    if result.fresh and result.fresh_held:
+        gain, held = result.fresh.difference, result.fresh_held
         console.print(
             f"measured again on fresh samples of the same problems: {points(gain.value)} points, "
             f"{points_interval(gain)}; this is the gain to quote",
             style="bold",
         )
-    if result.not_fresh:
-        console.print(f"not measured again: {result.not_fresh}", markup=False, soft_wrap=True)
+        console.print(
+            f"confirmation {held.look} against this opponent: the gain must hold at "
+            f"{level_in_words(held.level)}, where it is {points_interval(held)} points"
+        )
+    for reason in result.reasons:
+        console.print(f"- {reason}", markup=False, soft_wrap=True)
+    if result.promoted:
+        console.print(f"{result.champion} is the champion now", style="bold", markup=False)
     console.print(f"decision {result.run_id}", style="dim")
 
 

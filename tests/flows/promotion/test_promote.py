@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest.mock import ANY
 
@@ -13,6 +14,7 @@ from artifacts.registry.versions import registered_version
 from artifacts.tracking.connection import TAG
 from flows.cli.parser import main
 from flows.eval import eval_flow
+from flows.gate import decide_and_record
 from schemas.config import EvalConfig, LearningConfig
 from schemas.loops import EVALUATION
 from tasks.runtime.runtime import process_runtime
@@ -49,7 +51,10 @@ def test_a_version_that_beats_its_start_on_the_holdout_becomes_the_champion(
     assert tags[f"{TAG}look"] == "1"
     candidate, opponent, first = all_runs()
     assert first.run_id == learned["run_id"], "a decision is no loop"
-    assert [run.config(EvalConfig).seed for run in (opponent, candidate)] == [1, 1]
+    assert result["fresh_held"]["look"] == 1
+    again = [run.config(EvalConfig) for run in (opponent, candidate)]
+    assert again[0].seed == again[1].seed != learned["config"]["seed"]
+    assert [config.samples for config in again] == [2, 2], "twice those of the evidence"
     assert [run.loop for run in (opponent, candidate)] == [EVALUATION] * 2
     assert promote(VERSION, code=1)["reasons"][0] == "it is the champion already"
     assert champion() == VERSION
@@ -93,6 +98,22 @@ def test_a_later_version_is_held_against_the_champion(learn: Learn, promote: Run
     better = promote("models:/threeloops@candidate")
     assert better["champion"] == champion() == "models:/threeloops/3"
     assert "a difference is by learning" in " ".join(better["evidence"]["reading"])
+
+
+def test_of_several_decisions_at_once_each_is_about_the_champion_of_its_moment(
+    learn: Learn, rates: list[float]
+) -> None:
+    learn(0.25, 0.75)
+    learn(0.25, 0.7, seed=1)
+    runtime = process_runtime()
+    versions = [registered_version(runtime.archive, f"models:/threeloops/{n}") for n in (1, 2)]
+    with ThreadPoolExecutor() as pool:
+        told = list(pool.map(lambda v: decide_and_record(runtime, v, eval_flow.fn), versions))
+    assert sorted(one.against.role for one in told) == ["champion", "start"]
+    second = next(one for one in told if one.against.role == "champion")
+    first = next(one for one in told if one is not second)
+    assert first.promoted
+    assert second.against.name == first.candidate.name
 
 
 def test_the_champions_own_weights_under_another_number_are_no_gain(

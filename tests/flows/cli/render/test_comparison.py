@@ -119,13 +119,13 @@ def test_a_decision_says_how_strict_it_was_and_what_the_gain_is_on_fresh_samples
 ) -> None:
     held = GateLevel(look=3, level=0.99662, low=0.015, high=0.2)
     given = {"decision": "promoted", "promoted": True, "reasons": (), "held": held}
-    said = shown(print_decision, decided(comparison, **given, fresh=comparison), wide=True)
+    confirmed = {"fresh": comparison, "fresh_held": held.model_copy(update={"look": 2})}
+    said = shown(print_decision, decided(comparison, **given, **confirmed), wide=True)
     assert "look 3 at evidence against this opponent: the gain must hold at 99.7 %" in said
     assert "where it is +1.5 to +20.0 points" in " ".join(said.split())
     again = "measured again on fresh samples of the same problems: +10.0 points, -2.0 to +30.0;"
     assert again in " ".join(said.split())
-    said = shown(print_decision, decided(comparison, not_fresh="[x]: gone"), wide=True)
-    assert "not measured again: [x]: gone" in said
+    assert "confirmation 2 against this opponent: the gain must hold at 99.7 %" in said
 
 
 def changes(*groups: VerdictGroup, scored_before: bool = True) -> ScorerChange:

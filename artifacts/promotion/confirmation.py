@@ -1,0 +1,105 @@
+"""The confirmation: a version that passes is measured once more, on samples nobody has seen.
+
+Whoever asks the gate chooses what to measure, and when. What is known can be chosen from: seeds
+that were tried under another scorer, runs that were broken off, a copy of the model elsewhere. So
+the evidence only says which version is worth the effort. What decides is measured afterwards, with
+a seed that is drawn at that moment. The gain that it finds has not been lucky, and is the one to
+quote. The problems are the same; whether they suit this version is what the interval covers.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+
+from artifacts.compare.comparison import compare_measurements, paired
+from artifacts.registry.versions import lasting_name
+from artifacts.runs.measured import read_measurement
+from artifacts.text.numbers import level_in_words, points, points_interval
+from artifacts.tracking.archive import Archive
+from artifacts.tracking.history import RunRecord
+from schemas.config import EvalConfig, LearningConfig, SelectionConfig
+from schemas.errors import InputError
+from schemas.loops import LEARNING, SELECTION
+from schemas.result_parts import GateLevel
+from schemas.results import Decision, RatedComparison
+from scorers.statistics.looks import level_of_look
+
+MORE_SAMPLES = 2  # times the samples of the evidence, so that a true gain is seldom missed
+MOST_SAMPLES = 4096  # as an evaluation allows
+SEEDS = 2**31
+
+
+def evaluations_anew(archive: Archive, decided: Decision) -> tuple[EvalConfig, EvalConfig]:
+    """How to evaluate opponent and candidate again as the evidence was, but for seed and samples.
+
+    Raises InputError where the evidence's run or its configuration can no longer be read.
+    """
+    assert decided.evidence is not None  # nothing passes without
+    compared = decided.evidence.runs
+    config = _evaluation(archive.history.find(compared[1].run_id))
+    samples = min(MOST_SAMPLES, MORE_SAMPLES * min(run.samples for run in compared))
+    seed = secrets.randbelow(SEEDS)
+    opponent, candidate = (
+        config.model_copy(
+            update={
+                "model": lasting_name(archive, side.name, side.digest),
+                "seed": seed,
+                "samples": samples,
+            }
+        )
+        for side in (decided.against, decided.candidate)
+    )
+    return opponent, candidate
+
+
+def _evaluation(run: RunRecord) -> EvalConfig:
+    """How loop A would measure what a run of any loop measured."""
+    if run.loop is LEARNING:
+        return run.config(LearningConfig).evaluation()
+    config = run.config(SelectionConfig if run.loop is SELECTION else EvalConfig)
+    return EvalConfig(**{name: getattr(config, name) for name in EvalConfig.model_fields})
+
+
+def confirmed(archive: Archive, decided: Decision, run_ids: Sequence[str], number: int) -> Decision:
+    """The decision after its two evaluations: refused where they do not show the gain as well.
+
+    The n-th confirmation against an opponent is held to the level of the n-th look. Raises
+    InputError where the runs are not of the policies that were decided on, or not comparable.
+    """
+    opponent, candidate = (
+        read_measurement(archive.store, archive.history.find(name)) for name in run_ids
+    )
+    for side, (name, digest) in (
+        (opponent, (decided.against.name, decided.against.digest)),
+        (candidate, (decided.candidate.name, decided.candidate.digest)),
+    ):
+        if side.policy != digest:
+            raise InputError("it is not the model that was decided on any more", name)
+    compared = compare_measurements(opponent, candidate, archive.history.loops())
+    if not isinstance(compared, RatedComparison):
+        raise InputError("the dataset, template or scorer has changed since the evidence was made")
+    level = level_of_look(number)
+    gain = paired(opponent, candidate, level=level).difference
+    held = GateLevel(look=number, level=level, low=gain.low, high=gain.high)
+    decided = decided.model_copy(update={"fresh": compared, "fresh_held": held})
+    if gain.low > decided.min_gain:
+        return decided
+    return refused(
+        decided,
+        f"measured again on fresh samples, its gain is {points(gain.value)} points, "
+        f"{level_in_words(level)} interval {points_interval(gain)} at confirmation {number}, and "
+        f"the lower end is not above {points(decided.min_gain)}",
+    )
+
+
+def refused(decided: Decision, reason: str) -> Decision:
+    """The decision, refused for one more reason."""
+    return decided.model_copy(
+        update={
+            "decision": "refused",
+            "promoted": False,
+            "champion": None,
+            "reasons": (*decided.reasons, reason),
+        }
+    )
