@@ -5,6 +5,8 @@ It measures before and after on problems that are never trained on, exactly as l
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from prefect import flow
@@ -19,12 +21,14 @@ from artifacts.recording.record import (
     record_measurement,
     record_step,
     record_stop,
+    record_training,
 )
 from artifacts.registry.publish import register_learned
 from artifacts.registry.resolve import resolve_policy
 from artifacts.registry.versions import registered_version
-from artifacts.runs.resuming import refuse_other_settings, resumable
+from artifacts.runs.resuming import finished_stage, refuse_other_settings, resumable
 from artifacts.store.checkpoints import drop_checkpoints
+from artifacts.tracking.archive import Archive
 from artifacts.tracking.inputs import use_dataset
 from artifacts.tracking.logged_models import model_folder, name_digest, use_model
 from artifacts.tracking.run import Place, TrackedRun
@@ -87,6 +91,7 @@ def learning_flow(
     place = Place(parent=parent_run, resume=resume or "")
     with (
         learner_lock(runtime.data_dir, config.device, log_message),
+        going_on(archive, resume),
         recorded_run(runtime, LEARNING, config, place) as tracked,
     ):
         run = begin(runtime, config, tracked, StepClock())
@@ -97,6 +102,7 @@ def learning_flow(
         except StoppedError as stop:
             raise keep_last_good(run, stop) from None
         record_measurement(tracked, after, config.dataset, AFTER)
+        record_training(tracked, learned.training)
         version = register_learned(tracked, config, learned, run.start_folder)
         learned = learned.model_copy(update={"wall_seconds": run.clock.wall_seconds})
         result = record_learning(tracked, config, learned, after, version)
@@ -111,6 +117,14 @@ def learning_flow(
         publish_decision(runtime.side_channel, decided)
         result = add_to_result(tracked, result, gate=decided)
     return result
+
+
+@contextmanager
+def going_on(archive: Archive, resume: str | None) -> Iterator[None]:
+    """Check once more that a run may be resumed: it may have gone on until its learner ended."""
+    if resume is not None:
+        resumable(archive, resume)
+    yield
 
 
 def begin(
@@ -165,6 +179,10 @@ def evaluate(run: LearningRun, policy: PolicyRef, stage: str) -> MeasuredRows:
     if stage == AFTER:
         folder = str(model_folder(runtime.archive.tracking, run.tracked.reference))
         evaluation = evaluation.model_copy(update={"model": folder})
+    if done := finished_stage(runtime.archive.history, run.tracked.run_id, stage, policy.digest):
+        rows = MeasuredRows.read(runtime.store, measure(runtime, evaluation, policy))
+        if done.table_refs()["completions"][1] == rows.measured.completions.digest:
+            return rows  # as before the run was cut off; what is finished stays as it is
     place = Place(parent=run.tracked.run_id, stage=stage)
     with recorded_run(runtime, EVALUATION, evaluation, place) as tracked:
         name_policy(tracked, policy)

@@ -14,6 +14,7 @@ from artifacts.text.numbers import level_in_words, points, points_interval
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.connection import NOTE, TAG, local_path
 from artifacts.tracking.history import History
+from artifacts.tracking.owner import OWNER, this_process
 from schemas.errors import InputError
 from schemas.result_parts import GateLevel
 from schemas.results import Decision, RatedComparison
@@ -92,7 +93,7 @@ def _begin(archive: Archive, version: RegisteredVersion, decided: Decision, **mo
     client = archive.tracking.client
     made = client.create_run(
         archive.tracking.experiment_id,
-        tags={TAG + name: value[:5000] for name, value in tags.items()},
+        tags={TAG + name: value[:5000] for name, value in tags.items()} | {OWNER: this_process()},
         run_name="promote",
     )
     run_id = str(made.info.run_id)

@@ -83,13 +83,14 @@ def _measured_stages(digest: str, runs: Sequence[RunRecord]) -> Iterator[tuple[R
 
 
 def _stages(run: RunRecord, digest: str) -> list[str]:
-    if run.status != "FINISHED" or not digest:
+    if not digest:
         return []
     stages = {EVALUATION: ("",), SELECTION: ("",), LEARNING: (BEFORE, AFTER)}.get(run.loop, ())
     return [
         stage
         for stage in stages
-        if run.tags.get(f"model_digest_{stage}" if stage else "model_digest") == digest
+        if run.measured(stage)
+        and run.tags.get(f"model_digest_{stage}" if stage else "model_digest") == digest
     ]
 
 

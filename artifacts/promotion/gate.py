@@ -128,7 +128,13 @@ def _trained_on(
     """Why the holdout is none for this version, where it was trained on some of it."""
     held = {p for side in own.measured for p in side.problems["prompt"].to_pylist()}
     reasons = []
-    for run in made_by(version.digest, runs):
+    makers = list(made_by(version.digest, runs))
+    if version.run_id and not makers:
+        reasons.append(
+            f"the learning run that made it, {version.run_id[:6]}, is gone, so nothing says what "
+            "it was trained on"
+        )
+    for run in makers:
         try:
             shared = trained_prompts(store, run) & held
         except InputError as error:

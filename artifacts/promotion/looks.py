@@ -86,25 +86,27 @@ def sampled_on_holdout(runs: Sequence[RunRecord]) -> Iterator[Sampled]:
             continue
         for tag in _policy_tags(run):
             if digest := run.tags.get(tag, ""):
-                yield _sampled(run, digest)
+                yield _sampled(run, digest, tag)
 
 
 def _policy_tags(run: RunRecord) -> list[str]:
     """The tags that name what a run sampled itself; a measurement inside it has its own run."""
     if run.loop in (EVALUATION, SELECTION):
         return ["model_digest"]
-    if run.loop is not LEARNING or run.status != "FINISHED":
+    if run.loop is not LEARNING:
         return []
-    inside = [stage for stage in (BEFORE, AFTER) if f"measured.{stage}" not in run.tags]
+    stages = [stage for stage in (BEFORE, AFTER) if run.measured(stage)]
+    inside = [stage for stage in stages if f"measured.{stage}" not in run.tags]
     return [f"model_digest_{stage}" for stage in inside]
 
 
-def _sampled(run: RunRecord, digest: str) -> Sampled:
+def _sampled(run: RunRecord, digest: str, tag: str) -> Sampled:
     given = dict(run.parameters)
     if run.loop is LEARNING:
         given["samples"] = given.get("evaluation_samples", "")
     names = [*SETTINGS, *sorted(name for name in given if name.startswith("sampling."))]
-    instrument = run.tags.get("instrument", "") if run.status == "FINISHED" else ""
+    measured = run.measured(tag.removeprefix("model_digest").removeprefix("_"))
+    instrument = run.tags.get("instrument", "") if measured else ""
     return Sampled(
         whole=run.parent if run.stage else run.run_id,
         digest=digest,

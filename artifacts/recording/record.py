@@ -120,7 +120,7 @@ def record_stop(run: TrackedRun, stop: StoppedError, training: TableRef | None) 
     """
     discard_model(run)
     if training is not None:
-        run.table("training", training)
+        record_training(run, training)
     run.tag(stopped_at_step=str(stop.step), last_good_step=str(stop.last_good))
     kept = "the last good policy is the one it started from"
     if stop.last_good:
@@ -180,6 +180,11 @@ def record_selection(
     return _keep(run, result)
 
 
+def record_training(run: TrackedRun, training: TableRef) -> None:
+    """Keep what was learned from, before anything is registered that was made of it."""
+    run.table("training", training)
+
+
 def record_learning(
     run: TrackedRun,
     config: LearningConfig,
@@ -188,7 +193,6 @@ def record_learning(
     version: PolicyRef,
 ) -> LearningResult:
     """The result of loop C, with the learning picture; the model version is in it by name."""
-    run.table("training", learned.training)
     run.metrics({"kl_nats": learned.kl_nats.value, "wall_seconds": learned.wall_seconds})
     run.tag(registered=version.name)
     before, summary = learned.before.summary, learned.after.summary

@@ -153,11 +153,15 @@ def register_version(
     """Register the policy in a folder as the next version of `name`, with the alias `candidate`.
 
     The weights stay where they are, in the logged model of the run that made them. `tags` are
-    kept below our own prefix. Returns the same policy under its registry name.
+    kept below our own prefix. A run that was cut off after it had registered the same weights
+    registers nothing again. Returns the same policy under its registry name.
     """
     from mlflow.exceptions import MlflowException
 
     client = archive.tracking.client
+    for known in client.search_model_versions(f"name='{name}'"):
+        if (known.run_id, known.tags.get(f"{TAG}digest")) == (run_id, policy.digest):
+            return policy.model_copy(update={"name": f"{REGISTRY}{name}/{known.version}"})
     try:
         client.get_registered_model(name)
     except MlflowException:

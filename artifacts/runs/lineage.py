@@ -19,9 +19,10 @@ def policies_on_the_way(store: Store, start: PolicyRef, training: TableRef) -> l
 
 
 def made_by(digest: str, runs: Sequence[RunRecord]) -> Iterator[RunRecord]:
-    """The finished learning runs behind a policy, the last one first, back to a start of its own.
+    """The learning runs behind a policy, the last one first, back to a start of its own.
 
-    A digest that several runs arrived at means the newest of them.
+    A digest that several runs arrived at means the newest of them. How a run ended does not matter:
+    what it made is there.
     """
     seen: set[str] = set()
     while digest and digest not in seen:
@@ -29,9 +30,7 @@ def made_by(digest: str, runs: Sequence[RunRecord]) -> Iterator[RunRecord]:
         made = [
             run
             for run in runs
-            if run.loop is LEARNING
-            and run.status == "FINISHED"
-            and run.tags.get("model_digest_after") == digest
+            if run.loop is LEARNING and run.tags.get("model_digest_after") == digest
         ]
         if not made:
             return
@@ -42,7 +41,7 @@ def made_by(digest: str, runs: Sequence[RunRecord]) -> Iterator[RunRecord]:
 def trained_prompts(store: Store, run: RunRecord) -> set[str]:
     """Every prompt that a learning run sampled completions of, by its training table.
 
-    Raises StoreError where a table on the way is missing or was changed.
+    Raises InputError where a table on the way is missing or was changed.
     """
     training = store.read(stored_table(store, run, "training"))
     asked = set()

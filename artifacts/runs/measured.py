@@ -137,8 +137,11 @@ def read_measurement(
 
 
 def stored_table(store: Store, run: RunRecord, name: str) -> TableRef:
-    """The reference of the table that a run keeps under this name."""
-    kind, digest = run.table_refs()[name]
+    """The reference of the table that a run keeps under this name; InputError without one."""
+    kept = run.table_refs()
+    if name not in kept:
+        raise InputError(f"it has no {name} table", f"run {run.name}")
+    kind, digest = kept[name]
     return store.lookup(kind, digest)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from artifacts.store.checkpoints import newest_checkpoint
 from artifacts.tracking.archive import Archive
-from artifacts.tracking.history import RunRecord
+from artifacts.tracking.history import History, RunRecord
 from schemas.config import LearningConfig
 from schemas.errors import InputError
 from schemas.loops import LEARNING
@@ -39,3 +39,16 @@ def refuse_other_settings(run: RunRecord, config: LearningConfig) -> None:
                 f"{name} {now[name]!r} with resume {run.name}",
                 "give the run's own configuration",
             )
+
+
+def finished_stage(history: History, run_id: str, stage: str, digest: str) -> RunRecord | None:
+    """The measurement of this policy that a run finished at a stage before it was cut off."""
+    return next(
+        (
+            run
+            for run in history.every()
+            if (run.parent, run.stage, run.status) == (run_id, stage, "FINISHED")
+            and run.tags.get("model_digest") == digest
+        ),
+        None,
+    )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -11,6 +13,7 @@ from urllib.parse import quote
 from schemas.errors import InputError
 
 PATIENCE = 60  # seconds to wait for another command that writes to a database
+LOGS = "logs"  # the folder of what happened in a defect
 MINE_ALONE = 0o700  # completions, models and secrets are nobody else's
 
 
@@ -66,13 +69,21 @@ def sqlite_uri(database: Path) -> str:
     return f"sqlite:///{path}{wait}"
 
 
+def named_data_folder() -> Path:
+    """Where the data folder is or will be: `THREELOOPS_HOME`, or `.threeloops` where one works."""
+    named = Path(os.environ.get("THREELOOPS_HOME") or ".threeloops")
+    with contextlib.suppress(RuntimeError):  # `~nobody`: a user that is not there
+        named = named.expanduser()
+    return named.absolute()
+
+
 def current_data_dir() -> DataDir:
     """`THREELOOPS_HOME`, or `.threeloops` in the working directory; made when missing.
 
     Nobody but its owner may enter it. A folder that its group may write is one that people share
     on purpose, and stays as it is. Raises InputError when it cannot be made or written.
     """
-    root = Path(os.environ.get("THREELOOPS_HOME") or ".threeloops").expanduser().absolute()
+    root = named_data_folder()
     try:
         if not root.is_dir():
             root.parent.mkdir(parents=True, exist_ok=True)
@@ -91,6 +102,16 @@ def current_data_dir() -> DataDir:
             "set THREELOOPS_HOME to a folder that you can write to",
         )
     return DataDir(root)
+
+
+@contextlib.contextmanager
+def private_files() -> Iterator[None]:
+    """Files that this process makes in the block can be read by nobody else."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def _close_to_others(root: Path) -> None:

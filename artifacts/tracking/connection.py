@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlparse
 
 from artifacts.store.data_dir import DataDir
 from artifacts.tracking.database import prepare_database
+from artifacts.tracking.owner import close_abandoned
 from schemas.errors import InputError
 
 if TYPE_CHECKING:
@@ -40,7 +41,10 @@ class Tracking:
 
     @cached_property
     def client(self) -> MlflowClient:
-        """The MLflow client; importing MLflow takes seconds, so it is made on first use."""
+        """The MLflow client; importing MLflow takes seconds, so it is made on first use.
+
+        Runs that a killed process left open are closed then.
+        """
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
         logging.getLogger("alembic").setLevel(logging.ERROR)
@@ -53,7 +57,10 @@ class Tracking:
             prepare_database(self.data_dir, EXPERIMENT, EXPERIMENT_TAGS)
             mlflow.set_tracking_uri(uri)
             mlflow.set_registry_uri(uri)
-            return MlflowClient(uri, uri)
+            client = MlflowClient(uri, uri)
+        if experiment := client.get_experiment_by_name(EXPERIMENT):
+            close_abandoned(client, str(experiment.experiment_id))
+        return client
 
     @cached_property
     def experiment_id(self) -> str:

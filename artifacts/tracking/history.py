@@ -65,6 +65,15 @@ class RunRecord:
         """`before` or `after` where it is a part of a learning run, else empty."""
         return self.tags.get("stage", "")
 
+    def measured(self, stage: str = "") -> bool:
+        """Whether it has every table of a measurement, however it ended.
+
+        A run that failed afterwards, or that was stopped while its report was drawn, has measured.
+        """
+        suffix = f"_{stage}" if stage else ""
+        names = {"problems", f"completions{suffix}", f"scores{suffix}"}
+        return names <= self.table_refs().keys()
+
     def table_refs(self) -> dict[str, tuple[TableKind, str]]:
         """Kind and digest of each of its tables by name."""
         found = {}

@@ -16,7 +16,9 @@ from pydantic import BaseModel
 from artifacts.text.describe import describe_failure, describe_start
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.connection import CONFIG_FILE, NOTE, PARENT, TAG, Tracking, local_path
+from artifacts.tracking.owner import OWNER, this_process
 from schemas.config import RunConfig
+from schemas.errors import InputError
 from schemas.instrument import Instrument
 from schemas.loops import Loop
 from schemas.references import RunRef, TableRef
@@ -132,8 +134,8 @@ class Place:
     """Where among the others a run belongs.
 
     `parent` is the id of the run that it is a part of. `stage` (`before`, `after`) says which part;
-    a parent has one child of each stage, which is opened again. `resume` is the id of a run that
-    ended early and goes on.
+    a child of this stage that ended early is opened again. `resume` is the id of a run that ended
+    early and goes on.
     """
 
     parent: str = ""
@@ -145,7 +147,10 @@ class Place:
 def tracked_run(
     archive: Archive, loop: Loop, config: RunConfig, place: Place
 ) -> Iterator[TrackedRun]:
-    """Open an MLflow run for one loop; it ends FINISHED, FAILED with the reason, or KILLED."""
+    """Open an MLflow run for one loop; it ends FINISHED, FAILED with the reason, or KILLED.
+
+    Raises InputError for a run that is to go on and has finished: what it says stays as it is.
+    """
     client = archive.tracking.client
     former = place.resume
     if place.parent and place.stage:
@@ -176,10 +181,12 @@ def _opened(run: TrackedRun, place: Place, config: RunConfig) -> TrackedRun:
         f"{TAG}loop_name": loop.name,
         f"{TAG}changed": loop.changed,
         "mlflow.source.name": f"threeloops {loop.verb}",
+        OWNER: this_process(),
     }
     tags |= {PARENT: place.parent} if place.parent else {}
     tags |= {f"{TAG}stage": place.stage} if place.stage else {}
-    run.run_id = client.create_run(run.archive.tracking.experiment_id, tags=tags).info.run_id
+    experiment = run.archive.tracking.experiment_id
+    run.run_id = client.create_run(experiment, tags=tags, run_name=loop.verb).info.run_id
     run.name = f"{loop.verb}-{run.run_id[:6]}"
     client.update_run(run.run_id, name=run.name)
     settings = flat(config.model_dump(mode="json"))
@@ -190,8 +197,11 @@ def _opened(run: TrackedRun, place: Place, config: RunConfig) -> TrackedRun:
 
 def _reopened(run: TrackedRun, config: RunConfig) -> TrackedRun:
     client = run.archive.tracking.client
-    client.update_run(run.run_id, status="RUNNING")
     found = client.get_run(run.run_id)
+    if found.info.status == "FINISHED":
+        raise InputError("the run has finished", f"run {found.info.run_name}")
+    client.set_tag(run.run_id, OWNER, this_process())
+    client.update_run(run.run_id, status="RUNNING")
     run.name = found.info.run_name
     if f"{TAG}error" in found.data.tags:
         client.delete_tag(run.run_id, f"{TAG}error")
@@ -207,7 +217,8 @@ def _child(tracking: Tracking, parent: str, stage: str) -> str:
         [tracking.experiment_id],
         f"tags.`{PARENT}` = '{parent}' and tags.`{TAG}stage` = '{stage}'",
     )
-    return str(found[0].info.run_id) if found else ""
+    early = [run for run in found if run.info.status != "FINISHED"]
+    return str(early[0].info.run_id) if early else ""
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

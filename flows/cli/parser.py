@@ -260,6 +260,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
     options = build_parser().parse_args(arguments)
     _find_modules_here()
+    from artifacts.store.data_dir import LOGS, named_data_folder, private_files
+    from flows.cli.failures import explained
     from flows.cli.terminal import Terminal
 
     terminal = Terminal(as_json=options.json)
@@ -269,7 +271,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from tasks.runtime.runtime import process_runtime
 
         # libraries print to stdout as they like; with --json it holds one object alone
-        with contextlib.redirect_stdout(sys.stderr) if options.json else contextlib.nullcontext():
+        with (
+            contextlib.redirect_stdout(sys.stderr) if options.json else contextlib.nullcontext(),
+            contextlib.nullcontext() if options.verb == "export" else private_files(),
+        ):
             result = {**LOOP_VERBS, **PAST_VERBS}[options.verb](
                 process_runtime(), options, terminal
             )
@@ -282,6 +287,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         terminal.fail("stopped")
         return 130
+    except Exception as error:
+        line, code = explained(error, named_data_folder() / LOGS)
+        terminal.fail(line)
+        return code
     if options.json:
         print(json.dumps(result.as_json()))
     return int(getattr(result, "exit_code", None) or 0)

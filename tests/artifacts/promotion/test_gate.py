@@ -63,7 +63,7 @@ def test_the_same_weights_as_the_champion_are_refused(archive: Archive, learning
         "mine",
         learning.trained,
         archive.folders.find(learning.trained),
-        learning.run.run_id,
+        "0123456789abcdef",  # another run that ended with the same weights
         "",
     )
     decision = decide(archive, registered_version(archive, made.name), min_gain=-1.0)

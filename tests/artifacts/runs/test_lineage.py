@@ -37,8 +37,8 @@ def test_of_several_runs_that_made_a_policy_the_newest_counts() -> None:
     assert names("c", run("newer", "b", "c"), run("older", "a", "c")) == ["newer"]
 
 
-def test_only_finished_learning_made_a_policy() -> None:
-    assert names("b", run("failed", "a", "b", status="FAILED")) == []
+def test_only_learning_made_a_policy_however_it_ended() -> None:
+    assert names("b", run("failed", "a", "b", status="FAILED")) == ["failed"]
     assert names("b", run("measured", "a", "b", loop=EVALUATION)) == []
 
 

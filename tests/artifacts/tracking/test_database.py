@@ -94,7 +94,7 @@ def test_an_older_database_is_brought_up_to_date_and_kept(archive: Archive) -> N
 
     database = archive.data_dir.tracking_database
     run = archive.tracking.client.create_run(archive.tracking.experiment_id, run_name="then")
-    config = _get_alembic_config(sqlite_uri(database))  # type: ignore[no-untyped-call]
+    config = _get_alembic_config(sqlite_uri(database))
     script = ScriptDirectory.from_config(config)
     newest = str(script.get_current_head())
     (older,) = script.get_revision(newest)._all_down_revisions

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from artifacts.tracking.archive import Archive
 from artifacts.tracking.connection import NOTE, TAG
 from artifacts.tracking.run import Place, TrackedRun, flat, tracked_run
 from schemas.config import EvalConfig
+from schemas.errors import InputError
 from schemas.identity import file_digest
 from schemas.instrument import Instrument
 from schemas.loops import EVALUATION
@@ -82,14 +84,24 @@ def test_a_run_that_goes_on_loses_its_error_and_tells_new_settings(archive: Arch
     assert found.config(EvalConfig) == now
 
 
-def test_a_parent_has_one_child_of_each_stage(archive: Archive) -> None:
+def test_a_child_that_ended_early_is_opened_again_and_a_finished_one_is_not(
+    archive: Archive,
+) -> None:
     with tracked_run(archive, EVALUATION, CONFIG, NOWHERE) as parent:
         ids = []
-        for stage in ("before", "after", "before"):
-            place = Place(parent=parent.run_id, stage=stage)
-            with tracked_run(archive, EVALUATION, CONFIG, place) as child:
+        for stage in ("before, stopped", "after", "before", "before"):
+            place = Place(parent=parent.run_id, stage=stage.split(",")[0])
+            with suppress(ValueError), tracked_run(archive, EVALUATION, CONFIG, place) as child:
                 ids.append(child.run_id)
+                if "stopped" in stage:
+                    raise ValueError
     assert ids[0] == ids[2] != ids[1]
+    assert ids[3] not in ids[:3], "the one before has finished"
+    with (
+        pytest.raises(InputError, match="the run has finished"),
+        tracked_run(archive, EVALUATION, CONFIG, Place(resume=ids[1])),
+    ):
+        pass
     found = archive.history.find(ids[1])
     assert (found.parent, found.stage) == (parent.run_id, "after")
 

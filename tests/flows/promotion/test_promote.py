@@ -215,15 +215,30 @@ def test_evaluations_with_different_instruments_are_no_evidence(learn: Learn, pr
     assert champion() == VERSION
 
 
+@pytest.mark.parametrize("status", ["FINISHED", "FAILED"])
 def test_a_version_that_was_trained_on_the_holdout_is_not_promoted(
-    learn: Learn, promote: Run, rates: list[float], tiny: str
+    learn: Learn, promote: Run, rates: list[float], tiny: str, status: str
 ) -> None:
-    learn(0.25, 0.75, train_split="holdout", split="dev", limit=None)
+    learned = learn(0.25, 0.75, train_split="holdout", split="dev", limit=None)
+    process_runtime().archive.tracking.client.set_terminated(learned["run_id"], status)
     rates[:] = [0.25, 0.75]
     for model in (tiny, VERSION):
         eval_flow.fn(EvalConfig(model=model))
     (reason,) = promote(VERSION, code=1)["reasons"]
     assert "was trained on 4 of the holdout's problems" in reason
+    assert champion() is None
+
+
+def test_a_version_whose_learning_run_was_deleted_is_not_promoted(
+    learn: Learn, promote: Run, rates: list[float], tiny: str
+) -> None:
+    learned = learn(0.25, 0.75)
+    rates[:] = [0.25, 0.75]
+    for model in (tiny, VERSION):
+        eval_flow.fn(EvalConfig(model=model, limit=COUNT, seed=1))
+    process_runtime().archive.tracking.client.delete_run(learned["run_id"])
+    reasons = promote(VERSION, code=1)["reasons"]
+    assert any("is gone, so nothing says what it was trained on" in reason for reason in reasons)
     assert champion() is None
 
 

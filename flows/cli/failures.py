@@ -1,0 +1,97 @@
+"""The one place that turns an error nobody expected into one line and an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sqlite3
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+BAD_INPUT, DEFECT = 2, 70
+FULL = (errno.ENOSPC, errno.EDQUOT)
+NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
+WRONG_KIND = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
+
+
+def explained(error: BaseException, logs: Path | None) -> tuple[str, int]:
+    """One line on an error, and the exit code.
+
+    What the machine does not allow is told with what to do about it. All else is a defect: its
+    traceback goes into a file in `logs`, or into a temporary one where that cannot be written.
+    """
+    for cause in _causes(error):
+        if line := _of_the_machine(cause):
+            return line, BAD_INPUT
+    kept = _keep(error, logs)
+    where = f"; the whole story is in {kept}, please report it" if kept else ""
+    return f"a defect of threeloops: {_in_short(error)}{where}", DEFECT
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An error and what led to it, the first cause last."""
+    seen: set[int] = set()
+    found: BaseException | None = error
+    while found is not None and id(found) not in seen:
+        seen.add(id(found))
+        yield found
+        found = found.__cause__ or found.__context__
+
+
+def _of_the_machine(error: BaseException) -> str | None:
+    if isinstance(error, OSError) and error.filename is not None:
+        return _of_a_file(error, os.fsdecode(error.filename))
+    if isinstance(error, OSError) and error.errno in FULL:
+        return "the disk is full; make room and run the command again: it goes on where it was"
+    if isinstance(error, sqlite3.OperationalError):
+        return _of_a_database(str(error))
+    return None
+
+
+def _of_a_file(error: OSError, path: str) -> str | None:
+    reason = (error.strerror or "error").lower()
+    if error.errno in FULL:
+        return f"{path}: the disk is full; make room and run the command again"
+    if error.errno in NOT_ALLOWED:
+        return f"{path}: cannot be read or written ({reason}); give yourself the right to it"
+    if error.errno in WRONG_KIND:
+        return f"{path}: {reason}; move away what stands in its place"
+    if error.errno == errno.ENAMETOOLONG:
+        return f"{path}: {reason}; choose a shorter one"
+    return None
+
+
+def _of_a_database(reason: str) -> str | None:
+    if "locked" in reason:
+        return "a database of the data folder is in use by another command; try again later"
+    if "full" in reason:
+        return "the disk is full; make room and run the command again"
+    if "readonly" in reason or "unable to open" in reason or "disk I/O" in reason:
+        return (
+            f"a database of the data folder cannot be used ({reason}); see whether its disk is "
+            "full and whether you may write to it"
+        )
+    return None
+
+
+def _keep(error: BaseException, logs: Path | None) -> Path | None:
+    """The traceback in a file of its own; None where no file can be written at all."""
+    story = "".join(traceback.format_exception(error))
+    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
+    for folder in (logs, Path(tempfile.gettempdir())):
+        with contextlib.suppress(OSError):
+            if folder is not None:
+                folder.mkdir(parents=True, exist_ok=True)
+                path = folder / name
+                path.write_text(story, encoding="utf-8", errors="backslashreplace")
+                return path
+    return None
+
+
+def _in_short(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

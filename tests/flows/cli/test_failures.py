@@ -1,0 +1,111 @@
+"""What nobody expected is one line too: what the machine does not allow, or a defect with a log."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from flows.cli.failures import explained
+from flows.cli.parser import main
+
+
+def _raised(error: Exception, cause: Exception | None = None) -> Exception:
+    try:
+        raise error from cause
+    except Exception as caught:
+        return caught
+
+
+@pytest.mark.parametrize(
+    ("cause", "line"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/x/t"), "/x/t: the disk is full; make"),
+        (OSError(errno.ENOSPC, "No space left on device"), "the disk is full; make room"),
+        (PermissionError(errno.EACCES, "Permission denied", "/x"), "/x: cannot be read or written"),
+        (OSError(errno.EROFS, "Read-only file system", "/x"), "/x: cannot be read or written"),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory", "/x/y"), "/x/y: not a directory;"),
+        (FileExistsError(errno.EEXIST, "File exists", "/x"), "/x: file exists; move away"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "/x"), "/x: file name too long; choose"),
+        (sqlite3.OperationalError("database is locked"), "in use by another command; try again"),
+        (sqlite3.OperationalError("database or disk is full"), "the disk is full; make room"),
+        (sqlite3.OperationalError("attempt to write a readonly database"), "you may write to it"),
+        (sqlite3.OperationalError("disk I/O error"), "cannot be used (disk I/O error)"),
+    ],
+)
+def test_what_the_machine_does_not_allow_is_told_however_deep_it_lies(
+    cause: Exception, line: str, tmp_path: Path
+) -> None:
+    for error in (_raised(cause), _raised(RuntimeError("of a library"), _raised(cause))):
+        said, code = explained(error, tmp_path / "logs")
+        assert code == 2
+        assert line in said
+    assert not (tmp_path / "logs").exists()
+
+
+def test_a_defect_is_one_line_and_a_log_with_the_traceback(tmp_path: Path) -> None:
+    error = _raised(ValueError("first\nsecond"), KeyError("cause"))
+    said, code = explained(error, tmp_path / "logs")
+    (log,) = (tmp_path / "logs").iterdir()
+    assert code == 70
+    assert said == (
+        f"a defect of threeloops: ValueError: first; the whole story is in {log}, please report it"
+    )
+    assert "KeyError: 'cause'" in log.read_text()
+    assert "raise error from cause" in log.read_text()
+
+
+def test_a_file_that_is_not_there_is_a_defect_unless_it_was_checked(tmp_path: Path) -> None:
+    said, code = explained(_raised(FileNotFoundError(errno.ENOENT, "No such file", "/x")), tmp_path)
+    assert code == 70
+    assert "No such file" in said
+
+
+def test_without_a_place_for_the_log_the_line_comes_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path / "file"))
+    said, code = explained(_raised(ValueError("\ud800")), tmp_path / "file" / "logs")
+    assert (said, code) == ("a defect of threeloops: ValueError: \ud800", 70)
+
+
+def test_a_verb_that_fails_ends_with_one_line_and_no_traceback(
+    data_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("by nothing")
+
+    monkeypatch.setattr("flows.cli.verbs_of_past_runs.PAST_VERBS", {"runs": broken})
+    assert main(["runs"]) == 70
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "threeloops: a defect of threeloops: ZeroDivisionError: by nothing; the whole" in said
+    (log,) = (data_path / "logs").iterdir()
+    assert str(log) in said
+    assert "in broken" in log.read_text()
+
+
+@pytest.mark.slow
+def test_nothing_that_a_command_makes_can_be_read_by_others(
+    data_path: Path,
+) -> None:
+    former = os.umask(0o022)
+    try:
+        data_path.mkdir()
+        assert main(["runs"]) == 0
+    finally:
+        assert os.umask(former) == 0o022
+    made = [data_path, *data_path.rglob("*")]
+    assert data_path / "mlflow.db" in made
+    assert {str(path) for path in made if path.stat().st_mode & 0o077} == set()
+
+
+@pytest.fixture
+def data_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data folder that no command has opened in this process."""
+    monkeypatch.setenv("THREELOOPS_HOME", str(tmp_path / "fresh"))
+    return tmp_path / "fresh"
