@@ -64,4 +64,4 @@ def _name(run: Run) -> str:
 
 def _began(number: int) -> float:
     # both are read off the wall clock, so a step of the clock moves both
-    return psutil.Process(number).create_time() - psutil.boot_time()
+    return float(psutil.Process(number).create_time() - psutil.boot_time())
