@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from artifacts.store.tables import task_key
+from artifacts.store.keys import task_key
 from policy.learning.batches import batch_rows
 from schemas.references import TableRef
 from tasks.runtime.pipeline_task import pipeline_task
@@ -16,15 +16,13 @@ def draw_problems(problems: TableRef, *, step: int, count: int, seed: int) -> Ta
     The draw depends on the seed and the step alone, so a resumed run draws the same ones.
     """
     store = process_runtime().store
-    key = task_key("draw-problems", problems=problems.digest, step=step, count=count, seed=seed)
+    key = task_key(
+        "problems",
+        "draw-problems",
+        parents={"problems": problems.digest},
+        config={"step": step, "count": count, "seed": seed},
+    )
     if found := store.find(key):
         return found
     rows = batch_rows(problems.rows, count=count, step=step, seed=seed)
-    return store.write(
-        "problems",
-        store.read(problems).take(rows),
-        producer="draw-problems",
-        parents={"problems": problems.digest},
-        config={"step": step, "count": count, "seed": seed},
-        key=key,
-    )
+    return store.keep(key, store.read(problems).take(rows))

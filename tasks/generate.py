@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 import pyarrow as pa
 
-from artifacts.store.tables import Store, task_key
-from policy.model.load import Policy, decode_completion, numerics
+from artifacts.store.keys import TaskKey, task_key
+from artifacts.store.tables import Store
+from policy.model.load import Policy, decode_completion
+from policy.model.numerics import numerics
 from policy.model.template import get_template
 from policy.sampling.sample import Samples, sample
 from schemas.completions import COMPLETIONS
@@ -36,8 +38,8 @@ def generate(
     and `part` (see `Progress`) say how the work is reported.
     """
     runtime = process_runtime()
-    config = generation_config(policy, settings)
-    if found := runtime.store.find(task_key("generate", problems=problems.digest, **config)):
+    key = generation_key(problems, policy, settings)
+    if found := runtime.store.find(key):
         return found
     try:
         return _generated(runtime, problems, policy, settings, label=label, part=part)
@@ -54,15 +56,14 @@ def _generated(
     label: str,
     part: bool,
 ) -> TableRef:
-    store, config = runtime.store, generation_config(policy, settings)
-    parents = {"problems": problems.digest}
+    store = runtime.store
     table, size = store.read(problems), settings.shard_size
     total = table.num_rows * settings.samples
     starts = range(0, table.num_rows, size)
     shards, keys = [], []
     for start in starts:
-        key = task_key("generate-shard", problems=problems.digest, start=start, **config)
-        shard = _stored_shard(store, key)
+        key = generation_key(problems, policy, settings, shard_start=start)
+        kept, shard = _stored_shard(store, key)
         if shard is None:
             shard = _sample_shard(
                 runtime,
@@ -73,35 +74,27 @@ def _generated(
                 on_progress=_reporter(runtime, label, part, start * settings.samples, total),
             )
             if len(starts) > 1:  # a single shard is the whole table, which is written below
-                store.write(
-                    "completions",
-                    shard,
-                    producer="generate-shard",
-                    parents=parents,
-                    config=config,
-                    key=key,
-                )
-        if kept := store.find(key):
+                kept = store.keep(key, shard)
+        if kept is not None:
             runtime.progress.report(ShardStored(label, problems, kept))
         shards.append(shard.replace_schema_metadata(None).cast(COMPLETIONS.arrow))
         keys.append(key)
-    whole = store.write(
-        "completions",
-        pa.concat_tables(shards),
-        producer="generate",
-        parents=parents,
-        config=config,
-        key=task_key("generate", problems=problems.digest, **config),
-    )
+    whole = store.keep(generation_key(problems, policy, settings), pa.concat_tables(shards))
     for key in keys:
         store.drop(key)
     return whole
 
 
-def generation_config(policy: PolicyRef, settings: GenerationSettings) -> dict[str, str | int]:
-    """Everything that completions depend on besides the problems, as it enters their key."""
+def generation_key(
+    problems: TableRef,
+    policy: PolicyRef,
+    settings: GenerationSettings,
+    *,
+    shard_start: int | None = None,
+) -> TaskKey:
+    """Everything that completions depend on; with `shard_start`, those of one shard."""
     template = get_template(settings.template)
-    return {
+    config: dict[str, str | int] = {
         "policy": policy.digest,
         "template": f"{template.id}:{template.digest}",
         "sampling": canonical_json(settings.sampling.model_dump()),
@@ -110,18 +103,22 @@ def generation_config(policy: PolicyRef, settings: GenerationSettings) -> dict[s
         "shard_size": settings.shard_size,
         "numerics": numerics(settings.device),
     }
+    parents = {"problems": problems.digest}
+    if shard_start is None:
+        return task_key("completions", "generate", parents=parents, config=config)
+    shard = config | {"start": shard_start}
+    return task_key("completions", "generate-shard", parents=parents, config=shard)
 
 
-def _stored_shard(store: Store, key: str) -> pa.Table | None:
+def _stored_shard(store: Store, key: TaskKey) -> tuple[TableRef | None, pa.Table | None]:
     """A shard that an earlier run finished; None where there is none, or no longer."""
     found = store.find(key)
     if found is None:
-        return None
+        return None, None
     try:
-        return store.read(found)
-    except StoreError:  # another process has just finished all of them, or the file is damaged
-        store.drop(key)
-        return None
+        return found, store.read(found)
+    except StoreError:  # another process has just finished all of them
+        return None, None
 
 
 def _sample_shard(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from artifacts.store.tables import task_key
+from artifacts.store.keys import task_key
 from schemas.problems import expected_answers
 from schemas.references import TableRef
 from scorers.registry import BUILT_IN, get_scorer
@@ -21,8 +21,9 @@ def score(problems: TableRef, completions: TableRef, scorer: str) -> TableRef:
     """
     store = process_runtime().store
     chosen = get_scorer(scorer)
-    settings = {"scorer": chosen.id, "spec": chosen.spec_digest}
-    key = task_key("score", problems=problems.digest, completions=completions.digest, **settings)
+    parents = {"problems": problems.digest, "completions": completions.digest}
+    config = {"scorer": chosen.id, "spec": chosen.spec_digest}
+    key = task_key("scores", "score", parents=parents, config=config)
     if chosen in BUILT_IN and (found := store.find(key)):
         return found
     rows = store.read(completions)
@@ -32,11 +33,6 @@ def score(problems: TableRef, completions: TableRef, scorer: str) -> TableRef:
         {name: rows[name] for name in ("problem_id", "sample_index")}
         | {name: verdicts[name] for name in verdicts.column_names}
     )
-    return store.write(
-        "scores",
-        table,
-        producer="score",
-        parents={"problems": problems.digest, "completions": completions.digest},
-        config=settings,
-        key=key,
-    )
+    if chosen in BUILT_IN:
+        return store.keep(key, table)
+    return store.write("scores", table, producer="score", parents=parents, config=config)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from artifacts.store.tables import task_key
+from artifacts.store.keys import task_key
 from schemas.config import SelectionRule
 from schemas.measurements import Measurement, Selection
 from scorers.selection.picked import divergence_of_best, pick_all, possible_rules, selected_rates
@@ -20,20 +20,14 @@ def select(measured: Measurement, wanted: tuple[SelectionRule, ...] | None, seed
     completions, scores = store.read(measured.completions), store.read(measured.scores)
     rules = wanted or possible_rules(completions)
     parents = {"completions": measured.completions.digest, "scores": measured.scores.digest}
-    key = task_key("select", **parents, rules=rules, seed=seed)
-    table = pick_all(completions, scores, rules, seed)
-    picks = store.write(
-        "selections",
-        table,
-        producer="select",
-        parents=parents,
-        config={"rules": list(rules), "seed": seed},
-        key=key,
+    key = task_key(
+        "selections", "select", parents=parents, config={"rules": list(rules), "seed": seed}
     )
+    picks = store.find(key) or store.keep(key, pick_all(completions, scores, rules, seed))
     nats, bound = divergence_of_best(scores)
     return Selection(
         picks=picks,
-        rates=selected_rates(table, scores),
+        rates=selected_rates(store.read(picks), scores),
         divergence_nats=nats,
         divergence_bound_nats=bound,
     )

@@ -6,8 +6,8 @@ import pyarrow as pa
 
 from policy.learning.guard import KL_WINDOW, KlReading
 from policy.learning.step_metrics import StepMetrics
-from policy.model.load import numerics
 from policy.model.memory import explaining_out_of_memory
+from policy.model.numerics import numerics
 from policy.model.template import get_template
 from schemas.config import LearningConfig
 from schemas.identity import digest_of
@@ -65,7 +65,7 @@ def train_step(
         pa.concat_tables(rows),
         producer="train-step",
         parents={"scores": scores.digest} | ({"training": training.digest} if training else {}),
-        config=config.learning.model_dump(),
+        config=config.learning.model_dump() | {"numerics": numerics(config.device)},
     )
     return reached, written
 

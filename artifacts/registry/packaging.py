@@ -9,7 +9,7 @@ import shutil
 from importlib.metadata import version
 from pathlib import Path
 
-from artifacts.store.tables import write_atomic
+from artifacts.store.atomic_file import write_atomic
 from policy.model.load import DEFINING_FILES
 
 FLAVOR = "transformers"

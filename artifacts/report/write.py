@@ -105,7 +105,7 @@ def _trained_on(store: Store, training: TableRef) -> Asked:
         completions = store.columns("completions", row["completions_digest"], COMPLETION_COLUMNS)
         scores = store.columns("scores", row["scores_digest"], SCORE_COLUMNS)
         steps.append(Sampled(f"step {row['step']}", completions, scores))
-        asked = provenance_of(completions).parents["problems"]
+        asked = provenance_of(completions).parent("problems")
         problems.append(store.columns("problems", asked, PROBLEM_COLUMNS))
     every = pa.concat_tables([table.replace_schema_metadata(None) for table in problems])
     first: dict[str, int] = {}

@@ -47,7 +47,7 @@ def trained_prompts(store: Store, run: RunRecord) -> set[str]:
     asked = set()
     for digest in training["completions_digest"].to_pylist():
         completions = store.read(store.lookup("completions", digest))
-        asked.add(provenance_of(completions).parents["problems"])
+        asked.add(provenance_of(completions).parent("problems"))
     return {
         prompt
         for digest in asked

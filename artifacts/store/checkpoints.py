@@ -6,8 +6,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from artifacts.store.atomic_file import write_atomic
 from artifacts.store.data_dir import DataDir
-from artifacts.store.tables import write_atomic
 from schemas.config import Frozen
 from schemas.errors import InputError
 from schemas.references import PolicyRef, TableRef

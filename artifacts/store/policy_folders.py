@@ -12,8 +12,8 @@ from typing import TypedDict
 
 from filelock import FileLock
 
+from artifacts.store.atomic_file import write_atomic
 from artifacts.store.data_dir import DataDir
-from artifacts.store.tables import write_atomic
 from policy.model.load import fingerprint
 from schemas.errors import StoreError
 from schemas.identity import file_digest

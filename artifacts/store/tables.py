@@ -1,28 +1,29 @@
-"""The table store: Parquet files named by the digest of their bytes, whole or not there at all."""
+"""The table store: Parquet files named by the digest of their bytes, whole or not there at all.
+
+A key leads from what a task was asked for to its table. It is an index, not evidence: a table is
+taken only if its own provenance says the same.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
-import os
-import platform
-import tempfile
+import logging
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
+from artifacts.store.atomic_file import write_atomic
 from artifacts.store.data_dir import DataDir
+from artifacts.store.key_index import KeyIndex
+from artifacts.store.keys import TaskKey, made_now
 from schemas.completions import COMPLETIONS
 from schemas.errors import StoreError
-from schemas.identity import canonical_json, digest_of, file_digest
+from schemas.identity import canonical_json, file_digest
 from schemas.problems import PROBLEMS
 from schemas.provenance import Provenance, Settings
 from schemas.references import TableKind, TableRef
@@ -36,13 +37,11 @@ SCHEMAS: Mapping[str, TableSchema] = {
     schema.kind: schema for schema in (PROBLEMS, COMPLETIONS, SCORES, SELECTIONS, TRAINING)
 }
 READ_TABLES = 8  # the tables read last stay in memory: the tasks of a flow read the same few
-LIBRARIES = ("threeloops", "pyarrow", "torch", "transformers")
+log = logging.getLogger(__name__)
 
 
-@lru_cache(maxsize=1)
-def code_versions() -> Mapping[str, str]:
-    """The versions that a table's bytes may depend on: this code, its libraries, Python."""
-    return {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
+class TableGoneError(StoreError):
+    """A key leads to a table that has been deleted, which is no fault."""
 
 
 class Store:
@@ -54,6 +53,7 @@ class Store:
 
     def __init__(self, data_dir: DataDir) -> None:
         self.root = data_dir.tables
+        self._keys = KeyIndex(self.root / "keys")
         self._valid: set[str] = set()
         self._read: OrderedDict[tuple[str, int, int], pa.Table] = OrderedDict()
 
@@ -65,23 +65,65 @@ class Store:
         producer: str,
         parents: Mapping[str, str] | None = None,
         config: Settings | None = None,
-        key: str | None = None,
     ) -> TableRef:
         """Validate `table`, keep it under the digest of its bytes and return its reference.
 
         `producer` is the task that made it, `parents` name the digests it was made from, `config`
-        what it was made with; they travel in the Parquet metadata as one JSON object. With `key`
-        (see `task_key`) a later `find` returns this table. No clock enters the file.
+        what it was made with; they travel in the Parquet metadata as one JSON object. No clock
+        enters the file.
         """
+        return self._write(kind, table, made_now(kind, producer, parents, config))
+
+    def keep(self, key: TaskKey, table: pa.Table) -> TableRef:
+        """Write the result that `key` asks for, so that a later `find` returns it.
+
+        The first to keep a result under a key decides: where another process was first, its table
+        is returned.
+        """
+        reference = self._write(key.kind, table, key.asked)
+        while not self._keys.add(key.digest, reference):
+            with self._keys.changing:
+                try:
+                    first = self._behind(key)
+                except StoreError:  # proven wrong; `find` has said so
+                    self._keys.remove(key.digest)
+                    continue
+            if first is not None:
+                return first
+        return reference
+
+    def find(self, key: TaskKey) -> TableRef | None:
+        """The table that a task with this key wrote before, if it is still there, else None.
+
+        It is read, and believed only if its bytes have their digest and its provenance is what the
+        key asks for. Otherwise one line of warning says what is wrong.
+        """
+        try:
+            return self._behind(key)
+        except TableGoneError:
+            return None
+        except StoreError as fault:
+            line = f"{fault.where}: {fault.what}"  # without the remedy: it is what happens now
+            log.warning("warning: %s; the result is computed anew", line)
+            return None
+
+    def drop(self, key: TaskKey) -> None:
+        """Delete the table of a key, and the key: what it held is kept elsewhere.
+
+        The table that a wrong key leads to is another's, and stays.
+        """
+        with self._keys.changing:
+            try:
+                reference = self._behind(key)
+            except StoreError:
+                reference = None
+            self._keys.remove(key.digest)
+        if reference is not None:
+            self.path(reference).unlink(missing_ok=True)
+
+    def _write(self, kind: TableKind, table: pa.Table, made: Provenance) -> TableRef:
         table = SCHEMAS[kind].validate(table)
-        provenance = Provenance(
-            kind=kind,
-            producer=producer,
-            parents=parents or {},
-            config=config or {},
-            versions=code_versions(),
-        )
-        described = canonical_json(provenance.model_dump())
+        described = canonical_json(made.model_dump())
         table = table.replace_schema_metadata({PROVENANCE_KEY: described})
         buffer = io.BytesIO()
         pq.write_table(table, buffer, compression="zstd")
@@ -89,12 +131,33 @@ class Store:
 
         digest = hashlib.sha256(content).hexdigest()
         path = self._path(kind, digest)
-        if not path.exists():
+        if not _is_whole(path, digest):
             write_atomic(path, content)
         self._valid.add(digest)
-        reference = TableRef(kind=kind, digest=digest, rows=table.num_rows)
-        if key is not None:
-            write_atomic(self._key_path(key), reference.model_dump_json().encode())
+        return TableRef(kind=kind, digest=digest, rows=table.num_rows)
+
+    def _behind(self, key: TaskKey) -> TableRef | None:
+        """The table that a key leads to, or None without a key; StoreError for a wrong one."""
+        reference = self._keys.read(key.digest)
+        if reference is None:
+            return None
+        where = f"key {key.digest[:12]}"
+        if reference.kind != key.kind:
+            raise StoreError(f"it leads to a {reference.kind} table, not to {key.kind}", where)
+        if not self.path(reference).exists():
+            raise TableGoneError("its table is no longer in the store", where)
+        table = self.read(reference)
+        if table.num_rows != reference.rows:
+            raise StoreError(
+                f"it says {reference.rows} rows, and its table has {table.num_rows}", where
+            )
+        found, asked = provenance_of(table).digest, key.asked.digest
+        if found != asked:
+            raise StoreError(
+                f"its table {reference.digest[:12]} is not what was asked for "
+                f"(provenance {found[:12]}, asked {asked[:12]})",
+                where,
+            )
         return reference
 
     def read(self, reference: TableRef) -> pa.Table:
@@ -119,18 +182,13 @@ class Store:
         """Where the file of a table lies, if it is there."""
         return self._path(reference.kind, reference.digest)
 
-    def drop(self, key: str) -> None:
-        """Delete the table of a key, and the key: what it held is kept elsewhere."""
-        reference = self.find(key)
-        self._key_path(key).unlink(missing_ok=True)
-        if reference is not None:
-            self.path(reference).unlink(missing_ok=True)
-
     def _read_intact(self, path: Path, reference: TableRef) -> pa.Table:
         try:
             digest = file_digest(path)
         except FileNotFoundError:  # another process has dropped it since it was found
             raise StoreError("is no longer in the store", str(path)) from None
+        except OSError as error:
+            raise StoreError(f"cannot be read ({error.strerror})", str(path)) from None
         if digest != reference.digest:
             raise _changed(path, reference.digest)
         schema = SCHEMAS[reference.kind]
@@ -149,24 +207,24 @@ class Store:
         path = self._path(kind, digest)
         if not path.exists():
             raise StoreError(f"no such {kind} table in the store", digest[:12])
-        content = path.read_bytes()
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise StoreError(f"cannot be read ({error.strerror})", str(path)) from None
         if hashlib.sha256(content).hexdigest() != digest:
             raise _changed(path, digest)
         # the names asked for are those of today; an earlier version may have written others
         former = {new: old for old, new in SCHEMAS[kind].renamed.items()}
-        known = set(pq.read_schema(pa.BufferReader(content)).names)
-        written = [name if name in known else former.get(name, name) for name in names]
-        table = pq.read_table(pa.BufferReader(content), columns=written)
+        try:
+            known = set(pq.read_schema(pa.BufferReader(content)).names)
+            written = [name if name in known else former.get(name, name) for name in names]
+            table = pq.read_table(pa.BufferReader(content), columns=written)
+        except (pa.ArrowException, OSError) as error:
+            raise StoreError(_not_parquet(error), str(path)) from None
+        if table.column_names != written:
+            raise StoreError(f"is not a {kind} table", str(path))
         # pyarrow drops the metadata, which is the provenance, when it renames
         return table.rename_columns(list(names)).replace_schema_metadata(table.schema.metadata)
-
-    def find(self, key: str) -> TableRef | None:
-        """The table that a task with this key wrote before, if it is still there, else None."""
-        try:
-            reference = TableRef.model_validate_json(self._key_path(key).read_bytes())
-        except FileNotFoundError:
-            return None
-        return reference if self.path(reference).exists() else None
 
     def lookup(self, kind: TableKind, digest: str) -> TableRef:
         """The reference of a stored table by its digest; StoreError when it is not there."""
@@ -182,9 +240,6 @@ class Store:
     def _path(self, kind: str, digest: str) -> Path:
         return self.root / kind / f"{digest}.parquet"
 
-    def _key_path(self, key: str) -> Path:
-        return self.root / "keys" / f"{key}.json"
-
 
 def _changed(path: Path, digest: str) -> StoreError:
     return StoreError(
@@ -194,17 +249,24 @@ def _changed(path: Path, digest: str) -> StoreError:
     )
 
 
-def task_key(task: str, **inputs: Any) -> str:
-    """The identity of one task call: its name, everything it was given, and the code versions."""
-    return digest_of({"task": task, "inputs": inputs, "versions": code_versions()})
+def _not_parquet(error: Exception) -> str:
+    return f"is not a readable Parquet file ({' '.join(str(error).split())[:200]})"
+
+
+def _is_whole(path: Path, digest: str) -> bool:
+    """Whether a table's file is there with all its bytes; what is damaged is written again."""
+    try:
+        return file_digest(path) == digest
+    except OSError:
+        return False
 
 
 def read_parquet(path: Path, schema: TableSchema) -> pa.Table:
     """Read and validate one Parquet file; StoreError when it is no Parquet or not of this kind."""
     try:
         table = pq.read_table(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise StoreError(f"is not a readable Parquet file ({error})", str(path)) from None
+    except (pa.ArrowException, OSError) as error:
+        raise StoreError(_not_parquet(error), str(path)) from None
     return schema.validate(schema.upgrade(table), str(path))
 
 
@@ -229,24 +291,3 @@ def content_digest(table: pa.Table) -> str:
     with pa.ipc.new_stream(sink, bare.schema) as writer:
         writer.write_table(bare)
     return hashlib.sha256(sink.getbuffer()).hexdigest()
-
-
-def write_atomic(path: Path, content: bytes | memoryview) -> None:
-    """Write a file so that it is there whole or not at all, and survives a power cut."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            Path(temporary).unlink()
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

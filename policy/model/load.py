@@ -216,17 +216,6 @@ def quiet_transformers() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def numerics(device: str) -> str:
-    """The kind of device that `auto`, `cpu` or `cuda` means, and its precision: `cpu float32`.
-
-    The same weights can give other completions in another precision.
-    """
-    from policy.model.precision import compute_dtype
-
-    place = resolve_device(device)
-    return f"{place.type} {str(compute_dtype(place)).removeprefix('torch.')}"
-
-
 def resolve_device(device: str) -> torch.device:
     """What `auto`, `cpu` or `cuda` means here; InputError for a device that cannot be used."""
     import torch

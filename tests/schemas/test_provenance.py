@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from schemas.errors import StoreError
 from schemas.provenance import Provenance, Settings
 
 
@@ -26,8 +27,13 @@ def test_settings_keep_their_types() -> None:
 def test_the_scorer_is_its_name_and_the_digest_of_its_rule() -> None:
     made = Provenance(config={"scorer": "mine@1", "spec": "abc"})
     assert made.scorer == "mine@1:abc"
-    with pytest.raises(KeyError):
+
+
+def test_what_a_provenance_does_not_say_is_refused_in_one_line() -> None:
+    with pytest.raises(StoreError, match="^a foreign table by another program: .*no setting templ"):
         Provenance().setting("template")
+    with pytest.raises(StoreError, match="^a scores table by score: .* has no parent problems$"):
+        Provenance(kind="scores", producer="score").parent("problems")
 
 
 def test_what_a_later_version_adds_is_ignored() -> None:

@@ -75,3 +75,24 @@ def test_a_scorer_of_someone_else_runs_each_time(
     assert score(problems, completions, "my_rules:mine") == first
     assert runtime.store.read(first)["reward"].to_pylist() == [1.0, 0.0, 0.0]
     assert len(sys.modules.pop("my_rules").calls) == 6
+
+
+def test_a_scorer_of_someone_else_that_answers_otherwise_now_is_believed(
+    runtime: Runtime,
+    problems: TableRef,
+    completions: TableRef,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    place = f"RIGHT = Path({str(tmp_path / 'right')!r})"
+    reads = MINE.replace("calls = []", f"from pathlib import Path\n{place}\ncalls = []")
+    reads = reads.replace('"3" in text', "RIGHT.read_text() in text")
+    (tmp_path / "reading_rules.py").write_text(reads)
+    monkeypatch.syspath_prepend(tmp_path)
+    found = []
+    for right in ("3", "5"):
+        (tmp_path / "right").write_text(right)
+        made = score(problems, completions, "reading_rules:mine")
+        found.append(runtime.store.read(made)["reward"].to_pylist())
+    assert found == [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
+    sys.modules.pop("reading_rules")

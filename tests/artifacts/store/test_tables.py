@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,20 +14,18 @@ import pytest
 
 from artifacts.datasets.arithmetic import arithmetic
 from artifacts.store.data_dir import DataDir
-from artifacts.store.tables import (
-    READ_TABLES,
-    Store,
-    content_digest,
-    provenance_of,
-    task_key,
-    write_atomic,
-)
+from artifacts.store.keys import TaskKey, task_key
+from artifacts.store.tables import READ_TABLES, Store, content_digest, provenance_of
 from schemas.errors import StoreError
 from schemas.identity import file_digest
 from schemas.provenance import Provenance
 from schemas.references import TableKind, TableRef
 from schemas.training import TRAINING
 from tests.artifacts.measuring import measure, training_table
+
+
+def key_of(seed: int) -> TaskKey:
+    return task_key("problems", "t", parents={"x": "y"}, config={"seed": seed})
 
 
 def test_the_same_rows_give_the_same_bytes_and_the_same_reference(data_dir: DataDir) -> None:
@@ -102,25 +104,13 @@ def test_an_empty_table_and_strange_columns_are_refused(data_dir: DataDir) -> No
 
 def test_a_task_key_finds_its_table_until_the_table_is_gone(data_dir: DataDir) -> None:
     store = Store(data_dir)
-    key = task_key("t", a=1)
+    key = key_of(1)
     assert store.find(key) is None
-    reference = store.write("problems", arithmetic("dev"), producer="t", key=key)
+    reference = store.keep(key, arithmetic("dev"))
     assert store.find(key) == reference
-    assert store.find(task_key("t", a=2)) is None
+    assert store.find(key_of(2)) is None
     store.path(reference).unlink()
     assert store.find(key) is None
-
-
-def test_a_write_that_is_interrupted_leaves_nothing(
-    data_dir: DataDir, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def cut(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("os.fsync", cut)
-    with pytest.raises(KeyboardInterrupt):
-        write_atomic(data_dir.root / "file", b"content")
-    assert list(data_dir.root.iterdir()) == []
 
 
 def test_tables_are_found_after_the_home_folder_moved(data_dir: DataDir, tmp_path: Path) -> None:
@@ -131,14 +121,87 @@ def test_tables_are_found_after_the_home_folder_moved(data_dir: DataDir, tmp_pat
 
 
 def test_a_dropped_key_takes_its_table_with_it(store: Store) -> None:
-    key = task_key("t")
-    reference = store.write("problems", arithmetic("dev"), producer="t", key=key)
+    key = key_of(1)
+    reference = store.keep(key, arithmetic("dev"))
     store.drop(key)
     assert store.find(key) is None
     assert not store.path(reference).exists()
     with pytest.raises(StoreError, match="problems table .*: is not in the store"):
         store.read(reference)
     store.drop(key)  # nothing is left to drop
+
+
+def test_the_table_of_a_wrong_key_is_not_dropped(store: Store) -> None:
+    other = store.keep(key_of(2), arithmetic("dev"))
+    name = f"{key_of(1).digest}.json"
+    (store.root / "keys" / name).write_text(other.model_dump_json())
+    store.drop(key_of(1))
+    assert store.path(other).exists()
+    assert not (store.root / "keys" / name).exists()
+    assert store.find(key_of(2)) == other
+
+
+def test_the_first_to_keep_a_result_decides_which_it_is(data_dir: DataDir) -> None:
+    first, second = Store(data_dir), Store(data_dir)
+    kept = first.keep(key_of(1), arithmetic("dev").slice(0, 3))
+    assert second.keep(key_of(1), arithmetic("dev").slice(0, 4)) == kept
+    assert second.find(key_of(1)) == first.find(key_of(1)) == kept
+
+
+def test_of_processes_that_find_a_wrong_key_one_puts_it_right_and_all_agree(
+    data_dir: DataDir,
+) -> None:
+    other = Store(data_dir).keep(key_of(2), arithmetic("dev"))
+    key = data_dir.tables / "keys" / f"{key_of(1).digest}.json"
+    key.write_text(other.model_dump_json())
+    # each would keep a table of its own length, so that it shows whose was taken
+    with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as pool:
+        kept = list(pool.map(keep_rows, [data_dir] * 8, range(1, 9)))
+    assert len({reference.digest for reference in kept}) == 1
+    assert Store(data_dir).find(key_of(1)) == kept[0]
+
+
+def keep_rows(data_dir: DataDir, rows: int) -> TableRef:
+    return Store(data_dir).keep(key_of(1), arithmetic("dev").slice(0, rows))
+
+
+def test_a_damaged_table_is_written_again_with_the_same_bytes(store: Store) -> None:
+    reference = store.write("problems", arithmetic("dev"), producer="t")
+    whole = store.path(reference).read_bytes()
+    store.path(reference).write_bytes(whole[:-1])
+    assert store.write("problems", arithmetic("dev"), producer="t") == reference
+    assert store.path(reference).read_bytes() == whole
+
+
+def test_a_folder_in_the_place_of_a_table_is_refused_in_one_line(store: Store) -> None:
+    reference = store.write("problems", arithmetic("dev"), producer="t")
+    store.path(reference).unlink()
+    store.path(reference).mkdir()
+    with pytest.raises(StoreError, match="cannot be read"):
+        store.read(reference)
+    with pytest.raises(StoreError, match="cannot be read"):
+        store.columns("problems", reference.digest, ["prompt"])
+    with pytest.raises(StoreError, match="changed after it was written"):
+        store.lookup("problems", reference.digest)
+
+
+def test_a_file_that_has_its_digest_and_is_no_table_of_its_kind_is_refused(store: Store) -> None:
+    made = pa.table({"a": [1]})
+    for content in (b"no Parquet", parquet_bytes(made)):
+        digest = hashlib.sha256(content).hexdigest()
+        path = store.root / "problems" / f"{digest}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        with pytest.raises(StoreError):
+            store.read(TableRef(kind="problems", digest=digest, rows=1))
+        with pytest.raises(StoreError):
+            store.columns("problems", digest, ["prompt"])
+
+
+def parquet_bytes(table: pa.Table) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    return buffer.getvalue()
 
 
 def test_a_table_stays_in_memory_until_others_were_read_after_it(store: Store) -> None:

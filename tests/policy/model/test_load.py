@@ -21,7 +21,6 @@ from policy.model.load import (
     fingerprint,
     load_policy,
     load_tokenizer,
-    numerics,
 )
 from schemas.errors import InputError
 
@@ -279,7 +278,3 @@ class TestText:
     def test_nothing_emitted_is_the_empty_text(self, policy: Policy) -> None:
         assert self.text(policy) == ""
         assert self.text(policy, "<|end|>") == ""
-
-
-def test_numerics_name_the_kind_of_device_and_the_precision() -> None:
-    assert numerics("cpu") == "cpu float32"

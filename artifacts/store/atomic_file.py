@@ -1,0 +1,74 @@
+"""A file that is written whole or not at all, in place of another or only where there is none."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+
+def write_atomic(path: Path, content: bytes | memoryview) -> None:
+    """Write a file so that it is there whole or not at all, and survives a power cut.
+
+    It takes the place of what is there; a folder is moved aside (see `clear_place`).
+    """
+    with _written_beside(path, content) as temporary:
+        if path.is_dir():
+            clear_place(path)
+        temporary.replace(path)
+    _flush_folder(path.parent)
+
+
+def write_new(path: Path, content: bytes) -> bool:
+    """Write a file unless something is there already; returns whether it was written.
+
+    Of several processes exactly one writes it.
+    """
+    with _written_beside(path, content) as temporary:
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+        except OSError:  # a file system without links
+            try:
+                with path.open("xb") as file:
+                    file.write(content)
+            except FileExistsError:
+                return False
+    _flush_folder(path.parent)
+    return True
+
+
+def clear_place(path: Path) -> None:
+    """Delete a file. A folder, which somebody else made, is moved aside and kept."""
+    if path.is_dir() and not path.is_symlink():
+        path.rename(path.with_name(f".aside-{path.name}-{uuid4().hex[:8]}"))
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _written_beside(path: Path, content: bytes | memoryview) -> Iterator[Path]:
+    """A temporary file with this content in the same folder; gone at the end, if it is there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _flush_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,31 @@
+"""What decides the last bits of what a model computes, besides its weights and its input."""
+
+from __future__ import annotations
+
+import platform
+
+import torch
+
+from policy.model.load import resolve_device
+from policy.model.precision import compute_dtype
+
+
+def numerics(device: str) -> str:
+    """Device, precision, processor and threads in words: `cpu float32 x86_64 AVX2 2 threads`.
+
+    `device` is `auto`, `cpu` or `cuda`. Sums are split over the threads, and each set of
+    instructions adds in an order of its own: with two threads log-probabilities differ from those
+    with one by up to 2e-5 nats, which can sample another token. On a GPU the model of the GPU
+    takes the place of processor and threads.
+    """
+    place = resolve_device(device)
+    precision = str(compute_dtype(place)).removeprefix("torch.")
+    allowed = torch.get_float32_matmul_precision()
+    if allowed != "highest":  # products of float32 may be computed with fewer bits
+        precision += f" ({allowed})"
+    if place.type == "cuda":
+        return f"cuda {precision} {torch.cuda.get_device_name(place)}"
+    count = torch.get_num_threads()
+    threads = "1 thread" if count == 1 else f"{count} threads"
+    processor = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    return f"{place.type} {precision} {processor} {threads}"

@@ -1,0 +1,50 @@
+"""A file is written whole or not at all, and where it must be new, by one process alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from artifacts.store.atomic_file import clear_place, write_atomic, write_new
+
+
+@pytest.mark.parametrize("write", [write_atomic, write_new])
+def test_a_write_that_is_interrupted_leaves_nothing(
+    write: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    assert callable(write)
+    monkeypatch.setattr("os.fsync", cut)
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path / "file", b"content")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_that_must_be_new_leaves_the_one_that_is_there(
+    links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not links:
+        monkeypatch.setattr("os.link", _refuse)
+    assert write_new(tmp_path / "file", b"first")
+    assert not write_new(tmp_path / "file", b"second")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_bytes() == b"first"
+
+
+def _refuse(*_: object) -> None:
+    raise PermissionError("this file system has no links")
+
+
+def test_a_folder_in_the_place_of_a_file_is_moved_aside_with_what_is_in_it(tmp_path: Path) -> None:
+    (tmp_path / "file").mkdir()
+    (tmp_path / "file" / "mine").write_text("kept")
+    assert not write_new(tmp_path / "file", b"content")
+    write_atomic(tmp_path / "file", b"content")
+    assert (tmp_path / "file").read_bytes() == b"content"
+    assert [path.read_text() for path in tmp_path.glob(".aside-file-*/mine")] == ["kept"]
+    clear_place(tmp_path / "file")
+    assert not (tmp_path / "file").exists()
