@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from artifacts.registry.integrity import intact_folder
 from artifacts.registry.versions import REGISTRY, registered_version
 from artifacts.tracking.archive import Archive
 from policy.model.embedded import FOLDER as DEFAULT_FOLDER
@@ -28,7 +29,8 @@ def resolve_policy(
     """The policy behind a name; the default is converted, and a hub model fetched, once.
 
     `model` is `default`, `models:/NAME@ALIAS`, `models:/NAME/VERSION`, a folder, or a hub id
-    `owner/name`; a folder that exists wins over a hub id. Raises InputError when there is none.
+    `owner/name`; a folder that exists wins over a hub id. Raises InputError when there is none, and
+    for a version whose files are no longer those that were registered.
     """
     folder = _folder(archive, model, log_message)
     check_folder(folder)
@@ -52,9 +54,12 @@ def check_model_name(archive: Archive, model: str) -> None:
 
 
 def known_folder(archive: Archive, model: str) -> Path | None:
-    """The folder of a name that `check_model_name` accepts, or None if it has yet to come."""
+    """The folder of a name that `check_model_name` accepts, or None if it has yet to come.
+
+    Raises InputError for a version whose files are no longer those that were registered.
+    """
     if model.startswith(REGISTRY):
-        return registered_version(archive, model).folder
+        return _registered_folder(archive, model, lambda line: None)
     local = Path(model).expanduser()
     if model == DEFAULT:
         local = archive.data_dir.models / DEFAULT_FOLDER
@@ -68,9 +73,15 @@ def _folder(archive: Archive, model: str, log_message: LogMessage) -> Path:
     if model == DEFAULT:
         return prepare_default(archive.data_dir.models, on_progress=log_message)
     if model.startswith(REGISTRY):
-        return registered_version(archive, model).folder
+        return _registered_folder(archive, model, log_message)
     local = Path(model).expanduser()
     return local.absolute() if local.exists() else _from_hub(archive, model, log_message)
+
+
+def _registered_folder(archive: Archive, model: str, log_message: LogMessage) -> Path:
+    version = registered_version(archive, model)
+    check_folder(version.folder)
+    return intact_folder(archive.folders, version, model, log_message)
 
 
 def _from_hub(archive: Archive, model: str, log_message: LogMessage) -> Path:

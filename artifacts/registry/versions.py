@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.connection import TAG, local_path
-from policy.model.load import fingerprint
+from policy.model.load import fingerprint, fingerprint_of
 from schemas.errors import InputError
+from schemas.identity import canonical_json
 from schemas.references import PolicyRef
 
 REGISTRY = "models:/"
@@ -31,6 +34,7 @@ class RegisteredVersion:
     folder: Path
     digest: str
     run_id: str
+    files: Mapping[str, str] = field(default_factory=dict)  # their digests then, by name
 
     @property
     def name(self) -> str:
@@ -68,7 +72,18 @@ def registered_version(archive: Archive, model: str, where: str = "--model") -> 
         folder=local_path(str(version.source)),
         digest=version.tags.get(f"{TAG}digest", ""),
         run_id=version.run_id or "",
+        files=_files(version.tags.get(f"{TAG}files", "")),
     )
+
+
+def _files(tag: str) -> dict[str, str]:
+    """What a version says of its files; empty where it says nothing that can be read."""
+    try:
+        files = json.loads(tag)
+    except ValueError:
+        return {}
+    whole = isinstance(files, dict) and all(isinstance(one, str) for one in files.values())
+    return files if whole else {}
 
 
 def champion_of(archive: Archive, model: str) -> RegisteredVersion | None:
@@ -152,12 +167,21 @@ def register_version(
 ) -> PolicyRef:
     """Register the policy in a folder as the next version of `name`, with the alias `candidate`.
 
-    The weights stay where they are, in the logged model of the run that made them. `tags` are
-    kept below our own prefix. A run that was cut off after it had registered the same weights
-    registers nothing again. Returns the same policy under its registry name.
+    The weights stay where they are, in the logged model of the run that made them. The digest of
+    each file that defines the policy is kept with the version. `tags` are kept below our own
+    prefix. A run that was cut off after it had registered the same weights registers nothing again.
+    Returns the same policy under its registry name. Raises InputError where the files are no longer
+    those of the policy.
     """
     from mlflow.exceptions import MlflowException
 
+    files = archive.folders.files(folder)
+    if fingerprint_of(files) != policy.digest:
+        raise InputError(
+            "these files have changed after they were measured",
+            str(folder),
+            "measure them again before they are registered",
+        )
     client = archive.tracking.client
     for known in client.search_model_versions(f"name='{name}'"):
         if (known.run_id, known.tags.get(f"{TAG}digest")) == (run_id, policy.digest):
@@ -166,12 +190,13 @@ def register_version(
         client.get_registered_model(name)
     except MlflowException:
         client.create_registered_model(name, description=ABOUT)
+    kept = {"digest": policy.digest, "files": canonical_json(files)}
     version = client.create_model_version(
         name,
         source=folder.as_uri(),
         run_id=run_id,
         description=description,
-        tags={f"{TAG}{tag}": value for tag, value in {"digest": policy.digest, **tags}.items()},
+        tags={f"{TAG}{tag}": value for tag, value in {**kept, **tags}.items()},
     )
     client.set_registered_model_alias(name, CANDIDATE, version.version)
     return policy.model_copy(update={"name": f"{REGISTRY}{name}/{version.version}"})

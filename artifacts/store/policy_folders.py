@@ -1,12 +1,13 @@
 """Where policies lie by their digest, and the digests of their files, remembered between commands.
 
 Hashing the weights of a model takes seconds or minutes. A file's digest is remembered with its
-path, size and times, and is computed again when one of them changes.
+path, size, times and place on the disk, and is computed again when one of them changes.
 """
 
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import TypedDict
 
@@ -14,10 +15,14 @@ from filelock import FileLock
 
 from artifacts.store.atomic_file import write_atomic
 from artifacts.store.data_dir import DataDir
-from policy.model.load import fingerprint
+from policy.model.load import fingerprint_of
+from policy.model.model_files import defining_files
 from schemas.errors import StoreError
 from schemas.identity import file_digest
 from schemas.references import PolicyRef
+
+TICK_NS = 20_000_000  # longer than the ticks of local file systems
+TRIES = 3
 
 
 class RememberedFile(TypedDict):
@@ -48,9 +53,14 @@ class PolicyFolders:
 
         Raises InputError for a folder that holds no policy.
         """
+        return fingerprint_of(self.files(folder))
+
+    def files(self, folder: Path) -> dict[str, str]:
+        """The digests of the files that define the policy in a folder, by name; see `digest`."""
         known = self._known()
         files = dict(known["files"])
-        digest = fingerprint(folder, lambda path: self._file_digest(path, files))
+        found = {file.name: self._file_digest(file, files) for file in defining_files(folder)}
+        digest = fingerprint_of(found)
         self._seen[digest] = folder.absolute()
         folders = known["folders"] | {digest: str(folder.absolute())}
         if files != known["files"] or folders != known["folders"]:
@@ -61,7 +71,7 @@ class PolicyFolders:
                     files=newest["files"] | files, folders=newest["folders"] | folders
                 )
                 write_atomic(self._path, json.dumps(merged, indent=1).encode())
-        return digest
+        return found
 
     def find(self, policy: PolicyRef) -> Path:
         """The folder of a policy that `digest` has seen; StoreError where it is not there."""
@@ -84,10 +94,30 @@ class PolicyFolders:
             return Remembered(files={}, folders={})
 
     def _file_digest(self, path: Path, files: dict[str, RememberedFile]) -> str:
-        status = path.stat()
-        state = [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
         name = str(path.absolute())
-        if name not in files or files[name]["state"] != state:
+        if name not in files or files[name]["state"] != _state(path):
             self.hashed.append(path)
-            files[name] = RememberedFile(state=state, digest=file_digest(path))
+            files[name] = _hashed(path)
         return files[name]["digest"]
+
+
+def _state(path: Path) -> list[int]:
+    """What changes with a file's bytes: a user can set the time of a write, but not of a change."""
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+
+
+def _hashed(path: Path) -> RememberedFile:
+    """A file's digest and the state that it belongs to: nothing was written in between.
+
+    The clock of a file system ticks every few milliseconds, and a second write within one tick
+    leaves no trace. So a file that has just changed is hashed after the tick is over.
+    """
+    for _ in range(TRIES):
+        state = _state(path)
+        since_change = time.time_ns() - path.stat().st_ctime_ns
+        time.sleep(min(max(TICK_NS - since_change, 0), TICK_NS) / 1e9)
+        digest = file_digest(path)
+        if _state(path) == state:
+            return RememberedFile(state=state, digest=digest)
+    raise StoreError("is being written", str(path), "try again when it is whole")

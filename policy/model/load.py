@@ -5,13 +5,19 @@ Loading works offline, runs no code that comes with a model and unpickles nothin
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from policy.model.model_files import (
+    defining_files,
+    one_line,
+    read_json,
+    refuse_detours,
+    weight_files,
+)
 from schemas.errors import InputError
 from schemas.identity import digest_of, file_digest
 
@@ -19,22 +25,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-# besides the weights, these files decide which tokens come out and which text they are
-DEFINING_FILES = (
-    "config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer.model",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "chat_template.jinja",
-    "chat_template.json",
-)
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
-PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 UNKNOWN_TOKEN_TEXT = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -82,7 +73,7 @@ def load_policy(
             )
     except Exception as error:  # transformers and safetensors raise errors of many kinds
         raise InputError(
-            f"the model cannot be loaded ({_one_line(error)})",
+            f"the model cannot be loaded ({one_line(error)})",
             str(folder),
             "it must be a decoder-only model that transformers knows without code of its own",
         ) from error
@@ -107,7 +98,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
             )
     except Exception as error:  # a broken tokenizer.json raises even a bare Exception
         raise InputError(
-            f"the tokenizer cannot be loaded ({_one_line(error)})", str(folder)
+            f"the tokenizer cannot be loaded ({one_line(error)})", str(folder)
         ) from error
     return tokenizer
 
@@ -117,9 +108,12 @@ def fingerprint(folder: Path, digest_file: Callable[[Path], str] = file_digest) 
 
     `digest_file` gives the digest of one file's bytes.
     """
-    others = [folder / name for name in DEFINING_FILES if (folder / name).is_file()]
-    files = sorted([*weight_files(folder), *others])
-    return digest_of({file.name: digest_file(file) for file in files})
+    return fingerprint_of({file.name: digest_file(file) for file in defining_files(folder)})
+
+
+def fingerprint_of(digests: Mapping[str, str]) -> str:
+    """The fingerprint of a policy whose files have these digests, by name."""
+    return digest_of(dict(digests))
 
 
 def check_folder(folder: Path) -> None:
@@ -130,12 +124,13 @@ def check_folder(folder: Path) -> None:
     where = str(folder)
     if not folder.is_dir():
         raise InputError("no such model folder", where, "name a folder with a config.json")
-    config = _read_json(folder / "config.json")
+    config = read_json(folder / "config.json")
     if (folder / "adapter_config.json").is_file():
         raise InputError(
             "this is an adapter, not a whole model", where, "merge it into its base model first"
         )
     weight_files(folder)
+    refuse_detours(folder)
     architectures = config.get("architectures") or []
     causal = [name for name in architectures if name.endswith(("ForCausalLM", "LMHeadModel"))]
     if config.get("is_encoder_decoder") or (architectures and not causal):
@@ -146,31 +141,6 @@ def check_folder(folder: Path) -> None:
         )
     if not any((folder / file).is_file() for file in TOKENIZER_FILES):
         raise InputError("no tokenizer in this folder", where, "add its tokenizer.json")
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files that transformers would load; InputError when there are none."""
-    where = str(folder)
-    if (single := folder / "model.safetensors").is_file():
-        return [single]
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        shards = sorted(set(_read_json(index).get("weight_map", {}).values()))
-        missing = [name for name in shards if not (folder / name).is_file()]
-        if missing or not shards:
-            raise InputError(
-                f"weights are missing ({', '.join(missing[:3]) or 'the index is empty'})",
-                where,
-                "copy the whole folder again",
-            )
-        return [folder / name for name in shards]
-    if pickled := [file for pattern in PICKLES for file in folder.glob(pattern)]:
-        raise InputError(
-            f"the weights are pickled ({pickled[0].name}), and unpickling can run any code",
-            where,
-            "save the model again with save_pretrained(safe_serialization=True)",
-        )
-    raise InputError("no weights in this folder", where, "add its model.safetensors")
 
 
 def decode_completion(
@@ -227,7 +197,7 @@ def resolve_device(device: str) -> torch.device:
         torch.empty(0, device=place)
     except (RuntimeError, AssertionError) as error:
         raise InputError(
-            f"the device {device} cannot be used ({_one_line(error)})", remedy="use --device cpu"
+            f"the device {device} cannot be used ({one_line(error)})", remedy="use --device cpu"
         ) from error
     return place
 
@@ -274,21 +244,3 @@ def end_token_ids(
             "set eos_token_id in its generation_config.json",
         )
     return tuple(sorted(int(token) for token in ends))
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(
-            f"no {file.name} in this folder", str(file.parent), "name a model's folder"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot be read as JSON ({_one_line(error)})", str(file)) from None
-    if not isinstance(content, dict):
-        raise InputError("is not a JSON object", str(file))
-    return content
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]

@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 
-from policy.model.load import weight_files
+from policy.model.model_files import weight_files
 from schemas.errors import InputError
 
 CGROUP = Path("/sys/fs/cgroup")

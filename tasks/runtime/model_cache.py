@@ -83,5 +83,14 @@ class ModelCache:
         self._learners.clear()
 
     def _load(self, reference: PolicyRef, device: str) -> Policy:
+        """The policy of a folder, if its files are those of the reference still."""
         folder = self._folders.find(reference)
-        return load_policy(folder, name=reference.name, device=device, digest=reference.digest)
+        loaded = load_policy(folder, name=reference.name, device=device, digest=reference.digest)
+        if (now := self._folders.digest(folder)) != reference.digest:
+            raise StoreError(
+                f"the model in {folder} was changed while it was used "
+                f"(expected {reference.digest[:12]}, found {now[:12]})",
+                reference.name,
+                "put back what was there, or start again",
+            )
+        return loaded

@@ -61,6 +61,7 @@ def test_the_version_has_card_package_tags_and_a_logged_model(
     kept = archive.tracking.client.get_model_version("mine", "1")
     readme = (version.folder / "README.md").read_text()
     assert readme.endswith(f"# mine\n\n{kept.description}\n")
+    assert json.loads(kept.tags.pop("threeloops.files")) == archive.folders.files(version.folder)
     assert {name.removeprefix("threeloops."): value for name, value in kept.tags.items()} == {
         "digest": made.digest,
         "base": str(base),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from artifacts.tracking.archive import Archive
 from artifacts.tracking.run import Place, tracked_run
 from schemas.config import LearningConfig
 from schemas.errors import InputError
+from schemas.identity import file_digest
 from schemas.loops import LEARNING
 from schemas.references import PolicyRef
 from tests.artifacts.measuring import policy_in
@@ -48,6 +50,8 @@ def test_a_version_knows_its_folder_its_digest_and_its_run(
     assert archive.history.find(version.run_id).loop is LEARNING
     kept = archive.tracking.client.get_model_version("mine", "1")
     assert kept.description == "a card"
+    files = json.loads(kept.tags.pop("threeloops.files"))
+    assert files == {"model.safetensors": file_digest(version.folder / "model.safetensors")}
     assert kept.tags == {"threeloops.digest": policy.digest, "threeloops.base": "b"}
 
 

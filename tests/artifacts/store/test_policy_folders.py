@@ -56,6 +56,45 @@ def test_a_file_that_changed_is_hashed_again(data_dir: DataDir, model: Path, tex
     assert hashed(folders) == ["model.safetensors"]
 
 
+def test_a_file_that_another_took_the_place_of_is_hashed_again(
+    data_dir: DataDir, model: Path
+) -> None:
+    folders, weights = PolicyFolders(data_dir), model / "model.safetensors"
+    before = folders.digest(model)
+    other = model.parent / "other"
+    other.write_text("WEIGHTS")
+    status = weights.stat()
+    os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
+    other.rename(weights)
+    assert folders.digest(model) == fingerprint(model) != before
+
+
+def test_a_file_that_is_written_while_it_is_hashed_is_hashed_again(
+    data_dir: DataDir, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights, left = model / "model.safetensors", ["WEIGHTS"]
+
+    def written_meanwhile(path: Path) -> str:
+        digest = file_digest(path)
+        if path == weights and left:
+            weights.write_text(left.pop())
+        return digest
+
+    monkeypatch.setattr("artifacts.store.policy_folders.file_digest", written_meanwhile)
+    assert PolicyFolders(data_dir).digest(model) == fingerprint(model)
+    left.extend(["weights", "WEIGHTS"] * 3)
+    weights.write_text("others")
+    with pytest.raises(StoreError, match="is being written"):
+        PolicyFolders(data_dir).digest(model)
+
+
+def test_a_second_write_within_a_tick_of_the_clock_is_seen(data_dir: DataDir, model: Path) -> None:
+    folders, weights = PolicyFolders(data_dir), model / "model.safetensors"
+    for text in ("weights", "WEIGHTS") * 20:
+        weights.write_text(text)
+        assert folders.digest(model) == fingerprint(model)
+
+
 def test_both_digests_of_a_changed_folder_lead_to_it(data_dir: DataDir, model: Path) -> None:
     folders = PolicyFolders(data_dir)
     before = folders.digest(model)

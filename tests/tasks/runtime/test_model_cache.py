@@ -58,6 +58,17 @@ def test_a_policy_whose_folder_is_not_known_is_refused(models: ModelCache) -> No
         models.policy(PolicyRef(name="gone", digest="0" * 64), "cpu")
 
 
+def test_a_policy_whose_files_have_changed_is_not_taken_for_what_it_was(
+    runtime: Runtime, models: ModelCache, other: PolicyRef
+) -> None:
+    weights = runtime.archive.folders.find(other) / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(StoreError, match=r"^other: the model in .* was changed while it was used"):
+        models.policy(other, "cpu")
+
+
 def test_a_learner_has_weights_of_its_own_beside_its_reference(
     models: ModelCache, policy: PolicyRef, config: LearningConfig, loaded: list[str]
 ) -> None:

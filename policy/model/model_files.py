@@ -1,0 +1,139 @@
+"""Which files of a folder are read as a model: in that folder, and none that nobody expects."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from schemas.errors import InputError
+
+# besides the weights, these files decide which tokens come out and which text they are
+DEFINING_FILES = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+    "chat_template.json",
+)
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+# settings by which transformers reads other files than those above
+DETOURS = {
+    "config.json": ("transformers_weights", "configuration_files"),
+    "tokenizer_config.json": ("fast_tokenizer_files",),
+}
+COPY_AGAIN = "copy the whole folder again"
+
+
+def defining_files(folder: Path) -> list[Path]:
+    """The files that define the policy in a folder, weights included, by name."""
+    others = [folder / name for name in DEFINING_FILES if (folder / name).is_file()]
+    return sorted([*weight_files(folder), *others])
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files that transformers would load.
+
+    Raises InputError when there are none, or where an index names anything but plain files in its
+    folder.
+    """
+    where = str(folder)
+    if (single := folder / WEIGHTS).is_file():
+        return [single]
+    if (folder / INDEX).is_file():
+        return _indexed(folder)
+    if pickled := [file for pattern in PICKLES for file in folder.glob(pattern)]:
+        raise InputError(
+            f"the weights are pickled ({pickled[0].name}), and unpickling can run any code",
+            where,
+            "save the model again with save_pretrained(safe_serialization=True)",
+        )
+    raise InputError("no weights in this folder", where, f"add its {WEIGHTS}")
+
+
+def refuse_detours(folder: Path) -> None:
+    """InputError where a configuration makes transformers read files that nobody has checked."""
+    for name, settings in DETOURS.items():
+        if not (folder / name).is_file():
+            continue
+        content = read_json(folder / name)
+        for setting in settings:
+            if content.get(setting) is not None:
+                raise InputError(
+                    f"{setting} names other files to read, which are not checked",
+                    str(folder / name),
+                    "save the model again with save_pretrained",
+                )
+    # beside chat_template.jinja, this one would take its place
+    if (other := folder / "additional_chat_templates" / "default.jinja").exists():
+        raise InputError(
+            "is a second default chat template", str(other), "leave one, as chat_template.jinja"
+        )
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """The object in a JSON file; InputError where there is none."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(
+            f"no {file.name} in this folder", str(file.parent), "name a model's folder"
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"cannot be read as JSON ({one_line(error)})", str(file)) from None
+    if not isinstance(content, dict):
+        raise InputError("is not a JSON object", str(file))
+    return content
+
+
+def one_line(error: BaseException) -> str:
+    """An error of another library as the part of a line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+
+
+def _indexed(folder: Path) -> list[Path]:
+    index = folder / INDEX
+    named = read_json(index).get("weight_map")
+    if not isinstance(named, dict) or not all(isinstance(name, str) for name in named.values()):
+        raise InputError("its weight_map does not map weights to files", str(index), COPY_AGAIN)
+    shards = sorted(set(named.values()))
+    for name in shards:
+        if Path(name).name != name or not _lies_in(folder / name, folder):
+            raise InputError(
+                f"it names {name!r}, which lies outside this folder",
+                str(index),
+                "put the weights into the folder itself",
+            )
+        if not name.endswith(".safetensors"):
+            raise InputError(
+                f"it names {name!r}, which is no safetensors file", str(index), COPY_AGAIN
+            )
+    missing = [name for name in shards if not (folder / name).is_file()]
+    if missing or not shards:
+        raise InputError(
+            f"weights are missing ({', '.join(missing[:3]) or f'{INDEX} is empty'})",
+            str(folder),
+            COPY_AGAIN,
+        )
+    return [folder / name for name in shards]
+
+
+def _lies_in(file: Path, folder: Path) -> bool:
+    """Whether a file, with its links followed, lies in the folder.
+
+    In the hub's cache a snapshot is links: `models--OWNER--NAME/snapshots/REVISION/FILE` leads to
+    `models--OWNER--NAME/blobs/DIGEST`.
+    """
+    home = folder.resolve()
+    homes = [home]
+    if home.parent.name == "snapshots" and home.parents[1].name.startswith("models--"):
+        homes.append(home.parents[1] / "blobs")
+    return file.resolve().parent in homes
