@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from artifacts.store.checkpoints import (
+    CheckpointRecord,
     checkpoint_folder,
     checkpoint_within,
     newest_checkpoint,
-    read_checkpoint,
     write_checkpoint,
 )
 from artifacts.tracking.logged_models import model_folder
+from policy.model.numerics import numerics
 from schemas.config import LearningConfig
 from schemas.errors import InputError
 from schemas.references import PolicyRef, RunRef, TableRef
 from tasks.runtime.pipeline_task import pipeline_task
 from tasks.runtime.runtime import process_runtime
-from tasks.train_step import lineage
 
 
 @pipeline_task("save-policy", "save {policy.name} after step {policy.step}")
@@ -32,7 +32,14 @@ def checkpoint(policy: PolicyRef, training: TableRef, run: RunRef, keep: int = 0
     """Write everything that a run needs to go on from this step; the newest older ones are kept."""
     runtime = process_runtime()
     folder = checkpoint_folder(runtime.data_dir, run.run_id, policy.step)
-    write_checkpoint(folder, runtime.models.learner(policy).save, policy, training, keep=keep)
+    learner = runtime.models.learner(policy)
+    at = CheckpointRecord(
+        policy=policy,
+        training=training,
+        start=learner.policy.digest,
+        numerics=numerics(str(learner.policy.device)),
+    )
+    write_checkpoint(folder, learner.save, at, keep=keep)
 
 
 @pipeline_task("restore", "restore {run.name}")
@@ -42,26 +49,40 @@ def restore(
     """Bring the learner back to a run's newest checkpoint; returns its policy and training table.
 
     With `last`, to the newest one up to that step; later ones are deleted, and where there is none
-    it is the start, without a table. Raises InputError when `start`, which becomes the reference,
+    it is the start, without a table. A checkpoint that is damaged, or whose training table is, is
+    passed over. Raises InputError when `start`, which becomes the reference,
     is not what the run started from: an alias that has moved, or a folder that has changed.
     """
     runtime = process_runtime()
+    warn = runtime.progress.log_message
+    of_run = (runtime.data_dir, run.run_id)
+
+    def check(record: CheckpointRecord) -> None:
+        runtime.store.read(record.training)
+
     if last is None:
-        folder = newest_checkpoint(runtime.data_dir, run.run_id)
-    elif (within := checkpoint_within(runtime.data_dir, run.run_id, last)) is not None:
-        folder = within
+        found = newest_checkpoint(*of_run, warn, check)
+    elif (within := checkpoint_within(*of_run, last, warn, check)) is not None:
+        found = within
     else:
         return start, None
-    policy, training = read_checkpoint(folder)
-    (first,) = runtime.store.read(training).slice(0, 1).to_pylist()
-    folder_of_start = runtime.archive.folders.find(start)
-    if lineage(start.digest, first["scores_digest"], config) != first["policy_lineage"]:
+    record = found.record
+    # an earlier version did not record the start here; the learner's own state has it too
+    if record.start not in ("", start.digest):
         raise InputError(
             "this is no longer the model that the run started from, and so not its reference",
             f"--model {start.name}",
-            f"put back what was in {folder_of_start}, or start again without --resume",
+            f"put back what was in {runtime.archive.folders.find(start)}, or start again "
+            "without --resume",
+        )
+    now = numerics(config.device)
+    if record.numerics not in ("", now):
+        warn(
+            f"warning: up to step {record.policy.step} this run was computed with "
+            f"{record.numerics}, and goes on with {now}: the last bits of what follows are not "
+            "those of a run without a stop"
         )
     learner = runtime.models.start_learner(start, config)
-    learner.load(folder / "learner")
-    runtime.models.keep_learner(policy, learner)
-    return policy, training
+    learner.load(found.folder / "learner")
+    runtime.models.keep_learner(record.policy, learner)
+    return record.policy, record.training

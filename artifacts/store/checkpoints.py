@@ -1,25 +1,63 @@
-"""Checkpoints of a learning run: the learner's state beside the references that it belongs to."""
+"""Checkpoints of a learning run: the learner's state beside the references that it belongs to.
+
+Each has the digests of its files. A damaged one is passed over, with one line that says so.
+"""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+
+from pydantic import ValidationError
 
 from artifacts.store.atomic_file import write_atomic
 from artifacts.store.data_dir import DataDir
 from schemas.config import Frozen
-from schemas.errors import InputError
+from schemas.errors import InputError, StoreError
+from schemas.identity import file_digest
 from schemas.references import PolicyRef, TableRef
 
 RECORD = "checkpoint.json"
+SHOWN = 12  # characters of a digest in a message
 
 
 class CheckpointRecord(Frozen):
-    """Which policy and which training table a checkpoint is at."""
+    """Which policy and which training table a checkpoint is at, and what its files were.
+
+    - `start`: the digest of the policy that the run started from.
+    - `numerics`: what computed the steps (`policy.model.numerics`).
+    - `files`: the digests of the files below its folder, by path.
+
+    Earlier versions wrote none of the three.
+    """
 
     policy: PolicyRef
     training: TableRef
+    start: str = ""
+    numerics: str = ""
+    files: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint whose files are those that were written, and where it lies."""
+
+    folder: Path
+    record: CheckpointRecord
+
+
+Warn = Callable[[str], None]
+Check = Callable[[CheckpointRecord], object]
+
+
+def _say_nothing(line: str) -> None:
+    """The default for those who only ask whether there is one."""
+
+
+def _accept(record: CheckpointRecord) -> None:
+    """The default: what is not damaged can be used."""
 
 
 def checkpoint_folder(data_dir: DataDir, run_id: str, step: int) -> Path:
@@ -28,16 +66,11 @@ def checkpoint_folder(data_dir: DataDir, run_id: str, step: int) -> Path:
 
 
 def write_checkpoint(
-    folder: Path,
-    save_learner: Callable[[Path], None],
-    policy: PolicyRef,
-    training: TableRef,
-    *,
-    keep: int = 0,
+    folder: Path, save_learner: Callable[[Path], None], at: CheckpointRecord, *, keep: int = 0
 ) -> None:
     """Write a checkpoint, then delete those of the same run before the one before.
 
-    With `keep`, the newest so many stay.
+    With `keep`, the newest so many stay. `at` is its record without the files.
 
     The record is written last: a folder without one is not a checkpoint. The one before stays,
     because only the next step measures whether the policy of this one is sound.
@@ -45,7 +78,9 @@ def write_checkpoint(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     save_learner(folder / "learner")
-    record = CheckpointRecord(policy=policy, training=training)
+    written = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = {path.relative_to(folder).as_posix(): file_digest(path) for path in written}
+    record = at.model_copy(update={"files": files})
     write_atomic(folder / RECORD, record.model_dump_json(indent=1).encode())
     before = [other for other in _whole_checkpoints(folder.parent) if other < folder]
     for other in folder.parent.iterdir():
@@ -53,29 +88,59 @@ def write_checkpoint(
             shutil.rmtree(other)
 
 
-def read_checkpoint(folder: Path) -> tuple[PolicyRef, TableRef]:
-    """The references that a checkpoint belongs to."""
-    record = CheckpointRecord.model_validate_json((folder / RECORD).read_bytes())
-    return record.policy, record.training
+def read_checkpoint(folder: Path) -> CheckpointRecord:
+    """The record of a checkpoint; StoreError where it or one of its files is damaged."""
+    path = folder / RECORD
+    try:
+        record = CheckpointRecord.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        raise StoreError("is no record of a checkpoint", str(path), "delete the folder") from None
+    for name, expected in (record.files or {}).items():
+        try:
+            found = file_digest(folder / name)
+        except OSError:
+            found = "none"
+        if found != expected:
+            raise StoreError(
+                "was changed after it was written "
+                f"(expected {expected[:SHOWN]}, found {found[:SHOWN]})",
+                str(folder / name),
+                "delete the checkpoint",
+            )
+    return record
 
 
-def newest_checkpoint(data_dir: DataDir, run_id: str) -> Path:
-    """The newest whole checkpoint of a run; InputError when it has none."""
+def newest_checkpoint(
+    data_dir: DataDir, run_id: str, warn: Warn = _say_nothing, check: Check = _accept
+) -> Checkpoint:
+    """The newest checkpoint of a run that is not damaged; InputError when it has none.
+
+    `check` raises StoreError for one that cannot be used for another reason. For each that is
+    passed over, `warn` gets one line.
+    """
     whole = _whole_checkpoints(data_dir.checkpoints / run_id)
+    where, remedy = f"--resume {run_id}", "start again without --resume"
     if not whole:
-        raise InputError(
-            "the run has no checkpoint", f"--resume {run_id}", "start again without --resume"
-        )
-    return whole[-1]
+        raise InputError("the run has no checkpoint", where, remedy)
+    try:
+        return _newest_usable(whole, warn, check)
+    except StoreError as fault:
+        what = f"none of its checkpoints can be used; {fault.where}: {fault.what}"
+        raise InputError(what, where, remedy) from None
 
 
-def checkpoint_within(data_dir: DataDir, run_id: str, step: int) -> Path | None:
-    """The newest whole checkpoint up to a step, or None; later ones are deleted."""
+def checkpoint_within(
+    data_dir: DataDir, run_id: str, step: int, warn: Warn = _say_nothing, check: Check = _accept
+) -> Checkpoint | None:
+    """As `newest_checkpoint`, up to a step, or None; later ones are deleted."""
     last = checkpoint_folder(data_dir, run_id, step)
     whole = _whole_checkpoints(last.parent)
     for later in (folder for folder in whole if folder > last):
         shutil.rmtree(later)
-    return max((folder for folder in whole if folder <= last), default=None)
+    try:
+        return _newest_usable([folder for folder in whole if folder <= last], warn, check)
+    except StoreError:
+        return None
 
 
 def drop_checkpoints(data_dir: DataDir, run_id: str, *, keep: int = 0) -> None:
@@ -91,3 +156,23 @@ def drop_checkpoints(data_dir: DataDir, run_id: str, *, keep: int = 0) -> None:
 
 def _whole_checkpoints(of_run: Path) -> list[Path]:
     return sorted(record.parent for record in of_run.glob(f"step-*/{RECORD}"))
+
+
+def _newest_usable(folders: Sequence[Path], warn: Warn, check: Check) -> Checkpoint:
+    """The last of these folders that can be used; StoreError with the newest fault if none can."""
+    newest = StoreError("there is no checkpoint")
+    for folder in reversed(folders):
+        try:
+            record = read_checkpoint(folder)
+            check(record)
+        except StoreError as fault:
+            warn(f"warning: {fault.where}: {fault.what}; this checkpoint is not used")
+            newest = fault if folder == folders[-1] else newest
+            continue
+        if record.files is None:
+            warn(
+                f"warning: {folder} was written by an earlier version and has no digests of its "
+                "files; whether they have changed is not known"
+            )
+        return Checkpoint(folder, record)
+    raise newest

@@ -57,7 +57,8 @@ def test_an_adapter_that_was_cut_off_ends_as_if_it_had_not_been(
     with pytest.raises(KeyboardInterrupt):
         learning_flow.fn(config)
     (run,) = all_runs()
-    saved = newest_checkpoint(current_data_dir(), run.run_id) / "learner" / "weights.safetensors"
+    folder = newest_checkpoint(current_data_dir(), run.run_id).folder
+    saved = folder / "learner" / "weights.safetensors"
     with safe_open(saved, "pt") as weights:
         assert all("lora" in name for name in weights.keys())  # noqa: SIM118
     process_runtime().models.forget()

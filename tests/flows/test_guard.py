@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from artifacts.registry.versions import registered_versions
-from artifacts.store.checkpoints import newest_checkpoint, read_checkpoint
+from artifacts.store.checkpoints import newest_checkpoint
 from artifacts.store.data_dir import current_data_dir
 from artifacts.tracking.history import RunRecord
 from flows.learning import learning_flow
@@ -73,8 +73,8 @@ def stopped(config: LearningConfig, kind: type[StoppedError]) -> tuple[StoppedEr
 
 def kept(config: LearningConfig, run: RunRecord) -> Learner:
     """The learner that the kept checkpoint loads into, in a process that holds nothing."""
-    folder = newest_checkpoint(current_data_dir(), run.run_id)
-    policy, training = read_checkpoint(folder)
+    found = newest_checkpoint(current_data_dir(), run.run_id)
+    folder, policy, training = found.folder, found.record.policy, found.record.training
     assert run.tags["last_good_step"] == str(policy.step)
     assert stored().read(training)["step"].to_pylist() == list(range(1, policy.step + 1))
     assert run.table_refs()["training"] == ("training", training.digest)
@@ -101,7 +101,7 @@ def test_an_infinite_gradient_keeps_the_policy_before_the_step(
     stop, run = stopped(config, NonFiniteError)
     assert (stop.step, stop.last_good) == (5, 4)
     assert "gradient norm" in str(stop)
-    assert str(newest_checkpoint(current_data_dir(), run.run_id)) in str(stop)
+    assert str(newest_checkpoint(current_data_dir(), run.run_id).folder) in str(stop)
     assert digest_of_weights(kept(config, run).policy.model) == digests[4]
 
 
@@ -206,7 +206,7 @@ def test_a_checkpoint_is_kept_until_the_one_after_is_known_to_be_good(
 ) -> None:
     monkeypatch.setattr("flows.learning.drop_checkpoints", lambda *_, keep: None)
     result = learning_flow.fn(config.model_copy(update={"checkpoint_every": 1}))
-    folder = newest_checkpoint(current_data_dir(), result.run_id).parent
+    folder = newest_checkpoint(current_data_dir(), result.run_id).folder.parent
     assert sorted(path.name for path in folder.iterdir()) == ["step-000004", "step-000005"]
 
 

@@ -71,7 +71,7 @@ def test_a_learning_run_leaves_its_weights_once(learning_config: LearningConfig)
 def test_as_many_checkpoints_are_kept_as_asked_for(learning_config: LearningConfig) -> None:
     config = learning_config.model_copy(update={"checkpoint_every": 1, "keep_checkpoints": 2})
     result = learning_flow.fn(config)
-    folder = newest_checkpoint(current_data_dir(), result.run_id).parent
+    folder = newest_checkpoint(current_data_dir(), result.run_id).folder.parent
     assert sorted(path.name for path in folder.iterdir()) == ["step-000002", "step-000003"]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from artifacts.store.checkpoints import checkpoint_folder
 from artifacts.tracking.logged_models import model_folder
 from artifacts.tracking.run import Place, tracked_run
 from policy.model.load import fingerprint, load_policy
@@ -18,6 +19,7 @@ from schemas.measurements import Measurement
 from schemas.references import PolicyRef, RunRef, TableRef
 from tasks.checkpoint import checkpoint, restore, save_policy
 from tasks.generate import generate
+from tasks.runtime.progress import Event, Message
 from tasks.runtime.runtime import Runtime
 from tasks.score import score
 from tasks.train_step import train_step
@@ -96,3 +98,62 @@ def test_a_run_without_a_checkpoint_cannot_be_restored(
 ) -> None:
     with pytest.raises(InputError, match="the run has no checkpoint"):
         restore(policy, run, config)
+
+
+def test_learning_goes_on_from_the_older_checkpoint_where_the_newest_is_damaged(
+    runtime: Runtime,
+    first: Step,
+    policy: PolicyRef,
+    problems: TableRef,
+    run: RunRef,
+    config: LearningConfig,
+) -> None:
+    checkpoint(*first, run)
+    newest = second(first, problems, config)
+    checkpoint(*newest, run)
+    folder = checkpoint_folder(runtime.data_dir, run.run_id, 2)
+    weights = folder / "learner" / "weights.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    runtime.models.forget()
+    said: list[Event] = []
+    with runtime.progress.listening(said.append):
+        assert restore(policy, run, config) == first
+        assert second(first, problems, config) == newest
+    messages = [event.text for event in said if isinstance(event, Message)]
+    assert len(messages) == 1
+    assert str(weights) in messages[0]
+
+
+def test_a_checkpoint_whose_training_table_is_damaged_is_not_used(
+    runtime: Runtime,
+    first: Step,
+    policy: PolicyRef,
+    problems: TableRef,
+    run: RunRef,
+    config: LearningConfig,
+) -> None:
+    checkpoint(*first, run)
+    newest = second(first, problems, config)
+    checkpoint(*newest, run)
+    runtime.store.path(newest[1]).write_bytes(b"damaged")
+    assert restore(policy, run, config) == first
+
+
+def test_a_run_goes_on_with_other_threads_and_says_so(
+    runtime: Runtime,
+    first: Step,
+    policy: PolicyRef,
+    run: RunRef,
+    config: LearningConfig,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    checkpoint(*first, run)
+    runtime.models.forget()
+    monkeypatch.setattr("torch.get_num_threads", lambda: 7)
+    said: list[Event] = []
+    with runtime.progress.listening(said.append):
+        assert restore(policy, run, config) == first
+    (message,) = [event.text for event in said if isinstance(event, Message)]
+    assert "7 threads" in message

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from artifacts.runs.resuming import refuse_other_settings, resumable, settings_of
-from artifacts.store.checkpoints import checkpoint_folder, write_checkpoint
+from artifacts.store.checkpoints import CheckpointRecord, checkpoint_folder, write_checkpoint
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.history import RunRecord
 from artifacts.tracking.run import Place, tracked_run
@@ -32,8 +32,10 @@ def checkpointed(archive: Archive, run: RunRecord) -> None:
     write_checkpoint(
         checkpoint_folder(archive.data_dir, run.run_id, 2),
         lambda folder: folder.mkdir(),
-        PolicyRef(name="m", digest="d" * 64, step=2),
-        TableRef(kind="training", digest="e" * 64, rows=2),
+        CheckpointRecord(
+            policy=PolicyRef(name="m", digest="d" * 64, step=2),
+            training=TableRef(kind="training", digest="e" * 64, rows=2),
+        ),
     )
 
 
