@@ -206,8 +206,8 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, Row]]:
 def _parquet_rows(path: Path) -> Iterator[tuple[int, Row]]:
     try:
         table = pq.read_table(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        reason = str(error).splitlines()[0]
+    except (pa.ArrowException, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
         raise InputError(f"is not a readable Parquet file ({reason})", str(path)) from None
     if "problem_id" in table.column_names and "id" not in table.column_names:
         table = table.rename_columns({"problem_id": "id"})

@@ -145,12 +145,13 @@ class DecisionRecord:
     folder: Path
 
     def result(self) -> Decision:
-        """The whole decision with its evidence; InputError where another version wrote it."""
+        """The whole decision with its evidence; InputError where it cannot be read any more."""
+        path = self.folder / DECISION_FILE
         try:
-            return Decision.model_validate_json((self.folder / DECISION_FILE).read_bytes())
-        except ValidationError:
+            return Decision.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError):
             raise InputError(
-                "its record was written by another version of threeloops",
+                f"its record, {path}, is damaged or was written by another version of threeloops",
                 f"decision {self.name}",
                 "ask the gate again with threeloops promote",
             ) from None

@@ -6,17 +6,18 @@ path, size, times and place on the disk, and is computed again when one of them 
 
 from __future__ import annotations
 
-import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypedDict
 
 from filelock import FileLock
+from pydantic import ValidationError
 
 from artifacts.store.atomic_file import write_atomic
 from artifacts.store.data_dir import DataDir
 from policy.model.load import fingerprint_of
 from policy.model.model_files import defining_files
+from schemas.config import Frozen
 from schemas.errors import StoreError
 from schemas.identity import file_digest
 from schemas.references import PolicyRef
@@ -25,18 +26,18 @@ TICK_NS = 20_000_000  # longer than the ticks of local file systems
 TRIES = 3
 
 
-class RememberedFile(TypedDict):
+class RememberedFile(Frozen):
     """A file's digest, and what it looked like when it was computed."""
 
-    state: list[int]
+    state: tuple[int, ...]
     digest: str
 
 
-class Remembered(TypedDict):
+class Remembered(Frozen):
     """What is kept on disk: files by path, and folders by the digest of the policy in them."""
 
-    files: dict[str, RememberedFile]
-    folders: dict[str, str]
+    files: Mapping[str, RememberedFile]
+    folders: Mapping[str, str]
 
 
 class PolicyFolders:
@@ -58,26 +59,26 @@ class PolicyFolders:
     def files(self, folder: Path) -> dict[str, str]:
         """The digests of the files that define the policy in a folder, by name; see `digest`."""
         known = self._known()
-        files = dict(known["files"])
+        files = dict(known.files)
         found = {file.name: self._file_digest(file, files) for file in defining_files(folder)}
         digest = fingerprint_of(found)
         self._seen[digest] = folder.absolute()
-        folders = known["folders"] | {digest: str(folder.absolute())}
-        if files != known["files"] or folders != known["folders"]:
+        folders = {**known.folders, digest: str(folder.absolute())}
+        if files != known.files or folders != known.folders:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._lock:  # another process may have added something meanwhile
                 newest = self._known()
                 merged = Remembered(
-                    files=newest["files"] | files, folders=newest["folders"] | folders
+                    files={**newest.files, **files}, folders={**newest.folders, **folders}
                 )
-                write_atomic(self._path, json.dumps(merged, indent=1).encode())
+                write_atomic(self._path, merged.model_dump_json(indent=1).encode())
         return found
 
     def find(self, policy: PolicyRef) -> Path:
         """The folder of a policy that `digest` has seen; StoreError where it is not there."""
         if (seen := self._seen.get(policy.digest)) is not None and seen.is_dir():
             return seen
-        folder = self._known()["folders"].get(policy.digest)
+        folder = self._known().folders.get(policy.digest)
         if folder is None or not Path(folder).is_dir():
             raise StoreError(
                 "the folder of this policy is not known on this machine",
@@ -88,23 +89,22 @@ class PolicyFolders:
 
     def _known(self) -> Remembered:
         try:
-            content = json.loads(self._path.read_bytes())
-            return Remembered(files=content["files"], folders=content["folders"])
-        except (OSError, ValueError, KeyError, TypeError):
+            return Remembered.model_validate_json(self._path.read_bytes())
+        except (OSError, ValidationError):
             return Remembered(files={}, folders={})
 
     def _file_digest(self, path: Path, files: dict[str, RememberedFile]) -> str:
         name = str(path.absolute())
-        if name not in files or files[name]["state"] != _state(path):
+        if name not in files or files[name].state != _state(path):
             self.hashed.append(path)
             files[name] = _hashed(path)
-        return files[name]["digest"]
+        return files[name].digest
 
 
-def _state(path: Path) -> list[int]:
+def _state(path: Path) -> tuple[int, ...]:
     """What changes with a file's bytes: a user can set the time of a write, but not of a change."""
     status = path.stat()
-    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+    return (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 
 def _hashed(path: Path) -> RememberedFile:

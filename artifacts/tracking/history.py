@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
 from artifacts.tracking.connection import (
     CONFIG_FILE,
@@ -100,15 +100,17 @@ class RunRecord:
     def result(self) -> LoopResult | DemoResult | None:
         """The result that its command printed, or None for a run that did not finish.
 
-        Raises InputError for a result of another version that cannot be read any more.
+        Raises InputError for a result that is damaged, or of another version that cannot be read
+        any more.
         """
         path = self.folder / RESULT_FILE
         if not path.exists():
             return None
-        recorded = upgraded(dict(json.loads(path.read_text())))
+        recorded = upgraded(self._json(path))
+        kind = RESULTS.get(str(recorded.get("loop")))
         try:
-            if recorded.get("format") == RESULT_FORMAT:
-                return RESULTS[str(recorded["loop"])].model_validate(recorded)
+            if kind is not None and recorded.get("format") == RESULT_FORMAT:
+                return kind.model_validate(recorded)
         except ValidationError:
             pass
         raise InputError(
@@ -116,6 +118,19 @@ class RunRecord:
             f"run {self.name}",
             "run it again, or replay its completions with --completions",
         )
+
+    def _json(self, path: Path) -> dict[str, JsonValue]:
+        try:
+            content = json.loads(path.read_bytes())
+        except (OSError, ValueError, RecursionError):
+            content = None
+        if not isinstance(content, dict):
+            raise InputError(
+                f"its result is damaged: {path} holds no JSON object",
+                f"run {self.name}",
+                "run it again, or replay its completions with --completions",
+            )
+        return content
 
 
 class History:

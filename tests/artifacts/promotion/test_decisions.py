@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from artifacts.promotion.decisions import all_decisions, find_decision, record_decision
+from artifacts.promotion.decisions import (
+    DECISION_FILE,
+    all_decisions,
+    find_decision,
+    record_decision,
+)
 from artifacts.promotion.gate import decide
 from artifacts.registry.versions import champion_of
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.connection import NOTE
+from schemas.errors import InputError
 from schemas.results import Decision
 from tests.artifacts.promotion.conftest import Learning
 
@@ -87,6 +93,21 @@ def test_a_decision_that_was_cut_off_is_none(
         record_decision(archive, learning.version, decide(archive, learning.version, 0.0))
     assert champion_of(archive, "mine") is None
     assert all_decisions(archive.history) == []
+
+
+@pytest.mark.parametrize("content", [None, b"", b"[]", b"\xff"])
+def test_a_damaged_decision_is_refused_in_one_line(
+    archive: Archive, promoted: Decision, content: bytes | None
+) -> None:
+    (found,) = all_decisions(archive.history)
+    path = found.folder / DECISION_FILE
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match="is damaged") as caught:
+        found.result()
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_decision_is_found_by_its_id_its_start_or_its_name(

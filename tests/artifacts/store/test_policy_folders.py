@@ -103,10 +103,27 @@ def test_both_digests_of_a_changed_folder_lead_to_it(data_dir: DataDir, model: P
     assert {folders.find(PolicyRef(name="m", digest=d)) for d in (before, after)} == {model}
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"files": {}}', "null"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "[]",
+        "{}",
+        '{"files": {}}',
+        "null",
+        '{"files": [], "folders": {}}',
+        "FILE",
+        "FOLDER",
+    ],
+)
 def test_a_damaged_record_is_made_anew(data_dir: DataDir, model: Path, content: str) -> None:
     folders, record = PolicyFolders(data_dir), data_dir.models / "fingerprints.json"
     digest = folders.digest(model)
+    if content == "FILE":  # its own place holds something else
+        content = json.dumps({"files": {str(model / "config.json"): 3}, "folders": {}})
+    if content == "FOLDER":
+        content = json.dumps({"files": {}, "folders": {digest: 3}})
     record.write_text(content)
     folders.hashed.clear()
     assert folders.digest(model) == digest

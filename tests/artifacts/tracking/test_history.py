@@ -100,6 +100,33 @@ def test_a_result_that_cannot_be_read_any_more_is_refused(
         run.result()
 
 
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 100_000])
+def test_a_damaged_result_is_refused_in_one_line(archive: Archive, content: bytes) -> None:
+    run = opened(archive)
+    (run.folder / RESULT_FILE).write_bytes(content)
+    with pytest.raises(InputError, match="its result is damaged") as caught:
+        run.result()
+    assert str(run.folder / RESULT_FILE) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_in_the_place_of_a_result_is_refused_in_one_line(archive: Archive) -> None:
+    run = opened(archive)
+    (run.folder / RESULT_FILE).mkdir()
+    with pytest.raises(InputError, match="its result is damaged"):
+        run.result()
+
+
+@pytest.mark.parametrize("change", [{"loop": "D"}, {"loop": None}, {"loop": ["A"]}])
+def test_a_result_of_no_loop_is_refused(
+    archive: Archive, evaluation: EvalResult, change: dict[str, object]
+) -> None:
+    run = opened(archive)
+    keep(run, evaluation.as_json() | change)
+    with pytest.raises(InputError, match="recorded by another version of threeloops"):
+        run.result()
+
+
 def test_tables_are_told_by_name_kind_and_digest() -> None:
     tags = {"table.scores_after": "scores:abc", "table.problems": "problems:d:e", "stage": "x"}
     run = RunRecord("id", "name", LEARNING, "FINISHED", 0, {}, {}, tags, Path())
