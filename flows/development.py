@@ -6,7 +6,7 @@ Nothing that is sampled here enters training.
 from __future__ import annotations
 
 from artifacts.recording.record import record_dev
-from artifacts.runs.lineage import policies_on_the_way
+from artifacts.runs.lineage import numerics_of_steps, policies_on_the_way
 from flows.eval import measure
 from flows.learning_run import LearningRun
 from policy.learning.guard import attribute_to_step
@@ -41,17 +41,22 @@ def evaluate_dev(run: LearningRun, policy: PolicyRef) -> list[StepRate]:
 
 
 def restore_dev_rates(run: LearningRun, training: TableRef) -> list[StepRate]:
-    """What was measured before a run was cut off, from the stored completions of that time."""
+    """What was measured before a run was cut off, from the stored completions of that time.
+
+    They are found with the numerics of that time, which may not be those of this process.
+    """
     rates = []
+    computed = numerics_of_steps(run.runtime.store, training) if run.dev_steps else {}
     for policy in policies_on_the_way(run.runtime.store, run.start, training):
         if policy.step not in run.dev_steps:
             continue
         try:
-            rate = measure(run.runtime, run.config.development(), policy).summary.pass_rate
+            by = computed.get(max(policy.step, 1), "")
+            measured = measure(run.runtime, run.config.development(), policy, computed_by=by)
         except StoreError:
             run.runtime.progress.log_message(
                 f"what was measured on {DEV} after step {policy.step} is no longer in the store"
             )
         else:
-            rates.append(StepRate(step=policy.step, rate=rate))
+            rates.append(StepRate(step=policy.step, rate=measured.summary.pass_rate))
     return rates

@@ -57,10 +57,13 @@ def policy_to_sample(runtime: Runtime, config: EvalConfig, run: TrackedRun) -> P
     return policy
 
 
-def measure(runtime: Runtime, config: EvalConfig, policy: PolicyRef | None) -> Measurement:
+def measure(
+    runtime: Runtime, config: EvalConfig, policy: PolicyRef | None, *, computed_by: str = ""
+) -> Measurement:
     """Generate or load completions, score them and aggregate the scores; part of every loop.
 
-    `policy` is None for stored completions alone.
+    `policy` is None for stored completions alone. With `computed_by`, numerics other than those of
+    this process, completions are only looked for; StoreError where there are none.
     """
     if policy is None:
         assert config.completions is not None
@@ -68,10 +71,9 @@ def measure(runtime: Runtime, config: EvalConfig, policy: PolicyRef | None) -> M
     from tasks.generate import generate  # imports torch, which a replay does not need
 
     problems = load_dataset(config.dataset, config.split, config.limit)
+    settings = config.generation().model_copy(update={"computed_by": computed_by})
     with runtime.progress.listening(PassRateSoFar(runtime, config.scorer)):
-        completions = generate(
-            problems, policy, config.generation(), label=f"{config.split}: {policy.name}"
-        )
+        completions = generate(problems, policy, settings, label=f"{config.split}: {policy.name}")
     scores = score(problems, completions, config.scorer)
     return aggregate(problems, completions, scores, policy)
 

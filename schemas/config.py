@@ -97,7 +97,11 @@ class LearningSettings(Frozen):
 
 
 class GenerationSettings(Frozen):
-    """How completions are made: `samples` of each problem, `shard_size` problems at a time."""
+    """How completions are made: `samples` of each problem, `shard_size` problems at a time.
+
+    `computed_by` names the numerics of stored completions that are to be found again. Empty, they
+    are those of this process.
+    """
 
     template: str
     sampling: SamplingSettings
@@ -105,6 +109,7 @@ class GenerationSettings(Frozen):
     seed: int
     shard_size: int
     device: str = "auto"
+    computed_by: str = ""
 
 
 class RunConfig(Frozen):

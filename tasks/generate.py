@@ -35,12 +35,19 @@ def generate(
 
     Each shard's seed comes from the seed, the problems and the shard's place alone. Each finished
     shard is kept until all are there, so a run that was cut off goes on where it stopped. `label`
-    and `part` (see `Progress`) say how the work is reported.
+    and `part` (see `Progress`) say how the work is reported. Raises StoreError where
+    `settings.computed_by` asks for stored ones that are not there.
     """
     runtime = process_runtime()
     key = generation_key(problems, policy, settings)
     if found := runtime.store.find(key):
         return found
+    if settings.computed_by not in ("", numerics(settings.device)):
+        raise StoreError(
+            f"its completions that were computed with {settings.computed_by} are not in the store",
+            policy.name,
+            "sample them anew",
+        )
     try:
         return _generated(runtime, problems, policy, settings, label=label, part=part)
     finally:
@@ -101,7 +108,7 @@ def generation_key(
         "samples": settings.samples,
         "seed": settings.seed,
         "shard_size": settings.shard_size,
-        "numerics": numerics(settings.device),
+        "numerics": settings.computed_by or numerics(settings.device),
     }
     parents = {"problems": problems.digest}
     if shard_start is None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from artifacts.runs.measured import stored_table
 from artifacts.store.tables import Store, provenance_of
 from artifacts.tracking.history import RunRecord
+from schemas.errors import StoreError
 from schemas.loops import LEARNING
 from schemas.references import PolicyRef, TableRef
 
@@ -16,6 +17,24 @@ def policies_on_the_way(store: Store, start: PolicyRef, training: TableRef) -> l
     rows = store.read(training).select(["step", "policy_lineage"]).to_pylist()
     reached = [{"step": row["step"], "digest": row["policy_lineage"]} for row in rows]
     return [start, *(start.model_copy(update=update) for update in reached)]
+
+
+def numerics_of_steps(store: Store, training: TableRef) -> dict[int, str]:
+    """What computed each step of a training table, as far back as the tables before it are kept.
+
+    A run that was resumed may have had several. Empty for a step of an earlier version.
+    """
+    found: dict[int, str] = {}
+    digest: str | None = training.digest
+    while digest is not None:
+        try:
+            steps = store.columns("training", digest, ["step"])
+        except StoreError:
+            break
+        provenance = provenance_of(steps)
+        found[steps.num_rows] = str(provenance.config.get("numerics", ""))
+        digest = provenance.parents.get("training")
+    return found
 
 
 def made_by(digest: str, runs: Sequence[RunRecord]) -> Iterator[RunRecord]:

@@ -110,6 +110,34 @@ def test_a_resumed_run_finds_what_was_seen_before_it_was_cut_off(
     assert history(run.run_id, "dev_pass_rate") == history_of(whole)
 
 
+def test_a_run_that_is_resumed_with_other_threads_finds_what_was_seen_before(
+    learning_config: LearningConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = learning_config.model_copy(update={"dev_every": 1, "checkpoint_every": 1})
+    steps: list[int] = []
+
+    def cut_off(*arguments: Any) -> Any:
+        steps.append(1)
+        if len(steps) == 3:
+            raise KeyboardInterrupt
+        return train_step(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("flows.learning.train_step", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            learning_flow.fn(config)
+    (run,) = all_runs()
+    seen = history(run.run_id, "dev_pass_rate")
+    assert set(seen) == {0, 1, 2}
+    process_runtime().models.forget()
+    monkeypatch.setattr("torch.get_num_threads", lambda: 7)
+    heard: list[Event] = []
+    with process_runtime().progress.listening(heard.append):
+        resumed = learning_flow.fn(config, resume=run.run_id)
+    assert {point.step: point.value for point in resumed.dev if point.step in seen} == seen
+    assert len([text for text in messages(heard) if "goes on with" in text]) == 1
+
+
 def history_of(result: LearningResult) -> dict[int, float]:
     """What should have been logged for a result."""
     return {point.step: point.value for point in result.dev}

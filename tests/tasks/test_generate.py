@@ -10,6 +10,7 @@ from artifacts.store.tables import provenance_of
 from policy.model.numerics import numerics
 from policy.sampling.sample import Samples, sample
 from schemas.config import GenerationSettings
+from schemas.errors import StoreError
 from schemas.references import PolicyRef, TableRef
 from tasks.generate import generate
 from tasks.runtime.progress import Event, Progress, ShardStored
@@ -55,6 +56,24 @@ def test_completions_of_another_precision_are_not_taken_for_this_ones(
     monkeypatch.setattr("tasks.generate.numerics", lambda device: "cuda bfloat16")
     generate(problems, policy, settings)
     assert sampler.calls == 4
+
+
+def test_completions_of_other_numerics_are_found_and_never_sampled(
+    problems: TableRef,
+    policy: PolicyRef,
+    settings: GenerationSettings,
+    sampler: Sampler,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    here = numerics("cpu")
+    first = generate(problems, policy, settings)
+    monkeypatch.setattr("torch.get_num_threads", lambda: 7)
+    of_then = settings.model_copy(update={"computed_by": here})
+    assert generate(problems, policy, of_then) == first
+    others = of_then.model_copy(update={"seed": 1})
+    with pytest.raises(StoreError, match=f"^tiny: .* computed with {here} are not in the store"):
+        generate(problems, policy, others)
+    assert sampler.calls == 2
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"samples": 2}, {"shard_size": 3}])

@@ -7,12 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from artifacts.runs.lineage import made_by, policies_on_the_way, trained_prompts
+from artifacts.runs.lineage import (
+    made_by,
+    numerics_of_steps,
+    policies_on_the_way,
+    trained_prompts,
+)
 from artifacts.store.tables import Store
 from artifacts.tracking.history import RunRecord
 from schemas.errors import StoreError
 from schemas.loops import EVALUATION, LEARNING, Loop
-from schemas.references import PolicyRef
+from schemas.references import PolicyRef, TableRef
 from tests.artifacts.measuring import measure, training_table
 
 
@@ -67,3 +72,21 @@ def test_the_prompts_of_every_step_were_trained_on(store: Store) -> None:
     store.path(second.completions).unlink()
     with pytest.raises(StoreError, match="no such completions table"):
         trained_prompts(store, made)
+
+
+def test_each_step_was_computed_by_what_its_table_says(store: Store) -> None:
+    rows = store.read(training_table(store, *[measure(store, "rw")] * 3))
+    tables: list[TableRef] = []
+    for step, config in enumerate(({}, {"numerics": "1 thread"}, {"numerics": "2 threads"})):
+        parents = {"training": tables[-1].digest} if tables else {}
+        written = store.write(
+            "training",
+            rows.slice(0, step + 1).replace_schema_metadata(None),
+            producer="train-step",
+            parents=parents,
+            config=config,
+        )
+        tables.append(written)
+    assert numerics_of_steps(store, tables[2]) == {3: "2 threads", 2: "1 thread", 1: ""}
+    store.path(tables[1]).unlink()
+    assert numerics_of_steps(store, tables[2]) == {3: "2 threads"}
