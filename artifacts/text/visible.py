@@ -31,6 +31,22 @@ def visible(text: str, *, mark_spaces: bool = True) -> str:
     return "".join([*shown, *_each(text, seen, len(text), mark_spaces)])
 
 
+def printable(text: str, *, keep: str = "") -> str:
+    """`text` with an escape for each character that a terminal would obey or not show.
+
+    Those in `keep` stay. Unlike `visible` it leaves spaces and backslashes alone, so that what is
+    printable already comes back unchanged.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        _escape(character)
+        if character not in keep and unicodedata.category(character) in UNSEEN
+        else character
+        for character in text
+    )
+
+
 def short_digests(text: str, mark: str = "") -> str:
     """The text with every SHA-256 in it cut to its start, and `mark` after it."""
     return SHA256.sub(lambda found: found[0][:DIGEST_SHOWN] + mark, text)
@@ -41,16 +57,24 @@ def _each(text: str, start: int, end: int, mark_spaces: bool) -> Iterator[str]:
     for position in range(start, end):
         character = text[position]
         category = unicodedata.category(character)
-        if character in NAMED:
-            yield NAMED[character]
-        elif character == " ":
+        if character == " ":
             alone = 0 < position < len(text) - 1 and " " not in (
                 text[position - 1],
                 text[position + 1],
             )
             yield " " if alone or not mark_spaces else "␠"
-        elif category in UNSEEN or category == "Zs" or (category == "Mn" and position == 0):
-            code = ord(character)
-            yield f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
+        elif (
+            character in NAMED
+            or category in UNSEEN
+            or category == "Zs"
+            or (category == "Mn" and position == 0)
+        ):
+            yield _escape(character)
         else:
             yield character
+
+
+def _escape(character: str) -> str:
+    """How a character that is not shown as itself is written."""
+    code = ord(character)
+    return NAMED.get(character) or (f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}")

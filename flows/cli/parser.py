@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import json
 import sys
 from collections.abc import Sequence
@@ -258,6 +259,7 @@ each token under the policy, and its rank."""
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
+    _write_any_character()
     options = build_parser().parse_args(arguments)
     _find_modules_here()
     from artifacts.store.data_dir import LOGS, named_data_folder, private_files
@@ -298,6 +300,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _rows(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("--rows", type=int, default=3, metavar="N", help=f"{what}; default 3")
+
+
+def _write_any_character() -> None:
+    """Write a character that the terminal's encoding has not as an escape, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _find_modules_here() -> None:

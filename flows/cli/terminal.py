@@ -8,13 +8,23 @@ import sys
 import time
 from collections.abc import Iterator
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as Bars
 
+from artifacts.text.visible import printable
+from flows.cli.console import SafeConsole
 from tasks.runtime.progress import Event, Message, Progress, ProgressHub
 
 WIDTH = 80
+LONGEST_LINE = 1600  # characters of a note or a failure; its middle is left out beyond that
+LEFT_OUT = " […] "
 
 
 class Terminal:
@@ -22,22 +32,22 @@ class Terminal:
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
-        self.err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+        self.err = SafeConsole(stderr=True, highlight=False, soft_wrap=True, emoji=False)
         self.out = (
-            Console(file=sys.stderr, highlight=False, emoji=False)
+            SafeConsole(file=sys.stderr, highlight=False, emoji=False)
             if as_json
-            else Console(highlight=False, emoji=False)
+            else SafeConsole(highlight=False, emoji=False)
         )
         if not self.out.is_terminal:
             self.out.width = WIDTH
 
     def note(self, line: str) -> None:
         """One line about what is going on."""
-        self.err.print(line, style="dim", markup=False)
+        self.err.print(one_line(line), style="dim", markup=False)
 
     def fail(self, line: str) -> None:
         """The one line that says why there is no result."""
-        self.err.print(f"threeloops: {line}", style="bold red", markup=False)
+        self.err.print(one_line(f"threeloops: {line}"), style="bold red", markup=False)
 
     @contextlib.contextmanager
     def progress(self, hub: ProgressHub) -> Iterator[None]:
@@ -69,17 +79,31 @@ class Terminal:
             with hub.listening(SparseLines(self)):
                 yield
             return
-        bars = Bars(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[notes]}"),
-            TimeRemainingColumn(),
-            console=self.err,
-            transient=True,
-        )
+        bars = Bars(*bar_columns(), console=self.err, transient=True)
         with bars, hub.listening(LiveBars(bars)):
             yield
+
+
+def one_line(text: str) -> str:
+    """A text as one printable line, its middle left out where it is very long.
+
+    What is wrong stands at the start of a failure, and what to do at its end.
+    """
+    if len(text) > LONGEST_LINE:
+        half = (LONGEST_LINE - len(LEFT_OUT)) // 2
+        text = text[:half] + LEFT_OUT + text[-half:]
+    return printable(text)
+
+
+def bar_columns() -> list[ProgressColumn]:
+    """What a bar shows, from left to right; the names in it are taken literally."""
+    return [
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[notes]}", markup=False),
+        TimeRemainingColumn(),
+    ]
 
 
 class Notes(logging.Handler):
@@ -108,7 +132,7 @@ class LiveBars:
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, Message):
-            self.bars.console.print(event.text, style="dim", markup=False)
+            self.bars.console.print(one_line(event.text), style="dim", markup=False)
         elif isinstance(event, Progress):
             self._show(event)
 
@@ -119,11 +143,11 @@ class LiveBars:
         notes = dict(progress.notes)
         if progress.unit == "completions" and progress.done:
             notes["a second"] = f"{rate:.0f}"
-        shown = "  ".join(f"{key} {value}" for key, value in notes.items())
+        shown = one_line("  ".join(f"{key} {value}" for key, value in notes.items()))
         if name not in self.ids:
             if progress.done >= progress.total or progress.part:
                 return  # the work is too short for a bar of its own
-            self.ids[name] = self.bars.add_task(name, total=progress.total, notes="")
+            self.ids[name] = self.bars.add_task(one_line(name), total=progress.total, notes="")
         self.bars.update(self.ids[name], completed=progress.done, notes=shown)
         if progress.done >= progress.total:
             self.bars.update(self.ids.pop(name), visible=False)

@@ -7,6 +7,7 @@ from argparse import Namespace
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from artifacts.text.visible import printable
 from flows.cli.options import config_from, flag, refuse_with_replay
 from flows.cli.terminal import Terminal
 from flows.orchestration.settings import configure_prefect
@@ -96,7 +97,7 @@ def demo(runtime: Runtime, options: Namespace, terminal: Terminal) -> DemoOutput
     terminal.out.rule("The three loops on the same holdout", align="left", style="bold")
     print_loops(terminal.out, output.demo)
     picture = output.pictures["learning.png"]
-    terminal.out.print(f"picture  {picture}", soft_wrap=True, markup=False)
+    terminal.out.print(printable(f"picture  {picture}"), soft_wrap=True, markup=False)
     terminal.out.print("look further with: threeloops runs; threeloops show RUN; threeloops up")
     return output
 

@@ -13,7 +13,7 @@ from artifacts.text.numbers import (
     points_interval,
     rate_interval,
 )
-from artifacts.text.visible import DIGEST_SHOWN, short_digests, visible
+from artifacts.text.visible import DIGEST_SHOWN, printable, short_digests, visible
 from flows.cli.render.results import table
 from schemas.outputs import GoldenResult
 from schemas.result_parts import ComparedRun, FlippedProblem, ScorerChange
@@ -44,7 +44,7 @@ def print_comparison(console: Console, result: Comparison) -> None:
         _print_flips(console, "right in B more often", difference.better, flipped.better)
         _print_flips(console, "right in A more often", difference.worse, flipped.worse)
     for sentence in result.reading:
-        console.print(sentence, markup=False)
+        console.print(printable(sentence), markup=False)
 
 
 def print_differing(console: Console, result: Comparison) -> None:
@@ -59,7 +59,9 @@ def print_differing(console: Console, result: Comparison) -> None:
         note = " (allowed)" if part in result.allowed else ""
         console.print(f"  {part}{note}", markup=False)
         for letter, value in zip("AB", values, strict=True):
-            console.print(f"    {letter}  {short_digests(value)}", markup=False, soft_wrap=True)
+            console.print(
+                f"    {letter}  {short_digests(printable(value))}", markup=False, soft_wrap=True
+            )
     if result.allowed and result.comparable:
         console.print(
             "Compared all the same, as allowed: the difference may be the instrument's.",
@@ -72,7 +74,8 @@ def print_decision(console: Console, result: Decision) -> None:
     against = result.against
     style = "bold green" if result.promoted else "bold red"
     console.print(f"{result.candidate.name}: {result.decision}", style=style, markup=False)
-    console.print(f"against the {against.role}, {against.name or 'not known'}", markup=False)
+    opponent = printable(against.name or "not known")
+    console.print(f"against the {against.role}, {opponent}", markup=False)
     if result.evidence:
         print_comparison(console, result.evidence)
     if result.pairs_considered > 1:
@@ -86,7 +89,7 @@ def print_decision(console: Console, result: Decision) -> None:
             f"{level_in_words(held.level)}, where it is {points_interval(held)} points"
         )
     for line in result.repeated:
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(printable(line), markup=False, soft_wrap=True)
     if result.fresh and result.fresh_held:
         gain, held = result.fresh.difference, result.fresh_held
         console.print(
@@ -99,15 +102,15 @@ def print_decision(console: Console, result: Decision) -> None:
             f"{level_in_words(held.level)}, where it is {points_interval(held)} points"
         )
     for reason in result.reasons:
-        console.print(f"- {reason}", markup=False, soft_wrap=True)
+        console.print(printable(f"- {reason}"), markup=False, soft_wrap=True)
     if result.promoted:
         console.print(f"{result.champion} is the champion now", style="bold", markup=False)
     console.print(f"decision {result.run_id}", style="dim")
 
 
 def _one_run(letter: str, run: ComparedRun) -> Text:
-    line = Text(f"{letter}  ").append(run.name, style="bold")
-    line.append(f"  loop {run.loop}, changed: {run.changed}; {run.model}")
+    line = Text(f"{letter}  ").append(printable(run.name), style="bold")
+    line.append(f"  loop {run.loop}, changed: {run.changed}; {printable(run.model)}")
     if run.kl_nats is not None:
         steps = f"{run.steps} step{'' if run.steps == 1 else 's'}"
         line.append(f" after {steps}, {nats(run.kl_nats)} nats from its start")
@@ -155,7 +158,7 @@ def _print_flips(
             right, all_of_them = counts
             line.append(f"\n    {letter} {right}/{all_of_them}  ")
             line.append(visible(answer.text), style="bold")
-            line.append(f"  ({answer.code})", style="dim")
+            line.append(f"  ({printable(answer.code)})", style="dim")
         console.print(line)
 
 
@@ -177,7 +180,7 @@ def print_changes(console: Console, changes: ScorerChange) -> None:
     if not changes.groups:
         console.print("Every completion has the same verdict, for the same reason.")
     for group in changes.groups:
-        codes = " -> ".join(group.codes)
+        codes = printable(" -> ".join(group.codes))
         words = DIRECTIONS[group.direction]
         console.print(f"\n{words}: {group.count}  ({codes})", style="bold", markup=False)
         for row in group.rows if group.direction != "moved" else ():
@@ -201,7 +204,7 @@ def print_golden(console: Console, result: GoldenResult) -> None:
                 .append(visible(miss.completion), style="bold")
                 .append(
                     f"  gets {miss.reward:g}, not {miss.expected_reward:g} "
-                    f"({miss.code}; expected Final: {miss.expected_answer})",
+                    f"({printable(miss.code)}; expected Final: {miss.expected_answer})",
                     style="dim",
                 )
             )

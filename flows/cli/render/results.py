@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console, JustifyMethod
+from rich.console import Console, ConsoleOptions, JustifyMethod, RenderResult
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -20,6 +21,7 @@ from artifacts.text.numbers import (
     rate_interval,
 )
 from artifacts.text.rates import family_rows, needs_answer, partial_reward, rate_rows
+from artifacts.text.visible import printable
 from schemas.config import DEV
 from schemas.loops import loop_named
 from schemas.result_parts import DevRate, Rates
@@ -33,7 +35,7 @@ NUMERIC = ("rate", "pass@1", "before", "after", "gain", "problems", "ties")
 def print_result(console: Console, result: LoopResult) -> None:
     """Print one result, whichever loop it was."""
     console.print(loop_named(result.loop).headline, style="bold")
-    console.print(f"model {result.model.name}", markup=False)
+    console.print(printable(f"model {result.model.name}"), markup=False)
     if isinstance(result, LearningResult):
         _print_learning(console, result)
     else:
@@ -138,7 +140,7 @@ def _print_learning(console: Console, result: LearningResult) -> None:
     console.print(
         f"{metrics.steps} step{'' if metrics.steps == 1 else 's'}"
         + (f" of {seconds:.1f} s" if seconds else "")
-        + f", {metrics.wall_seconds:.0f} s in all; registered {result.model.name}"
+        + f", {metrics.wall_seconds:.0f} s in all; registered {printable(result.model.name)}"
     )
     if metrics.clipped_steps:
         console.print(
@@ -165,11 +167,25 @@ def _print_families(console: Console, side: Rates) -> None:
 
 
 class PlainTable(Table):
-    """A table whose cells are shown as they are: no text of a user's becomes markup."""
+    """A table whose cells are shown as they are: no text of a user's becomes markup.
+
+    A cell is made printable before its column's width is measured, so that columns stay aligned.
+    """
 
     def add_row(self, *cells: Any, **how: Any) -> None:
-        """As rich's, with every text taken literally."""
-        super().add_row(*(Text(c) if isinstance(c, str) else c for c in cells), **how)
+        """As rich's, with every text taken literally and on one line."""
+        super().add_row(*(Text(printable(c)) if isinstance(c, str) else c for c in cells), **how)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """As rich's, without the spaces that fill up the end of a line."""
+        made = super().__rich_console__(console, options)
+        for line in Segment.split_lines(part for part in made if isinstance(part, Segment)):
+            while line and not line[-1].text.strip():
+                line.pop()
+            if line:
+                last = line.pop()
+                line.append(Segment(last.text.rstrip(), last.style))
+            yield from (*line, Segment.line())
 
 
 def table(*columns: str) -> Table:

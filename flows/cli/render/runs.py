@@ -12,7 +12,7 @@ from artifacts.promotion.decisions import DecisionRecord
 from artifacts.runs.listing import RowGroup, run_interval, run_model, run_rate
 from artifacts.text.describe import OUTCOME_WORDS
 from artifacts.text.numbers import points
-from artifacts.text.visible import visible
+from artifacts.text.visible import printable, visible
 from artifacts.tracking.history import RunRecord
 from flows.cli.render.comparison import answer_line
 from flows.cli.render.results import table
@@ -74,7 +74,8 @@ def print_failures(console: Console, groups: Sequence[SharedFailure]) -> None:
     for group in groups:
         among = ", ".join(group.runs[:2]) + (", …" if len(group.runs) > 2 else "")
         console.print(
-            f"{OUTCOME_WORDS[group.outcome]} / {group.code}: {group.completions} in {among}",
+            f"{OUTCOME_WORDS[group.outcome]} / {printable(group.code)}: "
+            f"{group.completions} in {printable(among)}",
             markup=False,
         )
         line = Text("  ")
@@ -87,7 +88,7 @@ def print_rows(console: Console, groups: Sequence[RowGroup]) -> None:
     """The rows that were chosen of each code, under how many completions have that code."""
     for group in groups:
         console.print(
-            f"\n{OUTCOME_WORDS[group.outcome]} / {group.code}: {group.completions}",
+            f"\n{OUTCOME_WORDS[group.outcome]} / {printable(group.code)}: {group.completions}",
             style="bold",
             markup=False,
         )
@@ -98,9 +99,9 @@ def print_rows(console: Console, groups: Sequence[RowGroup]) -> None:
 def print_report(console: Console, path: str | None, reason: str) -> None:
     """Where the page is that has all of the run's answers; `reason` is why there is none."""
     words = (
-        f"\nno report was kept ({reason})"
+        f"\nno report was kept ({printable(reason)})"
         if path is None
-        else f"\nreport of every answer, for a browser: {path}"
+        else f"\nreport of every answer, for a browser: {printable(path)}"
     )
     console.print(words, style="dim", markup=False, soft_wrap=True)
 

@@ -203,3 +203,15 @@ def test_a_golden_row_that_is_missed_is_named_by_its_line(shown: Shown) -> None:
     assert "False positives (exploits that pay): 0" in said
     assert "False negatives (right and not paid): 1\n  row 7, problem a\\t: Final: 1␠  gets" in said
     assert " ".join(said.split()).endswith("gets 0, not 1 (trailing_space; expected Final: 1)")
+
+
+def test_no_name_in_a_comparison_begins_a_line_of_its_own(
+    shown: Shown, comparison: RatedComparison
+) -> None:
+    forged = "m\nsame instrument"
+    first, second = comparison.runs
+    runs = first.model_copy(update={"name": forged}), second.model_copy(update={"model": forged})
+    compared = comparison.model_copy(update={"runs": runs, "reading": (forged,)})
+    lines = shown(print_comparison, compared, wide=True).splitlines()
+    assert sum("m\\nsame instrument" in line for line in lines) == 3
+    assert sum(line.startswith("same instrument") for line in lines) == 1

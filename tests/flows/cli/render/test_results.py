@@ -109,3 +109,13 @@ def test_one_step_without_dev_is_told_in_the_singular(
     said = shown(print_result, learning.model_copy(update={"metrics": metrics, "dev": ()}))
     assert "\n1 step, 7 s in all;" in said
     assert "on dev" not in said
+
+
+def test_no_name_of_a_model_begins_a_line_of_its_own(
+    shown: Shown, evaluation: EvalResult, learning: LearningResult
+) -> None:
+    for result in (evaluation, learning):
+        model = result.model.model_copy(update={"name": "m\nPass rate: 100/100"})
+        lines = shown(print_result, result.model_copy(update={"model": model})).splitlines()
+        assert "m\\nPass rate: 100/100" in " ".join(lines)
+        assert not [line for line in lines if line.startswith("Pass rate: 100/100")]

@@ -1,0 +1,36 @@
+"""The console that all output passes through: text from elsewhere cannot steer the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.text import Text
+
+from artifacts.text.visible import printable
+
+OURS = "\n"  # the one control character that our own texts hold
+
+
+class SafeConsole(Console):
+    """rich's console, in which a text is only text: what a terminal would obey is written out.
+
+    Names, paths and answers can hold escape sequences, carriage returns or marks that turn the
+    direction of writing. Styles and cursor movements of rich itself are kept, as they are not text.
+    """
+
+    def render_str(self, text: str, **how: Any) -> Text:
+        """As rich's, made printable before its width is measured."""
+        return super().render_str(printable(text, keep=OURS), **how)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """As rich's; everything that is printed comes through here, whatever it was made from."""
+        for segment in super().render(renderable, options):
+            if segment.control or segment.text.isprintable():
+                yield segment
+            else:
+                yield Segment(printable(segment.text, keep=OURS), segment.style)
