@@ -14,6 +14,7 @@ from flows.orchestration.page import publish_result
 from flows.pass_rate_so_far import PassRateSoFar
 from flows.preflight import preflight
 from schemas.config import EvalConfig
+from schemas.files import source_of
 from schemas.loops import EVALUATION
 from schemas.measurements import Measurement
 from schemas.references import PolicyRef
@@ -34,7 +35,7 @@ def eval_flow(config: EvalConfig, parent_run: str = "") -> EvalResult:
         parent_run: the id of the MLflow run that this one is a part of
     """
     runtime = process_runtime()
-    preflight(runtime, config)
+    config = preflight(runtime, config)
     with recorded_run(runtime, EVALUATION, config, Place(parent=parent_run)) as run:
         policy = policy_to_sample(runtime, config, run)
         rows = MeasuredRows.read(runtime.store, measure(runtime, config, policy))
@@ -80,7 +81,7 @@ def measure(
 
 def replay(config: EvalConfig, source: str) -> Measurement:
     """Score and aggregate stored completions; no model is loaded."""
-    asked = load_dataset(config.dataset, config.split) if source.endswith(".jsonl") else None
+    asked = load_dataset(config.dataset, config.split) if source_of(source) == "jsonl" else None
     problems, completions = load_completions(source, asked, config.limit)
     scores = score(problems, completions, config.scorer)
     return aggregate(problems, completions, scores)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeVar
 
 from artifacts.datasets.problems import Datasets, refuse_shared_prompts
 from artifacts.registry.resolve import check_model_name, known_folder
@@ -12,29 +13,48 @@ from policy.model.readiness import check_can_answer
 from policy.model.template import get_template
 from schemas.config import DEV, GROUP_BASELINES, EvalConfig, LearningConfig, RunConfig
 from schemas.errors import InputError
+from schemas.files import source_of
 from scorers.registry import get_scorer
 from tasks.runtime.runtime import Runtime
 
+C = TypeVar("C", bound=RunConfig)
 
-def preflight(runtime: Runtime, config: RunConfig) -> None:
-    """Raise InputError for the first thing in a configuration that cannot work."""
-    check_names(runtime, config)
+
+def preflight(runtime: Runtime, config: C) -> C:
+    """The configuration to run; InputError for the first thing in it that cannot work."""
+    config = check_names(runtime, config)
     check_model(runtime, config)
+    return config
 
 
-def check_names(runtime: Runtime, config: RunConfig) -> None:
-    """InputError for what is not there or does not fit together; takes a moment."""
+def check_names(runtime: Runtime, config: C) -> C:
+    """InputError for what is not there or does not fit together; takes a moment.
+
+    Returns the configuration, where a file of completions is replayed with the split that it
+    answers, unless one was named.
+    """
     get_scorer(config.scorer)
     get_template(config.template)
     if source := replayed(config):
-        from artifacts.runs.replay import check_source
-
-        check_source(runtime.archive.history, source)
+        config = _of_what_was_answered(runtime, config, source)
     else:
         check_model_name(runtime.archive, config.model)
         runtime.datasets.load(config.dataset, config.split, config.limit)
     if isinstance(config, LearningConfig):
         _check_learning(runtime.datasets, config)
+    return config
+
+
+def _of_what_was_answered(runtime: Runtime, config: C, source: str) -> C:
+    from artifacts.runs.replay import answered_split, check_source
+
+    check_source(runtime.archive.history, source)
+    if source_of(source) == "jsonl":
+        if "split" not in config.model_fields_set:
+            split = answered_split(runtime.datasets, config.dataset, Path(source))
+            config = config.model_copy(update={"split": split})
+        runtime.datasets.load(config.dataset, config.split)
+    return config
 
 
 def check_model(runtime: Runtime, config: RunConfig) -> None:

@@ -28,7 +28,7 @@ def selection_flow(config: SelectionConfig, parent_run: str = "") -> SelectionRe
         parent_run: the id of the MLflow run that this one is a part of
     """
     runtime = process_runtime()
-    preflight(runtime, config)
+    config = preflight(runtime, config)
     with recorded_run(runtime, SELECTION, config, Place(parent=parent_run)) as run:
         policy = policy_to_sample(runtime, config, run)
         rows = MeasuredRows.read(runtime.store, measure(runtime, config, policy))

@@ -19,6 +19,7 @@ from artifacts.tracking.archive import Archive
 from artifacts.tracking.history import RunRecord
 from artifacts.tracking.run import TrackedRun
 from schemas.errors import InputError
+from schemas.files import is_file, source_of
 from schemas.outputs import GoldenMiss, GoldenResult
 from schemas.references import TableRef
 from schemas.result_parts import ChangedVerdict, ScorerChange, VerdictGroup
@@ -35,8 +36,7 @@ def scores_before(archive: Archive, source: str) -> TableRef | None:
 
     None for a file of completions, which has no scores. StoreError where the table was changed.
     """
-    path = Path(source)
-    if path.suffix.lower() in (".jsonl", ".parquet") or path.is_file():
+    if source_of(source) != "run":
         return None
     reference = _own_scores(archive, archive.history.find(source))
     archive.store.read(reference)
@@ -125,7 +125,7 @@ def golden_check(datasets: Datasets, path: str, dataset: str, scorer: str) -> Go
 
     Raises InputError, naming the line, for a row that cannot be used, and for a file without rows.
     """
-    if not Path(path).is_file():
+    if not is_file(Path(path)):
         raise InputError("no such file", f"--golden {path}")
     expected = datasets.expected_answers(dataset)
     lines: list[int] = []

@@ -20,6 +20,7 @@ from pydantic import JsonValue
 
 from artifacts.datasets import arithmetic
 from schemas.errors import InputError
+from schemas.files import ending, is_file
 from schemas.problems import CANONICAL_INTEGER
 
 NEEDED = ("id", "prompt", "expected_answer")
@@ -79,23 +80,31 @@ class Datasets:
             return split in built_in.splits
         return split in self._file(dataset)["split"].unique().to_pylist()
 
+    def split_of(self, dataset: str, identity: str) -> str | None:
+        """The split of the problem with this id, None where no split has it."""
+        for table in self._all(dataset):
+            if (row := table["problem_id"].index(identity).as_py()) >= 0:
+                return str(table["split"][row].as_py())
+        return None
+
     def expected_answers(self, dataset: str) -> dict[str, str]:
         """The expected answer of every problem of a dataset by its id, whatever its split."""
-        if (built_in := BUILT_IN.get(dataset)) is not None:
-            tables = [built_in.problems(split) for split in built_in.splits]
-        else:
-            tables = [self._file(dataset)]
         return {
             identity: expected
-            for table in tables
+            for table in self._all(dataset)
             for identity, expected in zip(
                 table["problem_id"].to_pylist(), table["expected_answer"].to_pylist(), strict=True
             )
         }
 
+    def _all(self, dataset: str) -> list[pa.Table]:
+        if (built_in := BUILT_IN.get(dataset)) is not None:
+            return [built_in.problems(split) for split in built_in.splits]
+        return [self._file(dataset)]
+
     def _file(self, name: str) -> pa.Table:
         path = Path(name).absolute()
-        state = (path.stat().st_mtime_ns, path.stat().st_size) if path.is_file() else (0, 0)
+        state = (path.stat().st_mtime_ns, path.stat().st_size) if is_file(path) else (0, 0)
         known = self._tables.get(path)
         if known is None or known[0] != state:
             self.parsed += 1
@@ -133,18 +142,18 @@ def refuse_shared_prompts(train: pa.Table, measured: pa.Table, where: str) -> No
 def read_problem_file(name: str) -> pa.Table:
     """Read and check a whole file of problems; InputError names the first bad row and why."""
     path = Path(name)
-    if not path.is_file():
+    if not is_file(path):
         raise InputError(
             "no such file",
             f"--dataset {name}",
             f"give {', '.join(BUILT_IN)}, or a .jsonl, .csv or .parquet file",
         )
     readers = {".jsonl": jsonl_objects, ".csv": _csv_rows, ".parquet": _parquet_rows}
-    if path.suffix.lower() not in readers:
+    if ending(path) not in readers:
         raise InputError(
             f"the ending {path.suffix or '(none)'} is not known", name, "use .jsonl, .csv, .parquet"
         )
-    rows = list(readers[path.suffix.lower()](path))
+    rows = list(readers[ending(path)](path))
     if not rows:
         raise InputError("has no rows", name, "give at least one problem")
     return _checked(rows, name)
@@ -152,33 +161,41 @@ def read_problem_file(name: str) -> pa.Table:
 
 def read_text(path: Path) -> str:
     """A UTF-8 file's text (a byte order mark is dropped); InputError names the first bad line."""
-    content = path.read_bytes()
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise InputError(
-            f"byte 0x{content[error.start]:02x} is not UTF-8",
-            f"{path}, row {line}",
-            "save the file as UTF-8",
-        ) from None
+    with path.open("rb") as lines:
+        return "".join(_utf8(line, path, number) for number, line in enumerate(lines, start=1))
 
 
 def jsonl_objects(path: Path) -> Iterator[tuple[int, Row]]:
-    """Line number and object of each line that is not blank; integers arrive as their digits."""
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            value = json.loads(line, parse_int=IntegerText)
-        except (ValueError, RecursionError) as error:
-            reason = getattr(error, "msg", str(error))
-            raise InputError(f"is not JSON ({reason})", f"{path}, row {number}") from None
-        if not isinstance(value, dict):
-            raise InputError(
-                "is not a JSON object", f"{path}, row {number}", "write one {...} a line"
-            )
-        yield number, value
+    """Line number and object of each line that is not blank; integers arrive as their digits.
+
+    Lines are read one after another, so that who needs the first alone waits for no more.
+    """
+    with path.open("rb") as lines:
+        for number, raw in enumerate(lines, start=1):
+            if not (line := _utf8(raw, path, number)).strip():
+                continue
+            try:
+                value = json.loads(line, parse_int=IntegerText)
+            except (ValueError, RecursionError) as error:
+                reason = getattr(error, "msg", str(error))
+                raise InputError(f"is not JSON ({reason})", f"{path}, row {number}") from None
+            if not isinstance(value, dict):
+                raise InputError(
+                    "is not a JSON object", f"{path}, row {number}", "write one {...} a line"
+                )
+            yield number, value
+
+
+def _utf8(line: bytes, path: Path, number: int) -> str:
+    """The text of a line; a byte order mark before the first is dropped."""
+    try:
+        return line.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"byte 0x{line[error.start]:02x} is not UTF-8",
+            f"{path}, row {number}",
+            "save the file as UTF-8",
+        ) from None
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, Row]]:

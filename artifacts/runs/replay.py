@@ -10,13 +10,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from artifacts.datasets.problems import jsonl_objects
+from artifacts.datasets.problems import Datasets, jsonl_objects
 from artifacts.store.instrument import EXTERNAL
 from artifacts.store.tables import Store, provenance_of, read_parquet
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.history import History
 from schemas.completions import COMPLETIONS, FINISH_REASONS
 from schemas.errors import InputError
+from schemas.files import is_file, source_of
 from schemas.identity import file_digest
 from schemas.references import TableRef
 
@@ -26,12 +27,28 @@ RUN_TABLES = ("completions", "completions_after")
 
 def check_source(history: History, source: str) -> None:
     """InputError when `--completions` names neither a file nor a run; nothing is read."""
-    path = Path(source)
-    if path.suffix.lower() in (".jsonl", ".parquet"):
-        if not path.is_file():
-            raise InputError("no such file", f"--completions {source}")
-    elif not path.is_file():
+    if source_of(source) == "run":
         history.find(source)
+    elif not is_file(Path(source)):
+        raise InputError("no such file", f"--completions {source}")
+
+
+def answered_split(datasets: Datasets, dataset: str, path: Path) -> str:
+    """The split of a dataset that a JSONL file of completions answers: that of its first row.
+
+    Raises InputError where the file has no row, or its first one answers no problem of the dataset.
+    """
+    for number, row in jsonl_objects(path):
+        where = f"{path}, row {number}"
+        identity = _identity(row, where)
+        if (split := datasets.split_of(dataset, identity)) is not None:
+            return split
+        raise InputError(
+            f"id {identity!r} is not in the dataset {dataset}",
+            where,
+            "give the --dataset that was answered",
+        )
+    raise InputError("has no rows", str(path), "give at least one completion")
 
 
 def stored_completions(
@@ -42,12 +59,12 @@ def stored_completions(
     A JSONL file needs `problems`; a run or a table of ours brings its own. Raises InputError when
     there is no such thing or the two do not belong together.
     """
-    path = Path(source)
-    if path.suffix.lower() == ".jsonl" or (path.is_file() and path.suffix.lower() != ".parquet"):
+    path, kind = Path(source), source_of(source)
+    if kind == "jsonl":
         if problems is None:
             raise InputError("needs a dataset", source, "add --dataset FILE")
         return problems, import_jsonl(path, archive.store, problems)
-    if path.suffix.lower() == ".parquet":
+    if kind == "parquet":
         return _of_table(path, archive.store)
     run = archive.history.find(source)
     tables = run.table_refs()
@@ -61,7 +78,7 @@ def stored_completions(
 
 
 def _of_table(path: Path, store: Store) -> tuple[TableRef, TableRef]:
-    if not path.is_file():
+    if not is_file(path):
         raise InputError("no such file", f"--completions {path}")
     table = read_parquet(path, COMPLETIONS)
     provenance = provenance_of(table)
@@ -104,15 +121,13 @@ def import_jsonl(path: Path, store: Store, problems: TableRef) -> TableRef:
     object may add `finish_reason` ("stop" when absent). Every problem needs the same number of
     completions, and every id must be known.
     """
-    if not path.is_file():
+    if not is_file(path):
         raise InputError("no such file", f"--completions {path}")
     known = store.read(problems)["problem_id"].to_pylist()
     answers: dict[str, list[tuple[str, str]]] = {}
     for number, row in jsonl_objects(path):
         where = f"{path}, row {number}"
-        if row.get("id") is None:
-            raise InputError("id is missing", where)
-        identity = str(row["id"])
+        identity = _identity(row, where)
         if identity in answers:
             raise InputError(
                 f"id {identity!r} appears twice", where, 'put its answers in one "samples" list'
@@ -150,6 +165,12 @@ def import_jsonl(path: Path, store: Store, problems: TableRef) -> TableRef:
     )
 
 
+def _identity(row: dict[str, Any], where: str) -> str:
+    if row.get("id") is None:
+        raise InputError("id is missing", where)
+    return str(row["id"])
+
+
 def _samples(row: dict[str, Any], where: str) -> Iterator[tuple[str, str]]:
     if ("completion" in row) == ("samples" in row):
         raise InputError('needs either "completion" or "samples"', where)
@@ -177,7 +198,7 @@ def _refuse_mismatch(known: list[str], answers: dict[str, list[Any]], where: str
             f"{len(unknown)} of {len(answers)} ids are not in this split of the dataset "
             f"(first: {unknown[0]!r})",
             where,
-            "give the --dataset and the --split that were answered",
+            "give the --dataset and the --split that were answered; a file answers one split",
         )
     missing = [identity for identity in known if identity not in answers]
     if missing:

@@ -17,6 +17,7 @@ from artifacts.tracking.history import History
 from artifacts.tracking.logged_models import use_model
 from artifacts.tracking.run import TrackedRun
 from schemas.config import EvalConfig
+from schemas.files import ending, source_of
 from schemas.references import PolicyRef, TableRef
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def use_dataset(run: TrackedRun, problems: TableRef, name: str) -> tuple[str, st
     table = run.archive.store.read(problems)
     whole = dataset_digest(table)
     split = "+".join(sorted(table["split"].unique().to_pylist()))
-    shown = Path(name).stem if name.endswith(SUFFIXES) else name
+    shown = Path(name).stem if ending(name) in SUFFIXES else name
     dataset = _dataset(table, str(run.archive.store.path(problems)), shown, whole)
     tags = [InputTag(CONTEXT, split), InputTag(f"{TAG}digest", whole)]
     run.archive.tracking.client.log_inputs(run.run_id, datasets=[DatasetInput(dataset, tags)])
@@ -49,9 +50,9 @@ def use_dataset(run: TrackedRun, problems: TableRef, name: str) -> tuple[str, st
 def dataset_name(config: EvalConfig, history: History) -> str:
     """What the problems of a measurement are called: those of a replayed run, as that run did."""
     source = config.completions
-    if source is None or source.lower().endswith(".jsonl"):
+    if source is None or (kind := source_of(source)) == "jsonl":
         return config.dataset
-    if source.lower().endswith(".parquet"):
+    if kind == "parquet":
         return "stored problems"
     return history.find(source).parameters.get("dataset", config.dataset)
 

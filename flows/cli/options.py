@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from schemas.config import LearningSettings, SamplingSettings
 from schemas.errors import InputError
+from schemas.files import source_of
 
 C = TypeVar("C", bound=BaseModel)
 # settings inside a configuration, given on the command line without their outer name
@@ -79,8 +80,13 @@ def config_from(config: type[C], given: Mapping[str, object]) -> C:
 
 
 def refuse_with_replay(given: Mapping[str, object]) -> None:
-    """InputError for an option that stored completions have settled long ago."""
+    """InputError for an option that stored completions have settled long ago.
+
+    A file of completions does not say which split it answers, so --split may be given with one.
+    """
     for name in FIXED_BY_REPLAY:
+        if name == "split" and source_of(str(given["completions"])) == "jsonl":
+            continue
         for option in NESTED[name].model_fields if name in NESTED else (name,):
             if option in given:
                 shown = flag(option)

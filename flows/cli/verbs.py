@@ -21,6 +21,7 @@ from tasks.runtime.runtime import Runtime
 
 Verb = Callable[[Runtime, Namespace, Terminal], ResultModel]
 C = TypeVar("C", bound=EvalConfig)
+P = TypeVar("P", bound=RunConfig)
 R = TypeVar("R", bound=ResultModel)
 STORY = {
     "A": "how good is it right now?",
@@ -34,7 +35,7 @@ def evaluate(runtime: Runtime, options: Namespace, terminal: Terminal) -> EvalRe
     from flows.cli.render.results import print_result
 
     config = _measured(EvalConfig, options)
-    prepare(runtime, terminal, config, EVALUATION)
+    config = prepare(runtime, terminal, config, EVALUATION)
     from flows.eval import eval_flow
 
     result: EvalResult = run_flow(runtime, eval_flow, config, terminal)
@@ -49,7 +50,7 @@ def select(runtime: Runtime, options: Namespace, terminal: Terminal) -> Selectio
     if "pick" in options:
         options.pick = tuple(dict.fromkeys(options.pick))
     config = _measured(SelectionConfig, options)
-    prepare(runtime, terminal, config, SELECTION)
+    config = prepare(runtime, terminal, config, SELECTION)
     from flows.selection import selection_flow
 
     result: SelectionResult = run_flow(runtime, selection_flow, config, terminal)
@@ -116,17 +117,19 @@ def up(runtime: Runtime, options: Namespace, terminal: Terminal) -> UpOutput:
     return serve(runtime, options.prefect_port, options.mlflow_port, terminal)
 
 
-def prepare(runtime: Runtime, terminal: Terminal, config: RunConfig, loop: Loop) -> None:
+def prepare(runtime: Runtime, terminal: Terminal, config: P, loop: Loop) -> P:
     """Find what is wrong before anything starts, then prepare the environment for Prefect.
 
     Between the checks that take a moment and those that take seconds it says what was asked for.
+    Returns the configuration to run (see `check_names`).
     """
     from flows.preflight import check_model, check_names
 
-    check_names(runtime, config)
+    config = check_names(runtime, config)
     terminal.note(f"Loop {loop.letter}, {loop.name}: {_asked(runtime, config)}")
     check_model(runtime, config)
     configure_prefect(runtime.data_dir)
+    return config
 
 
 def run_flow(
