@@ -10,11 +10,12 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from artifacts.registry.versions import RegisteredVersion, make_champion, tag_version
+from artifacts.store.process import this_process
 from artifacts.text.numbers import level_in_words, points, points_interval
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.connection import NOTE, TAG, local_path
 from artifacts.tracking.history import History
-from artifacts.tracking.owner import OWNER, this_process
+from artifacts.tracking.owner import OWNER
 from schemas.errors import InputError
 from schemas.result_parts import GateLevel
 from schemas.results import Decision, RatedComparison

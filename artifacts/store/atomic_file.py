@@ -7,7 +7,14 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote, unquote
 from uuid import uuid4
+
+from artifacts.store.data_dir import DataDir
+from artifacts.store.process import is_gone, this_process
+
+# a file that is being written has its writer in its name, between these
+WRITING, AFTER_WRITER = ".writing-", "~"
 
 
 def write_atomic(path: Path, content: bytes | memoryview) -> None:
@@ -50,11 +57,30 @@ def clear_place(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def remove_leftovers(data_dir: DataDir) -> list[Path]:
+    """Delete the files that a killed process had begun to write; returns them.
+
+    They lie beside tables, keys and digests, in folders of one level. Those of processes that run,
+    or that run on other machines, stay.
+    """
+    folders = [data_dir.models, *(path for path in data_dir.tables.glob("*") if path.is_dir())]
+    begun = [path for folder in folders for path in folder.glob(f"{WRITING}*{AFTER_WRITER}*")]
+    left = [path for path in begun if is_gone(_writer(path))]
+    for path in left:
+        path.unlink(missing_ok=True)
+    return left
+
+
+def _writer(path: Path) -> str:
+    return unquote(path.name.removeprefix(WRITING).rpartition(AFTER_WRITER)[0])
+
+
 @contextlib.contextmanager
 def _written_beside(path: Path, content: bytes | memoryview) -> Iterator[Path]:
     """A temporary file with this content in the same folder; gone at the end, if it is there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
+    writer = quote(this_process(), safe="")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{WRITING}{writer}{AFTER_WRITER}")
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:

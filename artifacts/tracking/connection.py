@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlparse
 
+from artifacts.store.atomic_file import remove_leftovers
 from artifacts.store.data_dir import DataDir
 from artifacts.tracking.database import prepare_database
 from artifacts.tracking.owner import close_abandoned
@@ -43,7 +44,7 @@ class Tracking:
     def client(self) -> MlflowClient:
         """The MLflow client; importing MLflow takes seconds, so it is made on first use.
 
-        Runs that a killed process left open are closed then.
+        What killed processes left is tidied then: runs are closed, half-written files deleted.
         """
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
@@ -60,6 +61,7 @@ class Tracking:
             client = MlflowClient(uri, uri)
         if experiment := client.get_experiment_by_name(EXPERIMENT):
             close_abandoned(client, str(experiment.experiment_id))
+        remove_leftovers(self.data_dir)
         return client
 
     @cached_property

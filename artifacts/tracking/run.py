@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
+from artifacts.store.process import this_process
 from artifacts.text.describe import describe_failure, describe_start
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.connection import CONFIG_FILE, NOTE, PARENT, TAG, Tracking, local_path
-from artifacts.tracking.owner import OWNER, this_process
+from artifacts.tracking.owner import OWNER
 from schemas.config import RunConfig
 from schemas.errors import InputError
 from schemas.instrument import Instrument

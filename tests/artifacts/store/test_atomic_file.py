@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
-from artifacts.store.atomic_file import clear_place, write_atomic, write_new
+from artifacts.store.atomic_file import clear_place, remove_leftovers, write_atomic, write_new
+from artifacts.store.data_dir import DataDir
+from artifacts.store.process import this_process
 
 
 @pytest.mark.parametrize("write", [write_atomic, write_new])
@@ -48,3 +54,22 @@ def test_a_folder_in_the_place_of_a_file_is_moved_aside_with_what_is_in_it(tmp_p
     assert [path.read_text() for path in tmp_path.glob(".aside-file-*/mine")] == ["kept"]
     clear_place(tmp_path / "file")
     assert not (tmp_path / "file").exists()
+
+
+def test_what_a_killed_process_had_begun_to_write_goes_and_the_rest_stays(
+    data_dir: DataDir,
+) -> None:
+    folder = data_dir.tables / "scores"
+    write_atomic(folder / "whole.parquet", b"whole")
+    writing = "import os, sys; from pathlib import Path; from artifacts.store import atomic_file\n"
+    writing += "os.fsync = lambda _: os.kill(os.getpid(), 9)\n"
+    writing += "atomic_file.write_atomic(Path(sys.argv[1]), b'x')"
+    killed = subprocess.run([sys.executable, "-c", writing, str(folder / "new.parquet")])
+    assert killed.returncode == -signal.SIGKILL
+    (left,) = set(folder.iterdir()) - {folder / "whole.parquet"}
+    mine = folder / left.name.replace(
+        left.name[9 : left.name.index("~")], quote(this_process(), safe="")
+    )
+    mine.touch()
+    assert remove_leftovers(data_dir) == [left]
+    assert set(folder.iterdir()) == {folder / "whole.parquet", mine}
