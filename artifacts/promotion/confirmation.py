@@ -12,7 +12,8 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 
-from artifacts.compare.comparison import compare_measurements, paired
+from artifacts.compare.comparison import compare_measurements
+from artifacts.promotion.gate import held_at
 from artifacts.registry.versions import lasting_name
 from artifacts.runs.measured import read_measurement
 from artifacts.text.numbers import level_in_words, points, points_interval
@@ -21,9 +22,7 @@ from artifacts.tracking.history import RunRecord
 from schemas.config import EvalConfig, LearningConfig, SelectionConfig
 from schemas.errors import InputError
 from schemas.loops import LEARNING, SELECTION
-from schemas.result_parts import GateLevel
 from schemas.results import Decision, RatedComparison
-from scorers.statistics.looks import level_of_look
 
 MORE_SAMPLES = 2  # times the samples of the evidence, so that a true gain is seldom missed
 MOST_SAMPLES = 4096  # as an evaluation allows
@@ -79,17 +78,15 @@ def confirmed(archive: Archive, decided: Decision, run_ids: Sequence[str], numbe
     compared = compare_measurements(opponent, candidate, archive.history.loops())
     if not isinstance(compared, RatedComparison):
         raise InputError("the dataset, template or scorer has changed since the evidence was made")
-    level = level_of_look(number)
-    gain = paired(opponent, candidate, level=level).difference
-    held = GateLevel(look=number, level=level, low=gain.low, high=gain.high)
+    held, gain = held_at((opponent, candidate), number)
     decided = decided.model_copy(update={"fresh": compared, "fresh_held": held})
-    if gain.low > decided.min_gain:
+    if held.low > decided.min_gain:
         return decided
     return refused(
         decided,
-        f"measured again on fresh samples, its gain is {points(gain.value)} points, "
-        f"{level_in_words(level)} interval {points_interval(gain)} at confirmation {number}, and "
-        f"the lower end is not above {points(decided.min_gain)}",
+        f"measured again on fresh samples, its gain is {points(gain)} points, "
+        f"{level_in_words(held.level)} interval {points_interval(held)} at confirmation {number}, "
+        f"and the lower end is not above {points(decided.min_gain)}",
     )
 
 

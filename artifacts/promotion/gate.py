@@ -59,23 +59,18 @@ def decide(archive: Archive, version: RegisteredVersion, min_gain: float) -> Dec
     for name, found in ((version.name, own), (against.name, others)):
         if not found.measured and not found.damaged and name:
             reasons.append(_not_evaluated(name, found))
-    theirs, ours = pooled(others.measured), pooled(own.measured)
-    pairs = [(theirs[common], ours[common]) for common in theirs.keys() & ours.keys()]
+    pairs = _common(others, own)
     evidence: RatedComparison | None = None
     held: GateLevel | None = None
     if pairs:
         pair = max(pairs, key=_weight)
-        compared = compare_measurements(*pair, runs)
-        assert isinstance(compared, RatedComparison)  # the pair has one instrument
-        evidence = compared
+        evidence = _compared(pair, runs)
         look = _look(archive, version, champion, against)
-        level = level_of_look(look)
-        gain = paired(*pair, level=level).difference
-        held = GateLevel(look=look, level=level, low=gain.low, high=gain.high)
-        if not gain.low > min_gain:
+        held, gain = held_at(pair, look)
+        if not held.low > min_gain:
             reasons.append(
-                f"its gain is {points(gain.value)} points, {level_in_words(level)} interval "
-                f"{points_interval(gain)} at look {look}, and the lower end is not above "
+                f"its gain is {points(gain)} points, {level_in_words(held.level)} interval "
+                f"{points_interval(held)} at look {look}, and the lower end is not above "
                 f"{points(min_gain)}"
             )
     elif own.measured and others.measured:
@@ -112,6 +107,18 @@ def _opponent(
         name=tags.get("model_before", ""),
         digest=tags.get("model_digest_before", ""),
     )
+
+
+def _common(others: Evidence, own: Evidence) -> list[Pair]:
+    """The pooled measurements of both with each instrument that they have in common."""
+    theirs, ours = pooled(others.measured), pooled(own.measured)
+    return [(theirs[common], ours[common]) for common in theirs.keys() & ours.keys()]
+
+
+def _compared(pair: Pair, runs: Sequence[RunRecord]) -> RatedComparison:
+    compared = compare_measurements(*pair, runs)
+    assert isinstance(compared, RatedComparison)  # the pair has one instrument
+    return compared
 
 
 def _not_evaluated(name: str, found: Evidence) -> str:
@@ -154,6 +161,13 @@ def _weight(pair: Pair) -> tuple[bool, int, int, int]:
         min(own.samples, other.samples),
         max(own.run.started_ms, other.run.started_ms),
     )
+
+
+def held_at(pair: Pair, look: int) -> tuple[GateLevel, float]:
+    """What the gain from the first to the second is held to at a look, and the gain."""
+    level = level_of_look(look)
+    gain = paired(*pair, level=level).difference
+    return GateLevel(look=look, level=level, low=gain.low, high=gain.high), gain.value
 
 
 def confirmation_number(archive: Archive, version: RegisteredVersion, decided: Decision) -> int:
