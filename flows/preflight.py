@@ -8,6 +8,7 @@ from typing import TypeVar
 from artifacts.datasets.problems import Datasets, refuse_shared_prompts
 from artifacts.registry.resolve import check_model_name, known_folder
 from policy.learning.batches import batch_rows
+from policy.model.load import check_weights, load_config
 from policy.model.memory import Needs, free_bytes, learning_needs, measuring_needs, refuse_too_large
 from policy.model.readiness import check_can_answer
 from policy.model.template import get_template
@@ -60,6 +61,8 @@ def _of_what_was_answered(runtime: Runtime, config: C, source: str) -> C:
 def check_model(runtime: Runtime, config: RunConfig) -> None:
     """InputError for a model that cannot answer or does not fit into memory; takes seconds."""
     if not replayed(config) and (folder := known_folder(runtime.archive, config.model)):
+        check_weights(folder)
+        load_config(folder)
         check_can_answer(folder, config.template)
         refuse_too_large(_needs(config, folder), free_bytes(config.device), config.model)
 

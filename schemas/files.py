@@ -1,10 +1,15 @@
-"""Files that a person names: whether one is there, and which kind it is."""
+"""Files that a person names: whether one is there, which kind it is, and JSON within limits."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from schemas.errors import InputError
+
+MOST_JSON_BYTES = 32 * 2**20
+MOST_JSON_DEPTH = 64  # objects and lists inside one another
 Source = Literal["jsonl", "parquet", "run"]
 
 
@@ -29,3 +34,44 @@ def source_of(name: str) -> Source:
     if ending(name) == ".parquet":
         return "parquet"
     return "jsonl" if ending(name) == ".jsonl" or is_file(Path(name)) else "run"
+
+
+def json_object(content: bytes, where: str) -> dict[str, Any]:
+    """The JSON object in some bytes; InputError for anything else and for one nested deeper than
+    what libraries can copy and print.
+    """
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise InputError(f"cannot be read as JSON ({reason})", where) from None
+    if not isinstance(value, dict):
+        raise InputError("is not a JSON object", where)
+    level: list[Any] = [value]
+    for _ in range(MOST_JSON_DEPTH):
+        level = [inner for outer in level for inner in _inside(outer)]
+        if not level:
+            return value
+    raise InputError(f"is JSON nested more than {MOST_JSON_DEPTH} deep", where)
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; InputError also for one that is larger than any configuration.
+
+    Raises FileNotFoundError where there is no such file.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_JSON_BYTES + 1)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise InputError(f"cannot be read ({error.strerror})", str(path)) from None
+    if len(content) > MOST_JSON_BYTES:
+        raise InputError(f"is larger than {MOST_JSON_BYTES // 2**20} MB", str(path))
+    return json_object(content, str(path))
+
+
+def _inside(value: Any) -> list[Any]:
+    inner = value.values() if isinstance(value, dict) else value
+    return [one for one in inner if isinstance(one, dict | list)]

@@ -11,14 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from policy.model.header import stored_tensors
 from policy.model.model_files import (
+    DEFINING_FILES,
     defining_files,
     one_line,
     read_json,
     refuse_detours,
     weight_files,
 )
+from policy.model.sizes import check_sizes
 from schemas.errors import InputError
+from schemas.files import MOST_JSON_BYTES
 from schemas.identity import digest_of, file_digest
 
 if TYPE_CHECKING:
@@ -26,6 +30,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
+VOCABULARIES = (*TOKENIZER_FILES, "merges.txt")
+MOST_VOCABULARY_BYTES = 64 * 2**20  # those with 262,000 tokens have 33 MB
+MOST_MISSING = 2  # times the stored weights: a model that needs more is another model
+MOST_PACKED = 16  # weights in one stored number
 UNKNOWN_TOKEN_TEXT = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -54,11 +62,13 @@ def load_policy(
     without an end token, or a tokenizer with more tokens than the model has.
     """
     check_folder(folder)
+    check_weights(folder)
     import torch
     from transformers import AutoModelForCausalLM
 
     place = resolve_device(device)
     tokenizer = load_tokenizer(folder)
+    _refuse_larger_than_its_weights(folder)
     loader: Any = AutoModelForCausalLM
     try:
         with quiet_transformers():
@@ -72,17 +82,26 @@ def load_policy(
                 ignore_mismatched_sizes=True,  # they come back in `info` and are refused below
             )
     except Exception as error:  # transformers and safetensors raise errors of many kinds
-        raise InputError(
-            f"the model cannot be loaded ({one_line(error)})",
-            str(folder),
-            "it must be a decoder-only model that transformers knows without code of its own",
-        ) from error
+        raise _not_loadable(error, folder) from error
     _check_weights(info, folder)
     _check_vocabulary(model, tokenizer, folder)
     ends = end_token_ids(model.generation_config, tokenizer, folder)
     model = model.to(place).eval()
     digest = digest or fingerprint(folder)
     return Policy(model, tokenizer, name, digest, ends, folder, place, model.dtype)
+
+
+def load_config(folder: Path) -> Any:
+    """The config of a model folder as transformers makes it; InputError where it cannot."""
+    from transformers import AutoConfig
+
+    try:
+        with quiet_transformers():
+            return AutoConfig.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
+    except Exception as error:  # transformers raises errors of many kinds
+        raise _not_loadable(error, folder) from error
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -130,8 +149,11 @@ def check_folder(folder: Path) -> None:
             "this is an adapter, not a whole model", where, "merge it into its base model first"
         )
     weight_files(folder)
+    _refuse_large_files(folder)
     refuse_detours(folder)
     architectures = config.get("architectures") or []
+    if not (isinstance(architectures, list) and all(isinstance(a, str) for a in architectures)):
+        raise InputError("architectures is not a list of names", str(folder / "config.json"))
     causal = [name for name in architectures if name.endswith(("ForCausalLM", "LMHeadModel"))]
     if config.get("is_encoder_decoder") or (architectures and not causal):
         raise InputError(
@@ -141,6 +163,15 @@ def check_folder(folder: Path) -> None:
         )
     if not any((folder / file).is_file() for file in TOKENIZER_FILES):
         raise InputError("no tokenizer in this folder", where, "add its tokenizer.json")
+
+
+def check_weights(folder: Path) -> None:
+    """InputError for sizes in config.json that are not those of the weights.
+
+    Of the weights only the headers are read, so that no model is made of sizes that are made up.
+    """
+    file = folder / "config.json"
+    check_sizes(read_json(file), weight_files(folder), file)
 
 
 def decode_completion(
@@ -202,6 +233,49 @@ def resolve_device(device: str) -> torch.device:
     return place
 
 
+def _refuse_large_files(folder: Path) -> None:
+    """InputError for a small file of a model that is too large to be one."""
+    for name in DEFINING_FILES:
+        most = MOST_VOCABULARY_BYTES if name in VOCABULARIES else MOST_JSON_BYTES
+        file = folder / name
+        if file.is_file() and file.stat().st_size > most:
+            raise InputError(f"is larger than {most // 2**20} MB", str(file), "take another model")
+
+
+def _refuse_larger_than_its_weights(folder: Path) -> None:
+    """InputError where a config describes a model of many more numbers than its files hold.
+
+    The model is made without memory for its numbers. A few missing weights are named later.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    maker: Any = AutoModelForCausalLM
+    config = load_config(folder)
+    try:
+        with quiet_transformers(), torch.device("meta"):
+            model = maker.from_config(config)
+    except Exception as error:
+        raise _not_loadable(error, folder) from error
+    needed = sum(weight.numel() for weight in model.parameters())
+    stored = sum(tensor.numbers for tensor in stored_tensors(weight_files(folder)))
+    packed = MOST_PACKED if getattr(config, "quantization_config", None) else 1
+    if needed > MOST_MISSING * packed * stored:
+        raise InputError(
+            f"config.json describes a model of {needed:,} weights, and its files hold {stored:,}",
+            str(folder),
+            "config.json and weights must come from one model",
+        )
+
+
+def _not_loadable(error: Exception, folder: Path) -> InputError:
+    return InputError(
+        f"the model cannot be loaded ({one_line(error)})",
+        str(folder),
+        "it must be a decoder-only model that transformers knows without code of its own",
+    )
+
+
 def _check_weights(info: dict[str, Any], folder: Path) -> None:
     """Refuse weights that would be left random; weights that the model does not use are ignored."""
     for key, fault in (("missing_keys", "are missing"), ("mismatched_keys", "have another shape")):
@@ -234,13 +308,18 @@ def end_token_ids(
     Raises InputError where there are none.
     """
     configured = generation_config.eos_token_id if generation_config else None
-    ends = set(configured if isinstance(configured, list) else [configured])
-    ends |= {tokenizer.eos_token_id}
-    ends -= {None}
+    ends: list[Any] = [*(configured if isinstance(configured, list) else [configured])]
+    ends = [token for token in (*ends, tokenizer.eos_token_id) if token is not None]
+    if strange := [token for token in ends if type(token) is not int or token < 0]:
+        raise InputError(
+            f"eos_token_id holds {strange[0]!r}, which is no token",
+            str(folder),
+            "set eos_token_id in its generation_config.json",
+        )
     if not ends:
         raise InputError(
             "the model has no end token, so no completion could ever be finished",
             str(folder),
             "set eos_token_id in its generation_config.json",
         )
-    return tuple(sorted(int(token) for token in ends))
+    return tuple(sorted(set(ends)))

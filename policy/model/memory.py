@@ -5,16 +5,14 @@ The estimate is a lower bound: what is refused could not have run, what is let t
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 
+from policy.model.header import stored_tensors
 from policy.model.model_files import weight_files
 from schemas.errors import InputError
 
@@ -63,13 +61,10 @@ def learning_needs(
     counted. The completions of a problem go through the model together; here all of them have their
     greatest length. More problems join them only where there is room.
     """
-    from transformers import AutoConfig
-
-    from policy.model.load import quiet_transformers
+    from policy.model.load import load_config
     from policy.model.passes import LEAST_TOKENS, floats_a_token
 
-    with quiet_transformers():
-        config: Any = AutoConfig.from_pretrained(folder, local_files_only=True)
+    config = load_config(folder)
     tokens = max(LEAST_TOKENS, samples * max_new_tokens)
     floats = floats_a_token(config.get_text_config(), max_new_tokens, recompute=recompute)
     copies = 1 if adapter else LEARNING_COPIES
@@ -78,23 +73,7 @@ def learning_needs(
 
 def parameter_count(folder: Path) -> int:
     """The number of weights, from the headers of the safetensors files."""
-    return sum(
-        math.prod(tensor["shape"])
-        for file in weight_files(folder)
-        for name, tensor in _header(file).items()
-        if name != "__metadata__"
-    )
-
-
-def _header(file: Path) -> dict[str, Any]:
-    try:
-        with file.open("rb") as content:
-            length = int.from_bytes(content.read(8), "little")
-            return dict(json.loads(content.read(min(length, file.stat().st_size))))
-    except (OSError, ValueError, TypeError):
-        raise InputError(
-            "is not a complete safetensors file", str(file), "copy the model's folder again"
-        ) from None
+    return sum(tensor.numbers for tensor in stored_tensors(weight_files(folder)))
 
 
 def free_bytes(device: str) -> int:

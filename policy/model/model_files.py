@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from schemas.errors import InputError
+from schemas.files import read_json_object
 
 # besides the weights, these files decide which tokens come out and which text they are
 DEFINING_FILES = (
@@ -82,16 +82,11 @@ def refuse_detours(folder: Path) -> None:
 def read_json(file: Path) -> dict[str, Any]:
     """The object in a JSON file; InputError where there is none."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        return read_json_object(file)
     except FileNotFoundError:
         raise InputError(
             f"no {file.name} in this folder", str(file.parent), "name a model's folder"
         ) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"cannot be read as JSON ({one_line(error)})", str(file)) from None
-    if not isinstance(content, dict):
-        raise InputError("is not a JSON object", str(file))
-    return content
 
 
 def one_line(error: BaseException) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from policy.model.trial import Fault, fault_of
 from schemas.errors import InputError
 from schemas.identity import digest_of
 
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 
 # stands for the question while the text around it is found; a private-use character
 PLACE = "\ue000"
+TRIAL = "What is 1 + 1?"
+TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json", "tokenizer_config.json")
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,8 @@ class PromptTemplate:
         Raises InputError when this is a chat template and the tokenizer has none.
         """
         if self.chat:
+            if tokenizer.chat_template:
+                _try_chat_template(self._messages(TRIAL), self.id, tokenizer)
             return _render_chat(self._messages(problem_prompt), self.id, tokenizer)
         end = tokenizer.eos_token or "\n"
         head = [f"{self.system}\n\n"] if self.system else []
@@ -105,8 +111,6 @@ def get_template(name: str) -> PromptTemplate:
 def _render_chat(
     messages: list[dict[str, str]], template_id: str, tokenizer: PreTrainedTokenizerBase
 ) -> str:
-    from jinja2 import TemplateError
-
     if not tokenizer.chat_template:
         raise InputError(
             f"the template {template_id} is a chat, but this model has no chat template",
@@ -117,11 +121,46 @@ def _render_chat(
         return str(
             tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         )
-    except TemplateError as error:
-        raise InputError(
-            f"the model's chat template refuses {template_id} ({error})",
-            remedy="use --template few_shot_plain@1",
-        ) from error
+    except Exception as error:  # a template is a program: it may raise anything
+        fault = Fault(str(error), deliberate=type(error).__name__ == "TemplateError")
+        raise _unusable(fault, template_id, tokenizer) from error
+
+
+def _try_chat_template(
+    messages: list[dict[str, str]], template_id: str, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """InputError for a chat template that cannot show these messages within its limits.
+
+    Only its first rendering is limited, in a process of its own; later ones are quick and inside.
+    """
+    try:
+        template = tokenizer.get_chat_template()
+    except ValueError as error:  # there are several, and none is the default
+        raise _unusable(Fault(str(error)), template_id, tokenizer) from None
+    variables = {
+        **tokenizer.special_tokens_map,
+        "messages": messages,
+        "tools": None,
+        "documents": None,
+        "add_generation_prompt": True,
+    }
+    if not isinstance(template, str):
+        raise _unusable(Fault("it is not a text"), template_id, tokenizer)
+    if fault := fault_of(template, variables):
+        raise _unusable(fault, template_id, tokenizer)
+
+
+def _unusable(fault: Fault, template_id: str, tokenizer: PreTrainedTokenizerBase) -> InputError:
+    folder = Path(str(tokenizer.name_or_path))
+    files = (folder / name for name in TEMPLATE_FILES)
+    file = next((file for file in files if file.is_file()), folder)
+    verb = "refuses" if fault.deliberate else "cannot show"
+    reason = " ".join(fault.reason.split())[:200]
+    return InputError(
+        f"the model's chat template {verb} {template_id} ({reason})",
+        str(file),
+        "use --template few_shot_plain@1",
+    )
 
 
 def _encode(

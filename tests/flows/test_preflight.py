@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -88,6 +91,97 @@ def test_measuring_needs_less_memory_than_learning(
 ) -> None:
     monkeypatch.setattr(module, "free_bytes", lambda device: 10**5)
     assert "--model" in refused(["eval", "--model", tiny], capsys)
+
+
+def config_of(folder: Path, **changes: object) -> None:
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+def a_folder_instead(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+def nested(depth: int) -> str:
+    return '{"a":' * depth + "1" + "}" * depth
+
+
+SPOILERS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "loop": (
+        lambda f: (f / "chat_template.jinja").write_text(
+            "{% for a in range(99999) %}" * 4 + "{% endfor %}" * 4
+        ),
+        "chat_template.jinja: the model's chat template cannot show few_shot_chat@1 (it takes too",
+    ),
+    "memory": (
+        lambda f: (f / "chat_template.jinja").write_text("{{ 'a' * 10**9 }}"),
+        "(it needs too much memory)",
+    ),
+    "range": (
+        lambda f: (f / "chat_template.jinja").write_text("{{ range(10**9) }}"),
+        "(Range too big",
+    ),
+    "include": (
+        lambda f: (f / "chat_template.jinja").write_text("{% include 'x' %}"),
+        "(no loader",
+    ),
+    "large template": (
+        lambda f: (f / "chat_template.jinja").write_bytes(b" " * (33 * 2**20)),
+        "chat_template.jinja: is larger than 32 MB",
+    ),
+    "layers": (lambda f: config_of(f, num_hidden_layers=10**6), "num_hidden_layers is '1000000'"),
+    "no layers": (lambda f: config_of(f, num_hidden_layers="x"), "num_hidden_layers is 'x'"),
+    "deep": (
+        lambda f: (f / "config.json").write_text(nested(900)),
+        "config.json: is JSON nested more than 64 deep",
+    ),
+    "deeper": (
+        lambda f: (f / "config.json").write_text(nested(10**5)),
+        "config.json: cannot be read as JSON (RecursionError",
+    ),
+    "not JSON": (lambda f: (f / "config.json").write_bytes(b"\0\xff"), "config.json: cannot be"),
+    "no names": (lambda f: config_of(f, architectures=[5]), "architectures is not a list"),
+    "wrong type": (lambda f: config_of(f, rms_norm_eps={"a": []}), "cannot be loaded"),
+    "unknown": (lambda f: config_of(f, model_type="nothing"), "cannot be loaded"),
+    "no type": (lambda f: (f / "config.json").write_text("{}"), "cannot be loaded"),
+    "end token": (
+        lambda f: (f / "generation_config.json").write_text('{"eos_token_id": ["a", [1]]}'),
+        "eos_token_id holds 'a', which is no token",
+    ),
+    "tokenizer": (
+        lambda f: (f / "tokenizer.json").write_text(nested(10**5)),
+        "the tokenizer cannot be loaded",
+    ),
+    "large tokenizer": (
+        lambda f: (f / "tokenizer.json").write_bytes(b" " * (65 * 2**20)),
+        "tokenizer.json: is larger than 64 MB",
+    ),
+    "header": (
+        lambda f: (f / "model.safetensors").write_bytes(b"\xff" * 7 + b"\0" + b"[" * 10**6),
+        "is not a complete safetensors file",
+    ),
+    "folder": (
+        lambda f: a_folder_instead(f / "config.json"),
+        "config.json: cannot be read (Is a directory)",
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spoil", SPOILERS)
+def test_nothing_of_a_model_is_believed_that_was_not_looked_at(
+    spoil: str, spoilt: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In one line, with little computing of our own, and for measuring and learning alike."""
+    change, reason = SPOILERS[spoil]
+    change(spoilt)
+    for verb in ("eval", "learn"):
+        started = time.process_time()
+        line = refused([verb, "--model", str(spoilt)], capsys)
+        assert reason in line
+        assert str(spoilt) in line
+        assert time.process_time() - started < 10
 
 
 def test_rewards_that_are_all_equal_for_many_steps_are_a_warning_and_no_stop(
