@@ -5,9 +5,10 @@ Defaults that depend on the machine are not here; they are chosen and recorded a
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Baseline = Literal["none", "running_mean", "leave_one_out", "group_mean", "group_normalized"]
 # these compare the completions of one problem with each other
@@ -18,6 +19,8 @@ LossReduction = Literal["sequence", "token"]
 Adapter = Literal["none", "lora"]
 ADAPTER_LEARNING_RATE = 2e-4  # an adapter starts from zero and has far fewer weights
 SelectionRule = Literal["oracle", "majority", "likelihood", "random"]
+MOST = 10**9  # of anything that is counted
+MOST_STEPS = 10**6
 DEV = "dev"  # the split that settings may be chosen by
 SELECTION_RULES: tuple[SelectionRule, ...] = ("oracle", "majority", "likelihood", "random")
 
@@ -27,6 +30,14 @@ class Frozen(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_text(cls, value: Any) -> Any:
+        """A name with bytes that are no text can be neither recorded nor shown."""
+        if isinstance(value, str) and re.search("[\ud800-\udfff]", value):
+            raise ValueError("holds bytes that are not UTF-8 text")
+        return value
+
 
 class SamplingSettings(Frozen):
     """How completions are sampled. With the defaults, from the policy's whole distribution."""
@@ -34,7 +45,9 @@ class SamplingSettings(Frozen):
     temperature: Annotated[
         float, Field(ge=0, le=100, description="1 is the policy itself, 0 is greedy")
     ] = 1.0
-    top_k: Annotated[int, Field(ge=0, description="keep the k likeliest tokens; 0 keeps all")] = 0
+    top_k: Annotated[
+        int, Field(ge=0, le=MOST, description="keep the k likeliest tokens; 0 keeps all")
+    ] = 0
     top_p: Annotated[
         float,
         Field(gt=0, le=1, description="keep the likeliest tokens up to this sum; 1 keeps all"),
@@ -75,7 +88,9 @@ class LearningSettings(Frozen):
     adapter: Annotated[
         Adapter, Field(description="lora trains low-rank adapters beside frozen weights")
     ] = "none"
-    lora_rank: Annotated[int, Field(ge=1, description="rank of each linear layer's adapter")] = 16
+    lora_rank: Annotated[
+        int, Field(ge=1, le=MOST, description="rank of each linear layer's adapter")
+    ] = 16
     lora_alpha: Annotated[float, Field(gt=0, description="scales adapters by alpha / rank")] = 32.0
     gradient_checkpointing: Annotated[
         bool, Field(description="compute activations twice instead of keeping them")
@@ -83,7 +98,9 @@ class LearningSettings(Frozen):
     max_tokens_per_pass: Annotated[
         int | None,
         Field(
-            ge=1, description="split a step's gradient; never splits a problem; default by memory"
+            ge=1,
+            le=MOST,
+            description="split a step's gradient; never splits a problem; default by memory",
         ),
     ] = None
 
@@ -122,7 +139,9 @@ class RunConfig(Frozen):
         "arithmetic"
     )
     split: Annotated[str, Field(min_length=1, description="the split to measure on")] = "holdout"
-    limit: Annotated[int | None, Field(ge=1, description="measure only the first problems")] = None
+    limit: Annotated[
+        int | None, Field(ge=1, le=MOST, description="measure only the first problems")
+    ] = None
     seed: Annotated[int, Field(ge=0, lt=2**63, description="seed of all random numbers")] = 0
     sampling: Annotated[SamplingSettings, Field(description="how completions are sampled")] = (
         SamplingSettings()
@@ -131,7 +150,9 @@ class RunConfig(Frozen):
     scorer: Annotated[str, Field(description="NAME@VERSION, or package.module:function")] = (
         "final_int@1"
     )
-    shard_size: Annotated[int, Field(ge=1, description="problems in one shard of generation")] = 64
+    shard_size: Annotated[
+        int, Field(ge=1, le=MOST, description="problems in one shard of generation")
+    ] = 64
     device: Annotated[
         Literal["auto", "cpu", "cuda"], Field(description="auto uses a GPU if there is one")
     ] = "auto"
@@ -175,17 +196,28 @@ class LearningConfig(RunConfig):
     """Loop C: train a policy on `train_split`, measured before and after on `split`."""
 
     train_split: Annotated[str, Field(min_length=1, description="the split to train on")] = "train"
-    steps: Annotated[int, Field(ge=1, description="updates of the policy")] = 100
-    problems_per_step: Annotated[int, Field(ge=1, description="problems a step (B)")] = 16
-    samples: Annotated[int, Field(ge=1, description="completions a problem in a step (N)")] = 8
+    steps: Annotated[int, Field(ge=1, le=MOST_STEPS, description="updates of the policy")] = 100
+    problems_per_step: Annotated[int, Field(ge=1, le=MOST, description="problems a step (B)")] = 16
+    samples: Annotated[
+        int, Field(ge=1, le=MOST, description="completions a problem in a step (N)")
+    ] = 8
     evaluation_samples: Annotated[
-        int, Field(ge=1, description="completions a problem, before and after")
+        int, Field(ge=1, le=MOST, description="completions a problem, before and after")
     ] = 4
     dev_every: Annotated[
-        int, Field(ge=0, description="steps between measurements on the split dev; 0 is never")
+        int,
+        Field(
+            ge=0,
+            le=MOST_STEPS,
+            description="steps between measurements on the split dev; 0 is never",
+        ),
     ] = 10
-    dev_samples: Annotated[int, Field(ge=1, description="completions a problem, on dev")] = 1
-    dev_limit: Annotated[int, Field(ge=2, description="largest number of problems on dev")] = 120
+    dev_samples: Annotated[
+        int, Field(ge=1, le=MOST, description="completions a problem, on dev")
+    ] = 1
+    dev_limit: Annotated[
+        int, Field(ge=2, le=MOST, description="largest number of problems on dev")
+    ] = 120
     learning: Annotated[LearningSettings, Field(description="the update of the policy")] = (
         LearningSettings()
     )
@@ -193,10 +225,16 @@ class LearningConfig(RunConfig):
         float | None,
         Field(gt=0, description="stop if KL to the start exceeds it, in nats a completion"),
     ] = None
-    checkpoint_every: Annotated[int, Field(ge=1, description="steps between checkpoints")] = 25
+    checkpoint_every: Annotated[
+        int, Field(ge=1, le=MOST, description="steps between checkpoints")
+    ] = 25
     keep_checkpoints: Annotated[
         int,
-        Field(ge=0, description="newest checkpoints to keep at the end, each as large as 3 models"),
+        Field(
+            ge=0,
+            le=MOST,
+            description="newest checkpoints to keep at the end, each as large as 3 models",
+        ),
     ] = 0
     register_as: Annotated[
         str, Field(pattern=r"^[A-Za-z0-9._-]+$", description="name of the registered model")

@@ -26,6 +26,22 @@ def is_file(path: Path) -> bool:
         return False
 
 
+def exists(path: Path) -> bool:
+    """Whether a file or folder is there, in the same way."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
+def of_user(name: str) -> Path:
+    """The path of a name in which `~` may stand for a home; one of nobody's is taken literally."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        return Path(name)
+
+
 def source_of(name: str) -> Source:
     """What `--completions` names: one of our tables, a file of JSON lines, or else a run.
 

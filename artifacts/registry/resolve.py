@@ -13,6 +13,7 @@ from policy.model.embedded import FOLDER as DEFAULT_FOLDER
 from policy.model.embedded import prepare_default
 from policy.model.load import check_folder
 from schemas.errors import InputError
+from schemas.files import exists, of_user
 from schemas.references import PolicyRef
 
 DEFAULT = "default"
@@ -43,8 +44,8 @@ def check_model_name(archive: Archive, model: str) -> None:
         return
     if model.startswith(REGISTRY):
         check_folder(registered_version(archive, model).folder)
-    elif Path(model).expanduser().exists():
-        check_folder(Path(model).expanduser())
+    elif exists(of_user(model)):
+        check_folder(of_user(model))
     elif not HUB_ID.fullmatch(model):
         raise InputError(
             "no such folder, and not a hub id either",
@@ -60,12 +61,12 @@ def known_folder(archive: Archive, model: str) -> Path | None:
     """
     if model.startswith(REGISTRY):
         return _registered_folder(archive, model, lambda line: None)
-    local = Path(model).expanduser()
+    local = of_user(model)
     if model == DEFAULT:
         local = archive.data_dir.models / DEFAULT_FOLDER
-    elif not local.exists():
+    elif not exists(local):
         local = _hub_folder(archive, model)
-    return local.absolute() if (local / "config.json").exists() else None
+    return local.absolute() if exists(local / "config.json") else None
 
 
 def _folder(archive: Archive, model: str, log_message: LogMessage) -> Path:
@@ -74,8 +75,8 @@ def _folder(archive: Archive, model: str, log_message: LogMessage) -> Path:
         return prepare_default(archive.data_dir.models, on_progress=log_message)
     if model.startswith(REGISTRY):
         return _registered_folder(archive, model, log_message)
-    local = Path(model).expanduser()
-    return local.absolute() if local.exists() else _from_hub(archive, model, log_message)
+    local = of_user(model)
+    return local.absolute() if exists(local) else _from_hub(archive, model, log_message)
 
 
 def _registered_folder(archive: Archive, model: str, log_message: LogMessage) -> Path:

@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from schemas.errors import InputError
+from schemas.files import of_user
 
 PATIENCE = 60  # seconds to wait for another command that writes to a database
 LOGS = "logs"  # the folder of what happened in a defect
@@ -71,10 +72,7 @@ def sqlite_uri(database: Path) -> str:
 
 def named_data_folder() -> Path:
     """Where the data folder is or will be: `THREELOOPS_HOME`, or `.threeloops` where one works."""
-    named = Path(os.environ.get("THREELOOPS_HOME") or ".threeloops")
-    with contextlib.suppress(RuntimeError):  # `~nobody`: a user that is not there
-        named = named.expanduser()
-    return named.absolute()
+    return of_user(os.environ.get("THREELOOPS_HOME") or ".threeloops").absolute()
 
 
 def current_data_dir() -> DataDir:
@@ -86,8 +84,7 @@ def current_data_dir() -> DataDir:
     root = named_data_folder()
     try:
         if not root.is_dir():
-            root.parent.mkdir(parents=True, exist_ok=True)
-            root.mkdir(MINE_ALONE, exist_ok=True)
+            root.mkdir(MINE_ALONE, parents=True, exist_ok=True)
         _close_to_others(root)
     except OSError as error:
         raise InputError(
@@ -101,7 +98,9 @@ def current_data_dir() -> DataDir:
             str(root),
             "set THREELOOPS_HOME to a folder that you can write to",
         )
-    return DataDir(root)
+    found = DataDir(root)
+    _refuse_what_stands_in_the_way(found)
+    return found
 
 
 @contextlib.contextmanager
@@ -120,3 +119,21 @@ def _close_to_others(root: Path) -> None:
     shared = open_to & stat.S_IWGRP
     if open_to and not shared and status.st_uid == os.getuid():
         root.chmod(MINE_ALONE)
+
+
+def _refuse_what_stands_in_the_way(found: DataDir) -> None:
+    kept = (found.tables, found.models, found.checkpoints, found.prefect, found.run_artifacts)
+    for folder in kept:
+        if folder.exists() and not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+            raise InputError(
+                "is no folder that can be written, and the data folder needs one there",
+                str(folder),
+                "move it away, or set THREELOOPS_HOME to another folder",
+            )
+    database = found.tracking_database
+    if database.exists() and not (database.is_file() and os.access(database, os.W_OK)):
+        raise InputError(
+            "is no file that can be written, and the data folder needs one there",
+            str(database),
+            "move it away, or set THREELOOPS_HOME to another folder",
+        )

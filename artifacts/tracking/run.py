@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from artifacts.store.process import this_process
 from artifacts.text.describe import describe_failure, describe_start
+from artifacts.text.visible import printable
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.connection import CONFIG_FILE, NOTE, PARENT, TAG, Tracking, local_path
 from artifacts.tracking.owner import OWNER
@@ -164,13 +165,21 @@ def tracked_run(
     try:
         yield run
     except BaseException as error:
-        reason = f"{type(error).__name__}: {error}"
-        run.tag(error=reason)
-        run.describe(describe_failure(loop, config, reason))
-        status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
-        client.set_terminated(run.run_id, status)
+        try:
+            _end_early(run, config, error)
+        except Exception as failed:  # the record must not hide why the run ended
+            error.add_note(f"the run's record could not be finished: {failed}")
         raise
     client.set_terminated(run.run_id, "FINISHED")
+
+
+def _end_early(run: TrackedRun, config: RunConfig, error: BaseException) -> None:
+    """Record why a run ended without a result; a database holds no half of a surrogate pair."""
+    reason = printable(f"{type(error).__name__}: {error}", keep="\n")
+    run.tag(error=reason)
+    run.describe(describe_failure(run.loop, config, reason))
+    status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+    run.archive.tracking.client.set_terminated(run.run_id, status)
 
 
 def _opened(run: TrackedRun, place: Place, config: RunConfig) -> TrackedRun:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 BAD_INPUT, DEFECT = 2, 70
 FULL = (errno.ENOSPC, errno.EDQUOT)
-NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
+NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
 WRONG_KIND = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 
 
@@ -60,8 +60,8 @@ def _of_a_file(error: OSError, path: str) -> str | None:
         return f"{path}: cannot be read or written ({reason}); give yourself the right to it"
     if error.errno in WRONG_KIND:
         return f"{path}: {reason}; move away what stands in its place"
-    if error.errno == errno.ENAMETOOLONG:
-        return f"{path}: {reason}; choose a shorter one"
+    if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+        return f"{path}: {reason}; choose another one"
     return None
 
 

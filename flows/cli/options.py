@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from schemas.config import LearningSettings, SamplingSettings
 from schemas.errors import InputError
@@ -74,9 +76,23 @@ def config_from(config: type[C], given: Mapping[str, object]) -> C:
         first = error.errors()[0]
         option = next(str(part) for part in reversed(first["loc"]) if isinstance(part, str))
         raise InputError(
-            f"{first['msg'][0].lower()}{first['msg'][1:]}",
-            f"{flag(option)} {first['input']}",
+            _what_is_wrong(first), f"{flag(option)} {first['input']}", _what_to_give(first)
         ) from None
+
+
+def whole_number(text: str) -> int:
+    """An argument that must be a whole number, for options that no configuration has."""
+    if not re.fullmatch(r"[+-]?\d{1,9}", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number below a billion")
+    return int(text)
+
+
+def number(text: str) -> float:
+    """An argument that must be a number."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
 
 
 def refuse_with_replay(given: Mapping[str, object]) -> None:
@@ -95,6 +111,28 @@ def refuse_with_replay(given: Mapping[str, object]) -> None:
                     f"{shown} with --completions",
                     f"leave {shown} out",
                 )
+
+
+def _what_is_wrong(error: ErrorDetails) -> str:
+    """An error of a configuration in our words, where the library's are not plain."""
+    kind, limits = error["type"], error.get("ctx", {})
+    if kind.startswith(("int_parsing", "int_from", "int_type")):
+        return "is not a whole number"
+    if kind.startswith("float_parsing"):
+        return "is not a number"
+    if kind in ("finite_number",):
+        return "is not a finite number"
+    if kind == "value_error":
+        return str(limits["error"])
+    return f"{error['msg'][0].lower()}{error['msg'][1:]}"
+
+
+def _what_to_give(error: ErrorDetails) -> str:
+    if error["type"].startswith("int_"):
+        return "give digits, as 20"
+    if error["type"].startswith("float_"):
+        return "give digits, as 0.5"
+    return ""
 
 
 def flag(name: str) -> str:

@@ -9,8 +9,9 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
-from flows.cli.options import add_options
+from flows.cli.options import add_options, number, whole_number
 from schemas.config import EvalConfig, LearningConfig, SelectionConfig
 from schemas.errors import InputError, ThreeLoopsError
 from schemas.instrument import Instrument
@@ -40,9 +41,19 @@ exit codes: 0 done, 1 the answer is no, 2 bad input"""
 SHARED = ("model", "dataset", "split", "limit", "seed", "template", "scorer", "sampling", "device")
 
 
+class OneLineParser(argparse.ArgumentParser):
+    """argparse, which says a mistake as an error of ours instead of in two lines."""
+
+    def error(self, message: str) -> NoReturn:
+        """InputError with what argparse says, and where help is."""
+        verb = self.prog.removeprefix("threeloops").strip()
+        what = message.removeprefix("argument ")
+        raise InputError(what, verb, f"`{self.prog} --help` says what can be given")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Every verb with its options."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="threeloops",
         description=STORY,
         epilog=EXAMPLES,
@@ -112,7 +123,7 @@ def build_parser() -> argparse.ArgumentParser:
     made = verb("promote", "the gate: a model version becomes the champion on evidence", PROMOTE)
     made.add_argument("version", metavar="models:/NAME/VERSION", help="or models:/NAME@candidate")
     made.add_argument(
-        "--min-gain", type=float, default=0.0, metavar="X",
+        "--min-gain", type=number, default=0.0, metavar="X",
         help="the gain's interval must be above this rate: 0.02 is two points; default 0",
     )  # fmt: skip
 
@@ -137,13 +148,17 @@ def build_parser() -> argparse.ArgumentParser:
         help="also list demos, and the measurements before and after learning",
     )
     made.add_argument(
-        "--limit", type=int, default=20, metavar="N", help="list the newest N; default 20"
+        "--limit", type=whole_number, default=20, metavar="N", help="list the newest N; default 20"
     )
 
     made = verb("show", "one run: its summary, its failures grouped, its rows", SHOW)
     made.add_argument("run", metavar="RUN", help="a run id, the start of one, or a name")
     made.add_argument(
-        "--rows", type=int, default=3, metavar="N", help="rows to show of each code; default 3"
+        "--rows",
+        type=whole_number,
+        default=3,
+        metavar="N",
+        help="rows to show of each code; default 3",
     )
     made.add_argument("--code", help="only the completions with this code")
     made.add_argument("--family", help="only the problems of this family")
@@ -160,8 +175,12 @@ def build_parser() -> argparse.ArgumentParser:
     add_options(made, EvalConfig, ("model", "template", "device"))
 
     made = verb("up", "Prefect's server, MLflow's page and the deployments, until Ctrl-C")
-    made.add_argument("--prefect-port", type=int, default=4200, metavar="N", help="default 4200")
-    made.add_argument("--mlflow-port", type=int, default=5000, metavar="N", help="default 5000")
+    made.add_argument(
+        "--prefect-port", type=whole_number, default=4200, metavar="N", help="default 4200"
+    )
+    made.add_argument(
+        "--mlflow-port", type=whole_number, default=5000, metavar="N", help="default 5000"
+    )
     return parser
 
 
@@ -260,7 +279,13 @@ each token under the policy, and its rank."""
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
     _write_any_character()
-    options = build_parser().parse_args(arguments)
+    try:
+        options = build_parser().parse_args(arguments)
+    except InputError as error:
+        from flows.cli.terminal import Terminal
+
+        Terminal(as_json=True).fail(str(error))
+        return 2
     _find_modules_here()
     from artifacts.store.data_dir import LOGS, named_data_folder, private_files
     from flows.cli.failures import explained
@@ -299,7 +324,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _rows(parser: argparse.ArgumentParser, what: str) -> None:
-    parser.add_argument("--rows", type=int, default=3, metavar="N", help=f"{what}; default 3")
+    parser.add_argument(
+        "--rows", type=whole_number, default=3, metavar="N", help=f"{what}; default 3"
+    )
 
 
 def _write_any_character() -> None:

@@ -201,3 +201,28 @@ def test_a_view_is_listed_once_and_shows_what_is_missing_as_null(
 def test_nested_settings_are_flat_names_with_text_values() -> None:
     nested = {"a": "x", "b": {"c": None, "d": {"e": 1.5}}, "f": ["y", 1], "g": True}
     assert flat(nested) == {"a": "x", "b.c": "null", "b.d.e": "1.5", "f": '["y", 1]', "g": "true"}
+
+
+def test_a_reason_that_no_database_can_hold_is_recorded_as_an_escape(archive: Archive) -> None:
+    with (
+        pytest.raises(ValueError, match="half"),
+        tracked_run(archive, EVALUATION, EvalConfig(), Place()) as run,
+    ):
+        raise ValueError("half \ud800")
+    found = archive.history.find(run.run_id)
+    assert (found.status, found.tags["error"]) == ("FAILED", r"ValueError: half \ud800")
+
+
+def test_a_record_that_cannot_be_written_does_not_hide_why_the_run_ended(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(archive.tracking.client, "set_terminated", full)
+    with (
+        pytest.raises(ValueError, match="the reason") as caught,
+        tracked_run(archive, EVALUATION, EvalConfig(), Place()),
+    ):
+        raise ValueError("the reason")
+    assert caught.value.__notes__ == ["the run's record could not be finished: no space left"]

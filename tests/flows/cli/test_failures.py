@@ -29,7 +29,10 @@ def _raised(error: Exception, cause: Exception | None = None) -> Exception:
         (OSError(errno.EROFS, "Read-only file system", "/x"), "/x: cannot be read or written"),
         (NotADirectoryError(errno.ENOTDIR, "Not a directory", "/x/y"), "/x/y: not a directory;"),
         (FileExistsError(errno.EEXIST, "File exists", "/x"), "/x: file exists; move away"),
-        (OSError(errno.ENAMETOOLONG, "File name too long", "/x"), "/x: file name too long; choose"),
+        (
+            OSError(errno.ENAMETOOLONG, "File name too long", "/x"),
+            "/x: file name too long;",
+        ),
         (sqlite3.OperationalError("database is locked"), "in use by another command; try again"),
         (sqlite3.OperationalError("database or disk is full"), "the disk is full; make room"),
         (sqlite3.OperationalError("attempt to write a readonly database"), "you may write to it"),
