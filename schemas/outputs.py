@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from schemas.result_parts import OMITTED_IF_NONE, CompletionRow, DemoRow, ResultModel
 from schemas.results import (
@@ -132,11 +132,15 @@ class TokensOutput(ResultModel):
 
 
 class UpOutput(ResultModel):
-    """Where the servers answered until they were stopped."""
+    """Where the servers answered until they were stopped.
+
+    `links` are new one-time links, where they were running already.
+    """
 
     prefect: str
     mlflow: str
     stopped: bool
+    links: Mapping[str, str] = Field(default_factory=dict)
 
 
 OUTPUTS: Mapping[str, Any] = {

@@ -174,13 +174,26 @@ def build_parser() -> argparse.ArgumentParser:
     made.add_argument("--prompt", metavar="QUESTION", help="score TEXT as the answer to this")
     add_options(made, EvalConfig, ("model", "template", "device"))
 
-    made = verb("up", "Prefect's server, MLflow's page and the deployments, until Ctrl-C")
+    made = verb("up", "Prefect's server, MLflow's page and the deployments, until Ctrl-C", UP)
     made.add_argument(
         "--prefect-port", type=whole_number, default=4200, metavar="N", help="default 4200"
     )
     made.add_argument(
         "--mlflow-port", type=whole_number, default=5000, metavar="N", help="default 5000"
     )
+    made.add_argument(
+        "--host",
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="where the pages listen; default 127.0.0.1, for this machine alone",
+    )
+    made.add_argument("--name", help="the name of this machine in the links, if not that of --host")
+    made.add_argument("--tls-cert", type=Path, metavar="FILE", help="a certificate, for https")
+    made.add_argument("--tls-key", type=Path, metavar="FILE", help="the key of the certificate")
+    made.add_argument(
+        "--insecure-http", action="store_true",
+        help="allow a --host beyond this machine without TLS",
+    )  # fmt: skip
     return parser
 
 
@@ -271,6 +284,16 @@ SHOW = """One run or decision: what it printed, then its completions grouped by 
 and code. A character that cannot be seen is written as an escape (\\n, \\u200b,
 and \u2420 for a space at either end or beside another space), because a tiny
 change of format is a big change of probability."""
+UP = """Start Prefect's server, MLflow's page and a worker with the deployments of
+prefect.yaml, until Ctrl-C.
+
+It prints a link to each page. A link opens once, and its browser may then use
+both pages. Nobody else can: no other user of this machine, and no other web
+page. `threeloops up` in a second terminal prints new links. Commands of yours
+find the running servers by themselves.
+
+With --host the pages can be opened from other machines. That needs TLS, or
+--insecure-http."""
 TOKENS = """Show the tokens of a text under the policy's tokenizer: a tiny change of format
 is a big change of probability. With --prompt, also show the log-probability of
 each token under the policy, and its rank."""

@@ -4,120 +4,162 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
-import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from artifacts.store.data_dir import DataDir
 from flows.cli.terminal import Terminal
-from flows.orchestration.settings import UP_FILE, configure_prefect, write_up_file
+from flows.orchestration.settings import configure_prefect
+from flows.orchestration.up_file import Served, new_links, remove_up_file, running, write_up_file
+from flows.services.addresses import Addresses
+from flows.services.claim import claim, holders
+from flows.services.deployments import POOL, PROJECT, apply_deployments
+from flows.services.door import Door
 from flows.services.events import EventLines, close_lost_runs
-from flows.services.processes import HOST, Server, ServerStoppedError, keep_alive, refuse_taken
+from flows.services.front import Behind, Front, unix_sockets
+from flows.services.processes import Server, ServerStoppedError, keep_alive
+from schemas.errors import InputError
 from schemas.outputs import UpOutput
 from tasks.runtime.runtime import Runtime
 
-POOL = "threeloops"
-LEARNERS = "learners"  # the queue of every deployment that learns
-# where the packages lie, in a clone or among installed packages; entrypoints are relative to it
-PROJECT = Path(__file__).resolve().parents[2]
-DEPLOYMENTS = PROJECT / "flows" / "prefect.yaml"
+ANY_PROXY = ("--forwarded-allow-ips", "*")  # nobody but our own reaches a server's socket
 
 
-def serve(runtime: Runtime, prefect_port: int, mlflow_port: int, terminal: Terminal) -> UpOutput:
-    """Run until Ctrl-C; what dies is started again, and everything is stopped at the end."""
+def serve(runtime: Runtime, addresses: Addresses, terminal: Terminal) -> UpOutput:
+    """Run until Ctrl-C; what dies is started again, and everything is stopped at the end.
+
+    Where one runs already on this data folder, print links to that one.
+    """
+    addresses.check()
+    with claim(runtime.data_dir) as lock:
+        if lock is None:
+            return _links_to_the_running_one(runtime.data_dir, terminal)
+        return _serve(runtime, addresses, terminal, lock)
+
+
+def _serve(runtime: Runtime, addresses: Addresses, terminal: Terminal, lock: int) -> UpOutput:
     data_dir = runtime.data_dir
-    for option, port in (("--prefect-port", prefect_port), ("--mlflow-port", mlflow_port)):
-        refuse_taken(option, port)
-    terminal.note("starting Prefect's server and MLflow's page")
-    # MLflow's first migration happens here, not in its page
-    _ = runtime.archive.tracking.experiment_id
-    api, page = f"http://{HOST}:{prefect_port}/api", f"http://{HOST}:{mlflow_port}"
-    environment = server_environment(data_dir, api)
-    prefect, mlflow, worker = servers = _servers(data_dir, api, page, environment)
-    # a shell has its jobs behind `&` ignore SIGINT, and what they start would inherit that
-    for sign in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(sign, signal.default_int_handler)
     with contextlib.ExitStack() as stack:
+        front = stack.enter_context(Front(data_dir, addresses))
+        terminal.note("starting Prefect's server and MLflow's page")
+        # MLflow's first migration happens here, not in its page
+        _ = runtime.archive.tracking.experiment_id
+        behind = stack.enter_context(unix_sockets())
+        environment = server_environment(data_dir, front.served)
+        servers = _servers(data_dir, behind, environment, lock)
+        log = servers[0].log.with_name("pages.log")
+        door = stack.enter_context(Door(front.entrances(behind, terminal.note), log))
         for server in servers:
             stack.callback(server.stop)
+        # a shell has its jobs behind `&` ignore SIGINT, and what they start would inherit that
+        for sign in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(sign, signal.default_int_handler)
         with contextlib.suppress(KeyboardInterrupt):
-            for server in (prefect, mlflow):
-                server.start()
-            for server in (prefect, mlflow):
-                server.wait_until_it_answers()
-            terminal.note("applying the deployments of prefect.yaml")
-            apply_deployments(environment, prefect.log.with_name("deploy.log"))
-            if lost := close_lost_runs(api, POOL):
-                terminal.note(f"flow runs that ended with the last worker, now crashed: {lost}")
-            worker.start()
-            stack.callback((data_dir.root / UP_FILE).unlink, missing_ok=True)
-            write_up_file(data_dir, api, page)
-            terminal.out.print(f"Prefect  {api.removesuffix('/api')}")
-            terminal.out.print(f"MLflow   {page}")
+            _start(servers, environment, front.served, terminal)
+            stack.callback(remove_up_file, data_dir)
+            write_up_file(data_dir, front.served)
+            _print_links(terminal, front.links())
             terminal.out.print("Runs started in other terminals use these. Ctrl-C stops them.")
-            keep_alive(servers, terminal.note, EventLines(api, terminal.note))
+            lines = EventLines(front.served, terminal.note)
+
+            def between() -> None:
+                if not door.answers:
+                    raise ServerStoppedError(f"the pages stopped answering; see {log}")
+                lines()
+
+            keep_alive(servers, terminal.note, between)
         terminal.note("stopping")
-    return UpOutput(prefect=api, mlflow=page, stopped=True)
+    return UpOutput(prefect=front.served.prefect, mlflow=front.served.mlflow, stopped=True)
+
+
+def _start(
+    servers: Sequence[Server], environment: dict[str, str], served: Served, terminal: Terminal
+) -> None:
+    *answering, worker = servers
+    for server in answering:
+        server.start()
+    for server in answering:
+        server.wait_until_it_answers()
+    terminal.note("applying the deployments of prefect.yaml")
+    apply_deployments(environment, worker.log.with_name("deploy.log"))
+    if lost := close_lost_runs(served, POOL):
+        terminal.note(f"flow runs that ended with the last worker, now crashed: {lost}")
+    worker.start()
+
+
+def _links_to_the_running_one(data_dir: DataDir, terminal: Terminal) -> UpOutput:
+    served = running(data_dir)
+    if served is None:
+        pids = " ".join(map(str, holders(data_dir))) or "unknown"
+        raise InputError(
+            "another `threeloops up` is starting or ending on this data folder, or was killed and "
+            f"has left its servers (processes {pids})",
+            str(data_dir.root),
+            f"wait a minute, or end them with: kill {pids}",
+        )
+    links = new_links(served)
+    terminal.note("`threeloops up` runs already; these are new links to it")
+    _print_links(terminal, links)
+    return UpOutput(prefect=served.prefect, mlflow=served.mlflow, stopped=False, links=links)
+
+
+def _print_links(terminal: Terminal, links: dict[str, str]) -> None:
+    for name, link in links.items():
+        terminal.out.print(f"{name:8} {link}", soft_wrap=True, markup=False, highlight=False)
+    terminal.out.print("Each link opens once. `threeloops up` in another terminal prints new ones.")
 
 
 def _servers(
-    data_dir: DataDir, api: str, page: str, environment: dict[str, str]
+    data_dir: DataDir, behind: Behind, environment: dict[str, str], lock: int
 ) -> tuple[Server, Server, Server]:
     logs = data_dir.root / "logs"
     logs.mkdir(exist_ok=True)
 
-    def server(name: str, words: list[str], health: str | None = None) -> Server:
-        return Server(name, words, environment, PROJECT, logs / f"{name}.log", health)
+    def server(name: str, words: list[str], address: Path | None = None) -> Server:
+        log = logs / f"{name}.log"
+        return Server(name, words, environment, PROJECT, log, address, passed=[lock])
 
-    def port(url: str) -> str:
-        return url.removesuffix("/api").rpartition(":")[2]
-
-    return (
-        server(
-            "prefect-server",
-            ["prefect", "server", "start", "--host", HOST, "--port", port(api)],
-            f"{api}/health",
-        ),
-        server(
-            "mlflow",
-            ["mlflow", "server", "--host", HOST, "--port", port(page), "--workers", "1",
-             "--backend-store-uri", data_dir.tracking_uri,
-             "--default-artifact-root", data_dir.run_artifacts.as_uri()],
-            f"{page}/health",
-        ),
-        server("worker", ["prefect", "worker", "start", "--pool", POOL, "--type", "process"]),
+    prefect = server(
+        "prefect-server",
+        [sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app",
+         "--uds", str(behind.prefect), "--log-level", "warning", *ANY_PROXY],
+        behind.prefect,
     )  # fmt: skip
+    prefect.health = "/api/health"
+    mlflow = server(
+        "mlflow",
+        ["mlflow", "server", "--workers", "1",
+         "--uvicorn-opts", shlex.join(["--uds", str(behind.mlflow), *ANY_PROXY]),
+         "--backend-store-uri", data_dir.tracking_uri,
+         "--default-artifact-root", data_dir.run_artifacts.as_uri()],
+        behind.mlflow,
+    )  # fmt: skip
+    worker = ["prefect", "worker", "start", "--pool", POOL, "--type", "process"]
+    return prefect, mlflow, server("worker", worker)
 
 
-def server_environment(data_dir: DataDir, api: str) -> dict[str, str]:
+def server_environment(data_dir: DataDir, served: Served) -> dict[str, str]:
     """The environment that the servers and every flow run started by the worker live in."""
     configure_prefect(data_dir)
     scripts = str(Path(sys.executable).parent)
-    return os.environ | {
-        "THREELOOPS_HOME": str(data_dir.root),
-        "PREFECT_API_URL": api,
-        "PREFECT_SERVER_UI_API_URL": api,
-        "PREFECT_LOGGING_LEVEL": "INFO",
-        "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "PATH": f"{scripts}{os.pathsep}{os.environ.get('PATH', '')}",
-    }
-
-
-def apply_deployments(environment: dict[str, str], log: Path) -> None:
-    """Make the work pool and apply every deployment of prefect.yaml."""
-    commands = (
-        ("prefect", "work-pool", "create", "--type", "process", "--overwrite", POOL),
-        ("prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(DEPLOYMENTS)),
-        # made by the line above; two learners must not share the machine
-        ("prefect", "work-queue", "set-concurrency-limit", LEARNERS, "1", "--pool", POOL),
+    return (
+        os.environ
+        | served.environment()
+        | {
+            "THREELOOPS_HOME": str(data_dir.root),
+            "PREFECT_SERVER_UI_API_URL": f"{served.prefect_page}/api",
+            "PREFECT_LOGGING_LEVEL": "INFO",
+            "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+            # what is checked in front of the servers, a second time
+            "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": served.prefect_page,
+            "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": served.mlflow,
+            "MLFLOW_SERVER_ALLOWED_HOSTS": served.mlflow.partition("://")[2],
+            # jobs of MLflow's page would look for its server on a port
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "PATH": f"{scripts}{os.pathsep}{os.environ.get('PATH', '')}",
+        }
     )
-    with log.open("wb") as output:
-        for words in commands:
-            done = subprocess.run(
-                words, env=environment, cwd=PROJECT, stdin=subprocess.DEVNULL,
-                stdout=output, stderr=subprocess.STDOUT, check=False,
-            )  # fmt: skip
-            if done.returncode:
-                raise ServerStoppedError(f"`{' '.join(words)}` failed; see {log}")

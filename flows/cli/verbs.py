@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from argparse import Namespace
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from typing import Any, TypeVar
 
 from artifacts.text.visible import printable
@@ -113,8 +114,10 @@ def tokens(runtime: Runtime, options: Namespace, terminal: Terminal) -> TokensOu
 def up(runtime: Runtime, options: Namespace, terminal: Terminal) -> UpOutput:
     """The servers and the deployments, until Ctrl-C."""
     from flows.cli.up import serve
+    from flows.services.addresses import Addresses
 
-    return serve(runtime, options.prefect_port, options.mlflow_port, terminal)
+    given = {field.name: vars(options)[field.name] for field in fields(Addresses)}
+    return serve(runtime, Addresses(**given), terminal)
 
 
 def prepare(runtime: Runtime, terminal: Terminal, config: P, loop: Loop) -> P:

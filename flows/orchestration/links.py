@@ -14,7 +14,7 @@ from prefect.utilities.urls import url_for
 from artifacts.text.markdown import code
 from artifacts.tracking.run import Place, TrackedRun, tracked_run
 from flows.orchestration.page import showing_progress
-from flows.orchestration.settings import served_page
+from flows.orchestration.up_file import in_use
 from schemas.config import RunConfig
 from schemas.loops import Loop
 from tasks.runtime.runtime import Runtime
@@ -67,10 +67,10 @@ def _show_mlflow_run(run: TrackedRun, flow_run: UUID, tags: list[str]) -> None:
         known = client.read_flow_run(flow_run).tags
         client.update_flow_run(flow_run, tags=list(dict.fromkeys([*known, *tags])))
     about = f"Loop {run.loop.letter}, {run.loop.name}: what was measured, tables and pictures"
-    page = served_page(run.archive.data_dir)
-    if page:
+    served = in_use(run.archive.data_dir)
+    if served:
         create_link_artifact(
-            link=f"{page}/#/experiments/{run.archive.tracking.experiment_id}/runs/{run.run_id}",
+            link=f"{served.mlflow}/#/experiments/{run.archive.tracking.experiment_id}/runs/{run.run_id}",
             link_text=f"MLflow run {run.name}",
             key=ARTIFACT,
             description=about,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient
@@ -23,6 +24,7 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Crashed
 
 from flows.orchestration.events import VERSION_REGISTERED
+from flows.orchestration.up_file import Served
 
 WATCHED_RUNS = 50
 EVENTS_AT_ONCE = 50  # the client asks for more, which the server refuses
@@ -36,8 +38,8 @@ class EventLines:
     The first call reports nothing: what happened before is not new.
     """
 
-    def __init__(self, api: str, tell: Callable[[str], None]) -> None:
-        self.client = SyncPrefectClient(api, httpx_settings={"timeout": 5})
+    def __init__(self, served: Served, tell: Callable[[str], None]) -> None:
+        self.client = _client(served, timeout=5)
         self.tell = tell
         self._states: dict[str, str] | None = None
         self._since = datetime.now(UTC)
@@ -80,14 +82,14 @@ class EventLines:
                 self.tell(f"{_now()}  registered {event.payload['model']}")
 
 
-def close_lost_runs(api: str, pool: str) -> int:
+def close_lost_runs(served: Served, pool: str) -> int:
     """Mark a pool's flow runs that ended with their worker as crashed; returns how many.
 
     Prefect counts them as running until somebody says otherwise, and what runs holds a place in its
     queue. To be called before a worker starts.
     """
     states = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
-    with SyncPrefectClient(api) as client:
+    with _client(served) as client:
         lost = client.read_flow_runs(
             flow_run_filter=FlowRunFilter(
                 state=FlowRunFilterState(type=FlowRunFilterStateType(any_=states))
@@ -98,6 +100,10 @@ def close_lost_runs(api: str, pool: str) -> int:
             crashed: State[None] = Crashed(message="its worker ended before it did")
             client.set_flow_run_state(run.id, crashed, force=True)
     return len(lost)
+
+
+def _client(served: Served, **settings: Any) -> SyncPrefectClient:
+    return SyncPrefectClient(served.prefect, httpx_settings={"headers": served.headers, **settings})
 
 
 def _now() -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections import deque
@@ -16,9 +15,8 @@ from pathlib import Path
 import httpx
 import psutil
 
-from schemas.errors import InputError, ThreeLoopsError
+from schemas.errors import ThreeLoopsError
 
-HOST = "127.0.0.1"
 START_SECONDS = 180.0
 STOP_SECONDS = 15.0
 MAX_DEATHS, WITHIN_SECONDS = 3, 120.0
@@ -32,8 +30,9 @@ class ServerStoppedError(ThreeLoopsError):
 class Server:
     """One command that is kept running.
 
-    `health` is the address that answers once it serves, None for one that serves nobody. What it
-    prints goes into `log`, which starts empty with every `start`.
+    It serves on the Unix socket `address`, None for one that serves nobody; `health` is a path that
+    answers there. It inherits the open files `passed`. What it prints goes into `log`, which starts
+    empty with every `start`.
     """
 
     name: str
@@ -41,12 +40,16 @@ class Server:
     environment: Mapping[str, str]
     folder: Path
     log: Path
-    health: str | None = None
+    address: Path | None = None
+    health: str = "/health"
+    passed: Sequence[int] = ()
     process: subprocess.Popen[bytes] | None = None
     deaths: deque[float] = field(default_factory=deque)
 
     def start(self) -> None:
         """Start it in a process group of its own."""
+        if self.address:
+            self.address.unlink(missing_ok=True)  # the last process may have left it
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
                 self.words,
@@ -56,6 +59,7 @@ class Server:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                pass_fds=self.passed,
             )
 
     def ended(self) -> int | None:
@@ -64,18 +68,20 @@ class Server:
 
     def wait_until_it_answers(self) -> None:
         """Return when `health` answers; ServerStoppedError when it ends first or takes too long."""
+        if self.address is None:
+            return
         deadline = time.monotonic() + START_SECONDS
-        while self.health and time.monotonic() < deadline:
-            if (code := self.ended()) is not None:
-                raise ServerStoppedError(f"{self.name} ended with code {code}; see {self.log}")
-            with contextlib.suppress(httpx.HTTPError):
-                httpx.get(self.health, timeout=2).raise_for_status()
-                return
-            time.sleep(0.3)
-        if self.health:
-            raise ServerStoppedError(
-                f"{self.health} did not answer in {START_SECONDS:.0f} s; see {self.log}"
-            )
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(self.address))) as client:
+            while time.monotonic() < deadline:
+                if (code := self.ended()) is not None:
+                    raise ServerStoppedError(f"{self.name} ended with code {code}; see {self.log}")
+                with contextlib.suppress(httpx.HTTPError):
+                    client.get(f"http://localhost{self.health}", timeout=2).raise_for_status()
+                    return
+                time.sleep(0.3)
+        raise ServerStoppedError(
+            f"{self.name} did not answer in {START_SECONDS:.0f} s; see {self.log}"
+        )
 
     def revive(self) -> int | None:
         """Start it again if it has ended, and return the code it ended with; None if it lives.
@@ -135,28 +141,3 @@ def keep_alive(
             if code is not None:
                 tell(f"{server.name} ended with code {code}; started again, log {server.log}")
         between()
-
-
-def refuse_taken(option: str, port: int) -> None:
-    """InputError, naming the program, when something already listens on a port of loopback."""
-    with socket.socket() as probe:
-        if probe.connect_ex((HOST, port)) == 0:
-            raise InputError(
-                f"port {port} is taken by {_listener(port)}",
-                f"{option} {port}",
-                f"stop that program, or give another port with {option}",
-            )
-
-
-def _listener(port: int) -> str:
-    """Name and process id of what listens on a port, as far as this user may know."""
-    with contextlib.suppress(psutil.Error):
-        for connection in psutil.net_connections("inet"):
-            local = connection.laddr
-            if connection.status == psutil.CONN_LISTEN and local and local.port == port:
-                if connection.pid is None:
-                    break
-                process = psutil.Process(connection.pid)
-                words = " ".join(process.cmdline())[:80] or process.name()
-                return f"process {process.pid} ({words})"
-    return "another program"

@@ -11,13 +11,13 @@ import subprocess
 import sys
 import time
 import tomllib
-import urllib.request
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from policy.model.tiny import make_tiny_model
+from tests.running_up import signed_in
 
 pytestmark = [pytest.mark.slow, pytest.mark.server]
 
@@ -151,16 +151,11 @@ def test_up_serves_and_deploys_from_the_wheel(environment: dict[str, str]) -> No
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.5)
         served = json.loads(record.read_text())
-        for page in (served["prefect"].removesuffix("/api"), served["mlflow"]):
-            with urllib.request.urlopen(page, timeout=10) as answer:
-                assert answer.status == 200
-        asked = urllib.request.Request(
-            f"{served['prefect']}/deployments/filter",
-            data=b"{}",
-            headers={"Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(asked, timeout=10) as answer:
-            deployed = {one["name"]: one for one in json.load(answer)}
+        with signed_in(served, "MLflow") as browser:
+            assert browser.get("/").status_code == 200
+        with signed_in(served, "Prefect") as browser:
+            asked = browser.post("/api/deployments/filter", json={})
+        deployed = {one["name"]: one for one in asked.json()}
         assert set(deployed) == {"nightly", "new-version", "best-of-n", "learn", "weekly"}
         (step,) = deployed["learn"]["pull_steps"]
         folder = Path(next(iter(step.values()))["directory"])

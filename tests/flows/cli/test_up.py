@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 import shlex
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
@@ -21,10 +20,12 @@ from prefect.states import Running
 
 from artifacts.promotion.decisions import all_decisions
 from artifacts.tracking.history import RunRecord
+from flows.orchestration.up_file import Served
 from flows.services.events import close_lost_runs
 from schemas.config import EvalConfig
 from tasks.runtime.runtime import process_runtime
 from tests.data_folder import all_runs, find_run
+from tests.running_up import processes, signed_in
 
 PAGE = Path(__file__).parents[3] / "docs" / "scheduled.md"
 Wait = Callable[[Callable[[], Any], str], Any]
@@ -34,10 +35,8 @@ REQUESTS = re.findall(r"^prefect deployment run .*$", PAGE.read_text(), re.MULTI
 def test_deployments_learn_register_evaluate_by_event_and_decide(
     served: dict[str, str], environment: dict[str, str], tiny: str, wait_for: Wait
 ) -> None:
-    with urllib.request.urlopen(served["mlflow"], timeout=10) as page:
-        assert b"MLflow" in page.read()
     config = {"model": tiny, "limit": 4, "samples": 1, "sampling": {"max_new_tokens": 4}}
-    deploy(environment, served, "eval/nightly", {"config": config})
+    deploy(environment, "eval/nightly", {"config": config})
 
     def finished(model: str) -> list[RunRecord]:
         return [
@@ -51,7 +50,7 @@ def test_deployments_learn_register_evaluate_by_event_and_decide(
     (nightly,) = wait_for(lambda: finished(tiny), "the deployment's run")
     assert nightly.metrics["completions"] == 4
     learning = config | {"steps": 1, "problems_per_step": 2, "samples": 2, "dev_every": 0}
-    deploy(environment, served, "learning/weekly", {"config": learning, "promote": True})
+    deploy(environment, "learning/weekly", {"config": learning, "promote": True})
     version = "models:/threeloops/1"
     (triggered,) = wait_for(lambda: finished(version), "the triggered run")
     (decision,) = wait_for(
@@ -68,34 +67,29 @@ def test_deployments_learn_register_evaluate_by_event_and_decide(
 def test_a_run_that_was_lost_with_its_worker_no_longer_holds_its_place(
     served: dict[str, str], tiny: str
 ) -> None:
-    with SyncPrefectClient(served["prefect"]) as client:
+    up = Served.model_validate(served)
+    with SyncPrefectClient(up.prefect, httpx_settings={"headers": up.headers}) as client:
         deployment = client.read_deployment_by_name("learning/learn")
         config = {"model": tiny, "limit": 4, "steps": 1}
         lost = client.create_flow_run_from_deployment(
             deployment.id, parameters={"config": config}, state=Running()
         )
-        assert close_lost_runs(served["prefect"], "threeloops") == 1
+        assert close_lost_runs(up, "threeloops") == 1
         assert client.read_flow_run(lost.id).state_type == StateType.CRASHED
-    assert close_lost_runs(served["prefect"], "threeloops") == 0
+    assert close_lost_runs(up, "threeloops") == 0
 
 
-def deploy(
-    environment: dict[str, str], served: dict[str, str], name: str, parameters: dict[str, Any]
-) -> None:
+def deploy(environment: dict[str, str], name: str, parameters: dict[str, Any]) -> None:
     """Ask for a run of a deployment."""
-    asked = prefect(
-        environment, served, "deployment", "run", name, "--params", json.dumps(parameters)
-    )
+    asked = prefect(environment, "deployment", "run", name, "--params", json.dumps(parameters))
     assert asked.returncode == 0, asked.stdout
 
 
-def prefect(
-    environment: dict[str, str], served: dict[str, str], *words: str
-) -> subprocess.CompletedProcess[str]:
+def prefect(environment: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
     """Prefect's own command line on the running server; its two streams as one."""
     return subprocess.run(
         ["prefect", *words],
-        env=environment | {"PREFECT_API_URL": served["prefect"]},
+        env=environment | {"PREFECT_PROFILES_PATH": f"{environment['THREELOOPS_HOME']}/up.toml"},
         check=False,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -116,8 +110,8 @@ def test_a_run_from_another_terminal_uses_the_servers_and_learners_queue_up(
     assert done.returncode == 0, done.stderr
     assert served["prefect"] in done.stderr
     queue = f"{served['prefect']}/work_pools/threeloops/queues/learners"
-    with urllib.request.urlopen(queue, timeout=10) as answer:
-        assert json.load(answer)["concurrency_limit"] == 1
+    answer = httpx.get(queue, headers=Served.model_validate(served).headers)
+    assert answer.json()["concurrency_limit"] == 1
 
 
 @pytest.mark.parametrize("command", REQUESTS)
@@ -125,7 +119,7 @@ def test_a_documented_request_is_accepted(
     served: dict[str, str], environment: dict[str, str], command: str
 ) -> None:
     later = ["--start-in", "10 hours"]  # what they do is tested above
-    done = prefect(environment, served, *shlex.split(command)[1:], *later)
+    done = prefect(environment, *shlex.split(command)[1:], *later)
     assert done.returncode == 0, done.stdout
 
 
@@ -133,7 +127,7 @@ def test_wrong_parameters_are_refused_before_a_run_exists(
     served: dict[str, str], environment: dict[str, str]
 ) -> None:
     wrong = json.dumps({"config": {"samples": "many"}})
-    done = prefect(environment, served, "deployment", "run", "eval/nightly", "--params", wrong)
+    done = prefect(environment, "deployment", "run", "eval/nightly", "--params", wrong)
     print(done.stdout)
     assert done.returncode == 1
     assert "'many' is not of type 'integer'" in " ".join(done.stdout.split())
@@ -143,20 +137,48 @@ def test_a_server_that_dies_is_started_again(
     served: dict[str, str], environment: dict[str, str], wait_for: Wait
 ) -> None:
     log = Path(environment["THREELOOPS_HOME"]) / "up.log"
-    port = int(served["mlflow"].rpartition(":")[2])
-    servers = [
-        process
-        for process in psutil.process_iter(["cmdline"])
-        if {"mlflow", "--port", str(port)} <= {Path(w).name for w in process.info["cmdline"] or ()}
-    ]
+    home = environment["THREELOOPS_HOME"]
+    servers = [one for one in processes(home) if {"mlflow", "server"} <= set(names(one))]
     assert servers
     for process in servers:
         process.kill()
     wait_for(lambda: "mlflow ended with code" in log.read_text(), "the line that says so")
 
-    def answers() -> bool:
-        with contextlib.suppress(OSError), urllib.request.urlopen(served["mlflow"], timeout=5):
-            return True
-        return False
+    with signed_in(served, "MLflow") as page:
+        wait_for(lambda: page.get("/version").status_code == 200, "MLflow's page again")
 
-    wait_for(answers, "MLflow's page again")
+
+def names(process: psutil.Process) -> list[str]:
+    """The words of its command, of paths the last part."""
+    return [Path(word).name for word in process.cmdline()]
+
+
+def test_a_second_up_prints_new_links_to_the_first(
+    served: dict[str, str], environment: dict[str, str]
+) -> None:
+    words = [sys.executable, "-m", "flows.cli", "up", "--json"]
+    done = subprocess.run(words, env=environment, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert said["stopped"] is False
+    assert said["links"]["MLflow"] in done.stderr
+    assert said["links"]["MLflow"].startswith(f"{served['mlflow']}/")
+    with signed_in(served, "MLflow") as page:
+        assert "MLflow" in page.get("/").text
+
+
+def test_a_run_and_its_pages_link_to_each_other(
+    served: dict[str, str], environment: dict[str, str], tiny: str
+) -> None:
+    words = ["eval", "--limit", "2", "--samples", "1", "--model", tiny, "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli", *words],
+        env=environment, check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    run = find_run(json.loads(done.stdout.splitlines()[-1])["run_id"])
+    assert run.tags["flow_run_page"].startswith(f"{served['prefect_page']}/")
+    with signed_in(served, "Prefect") as page:
+        body = {"artifacts": {"key": {"any_": ["mlflow-run"]}}}
+        links = [one["data"] for one in page.post("/api/artifacts/filter", json=body).json()]
+    assert any(f"({served['mlflow']}/#/" in link and run.run_id in link for link in links), links

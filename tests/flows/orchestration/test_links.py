@@ -9,11 +9,9 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
-from artifacts.store.data_dir import DataDir
 from flows.cli.parser import main
 from flows.demo import Audience, demo_flow
 from flows.eval import eval_flow
-from flows.orchestration.settings import served_page, write_up_file
 from schemas.config import EvalConfig, LearningConfig
 from tasks.runtime.runtime import process_runtime
 from tests.data_folder import all_runs, every_run, find_run
@@ -46,17 +44,6 @@ def test_a_run_and_its_flow_run_name_each_other(eval_config: EvalConfig) -> None
 def test_a_plain_call_has_no_flow_run_to_name(eval_config: EvalConfig) -> None:
     result = eval_flow.fn(eval_config)
     assert "flow_run" not in find_run(result.run_id).tags
-
-
-def test_mlflows_page_is_that_of_the_server_in_use(
-    data_dir: DataDir, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert served_page(data_dir) is None
-    write_up_file(data_dir, "http://127.0.0.1:4200/api", "http://127.0.0.1:5000")
-    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:4201/api")
-    assert served_page(data_dir) is None
-    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:4200/api")
-    assert served_page(data_dir) == "http://127.0.0.1:5000"
 
 
 @pytest.mark.usefixtures("prefect_server")

@@ -4,36 +4,26 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from threading import Thread
 
 import pytest
 
 from artifacts.store.data_dir import DataDir
-from flows.orchestration.settings import configure_prefect, served_url, write_up_file
-
-
-class Health(BaseHTTPRequestHandler):
-    """Answers as Prefect's server does when it is asked whether it is well."""
-
-    def do_GET(self) -> None:
-        self.send_response(200 if self.path == "/api/health" else 404)
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        """Without a line for each request."""
+from flows.orchestration import settings
+from flows.orchestration.settings import configure_prefect
+from flows.orchestration.up_file import Served
 
 
 @pytest.fixture
-def prefect() -> Iterator[str]:
-    """The API address of a server that is well."""
-    with HTTPServer(("127.0.0.1", 0), Health) as server:
-        thread = Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/api"
-        server.shutdown()
-        thread.join()
+def up(monkeypatch: pytest.MonkeyPatch) -> Served:
+    """A running `threeloops up`."""
+    served = Served(
+        prefect="http://127.0.0.1:5555/api",
+        prefect_page="http://n.localhost:4200",
+        mlflow="http://n.localhost:5000",
+        secret="s3cret",
+    )
+    monkeypatch.setattr(settings, "running", lambda data_dir: served)
+    return served
 
 
 @pytest.fixture(autouse=True)
@@ -52,29 +42,30 @@ def test_prefect_lives_below_the_data_folder_and_says_little(data_dir: DataDir) 
     assert "PREFECT_API_URL" not in os.environ, "there is no server to use"
 
 
-def test_what_is_set_stays_as_it_is(data_dir: DataDir, prefect: str) -> None:
-    write_up_file(data_dir, prefect, "http://127.0.0.1:5000")
+@pytest.mark.usefixtures("up")
+def test_what_is_set_stays_and_is_never_sent_the_secret(data_dir: DataDir) -> None:
     os.environ["PREFECT_API_URL"] = "https://prefect.example/api"
     os.environ["PREFECT_LOGGING_LEVEL"] = "DEBUG"
     configure_prefect(data_dir)
     assert os.environ["PREFECT_API_URL"] == "https://prefect.example/api"
     assert os.environ["PREFECT_LOGGING_LEVEL"] == "DEBUG"
+    assert not any("s3cret" in value for value in os.environ.values())
 
 
-def test_a_running_server_of_this_data_folder_is_used(data_dir: DataDir, prefect: str) -> None:
-    path = write_up_file(data_dir, prefect, "http://127.0.0.1:5000")
-    assert json.loads(path.read_text()) == {"prefect": prefect, "mlflow": "http://127.0.0.1:5000"}
-    assert served_url(data_dir) == prefect
-    configure_prefect(data_dir)
-    assert os.environ["PREFECT_API_URL"] == prefect
-
-
-def test_a_server_that_does_not_answer_or_is_not_well_is_not_used(
-    data_dir: DataDir, prefect: str
+@pytest.mark.parametrize("named", [False, True])
+def test_a_running_server_of_this_data_folder_is_used(
+    data_dir: DataDir, up: Served, named: bool
 ) -> None:
-    assert served_url(data_dir) is None, "nobody said that there is one"
-    write_up_file(data_dir, f"{prefect}/other", "http://127.0.0.1:5000")
-    assert served_url(data_dir) is None
-    write_up_file(data_dir, "http://127.0.0.1:9/api", "http://127.0.0.1:5000")
+    if named:
+        os.environ["PREFECT_API_URL"] = up.prefect
+    configure_prefect(data_dir)
+    assert os.environ["PREFECT_API_URL"] == up.prefect
+    assert os.environ["PREFECT_UI_URL"] == up.prefect_page
+    headers = json.loads(os.environ["PREFECT_CLIENT_CUSTOM_HEADERS"])
+    assert headers == {"Authorization": "Bearer s3cret"}
+
+
+def test_a_damaged_record_does_not_stop_a_command(data_dir: DataDir) -> None:
+    (data_dir.root / "up.json").write_text("{")
     configure_prefect(data_dir)
     assert "PREFECT_API_URL" not in os.environ

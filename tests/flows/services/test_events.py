@@ -15,6 +15,7 @@ from prefect.events.filters import EventFilter
 from prefect.events.schemas.events import ReceivedEvent, Resource
 
 from flows.orchestration.events import VERSION_REGISTERED
+from flows.orchestration.up_file import Served
 from flows.services.events import EventLines
 
 pytestmark = pytest.mark.slow
@@ -71,6 +72,12 @@ class Answers:
         )
 
 
+def served_at(port: int) -> Served:
+    """An `up` whose programs use a port."""
+    api = f"http://127.0.0.1:{port}/api"
+    return Served(prefect=api, prefect_page="", mlflow="", secret="")
+
+
 @pytest.fixture
 def told() -> list[str]:
     return []
@@ -85,7 +92,7 @@ def lines(told: list[str], server: Answers, monkeypatch: pytest.MonkeyPatch) -> 
         assert re.fullmatch(r"\d\d:\d\d:\d\d", clock)
         told.append(text)
 
-    made = EventLines("http://127.0.0.1:9/api", tell)
+    made = EventLines(served_at(9), tell)
     monkeypatch.setattr(made, "client", server)
     return made
 
@@ -169,7 +176,7 @@ def test_a_registered_version_is_one_line_and_other_events_are_none(
 def test_a_server_that_does_not_answer_costs_a_moment_and_no_line(told: list[str]) -> None:
     with socket.socket() as closed:  # bound but not listening: every connection is refused
         closed.bind(("127.0.0.1", 0))
-        lines = EventLines(f"http://127.0.0.1:{closed.getsockname()[1]}/api", told.append)
+        lines = EventLines(served_at(closed.getsockname()[1]), told.append)
         started = time.monotonic()
         lines()
         lines()

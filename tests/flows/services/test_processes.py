@@ -1,10 +1,9 @@
-"""What dies is started again, unless it keeps dying; a taken port is named with its owner."""
+"""What dies is started again, unless it keeps dying."""
 
 from __future__ import annotations
 
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -19,9 +18,7 @@ from flows.services.processes import (
     Server,
     ServerStoppedError,
     keep_alive,
-    refuse_taken,
 )
-from schemas.errors import InputError
 
 pytestmark = pytest.mark.slow
 
@@ -115,9 +112,9 @@ def test_a_revival_ends_what_outlived_its_server(make: Make, tmp_path: Path) -> 
     assert has_ended(orphan)
 
 
-def test_a_server_that_ends_before_it_answers_is_named(make: Make) -> None:
+def test_a_server_that_ends_before_it_answers_is_named(make: Make, tmp_path: Path) -> None:
     server = make("raise SystemExit(3)")
-    server.health = "http://127.0.0.1:9/health"
+    server.address = tmp_path / "socket"
     with pytest.raises(ServerStoppedError, match="thing ended with code 3"):
         server.wait_until_it_answers()
 
@@ -139,12 +136,3 @@ def test_a_restart_is_told_once(make: Make) -> None:
         keep_alive([server], told.append, between)
     assert len(told) == 1
     assert told[0].startswith("thing ended with code -9; started again")
-
-
-def test_a_taken_port_is_named_with_what_holds_it() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        with pytest.raises(InputError, match=rf"port {port} is taken by process {os.getpid()}"):
-            refuse_taken("--prefect-port", port)

@@ -1,0 +1,37 @@
+"""A running `threeloops up`: its pages without a browser, and its processes."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import httpx
+import psutil
+
+from flows.orchestration.up_file import Served, new_links
+
+
+@contextlib.contextmanager
+def signed_in(served: dict[str, str], page: str) -> Iterator[httpx.Client]:
+    """A client that has opened a link to `Prefect` or `MLflow`, and asks as its page does.
+
+    It goes to loopback itself: unlike browsers, Python may not know names below localhost.
+    """
+    link = httpx.URL(new_links(Served.model_validate(served))[page])
+    place = link.netloc.decode()
+    with httpx.Client(
+        base_url=f"http://127.0.0.1:{link.port}",
+        headers={"Host": place, "Origin": f"http://{place}"},
+        trust_env=False,
+        timeout=30,
+    ) as client:
+        client.get(link.raw_path.decode()).raise_for_status()
+        yield client
+
+
+def processes(home: str) -> Iterator[psutil.Process]:
+    """Every process that has this data folder."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get("THREELOOPS_HOME") == home:
+                yield process
