@@ -137,8 +137,7 @@ def _servers(
          "--default-artifact-root", data_dir.run_artifacts.as_uri()],
         behind.mlflow,
     )  # fmt: skip
-    worker = ["prefect", "worker", "start", "--pool", POOL, "--type", "process"]
-    return prefect, mlflow, server("worker", worker)
+    return prefect, mlflow, server("worker", [sys.executable, "-m", "flows.services.worker"])
 
 
 def server_environment(data_dir: DataDir, served: Served) -> dict[str, str]:

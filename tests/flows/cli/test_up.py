@@ -21,6 +21,7 @@ from prefect.states import Running
 from artifacts.promotion.decisions import all_decisions
 from artifacts.tracking.history import RunRecord
 from flows.orchestration.up_file import Served
+from flows.services.deployments import PULL_STEPS
 from flows.services.events import close_lost_runs
 from schemas.config import EvalConfig
 from tasks.runtime.runtime import process_runtime
@@ -182,3 +183,32 @@ def test_a_run_and_its_pages_link_to_each_other(
         body = {"artifacts": {"key": {"any_": ["mlflow-run"]}}}
         links = [one["data"] for one in page.post("/api/artifacts/filter", json=body).json()]
     assert any(f"({served['mlflow']}/#/" in link and run.run_id in link for link in links), links
+
+
+@pytest.mark.parametrize(
+    "entrypoint", ["flows/eval.py:eval_flow", "flows/preflight.py:check_model"]
+)
+def test_a_deployment_with_code_of_its_own_is_not_run(
+    served: dict[str, str], tmp_path: Path, wait_for: Wait, entrypoint: str
+) -> None:
+    """Whoever may use the API, such as a page that was taken over, still gets no shell."""
+    mark = tmp_path / "mark"
+    script = "prefect.deployments.steps.run_shell_script"
+    steps = PULL_STEPS if "preflight" in entrypoint else [{script: {"script": f"touch {mark}"}}]
+    up = Served.model_validate(served)
+    with SyncPrefectClient(up.prefect, httpx_settings={"headers": up.headers}) as client:
+        deployment = client.create_deployment(
+            client.create_flow_from_name("other"), tmp_path.name, entrypoint=entrypoint,
+            pull_steps=steps, work_pool_name="threeloops",
+        )  # fmt: skip
+        run = client.create_flow_run_from_deployment(deployment)
+
+        def state() -> Any:
+            found = client.read_flow_run(run.id).state
+            return found if found and found.is_final() else None
+
+        ended = wait_for(state, "the end of the flow run")
+    assert ended.type == StateType.CRASHED
+    assert "is not run: its" in ended.message
+    assert "`threeloops up` runs its own flows alone" in ended.message
+    assert not mark.exists()
