@@ -9,7 +9,6 @@ from artifacts.recording.record import record_dev
 from artifacts.runs.lineage import numerics_of_steps, policies_on_the_way
 from flows.eval import measure
 from flows.learning_run import LearningRun
-from policy.learning.guard import attribute_to_step
 from schemas.config import DEV, LearningConfig
 from schemas.errors import StoreError
 from schemas.measurements import StepRate
@@ -28,11 +27,11 @@ def dev_eval_steps(runtime: Runtime, config: LearningConfig) -> frozenset[int]:
     return steps
 
 
-def evaluate_dev(run: LearningRun, policy: PolicyRef) -> list[StepRate]:
+def evaluate_dev(run: LearningRun, policy: PolicyRef, training: TableRef | None) -> list[StepRate]:
     """Measure a policy in the middle of learning, if its step is one of `dev_steps`."""
     if policy.step not in run.dev_steps:
         return []
-    with attribute_to_step(policy.step):
+    with run.attributed(policy, training):
         rate = measure(run.runtime, run.config.development(), policy).summary.pass_rate
     seen = StepRate(step=policy.step, rate=rate)
     run.runtime.progress.log_message(record_dev(run.tracked, seen))

@@ -41,7 +41,7 @@ from flows.orchestration.learner_lock import learner_lock
 from flows.orchestration.links import recorded_run
 from flows.orchestration.page import day_of_flow_run, publish_decision, publish_result
 from flows.preflight import preflight
-from policy.learning.guard import attribute_to_step, refuse_bad_end
+from policy.learning.guard import refuse_bad_end
 from schemas.config import LearningConfig
 from schemas.errors import StoppedError
 from schemas.loops import AFTER, BEFORE, EVALUATION, LEARNING
@@ -154,11 +154,11 @@ def improve(
     policy, training, dev = learn(run, resumed=resumed)
     trained = save_policy(policy, run.tracked.reference, f"{run.tracked.name}:{AFTER}")
     name_digest(run.tracked, trained)
-    with attribute_to_step(run.config.steps):
+    with run.attributed(policy, training):
         after = evaluate(run, trained, AFTER)
     temperature = run.config.sampling.temperature
     kl = divergence(after.measured, run.start, run.config.template, temperature)
-    refuse_bad_end(run.config.steps, kl_nats=kl.value, max_kl_nats=run.config.max_kl_nats)
+    refuse_bad_end(run.kl_readings(training), kl_nats=kl.value, max_kl_nats=run.config.max_kl_nats)
     learned = Learned(
         start=run.start,
         trained=trained,
@@ -199,16 +199,16 @@ def learn(run: LearningRun, *, resumed: bool) -> tuple[PolicyRef, TableRef, list
     policy, training = run.start, None
     if resumed:
         policy, training = restore(run.start, run.tracked.reference, config)
-    dev = restore_dev_rates(run, training) if training else evaluate_dev(run, policy)
+    dev = restore_dev_rates(run, training) if training else evaluate_dev(run, policy, training)
     run.clock.start_step()
     for step in range(policy.step + 1, config.steps + 1):
-        with attribute_to_step(policy.step):
+        with run.attributed(policy, training):
             policy, training = take_step(run, policy, training)
         recorded = record_step(run.tracked, config, training, run.clock.end_step())
         report_step(run.runtime.progress, config.steps, recorded)
-        dev += evaluate_dev(run, policy)
+        dev += evaluate_dev(run, policy, training)
         if step % config.checkpoint_every == 0 and step < config.steps:
-            checkpoint(policy, training, run.tracked.reference, config.keep_checkpoints)
+            checkpoint(policy, training, run.tracked.reference, run.checkpoints)
     assert training is not None  # a configuration has at least one step
     return policy, training, dev
 
@@ -241,7 +241,7 @@ def rewind_to(run: LearningRun, last: int) -> TableRef:
     while policy.step < last:
         policy, training = take_step(run, policy, training)
     assert training is not None  # `last` is at least 1
-    checkpoint(policy, training, run.tracked.reference, run.config.keep_checkpoints)
+    checkpoint(policy, training, run.tracked.reference, run.checkpoints)
     return training
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from artifacts.tracking.run import TrackedRun
+from policy.learning.guard import KL_WINDOW, KlReading, attribute_to_step, last_sound
 from schemas.config import LearningConfig
 from schemas.references import PolicyRef, TableRef
 from tasks.runtime.runtime import Runtime
+from tasks.train_step import kl_readings
 
 
 @dataclass
@@ -58,3 +62,26 @@ class LearningRun:
     problems: TableRef
     dev_steps: frozenset[int]
     clock: StepClock
+
+    def kl_readings(self, training: TableRef | None) -> Sequence[KlReading]:
+        """The KL to the start that each step so far measured."""
+        return kl_readings(self.runtime.store.read(training)) if training else ()
+
+    def attributed(
+        self, policy: PolicyRef, training: TableRef | None
+    ) -> AbstractContextManager[None]:
+        """Around what samples from a policy: logits that broke are the fault of its last step."""
+        limit, newest = self.config.max_kl_nats, max(policy.step - 1, 0)
+        return attribute_to_step(
+            policy.step, last_sound(self.kl_readings(training), limit, newest) if newest else 0
+        )
+
+    @property
+    def checkpoints(self) -> int:
+        """How many checkpoints stay while the run goes on.
+
+        Where KL is limited, one of the last `KL_WINDOW` readings was within the limit. A checkpoint
+        of that policy or an older one must still be there, or every step would be made again.
+        """
+        needed = 1 + -(-KL_WINDOW // self.config.checkpoint_every)
+        return max(self.config.keep_checkpoints, needed if self.config.max_kl_nats else 0)

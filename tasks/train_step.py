@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from policy.learning.guard import KL_WINDOW, KlReading
+from policy.learning.guard import KlReading
 from policy.learning.step_metrics import StepMetrics
 from policy.model.memory import explaining_out_of_memory
 from policy.model.numerics import numerics
@@ -48,7 +48,7 @@ def train_step(
             completion_rows["token_ids"].to_pylist(),
             completion_rows["logprobs"].to_pylist(),
             rewards,
-            recent_kl=recent_kl(store.read(training)) if training else (),
+            earlier_kl=kl_readings(store.read(training)) if training else (),
             max_kl_nats=config.max_kl_nats,
         )
     reached = policy.model_copy(
@@ -84,10 +84,9 @@ def lineage(policy_digest: str, scores_digest: str, config: LearningConfig) -> s
     return digest_of([policy_digest, scores_digest, settings])
 
 
-def recent_kl(training: pa.Table) -> list[KlReading]:
-    """The KL that the last steps of a training table measured, the newest last."""
-    last = training.slice(max(0, training.num_rows - KL_WINDOW + 1))
-    columns = (last[name].to_pylist() for name in ("kl_nats", "kl_error_nats"))
+def kl_readings(training: pa.Table) -> list[KlReading]:
+    """The KL that each step of a training table measured, the newest last."""
+    columns = (training[name].to_pylist() for name in ("kl_nats", "kl_error_nats"))
     return [KlReading(nats, error) for nats, error in zip(*columns, strict=True)]
 
 

@@ -43,70 +43,97 @@ class StaleSamplesError(StoppedError):
     remedy = "start again in an empty THREELOOPS_HOME, and report it: no setting should do this"
 
 
+def last_sound(readings: Sequence[KlReading], max_kl_nats: float | None, newest: int) -> int:
+    """The newest policy, of those after steps 0 … `newest`, that was read within the limit.
+
+    The policy after step s is read by step s + 1. Both count: that reading, and the mean over its
+    window, because either alone lets a policy through that is beyond the limit: the mean lags, and
+    one reading is noisy. Without a limit it is `newest`, and where no policy is within it 0, the
+    start. A policy that was not read is not known to be within it.
+    """
+    if max_kl_nats is None:
+        return newest
+    for policy in range(min(newest, len(readings) - 1), 0, -1):
+        mean = _mean(_window(readings[: policy + 1]))
+        if max(readings[policy].nats, mean) <= max_kl_nats:
+            return policy
+    return 0
+
+
 def refuse_bad_update(
     metrics: StepMetrics,
     *,
-    recent_kl: Sequence[KlReading] = (),
+    earlier_kl: Sequence[KlReading] = (),
     max_kl_nats: float | None = None,
     max_gap_nats: float = math.inf,
 ) -> None:
     """Raise a StoppedError unless the step of these metrics may update the weights.
 
     `max_kl_nats` limits the mean log-ratio to the reference, in nats a completion, over this step
-    and the `KL_WINDOW` − 1 before it (`recent_kl`, the newest last; fewer at the start): a single
-    step measures KL on few completions, and its noise alone would stop a run near its limit. Loss
-    and KL are those of the policy that the step before left, so that step is at fault for them. A
-    gradient can overflow under a sound policy.
+    and the `KL_WINDOW` − 1 before it (fewer at the start): a single step measures KL on few
+    completions, and its noise alone would stop a run near its limit. `earlier_kl` are the readings
+    of all steps before this one; the first is left out, for the policy is its reference then.
+
+    Loss and KL are those of the policy that the step before left, so that step is at fault for
+    them. A gradient can overflow under a sound policy. Whatever the reason, what is named as last
+    good is also within the limit on KL (`last_sound`).
 
     `max_gap_nats` limits the mean difference between the sampler's log-probabilities and the
     learner's, in nats a token. Above it the gradient would be wrong: it is unbiased only for
     completions of the policy that is updated.
     """
     step, kl_nats, gap = metrics.step, metrics.kl_nats, metrics.sampling_gap_nats
+    readings = [*earlier_kl, KlReading(kl_nats, metrics.kl_error_nats)]
+    policy = step - 1  # the one that was read
     if not (math.isfinite(metrics.loss) and math.isfinite(kl_nats)):
         raise NonFiniteError(
             step,
             f"loss {metrics.loss:.4g} and KL {kl_nats:.4g} of its completions are not finite",
-            max(step - 2, 0),
+            last_sound(readings, max_kl_nats, max(policy - 1, 0)),
         )
     if max_kl_nats is not None:
-        now = KlReading(kl_nats, metrics.kl_error_nats)
-        window = [*recent_kl, now][-KL_WINDOW:]
-        mean = sum(reading.nats for reading in window) / len(window)
-        if mean > max_kl_nats:
+        window = _window(readings)
+        if _mean(window) > max_kl_nats:
             steps = f"the last {len(window)} steps" if len(window) > 1 else "its completions"
-            reason = _too_far(steps, mean, max_kl_nats, _error_of_mean(window))
-            raise KlLimitError(step, reason, max(step - 2, 0))
+            reason = _too_far(steps, _mean(window), max_kl_nats, _error_of_mean(window))
+            if len(window) > 1:
+                reason += f"; the last of them read {kl_nats:.2f}"
+            raise KlLimitError(step, reason, last_sound(readings, max_kl_nats, max(policy - 1, 0)))
     if gap is not None and gap > max_gap_nats:
         raise StaleSamplesError(
             step,
             "its completions were not sampled from the policy that it would update: their "
             f"log-probabilities differ by {gap:.2g} nats a token",
-            step - 1,
+            last_sound(readings, max_kl_nats, policy),
         )
     if not math.isfinite(metrics.gradient_norm):
         raise NonFiniteError(
             step,
             f"loss {metrics.loss:.4g}, gradient norm {metrics.gradient_norm:.4g} is not finite",
-            step - 1,
+            last_sound(readings, max_kl_nats, policy),
         )
 
 
-def refuse_bad_end(steps: int, *, kl_nats: float, max_kl_nats: float | None) -> None:
+def refuse_bad_end(
+    readings: Sequence[KlReading], *, kl_nats: float, max_kl_nats: float | None
+) -> None:
     """Raise KlLimitError if the policy after the last step is too far from its start.
 
-    No later step can see that, so `kl_nats` is from the measurement after learning.
+    `readings` are those of every step. None of them is of the last policy, so `kl_nats` is from the
+    measurement after learning.
     """
     if max_kl_nats is not None and not kl_nats <= max_kl_nats:
+        steps = len(readings)
         reason = _too_far("the problems measured after it", kl_nats, max_kl_nats)
-        raise KlLimitError(steps, reason, steps - 1)
+        raise KlLimitError(steps, reason, last_sound(readings, max_kl_nats, steps - 1))
 
 
 @contextmanager
-def attribute_to_step(step: int) -> Iterator[None]:
+def attribute_to_step(step: int, last_good: int) -> Iterator[None]:
     """Turn logits that are not finite into the error of the step whose update caused them.
 
-    Before the first step the cause is the model itself, and the error stays as it is.
+    Before the first step the cause is the model itself, and the error stays as it is. `last_good`
+    is the policy to go back to.
     """
     try:
         yield
@@ -114,7 +141,16 @@ def attribute_to_step(step: int) -> Iterator[None]:
         if step == 0:
             raise
         reason = "its update left a policy whose logits are not finite"
-        raise NonFiniteError(step, reason, step - 1) from None
+        raise NonFiniteError(step, reason, last_good) from None
+
+
+def _window(readings: Sequence[KlReading]) -> Sequence[KlReading]:
+    """The readings whose mean is held to the limit after the last one of them."""
+    return readings[max(1, len(readings) - KL_WINDOW) :] or readings
+
+
+def _mean(readings: Sequence[KlReading]) -> float:
+    return sum(reading.nats for reading in readings) / len(readings)
 
 
 def _error_of_mean(window: Sequence[KlReading]) -> float | None:

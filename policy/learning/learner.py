@@ -97,7 +97,7 @@ class Learner:
         sampling_logprobs: Sequence[Sequence[float]] | None,
         rewards: Any,
         *,
-        recent_kl: Sequence[KlReading] = (),
+        earlier_kl: Sequence[KlReading] = (),
         max_kl_nats: float | None = None,
     ) -> StepMetrics:
         """One update from N completions of each of B prompts.
@@ -109,7 +109,7 @@ class Learner:
 
         Raises InputError for shapes that do not fit and, with weights and counters untouched,
         NonFiniteError for a loss or gradient that is not finite, KlLimitError where this step and
-        the ones before it (`recent_kl`, see `guard.refuse_bad_update`) are further from the
+        the ones before it (`earlier_kl`, see `guard.refuse_bad_update`) are further from the
         reference than `max_kl_nats` nats a completion, on average, and StaleSamplesError for
         completions of another policy.
         """
@@ -140,7 +140,7 @@ class Learner:
         try:
             refuse_bad_update(
                 metrics,
-                recent_kl=recent_kl,
+                earlier_kl=earlier_kl,
                 max_kl_nats=max_kl_nats,
                 max_gap_nats=largest_rounding_gap(self.policy.model.device),
             )

@@ -153,14 +153,13 @@ def test_kl_above_the_limit_goes_back_to_the_last_policy_within_it(
     assert resumed.model.digest == free.model.digest
 
 
-def test_a_resumed_run_with_a_lower_limit_still_keeps_its_last_good_policy(
+def test_a_resumed_run_with_a_lower_limit_goes_back_before_its_oldest_checkpoint(
     config: LearningConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = config.model_copy(update={"checkpoint_every": 2})
     kl = _kl_nats(learning_flow.fn(config))
 
     def cut_off(policy: Any, *arguments: Any) -> Any:
-        if policy.step == 5:
+        if policy.step == 3:
             raise KeyboardInterrupt
         return train_step(policy, *arguments)
 
@@ -171,13 +170,26 @@ def test_a_resumed_run_with_a_lower_limit_still_keeps_its_last_good_policy(
             learning_flow.fn(config)
     process_runtime().models.forget()
     run = all_runs()[0]
-    lowered = config.model_copy(update={"max_kl_nats": min(kl) - 1})  # no step is below it
+    limit = (kl[1] + kl[2]) / 2
+    assert kl[1] < limit < sum(kl[1:4]) / 3, "policy 1 is within it, and the mean at step 4 is not"
+    lowered = config.model_copy(update={"max_kl_nats": limit})
     with pytest.raises(KlLimitError) as caught:
         learning_flow.fn(lowered, resume=run.run_id)
     run = all_runs()[0]
-    assert (caught.value.step, caught.value.last_good) == (5, 3)
-    assert (run.tags["stopped_at_step"], run.tags["last_good_step"]) == ("5", "3")
-    assert kept(lowered, run).steps_done == 3
+    assert (caught.value.step, caught.value.last_good) == (4, 1)
+    assert (run.tags["stopped_at_step"], run.tags["last_good_step"]) == ("4", "1")
+    assert kept(lowered, run).steps_done == 1
+
+
+def test_where_kl_is_limited_every_checkpoint_that_may_be_gone_back_to_stays(
+    config: LearningConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.learning.drop_checkpoints", lambda *_, keep: None)
+    limited = config.model_copy(update={"checkpoint_every": 2, "max_kl_nats": 1e6, "steps": 12})
+    result = learning_flow.fn(limited)
+    folder = newest_checkpoint(current_data_dir(), result.run_id).parent
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == ["step-000004", "step-000006", "step-000008", "step-000010"]
 
 
 def test_a_first_step_that_destroys_the_policy_leaves_the_start(config: LearningConfig) -> None:
@@ -240,9 +252,13 @@ def test_a_stop_is_one_line_and_exit_1_and_a_higher_limit_goes_on(
 
 
 def _mean_kl_nats(result: LearningResult) -> list[float]:
-    """What is held to the limit before each step: the mean over it and up to four before."""
+    """What is held to the limit before each step: the mean over it and up to four before.
+
+    The first step reads its own reference, and is in no mean but its own.
+    """
     kl = _kl_nats(result)
-    return [sum(kl[max(0, i - 4) : i + 1]) / len(kl[max(0, i - 4) : i + 1]) for i in range(len(kl))]
+    windows = [kl[max(1, i - 4) : i + 1] or kl[:1] for i in range(len(kl))]
+    return [sum(window) / len(window) for window in windows]
 
 
 def _kl_nats(result: LearningResult) -> list[float]:

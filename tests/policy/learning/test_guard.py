@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -14,6 +15,7 @@ from policy.learning.guard import (
     NonFiniteError,
     StaleSamplesError,
     attribute_to_step,
+    last_sound,
     refuse_bad_end,
     refuse_bad_update,
 )
@@ -42,9 +44,15 @@ SOUND = StepMetrics(
 )
 
 
+BEFORE = [KlReading(0.0, 0.0)] + [KlReading(2.0, 0.3)] * 5  # of the steps 1 to 6
+
+
 def refused(**changes: float) -> StoppedError:
+    step = replace(SOUND, **changes)  # type: ignore[arg-type]
     with pytest.raises(StoppedError) as caught:
-        refuse_bad_update(replace(SOUND, **changes), max_kl_nats=2.0, max_gap_nats=0.001)  # type: ignore[arg-type]
+        refuse_bad_update(
+            step, earlier_kl=BEFORE[: step.step - 1], max_kl_nats=2.0, max_gap_nats=0.001
+        )
     assert "\n" not in str(caught.value)
     return caught.value
 
@@ -82,44 +90,83 @@ def test_a_loss_that_is_not_finite_is_the_fault_of_the_step_before(
     assert refused(step=1, **changes).last_good == 0
 
 
-def test_kl_above_the_limit_is_the_fault_of_the_step_before() -> None:
-    stop = refused(kl_nats=2.01)
-    assert isinstance(stop, KlLimitError)
-    assert stop.last_good == 5
-    assert "2.01 nats a completion (standard error 0.30), above --max-kl 2" in str(stop)
+def stopped_by_kl(nats: Sequence[float], limit: float) -> KlLimitError:
+    """The stop that these readings lead to, one a step from the first step on."""
+    earlier: list[KlReading] = []
+    for step, reading in enumerate(nats, 1):
+        now = replace(SOUND, step=step, kl_nats=reading)
+        try:
+            refuse_bad_update(now, earlier_kl=earlier, max_kl_nats=limit)
+        except KlLimitError as stop:
+            return stop
+        earlier.append(KlReading(reading, 0.3))
+    raise AssertionError("no step was refused")
+
+
+@pytest.mark.parametrize(
+    ("nats", "step", "kept"),
+    [
+        # step s reads policy s - 1, so policy 4 was read as 2, and step 5's mean was 1.25
+        ([0, 0.5, 1, 1.5, 2, 2.5, 3.1], 7, 4),
+        ([0, 1, 2, 4, 6], 4, 2),  # the mean of 1, 2 and 4 is 2.3; the 0 of the start is in none
+        ([0, 0, 0, 9.9], 4, 2),
+        ([0, 3], 2, 0),
+        ([0, 1, 1, 1, 1, 2.1, 2.2, 2.3, 2.4, 2.5], 10, 4),  # the mean lags as far as it can
+        ([0, 3, 3, 3, 3, 3], 2, 0),
+        ([0, 1, 2.9, 1.9, 2.1, 2.2], 6, 3),
+    ],
+)
+def test_what_is_kept_was_itself_read_within_the_limit_and_so_was_the_mean_up_to_it(
+    nats: list[float], step: int, kept: int
+) -> None:
+    stop = stopped_by_kl(nats, 2.0)
+    assert (stop.step, stop.last_good) == (step, kept)
+    assert f"; the last of them read {nats[step - 1]:.2f}" in str(stop) or step == 2
+
+
+def test_every_other_stop_keeps_a_policy_within_the_limit_too() -> None:
+    earlier = [KlReading(nats, 0.3) for nats in (0, 1, 1, 1, 2.5, 2.6)]
+    for changes in ({"loss": math.nan}, {"gradient_norm": math.nan}, {"sampling_gap_nats": 1.0}):
+        step = replace(SOUND, kl_nats=2.2, **changes)  # type: ignore[arg-type]
+        with pytest.raises(StoppedError) as caught:
+            refuse_bad_update(step, earlier_kl=earlier, max_kl_nats=2.0, max_gap_nats=0.001)
+        assert caught.value.last_good == 3
+    assert last_sound(earlier, 2.0, newest=5) == 3
+    assert last_sound(earlier, None, newest=5) == 5
+    assert last_sound(earlier, 0.5, newest=5) == 0
 
 
 def test_the_mean_over_the_last_steps_is_held_to_the_limit_and_not_one_steps_noise() -> None:
-    calm = [KlReading(1.5, 0.3)] * 9
-    refuse_bad_update(replace(SOUND, kl_nats=3.0), recent_kl=calm, max_kl_nats=2.0)
-    high = [KlReading(9.0, 0.3)] * 5 + [KlReading(2.1, 0.3)] * 4  # only the last four count
+    calm = [KlReading(1.5, 0.3)] * 6
+    refuse_bad_update(replace(SOUND, kl_nats=3.0), earlier_kl=calm, max_kl_nats=2.0)
+    high = [KlReading(9.0, 0.3)] * 2 + [KlReading(2.1, 0.3)] * 4  # only the last four count
     with pytest.raises(KlLimitError) as caught:
-        refuse_bad_update(replace(SOUND, kl_nats=2.1), recent_kl=high, max_kl_nats=2.0)
-    assert caught.value.last_good == 5
+        refuse_bad_update(replace(SOUND, kl_nats=2.1), earlier_kl=high, max_kl_nats=2.0)
     said = "on the last 5 steps is 2.10 nats a completion (standard error 0.13)"
     assert said in str(caught.value)
-    older = [KlReading(2.1, None)] * 4  # tables of earlier versions know no error
+    older = [KlReading(2.1, None)] * 6  # tables of earlier versions know no error
     with pytest.raises(KlLimitError, match=r"2\.10 nats a completion, above"):
-        refuse_bad_update(replace(SOUND, kl_nats=2.1), recent_kl=older, max_kl_nats=2.0)
+        refuse_bad_update(replace(SOUND, kl_nats=2.1), earlier_kl=older, max_kl_nats=2.0)
 
 
 def test_the_last_policy_is_held_to_the_same_limit() -> None:
-    refuse_bad_end(8, kl_nats=2.0, max_kl_nats=2.0)
-    refuse_bad_end(8, kl_nats=9.0, max_kl_nats=None)
+    earlier = [KlReading(nats, 0.3) for nats in (0, 1, 1, 1, 1, 1, 1.5, 2.5)]  # of steps 1 to 8
+    refuse_bad_end(earlier, kl_nats=2.0, max_kl_nats=2.0)
+    refuse_bad_end(earlier, kl_nats=9.0, max_kl_nats=None)
     for value in (2.5, math.nan):
         with pytest.raises(KlLimitError) as caught:
-            refuse_bad_end(8, kl_nats=value, max_kl_nats=2.0)
-        assert (caught.value.step, caught.value.last_good) == (8, 7)
+            refuse_bad_end(earlier, kl_nats=value, max_kl_nats=2.0)
+        assert (caught.value.step, caught.value.last_good) == (8, 6), "policy 7 was read as 2.5"
 
 
 def test_logits_that_broke_are_blamed_on_the_last_update_and_on_none_before_it() -> None:
     with (
         pytest.raises(NonFiniteError, match="at step 3: its update left") as caught,
-        attribute_to_step(3),
+        attribute_to_step(3, last_good=2),
     ):
         raise NonFiniteLogitsError("not finite")
     assert caught.value.last_good == 2
-    with pytest.raises(NonFiniteLogitsError), attribute_to_step(0):
+    with pytest.raises(NonFiniteLogitsError), attribute_to_step(0, last_good=0):
         raise NonFiniteLogitsError("not finite")
 
 
