@@ -66,7 +66,7 @@ def difference_cell(
     change -= rng.binomial(samples[0], before) / samples[0]
     held = rejected = disagreed = 0
     for row in change:
-        found = paired_difference(row, min(samples))
+        found = paired_difference(row)
         held += found.low <= pair.difference <= found.high
         rejected += found.p_value < 0.05
         disagreed += (found.p_value < 0.05) != (found.low > 0 or found.high < 0)
@@ -84,7 +84,7 @@ def pick_cell(
     correct = rng.binomial(samples, population.draw(rng, (replications, problems)))
     picked = rng.random(correct.shape) < correct / samples
     rejected = sum(
-        paired_difference(right - of_all / samples, 1).p_value < 0.05
+        paired_difference(right - of_all / samples).p_value < 0.05
         for right, of_all in zip(picked, correct, strict=True)
     )
     return {"rejected": (float(rejected), replications)}
@@ -125,11 +125,9 @@ def detectable_cell(
 
     size = 0.1
     for _ in range(6):
-        told = [paired_difference(row, samples).detectable for row in changes(size, 200)]
+        told = [paired_difference(row).detectable for row in changes(size, 200)]
         size = min(0.6, float(np.mean(told)))
-    found = sum(
-        paired_difference(row, samples).p_value < 0.05 for row in changes(size, replications)
-    )
+    found = sum(paired_difference(row).p_value < 0.05 for row in changes(size, replications))
     return {"found": (float(found), replications)}
 
 
@@ -158,7 +156,7 @@ def gate_cell(
             fresh = rng.binomial(samples, candidate)
             ours, taken = (fresh, samples) if versions else (ours + fresh, taken + samples)
             change = ours / taken - theirs
-            if paired_difference(change, samples, level=level_of_look(look)).low > 0:
+            if paired_difference(change, level=level_of_look(look)).low > 0:
                 promoted += 1
                 claimed += float(change.mean())
                 break
@@ -191,8 +189,7 @@ def chase_cell(
                 correct[measured] += rng.binomial(samples, rates)
                 taken[measured] += samples
             change = correct[chased] / taken[chased] - correct[0] / taken[0]
-            fewest = int(min(taken[0], taken[chased]))
-            if paired_difference(change, fewest, level=level_of_look(look)).low > 0:
+            if paired_difference(change, level=level_of_look(look)).low > 0:
                 promoted += 1
                 break
     return {"promoted": (float(promoted), replications)}

@@ -68,12 +68,28 @@ def _two_kinds(generator: np.random.Generator, shape: tuple[int, int]) -> Rates:
     return generator.choice([0.05, 0.95], size=shape)
 
 
+def _one_of(
+    rates: tuple[float, ...], generator: np.random.Generator, shape: tuple[int, int]
+) -> Rates:
+    return generator.choice(rates, size=shape)
+
+
+def few_others(most: float, few: float, share: float) -> Population:
+    """Nearly all problems have one rate, and a small share of them, one in so many, another."""
+    rates = np.full(round(1 / share), most)
+    rates[0] = few
+    name = f"{share:.0%} at {few:g}, the rest at {most:g}"
+    return Population(name, partial(_one_of, tuple(rates)), rates)
+
+
 POPULATIONS = (
     *map(alike, (0.0, 0.01, 0.1, 0.5, 0.99)),
     Population("bimodal", _two_kinds, np.array([0.05, 0.95])),
     Population(
         "skewed", _beta(0.1, 0.5), betaincinv(0.05, 0.45, (np.arange(20_000) + 0.5) / 20_000)
     ),
+    few_others(0.98, 0.02, 0.05),
+    few_others(0.02, 0.98, 0.05),
 )
 
 
@@ -109,12 +125,22 @@ def _rare(generator: np.random.Generator, shape: tuple[int, int]) -> tuple[Rates
     return np.full(shape, 0.1), (generator.random(shape) < 0.1).astype(np.float64)
 
 
+def _one_in(
+    many: int, generator: np.random.Generator, shape: tuple[int, int]
+) -> tuple[Rates, Rates]:
+    """One problem in so many rises by 0.9, the others fall by as much in sum."""
+    rises = generator.random(shape) < 1 / many
+    return np.full(shape, 0.1), np.where(rises, 1.0, 0.1 - 0.9 / (many - 1))
+
+
 EQUAL_MEANS = (
     *map(_same, POPULATIONS),
     PairOfPolicies("0.4 and 0.6 swapped", _swapped),
     PairOfPolicies("independent of each other", _apart),
     PairOfPolicies("a quarter +0.3, the rest -0.1", _uneven),
     PairOfPolicies("a tenth always, the rest never", _rare),
+    PairOfPolicies("1 in 20 +0.9, the rest down", partial(_one_in, 20)),
+    PairOfPolicies("1 in 100 +0.9, the rest down", partial(_one_in, 100)),
 )
 
 

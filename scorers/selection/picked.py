@@ -73,7 +73,7 @@ def selected_rates(selections: pa.Table, scores: pa.Table) -> tuple[SelectedRate
     for rule in dict.fromkeys(rules.tolist()):
         of_rule = rules == rule
         solved = rewards[of_rule] == 1
-        change = paired_difference(solved - correct / samples, 1)
+        change = paired_difference(solved - correct / samples)
         rates.append(
             SelectedRate(
                 rule=rule,

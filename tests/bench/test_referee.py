@@ -54,12 +54,12 @@ def test_the_intervals_of_rates_hold_where_wilsons_would_not() -> None:
 
 
 def test_flipped_signs_would_be_called(monkeypatch: pytest.MonkeyPatch) -> None:
-    def plain(change: np.ndarray, fewest: int) -> Difference:
+    def plain(change: np.ndarray) -> Difference:
         """Student's interval of the differences, which is what flipped signs come to."""
         half = stdtrit(change.size - 1, 0.975) * change.std(ddof=1) / np.sqrt(change.size)
         low, high = change.mean() - half, change.mean() + half
         p_value = 0.0 if low > 0 or high < 0 else 1.0
-        return replace(paired_difference(change, fewest), low=low, high=high, p_value=p_value)
+        return replace(paired_difference(change), low=low, high=high, p_value=p_value)
 
     same = next(pair for pair in EQUAL_MEANS if pair.name == "the same, all 0.01")
     cell = partial(cells.difference_cell, same, 60, (1, 64))

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from schemas.errors import InputError
-from scorers.selection.picked import divergence_of_best, pick_all, possible_rules, selected_rates
+from scorers.selection.picked import (
+    divergence_of_best,
+    mean_divergence,
+    pick_all,
+    possible_rules,
+    selected_rates,
+)
+from scorers.statistics.best_of_n import best_of_n_divergence
 
 
 def tables(problems: int, rewards: list[float]) -> tuple[pa.Table, pa.Table]:
@@ -118,6 +126,22 @@ def test_picks_and_counts_belong_to_the_same_problems_however_many_there_are() -
     halves = sum(place % 3 == 1 for place in range(3001))
     assert rate.gain.value == pytest.approx(halves / 2 / 3001)
     assert rate.gain.low > 0.1, "no problem is paired with another one's rate"
+
+
+@pytest.mark.parametrize(("problems", "samples"), [(20, 64), (60, 16), (120, 16), (60, 32)])
+def test_the_divergence_is_held_where_a_few_hard_problems_make_most_of_it(
+    problems: int, samples: int
+) -> None:
+    # 5 % of the problems at 0.02, the rest at 0.98: most samples show next to nothing of the few,
+    # and the interval held the divergence in 54 to 79 %
+    generator = np.random.default_rng(2)
+    truth = float(best_of_n_divergence([0.02] + [0.98] * 19, samples).mean())
+    held, runs = 0, 400
+    for _ in range(runs):
+        rates = np.where(generator.random(problems) < 0.05, 0.02, 0.98)
+        found = mean_divergence(generator.binomial(samples, rates), samples)
+        held += found.low <= truth <= found.high
+    assert held / runs >= 0.93
 
 
 def test_a_draw_decided_only_where_the_tied_rewards_differ() -> None:
