@@ -12,7 +12,7 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.referee.populations import PairOfPolicies, Population, gained
+from bench.referee.populations import KindOfKl, PairOfPolicies, Population, gained
 from scorers.selection.picked import mean_divergence
 from scorers.statistics.best_of_n import best_of_n_divergence
 from scorers.statistics.estimates import pass_at_k
@@ -28,6 +28,12 @@ LONG = 20  # more times those of a cell that is beyond its bar, and may be so by
 # what was counted by name, and of how many
 Counted = dict[str, tuple[float, int]]
 Cell = Callable[[np.random.Generator, int], Counted]
+
+
+def _in_errors(errors: list[float]) -> float:
+    """The mean of errors in its own standard errors, 0 where all are 0."""
+    noise = float(np.std(errors)) / sqrt(len(errors))
+    return float(np.mean(errors)) / noise if noise > 0 else 0.0
 
 
 def rate_cell(
@@ -102,15 +108,18 @@ def divergence_cell(
     return {"held": (held, replications)}
 
 
-def kl_cell(problems: int, samples: int, rng: np.random.Generator, replications: int) -> Counted:
-    """KL of a learned policy: problems of gamma-distributed KL, mean 2 nats, log-ratios ± 2."""
-    own = rng.gamma(2.0, 1.0, size=(replications, problems, 1))
+def kl_cell(
+    kind: KindOfKl, problems: int, samples: int, rng: np.random.Generator, replications: int
+) -> Counted:
+    """KL of a learned policy, whose log-ratios scatter by ± 2 nats around each problem's KL."""
+    own = kind.draw(rng, (replications, problems))[:, :, None]
     ratios = own + rng.normal(0, 2.0, size=(replications, problems, samples))
-    held = 0
+    held, errors = 0, []
     for values in ratios:
         found = mean_over_problems(values)
-        held += found.low <= 2.0 <= found.high
-    return {"held": (held, replications)}
+        held += found.low <= kind.mean <= found.high
+        errors.append(found.value - kind.mean)
+    return {"held": (held, replications), "bias": (_in_errors(errors), 1)}
 
 
 def detectable_cell(

@@ -29,6 +29,7 @@ from bench.referee.cells import (
 )
 from bench.referee.populations import (
     EQUAL_MEANS,
+    KINDS_OF_KL,
     POPULATIONS,
     THE_SAME,
     UNEQUAL_MEANS,
@@ -74,8 +75,8 @@ def measure(replications: int, seed: int, problems: Sequence[int] = PROBLEMS) ->
     picks: Cells = {_named(p.name, b, n): partial(pick_cell, p, b, n) for p, b, n in grid}
     costs: Cells = {_named(p.name, b, n): partial(divergence_cell, p, b, n) for p, b, n in grid}
     kl: Cells = {
-        _named("gamma", b, n): partial(kl_cell, b, n)
-        for b, n in itertools.product(problems, (1, 4, 16))
+        _named(kind.name, b, n): partial(kl_cell, kind, b, n)
+        for kind, b, n in itertools.product(KINDS_OF_KL, problems, (1, 4, 16))
     }
     power: Cells = {
         _named("a gain", b, n): partial(detectable_cell, b, n)

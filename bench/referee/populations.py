@@ -179,3 +179,26 @@ UNEQUAL_MEANS = (
     gained(0.14),
     *map(few_solved, (0.01, 0.03, 0.1)),
 )
+
+
+@dataclass(frozen=True)
+class KindOfKl:
+    """How KL is spread over problems: `draw` gives the true KL of each of [R, B] problems."""
+
+    name: str
+    draw: Draw
+    mean: float
+
+
+def _gamma(generator: np.random.Generator, shape: tuple[int, int]) -> Rates:
+    return generator.gamma(2.0, 1.0, size=shape)
+
+
+def _log_normal(generator: np.random.Generator, shape: tuple[int, int]) -> Rates:
+    return generator.lognormal(0.0, 1.2, size=shape)
+
+
+KINDS_OF_KL = (
+    KindOfKl("gamma", _gamma, 2.0),
+    KindOfKl("skewed, log-normal", _log_normal, float(np.exp(1.2**2 / 2))),
+)

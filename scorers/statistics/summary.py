@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from schemas.errors import InputError
@@ -18,6 +19,7 @@ from scorers.statistics.best_of_n import shuffled_pass_at_k
 from scorers.statistics.estimates import family_rates, mean_rate, pass_at_k, pass_rate
 
 FORMED = ("correct", "wrong_answer")
+FURTHER = 2.0  # times as far as the furthest problem, where one that was not drawn may be
 
 
 def summarize(problems: pa.Table, scores: pa.Table) -> Summary:
@@ -64,20 +66,40 @@ def _control(problems: pa.Table, scores: pa.Table, shape: tuple[int, int]) -> di
 
 
 def mean_over_problems(values: Sequence[Sequence[float]], level: float = 0.95) -> Estimate:
-    """The mean of an unbounded quantity, [B][N], with Student's interval over problem means.
+    """The mean of an unbounded quantity that is 0 or more, such as KL, from [B][N] measurements.
 
-    Raises InputError with fewer than two problems: one problem has no spread.
+    The interval is Student's over problem means, together with the same of one problem more, which
+    is `FURTHER` times as far above the mean as the furthest that was drawn: KL differs much from
+    problem to problem, and a few problems with a large one may not have been drawn. Its width is 0
+    only where every measurement is.
+
+    `bench.referee` measures how often it holds the true mean, for problems whose KL is spread like
+    a gamma and like a skewed log-normal distribution: in 93 % or more from 20 problems on, but for
+    5 problems with 16 samples of the skewed kind in 92 %. It holds for no quantity whose mean is
+    made by rarer problems than those: no interval of a finite width does for every spread of an
+    unbounded quantity (Bahadur and Savage, 1956).
+
+    Raises InputError with fewer than two problems, because one problem has no spread, and for a
+    measurement that is not a finite number.
     """
     means = np.array([np.mean(of_one) for of_one in values], dtype=np.float64)
     if len(means) < 2:
         raise InputError("an interval needs two problems or more", remedy="raise --limit")
-    error = means.std(ddof=1) / np.sqrt(len(means))
-    half = stdtrit(len(means) - 1, (1 + level) / 2) * error
+    if not np.all(np.isfinite(means)):
+        raise InputError("a problem's measurements are not finite numbers, so they have no mean")
     value = float(means.mean())
+    further = value + FURTHER * max(float(np.abs(means - value).max()), abs(value))
+    as_drawn, with_one_more = _student(means, level), _student(np.append(means, further), level)
     return Estimate(
         value=value,
-        low=value - float(half),
-        high=value + float(half),
+        low=min(as_drawn[0], with_one_more[0], value),
+        high=max(as_drawn[1], with_one_more[1], value),
         problems=len(means),
         completions=sum(len(of_one) for of_one in values),
     )
+
+
+def _student(means: NDArray[np.float64], level: float) -> tuple[float, float]:
+    """Student's interval for the mean of what [B] numbers were drawn from."""
+    half = stdtrit(len(means) - 1, (1 + level) / 2) * means.std(ddof=1) / np.sqrt(len(means))
+    return float(means.mean() - half), float(means.mean() + half)

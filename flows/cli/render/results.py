@@ -28,7 +28,7 @@ from schemas.result_parts import DevRate, Rates
 from schemas.results import EvalResult, LearningResult, LoopResult, SelectionResult
 
 FAILURES = ("wrong_answer", "bad_format", "truncated")
-FEW_PROBLEMS = 20  # below it a cell of `bench.referee` is at the edge of its bar
+FEW_PROBLEMS = 20  # below it a cell of `bench.referee` is outside its bar
 NUMERIC = ("rate", "pass@1", "before", "after", "gain", "problems", "ties")
 
 
@@ -127,7 +127,8 @@ def _print_learning(console: Console, result: LearningResult) -> None:
     )
     if kl.problems < FEW_PROBLEMS:
         console.print(
-            f"fewer than {FEW_PROBLEMS} problems: the interval of KL holds in 93 % instead of 95 %"
+            f"fewer than {FEW_PROBLEMS} problems: where a few problems make most of the KL, its "
+            "interval holds in 92 % instead of 95 %"
         )
     if gain := result.gain:
         console.print(
