@@ -21,6 +21,9 @@ SELECTIONS = TableSchema(
         "expected_reward": Column(pa.float64(), at_least=0.0, at_most=1.0),
         # how many of the N completions are equally good by the rule, before the tie is broken
         "tied": Column(pa.int32(), at_least=1),
+        # whether those earned different rewards, so that breaking the tie decided
+        "tied_rewards_differ": Column(pa.bool_(), nullable=True),
     },
     key=("problem_id", "rule"),
+    added=("tied_rewards_differ",),
 )

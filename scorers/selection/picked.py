@@ -54,6 +54,7 @@ def pick_all(
             "reward": picks.reward,
             "expected_reward": picks.expected_reward,
             "tied": picks.tied.astype(np.int32),
+            "tied_rewards_differ": picks.rewards_differ,
         }
         tables.append(pa.table(columns, schema=SELECTIONS.arrow))
     return pa.concat_tables(tables)
@@ -66,8 +67,9 @@ def selected_rates(selections: pa.Table, scores: pa.Table) -> tuple[SelectedRate
     """
     correct, samples = _correct_of_equal_samples(scores)
     rules = np.array(selections["rule"].to_pylist())
-    rewards, expected, tied = (
-        selections[name].to_numpy() for name in ("reward", "expected_reward", "tied")
+    rewards, expected, tied, differ = (
+        selections[name].to_numpy()
+        for name in ("reward", "expected_reward", "tied", "tied_rewards_differ")
     )
     rates = []
     for rule in dict.fromkeys(rules.tolist()):
@@ -81,7 +83,7 @@ def selected_rates(selections: pa.Table, scores: pa.Table) -> tuple[SelectedRate
                 gain=Gain(value=change.value, low=change.low, high=change.high),
                 rate_over_ties=mean_rate(expected[of_rule], samples),
                 problems_with_ties=int((tied[of_rule] > 1).sum()),
-                problems_contested=int((expected[of_rule] != rewards[of_rule]).sum()),
+                problems_contested=int(differ[of_rule].sum()),
             )
         )
     return tuple(rates)

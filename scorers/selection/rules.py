@@ -29,8 +29,9 @@ class Picks:
     - `sample_index`: the picked completion's place among the N.
     - `tied`: how many completions are equally good by the rule, the picked one included.
     - `reward`: the picked completion's reward.
-    - `expected_reward`: the mean reward of those. Its mean over problems is the rule's pass rate
+    - `expected_reward`: the mean reward of those. Its mean over problems is the rule's mean reward
       without the chance in breaking ties, so it is the less noisy estimate.
+    - `rewards_differ`: whether those earned different rewards, so that the draw decided.
     """
 
     rule: SelectionRule
@@ -38,6 +39,7 @@ class Picks:
     tied: NDArray[np.int64]
     reward: NDArray[np.float64]
     expected_reward: NDArray[np.float64]
+    rewards_differ: NDArray[np.bool_]
 
 
 def pick(
@@ -61,7 +63,7 @@ def pick(
 
     `rewards`, `parsed_answers` and `sum_logprobs` are [B, N]; the last two are needed by the rules
     that read them. Raises InputError where one is missing or has another shape, where there is
-    nothing to pick from, and for an unknown log-probability (null or NaN).
+    nothing to pick from, and for an unknown reward or log-probability (null or NaN).
 
     A tie goes to the completion with the smallest pseudo-random number (`tie_breakers`). The lowest
     place must not win, because stored completions may come in an order that means something (greedy
@@ -71,6 +73,15 @@ def pick(
     earned = np.asarray(rewards, dtype=np.float64)
     if earned.ndim != 2 or earned.size == 0:
         raise InputError("there are no completions to pick from")
+    unknown = np.argwhere(np.isnan(earned))
+    if len(unknown):
+        row, column = unknown[0]
+        raise InputError(
+            f"the reward of {len(unknown)} completions is not a number, "
+            f"the first of them sample {column} of problem {row}",
+            f"selection rule {rule}",
+            "score the completions again",
+        )
     if len(problem_ids) != len(earned):
         raise InputError(f"{len(problem_ids)} problem ids for {len(earned)} rows of rewards")
     if rule == "oracle":
@@ -98,6 +109,7 @@ def pick(
         tied=tied.astype(np.int64),
         reward=reward,
         expected_reward=expected,
+        rewards_differ=~equal,
     )
 
 

@@ -127,6 +127,7 @@ ROWS: dict[str, tuple[TableSchema, dict[str, Any]]] = {
             "reward": 1.0,
             "expected_reward": 0.5,
             "tied": 2,
+            "tied_rewards_differ": True,
         },
     ),
     "training": (

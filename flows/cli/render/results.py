@@ -91,8 +91,8 @@ def _print_selection(console: Console, result: SelectionResult) -> None:
         )
     console.print(grid)
     console.print(
-        "gain: by search, in points over pass@1; ties: problems where the rule held right\n"
-        "and wrong answers equal, and the seed decided between them"
+        "gain: by search, in points over pass@1; ties: problems where the rule held\n"
+        "answers with different rewards equal, and the seed decided between them"
     )
     if any(needs_answer(rule) for rule in result.selected):
         others = [rule for rule in result.selected if not needs_answer(rule)]

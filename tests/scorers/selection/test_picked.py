@@ -151,3 +151,13 @@ def test_a_draw_decided_only_where_the_tied_rewards_differ() -> None:
         completions = pa.table({"sum_logprob": pa.array([-1.0] * 3)})
         (found,) = selected_rates(pick_all(completions, scores, ["majority"], seed=0), scores)
         assert (found.problems_with_ties, found.problems_contested) == (1, contested)
+
+
+@pytest.mark.parametrize("seed", range(6))  # some of them pick the middle one
+def test_a_draw_decides_too_where_it_picks_what_the_tied_earn_on_average(seed: int) -> None:
+    scores = pa.table(
+        {"problem_id": ["a"] * 3, "reward": [0.0, 0.5, 1.0], "parsed_answer": ["1"] * 3}
+    )
+    completions = pa.table({"sum_logprob": pa.array([-1.0] * 3)})
+    (found,) = selected_rates(pick_all(completions, scores, ["random"], seed=seed), scores)
+    assert found.problems_contested == 1

@@ -172,3 +172,9 @@ def test_wrong_shapes_unknown_rules_and_empty_groups_are_refused() -> None:
         pick("random", problem_ids=[], rewards=np.zeros((0, 4)), seed=0)
     with pytest.raises(InputError, match="1 problem ids for 2 rows"):
         pick("random", problem_ids=["x"], rewards=np.zeros((2, 4)), seed=0)
+
+
+@pytest.mark.parametrize("rule", ["oracle", "random"])
+def test_a_reward_that_is_no_number_is_refused(rule: Any) -> None:
+    with pytest.raises(InputError, match=r"reward of 1 completions .* sample 1 of problem 0"):
+        pick(rule, problem_ids=["a"], rewards=[[0.0, float("nan")]], seed=0)

@@ -60,7 +60,7 @@ def test_a_selection_shows_what_each_rule_picked_and_its_ties(
         "picked by oracle* 80 % 60 % to 90 % +46.7 +0.0 to +50.0 2",
         "picked by majority 40 % 20 % to 50 % +6.7 +0.0 to +50.0 2",
     ]
-    assert "ties: problems where the rule held right" in said
+    assert "answers with different rewards equal, and the seed decided" in said
     assert "* the oracle needs the expected answer: it is what a perfect scorer could pick" in said
     assert "Best of 3 by the oracle is 0.40 nats from the policy (0.30 to 0.50);" in said
 
