@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isnan
 from typing import Protocol
 
 
@@ -26,10 +27,14 @@ def percent(value: float) -> str:
     """A rate as a whole percentage, with one digit below 10 % and from 99.5 % on.
 
     So only a rate of exactly 0 or 1 is printed as 0 % or 100 %; one closer to them than a digit
-    can say is `<0.1 %` or `>99.9 %`.
+    can say is `<0.1 %` or `>99.9 %`. What is no rate is shown as it is.
     """
+    if isnan(value):
+        return "unknown"
     if value in (0, 1):
-        return f"{100 * value:.0f} %"
+        return f"{100 * abs(value):.0f} %"  # 0 may be negative
+    if not 0 <= value <= 1:
+        return f"{100 * value:.1f} %"
     if value < 0.0005:
         return "<0.1 %"
     if value >= 0.9995:
@@ -46,8 +51,8 @@ def level_in_words(level: float) -> str:
 
 
 def points(value: float) -> str:
-    """A difference of rates in percentage points, signed, with one digit."""
-    return f"{100 * value:+.1f}"
+    """A difference of rates in percentage points, signed, with one digit; never a negative zero."""
+    return f"{round(100 * value, 1) + 0.0:+.1f}"
 
 
 def nats(value: float) -> str:

@@ -73,6 +73,7 @@ def divergence_weights(samples: int) -> tuple[NDArray[np.float64], float]:
     weights[0] = 0.0
     free = min(samples - 1, FREE)
     if free == 0:
+        weights.setflags(write=False)
         return weights, 0.0
     reach = 1.0 if free == samples - 1 else min(1.0, 4 * free / samples)
     angles = np.linspace(0, np.arcsin(np.sqrt(reach)), GRID)

@@ -31,6 +31,10 @@ from schemas.measurements import Gain
         (1, "100 %"),
         (1e-9, "<0.1 %"),
         (1 - 1e-9, ">99.9 %"),
+        (-0.0, "0 %"),
+        (1.01, "101.0 %"),
+        (-0.2, "-20.0 %"),
+        (float("nan"), "unknown"),
     ],
 )
 def test_only_exact_rates_are_printed_as_0_or_100_percent(rate: float, words: str) -> None:
@@ -62,3 +66,7 @@ def test_intervals_are_told_by_both_ends() -> None:
     assert rate_with_interval(Gain(value=0.5, low=0.1, high=0.9)) == "50 % (10 % to 90 %)"
     assert points_interval(change) == "-0.1 to +25.0"
     assert nats_interval(change) == "0.00 to 0.25"
+
+
+def test_a_difference_that_rounds_to_0_has_no_minus() -> None:
+    assert [points(value) for value in (-0.0001, -0.0, 0.0001)] == ["+0.0"] * 3

@@ -146,5 +146,7 @@ def test_the_plug_in_would_be_biased_by_a_fifth() -> None:
 def test_one_sample_has_nothing_to_pick_from() -> None:
     weights, bias = divergence_weights(1)
     assert (weights.tolist(), bias) == ([0.0, 0.0], 0.0)
+    for number in (1, 2, 64):  # they are kept, so nobody may change them
+        assert not divergence_weights(number)[0].flags.writeable
     with pytest.raises(InputError, match="the best of 0"):
         divergence_weights(0)
