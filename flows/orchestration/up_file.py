@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from artifacts.store.data_dir import DataDir
-from artifacts.store.tables import write_atomic
+from artifacts.store.atomic_file import write_atomic
 
 UP_FILE = "up.json"
 PREFECT_FILE = "up.toml"

@@ -187,7 +187,7 @@ def test_where_kl_is_limited_every_checkpoint_that_may_be_gone_back_to_stays(
     monkeypatch.setattr("flows.learning.drop_checkpoints", lambda *_, keep: None)
     limited = config.model_copy(update={"checkpoint_every": 2, "max_kl_nats": 1e6, "steps": 12})
     result = learning_flow.fn(limited)
-    folder = newest_checkpoint(current_data_dir(), result.run_id).parent
+    folder = newest_checkpoint(current_data_dir(), result.run_id).folder.parent
     names = sorted(path.name for path in folder.iterdir())
     assert names == ["step-000004", "step-000006", "step-000008", "step-000010"]
 
