@@ -16,9 +16,11 @@ from artifacts.text.numbers import (
 from artifacts.text.visible import DIGEST_SHOWN, printable, short_digests, visible
 from flows.cli.render.results import table
 from schemas.outputs import GoldenResult
-from schemas.result_parts import ComparedRun, FlippedProblem, ScorerChange
+from schemas.result_parts import ComparedRun, FlippedProblem, PairedDifference, ScorerChange
 from schemas.results import Comparison, Decision, RatedComparison
+from scorers.statistics.paired import FEWEST
 
+EXACT_POWER = 60  # problems, below which cells of `bench.referee` are outside the bar of power
 DIRECTIONS = {
     "lost": "correct before, not now",
     "won": "correct now, not before",
@@ -132,13 +134,30 @@ def _print_difference(console: Console, result: RatedComparison) -> None:
     console.print(f"{TESTS[result.test]}: {p}", markup=False)
     console.print(
         f"{difference.problems} problems: {difference.better} better, "
-        f"{difference.worse} worse; so many find a true difference of "
-        f"{points(difference.detectable).lstrip('+')} points four times in five "
-        "(80 % power, for changes that vary as these did)"
+        f"{difference.worse} worse; {_what_is_found(difference)}"
     )
+    every = {"B - A": difference} | dict(result.families)
+    few = [name for name, change in every.items() if change.problems < FEWEST]
+    if few:
+        console.print(
+            f"with fewer than {FEWEST} problems no result differs from 0: {', '.join(few)}",
+            markup=False,
+        )
     if any(result.left_out):
         ours, theirs = result.left_out
         console.print(f"left out: {ours} problems only in A, {theirs} only in B", style="bold red")
+
+
+def _what_is_found(difference: PairedDifference) -> str:
+    """What so many problems find, with the power that `bench.referee` measures for so many."""
+    if difference.detectable >= 1:
+        return "so few find no true difference four times in five"
+    size = points(difference.detectable).lstrip("+")
+    power = "80 % power" if difference.problems >= EXACT_POWER else "70 to 97 % power"
+    return (
+        f"so many find a true difference of {size} points four times in five "
+        f"({power}, for changes that vary as these did)"
+    )
 
 
 def _print_flips(

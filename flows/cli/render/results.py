@@ -26,6 +26,7 @@ from schemas.config import DEV
 from schemas.loops import loop_named
 from schemas.result_parts import DevRate, Rates
 from schemas.results import EvalResult, LearningResult, LoopResult, SelectionResult
+from scorers.statistics.paired import FEWEST
 
 FAILURES = ("wrong_answer", "bad_format", "truncated")
 FEW_PROBLEMS = 20  # below it a cell of `bench.referee` is outside its bar
@@ -94,6 +95,7 @@ def _print_selection(console: Console, result: SelectionResult) -> None:
         "gain: by search, in points over pass@1; ties: problems where the rule held\n"
         "answers with different rewards equal, and the seed decided between them"
     )
+    _tell_too_few(console, result.metrics.problems)
     if any(needs_answer(rule) for rule in result.selected):
         others = [rule for rule in result.selected if not needs_answer(rule)]
         without = f";\n  {_listed(others)} can do without it" if others else ""
@@ -112,6 +114,11 @@ def _print_selection(console: Console, result: SelectionResult) -> None:
 def _listed(words: Sequence[str]) -> str:
     """`a`, `a and b`, or `a, b and c`."""
     return " and ".join(part for part in (", ".join(words[:-1]), words[-1]) if part)
+
+
+def _tell_too_few(console: Console, problems: int) -> None:
+    if problems < FEWEST:
+        console.print(f"with fewer than {FEWEST} problems no gain differs from 0")
 
 
 def _print_learning(console: Console, result: LearningResult) -> None:
@@ -135,6 +142,7 @@ def _print_learning(console: Console, result: LearningResult) -> None:
             f"gain of pass@1, problem by problem: {points(gain.value)} points "
             f"(95 % interval {points_interval(gain)})"
         )
+        _tell_too_few(console, metrics.problems)
     if result.dev:
         console.print(_dev_words(result.dev))
     seconds = metrics.seconds_per_step

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from schemas.errors import InputError
 from scorers.statistics.looks import level_of_look
-from scorers.statistics.paired import compare_paired, paired_difference
+from scorers.statistics.paired import FEWEST, compare_paired, paired_difference
 
 
 def run(correct: list[int], samples: int = 1) -> Mapping[str, tuple[int, int]]:
@@ -174,6 +174,24 @@ def test_a_rare_kind_of_problems_does_not_break_the_level(
         at_a_look += paired_difference(change, level=level_of_look(1)).low > 0
     assert called / runs <= 0.055
     assert at_a_look / runs <= 0.03  # nominal 0.015
+
+
+@pytest.mark.parametrize("problems", range(1, 12))
+def test_six_problems_are_the_fewest_that_can_show_a_difference(problems: int) -> None:
+    most = paired_difference(np.ones(problems))
+    assert (most.low > 0) == (problems >= FEWEST)
+    some = paired_difference([1.0] * (problems - 1) + [0.5])
+    assert some.low <= most.low, "nothing shows more than every problem that rose from 0 to 1"
+    # nor can any test at 5 %, where each rises or falls with the same chance
+    assert (2 * 0.5**problems < 0.05) == (problems >= FEWEST)
+
+
+def test_what_is_called_detectable_after_no_change_is_found_three_times_in_four() -> None:
+    # 9.3 points were told at 60 x 4, and found in 69 %
+    told = [paired_difference(simulated(60, 4, 0.0, seed)).detectable for seed in range(200)]
+    size = float(np.mean(told))
+    runs = [simulated(60, 4, 2 * size, seed) for seed in range(400)]
+    assert 0.75 < np.mean([paired_difference(run).low > 0 for run in runs]) < 0.9
 
 
 @pytest.mark.parametrize("change", [[0.1, float("nan")], [0.5, 1.1], [-2.0, 0.0], [float("inf")]])

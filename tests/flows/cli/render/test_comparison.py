@@ -70,6 +70,26 @@ def test_a_tiny_p_value_and_problems_left_out_are_told(
     assert "left out: 2 problems only in A, 0 only in B" in said
 
 
+def test_too_few_problems_for_any_difference_are_told(
+    shown: Shown, comparison: RatedComparison
+) -> None:
+    assert "fewer than 6 problems" not in shown(print_comparison, comparison, wide=True)
+    few = comparison.difference.model_copy(update={"problems": 5, "detectable": 1.0})
+    said = shown(print_comparison, comparison.model_copy(update={"difference": few}), wide=True)
+    assert "with fewer than 6 problems no result differs from 0: B - A" in said
+    assert "so few find no true difference four times in five" in said
+
+
+def test_the_power_is_that_which_was_measured_for_so_many_problems(
+    shown: Shown, comparison: RatedComparison
+) -> None:
+    for problems, power in ((20, "70 to 97 % power"), (60, "80 % power")):
+        some = comparison.difference.model_copy(update={"problems": problems})
+        other = comparison.model_copy(update={"difference": some})
+        said = shown(print_comparison, other, wide=True)
+        assert power in " ".join(said.split())
+
+
 def test_a_refusal_names_the_parts_that_differ_and_no_rate(
     shown: Shown, comparison: RatedComparison
 ) -> None:
