@@ -13,8 +13,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from artifacts.store.data_dir import DataDir
 from artifacts.store.atomic_file import write_atomic
+from artifacts.store.data_dir import DataDir
 
 UP_FILE = "up.json"
 PREFECT_FILE = "up.toml"

@@ -9,8 +9,8 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from artifacts.store.data_dir import DataDir
 from artifacts.store.atomic_file import write_atomic
+from artifacts.store.data_dir import DataDir
 from flows.services.door import Certificate
 from flows.services.gate import Site
 from flows.services.ports import LOOPBACK, is_loopback
