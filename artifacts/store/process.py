@@ -9,23 +9,24 @@ from functools import lru_cache
 import psutil
 
 
-@lru_cache(maxsize=1)
-def _this_process(number: int) -> str:
+@lru_cache
+def process(number: int) -> str:
+    """A process in words: machine, process id, and when it began, in seconds after the boot."""
     return f"{platform.node()} {number} {_began(number):.1f}"
 
 
 def this_process() -> str:
-    """This process in words: machine, process id, and when it began, in seconds after the boot."""
-    return _this_process(os.getpid())
+    """This process, as `process` names it."""
+    return process(os.getpid())
 
 
-def is_gone(process: str) -> bool:
-    """Whether a process, as `this_process` named it, has ended.
+def is_gone(named: str) -> bool:
+    """Whether a process, as `process` named it, has ended.
 
     Of a process of another machine nothing is known here, so it is taken to be there.
     """
     try:
-        machine, number, began = process.rsplit(" ", 2)
+        machine, number, began = named.rsplit(" ", 2)
         if machine != platform.node():
             return False
         found = psutil.Process(int(number))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from artifacts.store.data_dir import DataDir
 from flows.cli.terminal import Terminal
+from flows.orchestration.prefect_database import prepare_prefect_database
 from flows.orchestration.settings import configure_prefect
 from flows.orchestration.up_file import Served, new_links, remove_up_file, running, write_up_file
 from flows.services.addresses import Addresses
@@ -47,6 +48,7 @@ def _serve(runtime: Runtime, addresses: Addresses, terminal: Terminal, lock: int
         terminal.note("starting Prefect's server and MLflow's page")
         # MLflow's first migration happens here, not in its page
         _ = runtime.archive.tracking.experiment_id
+        prepare_prefect_database(data_dir, terminal.note)
         behind = stack.enter_context(unix_sockets())
         environment = server_environment(data_dir, front.served)
         servers = _servers(data_dir, behind, environment, lock)

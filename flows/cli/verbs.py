@@ -93,7 +93,10 @@ def demo(runtime: Runtime, options: Namespace, terminal: Terminal) -> DemoOutput
         terminal.out.rule(f"Loop {letter}: {STORY[letter]}", align="left", style="dim")
 
     audience = Audience(begins, lambda result: print_result(terminal.out, result))
-    terminal.note("starting Prefect's own server; the first time takes half a minute")
+    from flows.orchestration.own_server import start_own_server
+
+    terminal.note("starting the flows with Prefect; the first time takes half a minute")
+    start_own_server(runtime.data_dir, terminal.note)
     with terminal.progress(runtime.progress):
         output = demo_flow(audience)(config)
     terminal.out.rule("The three loops on the same holdout", align="left", style="bold")
@@ -148,7 +151,7 @@ def run_flow(
         terminal.note(f"starting the flow with Prefect ({where})")
         from flows.orchestration.own_server import start_own_server
 
-        start_own_server()
+        start_own_server(runtime.data_dir, terminal.note)
     with terminal.progress(runtime.progress):
         return call(config, **more)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from artifacts.store.data_dir import DataDir
+from flows.orchestration.prefect_database import URL, database_url
 from flows.orchestration.up_file import running
 
 
@@ -21,6 +22,7 @@ def configure_prefect(data_dir: DataDir) -> None:
         os.environ.update(served.environment())
     defaults = {
         "PREFECT_HOME": str(data_dir.prefect),
+        URL: database_url(data_dir.prefect / "prefect.db"),
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_LOGGING_LEVEL": "CRITICAL",

@@ -10,7 +10,6 @@ import time
 
 import pytest
 
-from flows.orchestration.own_server import NoServerError, start_own_server
 from tests.data_folder import all_runs
 
 pytestmark = [pytest.mark.slow, pytest.mark.server]
@@ -40,14 +39,3 @@ def test_a_command_in_a_terminal_is_stopped_at_once(tiny: str) -> None:
     assert "Traceback" not in "".join(said)
     (run,) = all_runs()
     assert run.status == "KILLED"
-
-
-def test_a_server_that_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(**_: bool) -> None:
-        raise RuntimeError("Timed out.\nstdout: much")
-
-    monkeypatch.setattr("prefect.settings.PREFECT_API_URL.value", lambda: None)
-    monkeypatch.setattr("prefect.client.orchestration.get_client", refused)
-    with pytest.raises(NoServerError, match=r"did not start: Timed out\. It listens") as caught:
-        start_own_server()
-    assert "\n" not in str(caught.value)

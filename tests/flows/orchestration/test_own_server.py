@@ -1,0 +1,76 @@
+"""The server of one command: one line where there is none, and none that outlives its command."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from artifacts.store.data_dir import DataDir
+from artifacts.store.process import process, this_process
+from flows.orchestration.own_server import NoServerError, end_orphans, start_own_server
+from schemas.errors import InputError
+
+GONE = f"{platform.node()} 999999999 5.0"
+
+
+@pytest.fixture
+def server() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that waits."""
+    waiting = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    yield waiting
+    waiting.kill()
+    waiting.wait()
+
+
+def _recorded(data_dir: DataDir, owner: str, server: str) -> None:
+    folder = data_dir.prefect / "servers"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{len(list(folder.iterdir()))}.txt").write_text(f"{owner}\n{server}\n")
+
+
+def test_the_server_of_a_command_that_was_killed_is_ended_by_the_next_one(
+    data_dir: DataDir, server: subprocess.Popen[bytes]
+) -> None:
+    _recorded(data_dir, GONE, process(server.pid))
+    _recorded(data_dir, GONE, GONE)
+    assert end_orphans(data_dir) == [server.pid]
+    assert server.wait(30) < 0
+    assert not list((data_dir.prefect / "servers").iterdir())
+
+
+def test_the_server_of_a_command_that_runs_stays(
+    data_dir: DataDir, server: subprocess.Popen[bytes]
+) -> None:
+    _recorded(data_dir, this_process(), process(server.pid))
+    machine, number, began = process(server.pid).split()
+    _recorded(data_dir, GONE, f"{machine} {number} {float(began) + 60}")  # another process now
+    (data_dir.prefect / "servers" / "damaged.txt").write_text("what")
+    assert end_orphans(data_dir) == []
+    assert server.poll() is None
+
+
+def test_a_server_that_does_not_start_is_one_line(
+    data_dir: DataDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(**_: bool) -> None:
+        raise RuntimeError("Timed out.\nstdout: much")
+
+    monkeypatch.setattr("prefect.settings.PREFECT_API_URL.value", lambda: None)
+    monkeypatch.setattr("prefect.client.orchestration.get_client", refused)
+    monkeypatch.setattr("flows.orchestration.own_server.prepare_prefect_database", lambda *_: None)
+    with pytest.raises(NoServerError, match=r"did not start: Timed out\. It listens") as caught:
+        start_own_server(data_dir, print)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/api", "http://[/api"])
+def test_a_server_that_the_user_named_and_that_nobody_answers_at_is_refused(
+    url: str, data_dir: DataDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("prefect.settings.PREFECT_API_URL.value", lambda: url)
+    with pytest.raises(InputError, match="no Prefect server answers there .*; start it, or unset"):
+        start_own_server(data_dir, print)
