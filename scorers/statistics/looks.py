@@ -12,7 +12,7 @@ def level_of_look(look: int) -> float:
 
     The chances of error of looks that were planned add up to 0.05 over any number of them, whatever
     they have in common (Bonferroni, 1936, with weights 1/k²). Looks that are chosen by what earlier
-    ones showed are not covered by that sum; `bench.referee` plays such a chase, in which the best
+    ones showed are not covered by that sum; `bench.referee` simulates such looks, in which the best
     of several candidates is measured again and again. The first look has a level of 97.0 %, the
     third of 99.7 %. Raises ValueError for a look below 1.
     """

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,7 +29,7 @@ from scorers.statistics.intervals import LEVEL, Floats, with_two_more
 
 POWER = 0.8
 FEWEST = 6  # problems, below which no result differs from 0 at a level of 95 %
-STEPS = 50  # of an iteration that ends where each changes less than the last
+STEPS, CLOSE_ENOUGH = 50, 1e-6  # of an iteration
 
 
 @dataclass(frozen=True)
@@ -167,11 +168,13 @@ def _detectable(values: Floats, quantile: float) -> float:
         variance = noise + size**2
         centre = size * problems / (problems + 2)
         squares = problems * (variance + size**2) + 2
-        error = np.sqrt(squares / (problems + 2) - centre**2) / np.sqrt(problems + 2)
-        error_alone = np.sqrt(variance / problems)
-        size = float((quantile * error + beyond * error_alone) * (problems + 2) / problems)
+        error = sqrt((squares / (problems + 2) - centre**2) / (problems + 2))
+        needed = quantile * error + beyond * sqrt(variance / problems)
+        before, size = size, needed * (problems + 2) / problems
         if size >= 1:
             return 1.0
+        if size - before < CLOSE_ENOUGH:
+            break
     return size
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from scipy.special import stdtrit
 
-from bench.referee import cells
+from bench.referee import gate, one_policy, two_policies
+from bench.referee.bars import Cell
 from bench.referee.claims import measure
 from bench.referee.populations import (
     EQUAL_MEANS,
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.slow
 RUNS = 400
 
 
-def share(cell: cells.Cell, what: str, runs: int = RUNS) -> float:
+def share(cell: Cell, what: str, runs: int = RUNS) -> float:
     part, whole = cell(np.random.default_rng(0), runs)[what]
     return part / whole
 
@@ -50,7 +51,7 @@ def test_the_intervals_of_rates_hold_where_wilsons_would_not() -> None:
     rate, z = 0.0175, 1.96
     half = z * np.sqrt(0.1 * 0.9 / 10 + z**2 / 400)
     assert (0.1 + z**2 / 20 - half) / (1 + z**2 / 10) > rate
-    assert share(partial(cells.rate_cell, alike(rate), 10, 1), "pass@1", 2000) >= 0.93
+    assert share(partial(one_policy.rate_cell, alike(rate), 10, 1), "pass@1", 2000) >= 0.93
 
 
 def test_flipped_signs_would_be_called(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,14 +63,14 @@ def test_flipped_signs_would_be_called(monkeypatch: pytest.MonkeyPatch) -> None:
         return replace(paired_difference(change), low=low, high=high, p_value=p_value)
 
     same = next(pair for pair in EQUAL_MEANS if pair.name == "the same, all 0.01")
-    cell = partial(cells.difference_cell, same, 60, (1, 64))
+    cell = partial(two_policies.difference_cell, same, 60, (1, 64))
     assert share(cell, "rejected") <= 0.055
-    monkeypatch.setattr(cells, "paired_difference", plain)
+    monkeypatch.setattr(two_policies, "paired_difference", plain)
     assert share(cell, "rejected") > 0.3
 
 
 def test_a_plug_in_divergence_would_be_called(monkeypatch: pytest.MonkeyPatch) -> None:
-    cell = partial(cells.divergence_cell, alike(0.1), 240, 4)
+    cell = partial(one_policy.divergence_cell, alike(0.1), 240, 4)
     assert share(cell, "held") >= 0.93
     plug_in = best_of_n_divergence(np.arange(5) / 4, 4)
     monkeypatch.setattr(picked, "divergence_weights", lambda samples: (plug_in, 0.0))
@@ -77,34 +78,36 @@ def test_a_plug_in_divergence_would_be_called(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_gate_does_not_give_way_to_asking_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    cell = partial(cells.gate_cell, gained(0.0), 20, versions=True, problems=60)
+    cell = partial(gate.gate_cell, gained(0.0), 20, versions=True, problems=240)
     assert share(cell, "promoted", 150) <= 0.06
-    monkeypatch.setattr(cells, "level_of_look", lambda look: 0.95)
+    monkeypatch.setattr(gate, "level_of_look", lambda look: 0.95)
     assert share(cell, "promoted", 150) > 0.12
 
 
-@pytest.mark.parametrize("pair", EQUAL_MEANS[-4:], ids=lambda one: one.name)
-@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("pair", EQUAL_MEANS[-6:], ids=lambda one: one.name)
+@pytest.mark.parametrize("reverse", [False, True])
 def test_no_kind_of_problems_gives_the_gate_a_gain_for_nothing(
-    pair: PairOfPolicies, turned: bool
+    pair: PairOfPolicies, reverse: bool
 ) -> None:
-    cell = partial(cells.gate_cell, pair, 10, turned=turned, problems=20)
+    cell = partial(gate.gate_cell, pair, 10, reverse=reverse, problems=20)
     assert share(cell, "promoted", 100) <= 0.05
 
 
-def test_chasing_the_best_of_several_does_not_pay(monkeypatch: pytest.MonkeyPatch) -> None:
-    cell = partial(cells.chase_cell, 5, 15)
+def test_measuring_the_best_of_several_again_and_again_does_not_pay(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cell = partial(gate.best_again_cell, 5, 15, problems=240)
     assert share(cell, "promoted", 100) <= 0.05
-    monkeypatch.setattr(cells, "level_of_look", lambda look: 0.9)
+    monkeypatch.setattr(gate, "level_of_look", lambda look: 0.9)
     assert share(cell, "promoted", 100) > 0.08
 
 
 def test_the_gate_lets_a_true_gain_through() -> None:
-    assert share(partial(cells.gate_cell, gained(0.05), 3), "promoted", 150) >= 0.8
+    assert share(partial(gate.gate_cell, gained(0.05), 3), "promoted", 150) >= 0.8
 
 
 def test_what_is_called_detectable_is_found_four_times_in_five() -> None:
-    assert 0.7 < share(partial(cells.detectable_cell, 60, 4), "found") < 0.9
+    assert 0.7 < share(partial(two_policies.detectable_cell, 60, 4), "found") < 0.9
 
 
 def test_the_table_has_a_row_for_each_estimate_and_a_seed_of_its_own_for_each_cell() -> None:
@@ -114,3 +117,21 @@ def test_the_table_has_a_row_for_each_estimate_and_a_seed_of_its_own_for_each_ce
     assert all(claim["cells"] for claim in found)
     assert measure(4, 0, (5, 20))["claims"] == found
     assert gained(0.1).difference == 0.1
+
+
+def test_a_biased_estimate_would_be_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = partial(two_policies.difference_cell, gained(0.1), 60, (4, 4))
+    assert abs(share(cell, "bias")) < 4.5
+
+    def higher(change: np.ndarray) -> Difference:
+        return replace(paired_difference(change), value=float(change.mean()) + 0.02)
+
+    monkeypatch.setattr(two_policies, "paired_difference", higher)
+    assert share(cell, "bias") > 4.5
+
+
+@pytest.mark.parametrize("least", ["one", "half"])
+def test_the_gain_by_a_rule_is_held_and_unbiased(least: str) -> None:
+    cell = partial(two_policies.gain_cell, least, POPULATIONS[-3], 60, 4)
+    assert share(cell, "held") >= 0.93
+    assert abs(share(cell, "bias")) < 4.5

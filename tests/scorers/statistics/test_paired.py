@@ -156,9 +156,9 @@ def test_policies_that_differ_but_not_on_average_are_not_called_different(
 @pytest.mark.parametrize(
     ("problems", "share", "base"), [(240, 0.01, 0.1), (240, 0.01, 0.0), (1000, 0.0025, 0.1)]
 )
-@pytest.mark.parametrize("turned_round", [False, True])
+@pytest.mark.parametrize("the_other_way_round", [False, True])
 def test_a_rare_kind_of_problems_does_not_break_the_level(
-    problems: int, share: float, base: float, turned_round: bool
+    problems: int, share: float, base: float, the_other_way_round: bool
 ) -> None:
     # a few problems rise by 0.9, all others fall by as much in sum; where none of the few is drawn,
     # the others look like a sure difference, and 4 to 14 % were called different
@@ -169,7 +169,7 @@ def test_a_rare_kind_of_problems_does_not_break_the_level(
     for _ in range(runs):
         after = np.where(generator.random(problems) < share, before + 0.9, before - fall)
         right = generator.binomial(64, before, size=problems), generator.binomial(64, after)
-        change = (right[1] - right[0]) / 64 * (-1 if turned_round else 1)
+        change = (right[1] - right[0]) / 64 * (-1 if the_other_way_round else 1)
         called += paired_difference(change).p_value < 0.05
         at_a_look += paired_difference(change, level=level_of_look(1)).low > 0
     assert called / runs <= 0.055
