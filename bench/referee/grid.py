@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from bench.referee.bars import Cell
-from bench.referee.gate import best_again_cell, gate_cell
+from bench.referee.gate import best_again_cell, confirmations_cell, gate_cell
 from bench.referee.one_policy import divergence_cell, kl_cell, rate_cell, reward_cell, ties_cell
 from bench.referee.populations import (
     EQUAL_MEANS,
@@ -87,9 +87,16 @@ def _gate() -> Cells:
         for pair, b, what, reverse in kinds
         if not (reverse and pair.name.startswith(THE_SAME))
     }
-    return cells | {
+    cells |= {
         f"the best of {n} measured again, 60 problems": partial(best_again_cell, n, n + 20)
         for n in (1, 10)
+    }
+    return cells | {
+        f"{pair.name}{', the other way round' * reverse}, {b} problems, 20 confirmations": partial(
+            confirmations_cell, pair, 20, reverse=reverse, problems=b
+        )
+        for pair, b, reverse in itertools.product(EQUAL_MEANS[1:], GATE_PROBLEMS, (False, True))
+        if not (reverse and pair.name.startswith(THE_SAME))
     }
 
 

@@ -77,11 +77,14 @@ def test_a_plug_in_divergence_would_be_called(monkeypatch: pytest.MonkeyPatch) -
     assert share(cell, "held") < 0.2
 
 
-def test_the_gate_does_not_give_way_to_asking_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    cell = partial(gate.gate_cell, gained(0.0), 20, versions=True, problems=240)
-    assert share(cell, "promoted", 150) <= 0.06
+def test_the_gate_does_not_give_way_to_evidence_that_was_chosen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for pair in (gained(0.0), *EQUAL_MEANS[-2:]):
+        cell = partial(gate.confirmations_cell, pair, 20)
+        assert share(cell, "promoted", 150) <= 0.06, pair.name
     monkeypatch.setattr(gate, "level_of_look", lambda look: 0.95)
-    assert share(cell, "promoted", 150) > 0.12
+    assert share(partial(gate.confirmations_cell, gained(0.0), 20), "promoted", 150) > 0.12
 
 
 @pytest.mark.parametrize("pair", EQUAL_MEANS[-6:], ids=lambda one: one.name)
