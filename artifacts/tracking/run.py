@@ -178,7 +178,7 @@ def _end_early(run: TrackedRun, config: RunConfig, error: BaseException) -> None
     reason = printable(f"{type(error).__name__}: {error}", keep="\n")
     run.tag(error=reason)
     run.describe(describe_failure(run.loop, config, reason))
-    status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+    status = "FAILED" if isinstance(error, Exception) else "KILLED"  # signals are none
     run.archive.tracking.client.set_terminated(run.run_id, status)
 
 

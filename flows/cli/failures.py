@@ -18,6 +18,14 @@ NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
 WRONG_KIND = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 
 
+def was_terminated(error: BaseException) -> bool:
+    """Whether SIGTERM is behind an error: Prefect, which takes it during a flow, raises it.
+
+    What Prefect's server, which got the signal too, could not be told any more comes after it.
+    """
+    return any(type(cause).__name__ == "TerminationSignal" for cause in _causes(error))
+
+
 def explained(error: BaseException, logs: Path | None) -> tuple[str, int]:
     """One line on an error, and the exit code.
 

@@ -9,12 +9,16 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from flows.cli.options import add_options, number, whole_number
 from schemas.config import EvalConfig, LearningConfig, SelectionConfig
 from schemas.errors import InputError, ThreeLoopsError
 from schemas.instrument import Instrument
+
+if TYPE_CHECKING:
+    from flows.cli.terminal import Terminal
+    from schemas.result_parts import ResultModel
 
 STORY = """One strict scorer, three loops.
 
@@ -36,8 +40,10 @@ EXAMPLES = """examples:
   threeloops promote models:/threeloops/1       is it better than the champion?
   threeloops compare RUN RUN                    which is better, by how much?
 
-exit codes: 0 done, 1 the answer is no, 2 bad input"""
+exit codes: 0 done, 1 the answer is no, 2 bad input, 70 a defect of threeloops,
+130 stopped"""
 
+INTERRUPTED, TERMINATED = 130, 143  # exit codes, as shells give them
 SHARED = ("model", "dataset", "split", "limit", "seed", "template", "scorer", "sampling", "device")
 
 
@@ -310,40 +316,50 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Terminal(as_json=True).fail(str(error))
         return 2
     _find_modules_here()
-    from artifacts.store.data_dir import LOGS, named_data_folder, private_files
-    from flows.cli.failures import explained
+    from artifacts.store.data_dir import LOGS, named_data_folder
+    from flows.cli.failures import explained, was_terminated
+    from flows.cli.stopping import ending_when_asked
     from flows.cli.terminal import Terminal
 
     terminal = Terminal(as_json=options.json)
-    try:
-        from flows.cli.verbs import LOOP_VERBS
-        from flows.cli.verbs_of_past_runs import PAST_VERBS
-        from tasks.runtime.runtime import process_runtime
-
-        # libraries print to stdout as they like; with --json it holds one object alone
-        with (
-            contextlib.redirect_stdout(sys.stderr) if options.json else contextlib.nullcontext(),
-            contextlib.nullcontext() if options.verb == "export" else private_files(),
-        ):
-            result = {**LOOP_VERBS, **PAST_VERBS}[options.verb](
-                process_runtime(), options, terminal
-            )
-    except InputError as error:
-        terminal.fail(str(error))
-        return 2
-    except ThreeLoopsError as error:
-        terminal.fail(str(error))
-        return 1
-    except KeyboardInterrupt:
-        terminal.fail("stopped")
-        return 130
-    except Exception as error:
-        line, code = explained(error, named_data_folder() / LOGS)
-        terminal.fail(line)
-        return code
+    with ending_when_asked() as asked:
+        try:
+            result = _done(options, terminal)
+        except InputError as error:
+            terminal.fail(str(error))
+            return 2
+        except ThreeLoopsError as error:
+            terminal.fail(str(error))
+            return 1
+        except BaseException as error:
+            terminated = asked.to_end or was_terminated(error)
+            if terminated or isinstance(error, KeyboardInterrupt):
+                terminal.fail("stopped")
+                return TERMINATED if terminated else INTERRUPTED
+            if not isinstance(error, Exception):
+                raise
+            line, code = explained(error, named_data_folder() / LOGS)
+            terminal.fail(line)
+            return code
     if options.json:
         print(json.dumps(result.as_json()))
     return int(getattr(result, "exit_code", None) or 0)
+
+
+def _done(options: argparse.Namespace, terminal: Terminal) -> ResultModel:
+    """What the verb answers."""
+    from artifacts.store.data_dir import private_files
+    from flows.cli.verbs import LOOP_VERBS
+    from flows.cli.verbs_of_past_runs import PAST_VERBS
+    from tasks.runtime.runtime import process_runtime
+
+    verb = {**LOOP_VERBS, **PAST_VERBS}[options.verb]
+    with (
+        # libraries print to stdout as they like; with --json it holds one object alone
+        contextlib.redirect_stdout(sys.stderr) if options.json else contextlib.nullcontext(),
+        contextlib.nullcontext() if options.verb == "export" else private_files(),
+    ):
+        return verb(process_runtime(), options, terminal)
 
 
 def _rows(parser: argparse.ArgumentParser, what: str) -> None:

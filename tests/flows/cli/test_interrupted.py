@@ -1,4 +1,4 @@
-"""Ctrl-C in a terminal reaches every process of a command; it ends at once, with one line."""
+"""A command that is asked to stop ends at once, with one line."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -16,7 +17,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.server]
 MANY = ["--limit", "100", "--samples", "1000", "--shard-size", "4"]  # minutes
 
 
-def test_a_command_in_a_terminal_is_stopped_at_once(tiny: str) -> None:
+@pytest.mark.parametrize(
+    ("send", "sign", "code"),
+    [(os.killpg, signal.SIGINT, 130), (os.kill, signal.SIGTERM, 143)],
+    ids=["Ctrl-C, to all of a terminal's", "SIGTERM, to the command"],
+)
+def test_a_command_is_stopped_at_once(
+    tiny: str, send: Callable[[int, int], None], sign: signal.Signals, code: int
+) -> None:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
     # in a session of its own, every process that it starts gets the signal, as in a terminal
     process = subprocess.Popen(
@@ -30,10 +38,10 @@ def test_a_command_in_a_terminal_is_stopped_at_once(tiny: str) -> None:
     assert process.stderr is not None
     said = [next(line for line in process.stderr if "completions" in line)]
     began = time.monotonic()
-    os.killpg(process.pid, signal.SIGINT)
+    send(process.pid, sign)
     said += process.stderr.readlines()
     process.stderr.close()
-    assert process.wait() == 130
+    assert process.wait() == code
     assert time.monotonic() - began < 30
     assert said[-1] == "threeloops: stopped\n"
     assert "Traceback" not in "".join(said)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import http.client
 import json
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -111,8 +111,13 @@ class AnotherPage(BaseHTTPRequestHandler):
         """Without a line for each request."""
 
 
-class Elsewhere(HTTPServer):
-    """The server of that page, and the cookies that it was sent."""
+class Elsewhere(ThreadingHTTPServer):
+    """The server of that page, and the cookies that it was sent.
+
+    A browser opens connections before it needs them, for which nobody waits at the end.
+    """
+
+    daemon_threads, block_on_close = True, False
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), AnotherPage)
