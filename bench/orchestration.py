@@ -33,7 +33,7 @@ PURE = (
     ("whole models", "tasks.runtime.model_cache", "load_policy"),
     ("whole models", "policy.learning.learner", "Learner.export"),
     ("whole models", "policy.learning.learner", "Learner.save"),
-    ("whole models", "artifacts.store.policy_folders", "fingerprint"),
+    ("whole models", "artifacts.store.policy_folders", "PolicyFolders.files"),
 )
 
 

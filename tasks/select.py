@@ -20,9 +20,9 @@ def select(measured: Measurement, wanted: tuple[SelectionRule, ...] | None, seed
     completions, scores = store.read(measured.completions), store.read(measured.scores)
     rules = wanted or possible_rules(completions)
     parents = {"completions": measured.completions.digest, "scores": measured.scores.digest}
-    key = task_key(
-        "selections", "select", parents=parents, config={"rules": list(rules), "seed": seed}
-    )
+    # tables of earlier versions do not say whether tied rewards differ, so they are made anew
+    config = {"rules": list(rules), "seed": seed, "ties": "rewards"}
+    key = task_key("selections", "select", parents=parents, config=config)
     picks = store.find(key) or store.keep(key, pick_all(completions, scores, rules, seed))
     nats, bound = divergence_of_best(scores)
     return Selection(

@@ -46,7 +46,8 @@ def test_a_rule_picks_one_of_each_problem(runtime: Runtime, replayed: Measuremen
         "oracle": 2 / 3,
         "majority": 1 / 3,
     }
-    assert provenance_of(table).config == {"rules": ["oracle", "majority"], "seed": 0}
+    made_with = {"rules": ["oracle", "majority"], "seed": 0, "ties": "rewards"}
+    assert provenance_of(table).config == made_with
 
 
 def test_the_best_of_n_has_a_divergence_below_its_bound(replayed: Measurement) -> None:

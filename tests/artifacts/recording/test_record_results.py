@@ -15,6 +15,7 @@ from artifacts.recording.record import (
     record_learning,
     record_measurement,
     record_selection,
+    record_training,
 )
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.run import Place, tracked_run
@@ -115,6 +116,7 @@ def test_learning(archive: Archive, rows: Rows, policy: PolicyRef, tmp_path: Pat
     with tracked_run(archive, LEARNING, config, Place()) as run:
         for stage, side in ((BEFORE, rows), (AFTER, after)):
             record_measurement(run, side, "sums", stage)
+        record_training(run, learned.training)
         result = record_learning(run, config, learned, after, version)
     found = archive.history.find(run.run_id)
     assert found.result() == result
