@@ -5,6 +5,7 @@ from __future__ import annotations
 from artifacts.store.keys import task_key
 from schemas.config import SelectionRule
 from schemas.measurements import Measurement, Selection
+from schemas.provenance import Settings
 from scorers.selection.picked import divergence_of_best, pick_all, possible_rules, selected_rates
 from tasks.runtime.pipeline_task import pipeline_task
 from tasks.runtime.runtime import process_runtime
@@ -21,7 +22,7 @@ def select(measured: Measurement, wanted: tuple[SelectionRule, ...] | None, seed
     rules = wanted or possible_rules(completions)
     parents = {"completions": measured.completions.digest, "scores": measured.scores.digest}
     # tables of earlier versions do not say whether tied rewards differ, so they are made anew
-    config = {"rules": list(rules), "seed": seed, "ties": "rewards"}
+    config: Settings = {"rules": list(rules), "seed": seed, "ties": "rewards"}
     key = task_key("selections", "select", parents=parents, config=config)
     picks = store.find(key) or store.keep(key, pick_all(completions, scores, rules, seed))
     nats, bound = divergence_of_best(scores)
