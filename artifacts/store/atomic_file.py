@@ -12,6 +12,7 @@ from uuid import uuid4
 
 from artifacts.store.data_dir import DataDir
 from artifacts.store.process import is_gone, this_process
+from policy.model.atomic_folder import flush
 
 # a file that is being written has its writer in its name, between these
 WRITING, AFTER_WRITER = ".writing-", "~"
@@ -26,7 +27,7 @@ def write_atomic(path: Path, content: bytes | memoryview) -> None:
         if path.is_dir():
             clear_place(path)
         temporary.replace(path)
-    _flush_folder(path.parent)
+    flush(path.parent)
 
 
 def write_new(path: Path, content: bytes) -> bool:
@@ -45,7 +46,7 @@ def write_new(path: Path, content: bytes) -> bool:
                     file.write(content)
             except FileExistsError:
                 return False
-    _flush_folder(path.parent)
+    flush(path.parent)
     return True
 
 
@@ -90,11 +91,3 @@ def _written_beside(path: Path, content: bytes | memoryview) -> Iterator[Path]:
         yield temporary
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _flush_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -92,7 +92,7 @@ def _make(data_dir: DataDir, experiment: str, tags: Mapping[str, str]) -> None:
     whole = data_dir.tracking_database
     new = _beside(whole, "new")
     _add_experiment(new, data_dir, experiment, tags)
-    _remove(whole)
+    remove_database(whole)
     new.replace(whole)
 
 
@@ -164,11 +164,11 @@ def _correct_addresses(data_dir: DataDir, experiment: str) -> bool:
 def _beside(database: Path, name: str) -> Path:
     """A free place in the same folder, so that a file can be renamed from it."""
     path = database.with_name(f"{database.name}.{name}")
-    _remove(path)
+    remove_database(path)
     return path
 
 
-def _remove(database: Path) -> None:
+def remove_database(database: Path) -> None:
     """Delete a database with what SQLite keeps beside it."""
     for suffix in ("", "-journal", "-wal", "-shm"):
         database.with_name(database.name + suffix).unlink(missing_ok=True)

@@ -36,7 +36,7 @@ def explained(error: BaseException, logs: Path | None) -> tuple[str, int]:
         if line := _of_the_machine(cause):
             return line, BAD_INPUT
     kept = _keep(error, logs)
-    where = f"; the whole story is in {kept}, please report it" if kept else ""
+    where = f"; the details are in {kept}, please report it" if kept else ""
     return f"a defect of threeloops: {_in_short(error)}{where}", DEFECT
 
 

@@ -48,9 +48,9 @@ def _serve(runtime: Runtime, addresses: Addresses, terminal: Terminal, lock: int
         terminal.note("starting Prefect's server and MLflow's page")
         # MLflow's first migration happens here, not in its page
         _ = runtime.archive.tracking.experiment_id
-        prepare_prefect_database(data_dir, terminal.note)
         behind = stack.enter_context(unix_sockets())
         environment = server_environment(data_dir, front.served)
+        prepare_prefect_database(data_dir, terminal.note)
         servers = _servers(data_dir, behind, environment, lock)
         log = servers[0].log.with_name("pages.log")
         door = stack.enter_context(Door(front.entrances(behind, terminal.note), log))

@@ -15,6 +15,7 @@ from urllib.parse import quote
 from filelock import FileLock
 
 from artifacts.store.data_dir import PATIENCE, DataDir
+from artifacts.tracking.database import remove_database
 from schemas.errors import ThreeLoopsError
 
 URL = "PREFECT_API_DATABASE_CONNECTION_URL"
@@ -41,7 +42,7 @@ def prepare_prefect_database(data_dir: DataDir, log_message: Callable[[str], Non
     measured is not in it. A database that the user has named is the user's.
     """
     database = data_dir.prefect / "prefect.db"
-    if os.environ.get(URL, database_url(database)) != database_url(database):
+    if os.environ.get(URL) != database_url(database):
         return
     ready = data_dir.prefect / f"ready-for-prefect-{version('prefect')}"
     if ready.exists() and database.exists():
@@ -52,7 +53,7 @@ def prepare_prefect_database(data_dir: DataDir, log_message: Callable[[str], Non
         if ready.exists() and database.exists():
             return
         new = database.with_name("prefect.db.new")
-        _remove(new)
+        remove_database(new)
         if database.exists() and not _migrated_copy(database, new):
             aside = _free(database.with_name("prefect.db.damaged"))
             database.rename(aside)
@@ -61,13 +62,13 @@ def prepare_prefect_database(data_dir: DataDir, log_message: Callable[[str], Non
                 f"kept as {aside}"
             )
         if not database.exists():
-            _remove(new)
+            remove_database(new)
             if reason := _upgrade(new):
                 raise NoDatabaseError(f"Prefect's database cannot be made: {reason}")
         if not database.exists() or _revision(new) != _revision(database):
-            _remove(database)
+            remove_database(database)
             new.replace(database)
-        _remove(new)
+        remove_database(new)
         ready.touch()
 
 
@@ -109,9 +110,3 @@ def _free(path: Path) -> Path:
     while free.exists():
         number, free = number + 1, path.with_name(f"{path.name}-{number}")
     return free
-
-
-def _remove(database: Path) -> None:
-    """Delete a database with what SQLite keeps beside it."""
-    for suffix in ("", "-journal", "-wal", "-shm"):
-        database.with_name(database.name + suffix).unlink(missing_ok=True)

@@ -22,7 +22,6 @@ def configure_prefect(data_dir: DataDir) -> None:
         os.environ.update(served.environment())
     defaults = {
         "PREFECT_HOME": str(data_dir.prefect),
-        URL: database_url(data_dir.prefect / "prefect.db"),
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_LOGGING_LEVEL": "CRITICAL",
@@ -30,5 +29,7 @@ def configure_prefect(data_dir: DataDir) -> None:
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         "DO_NOT_TRACK": "1",
     }
+    if "PREFECT_HOME" not in os.environ:  # a folder that the user named has a database of its own
+        defaults[URL] = database_url(data_dir.prefect / "prefect.db")
     for name, value in defaults.items():
         os.environ.setdefault(name, value)

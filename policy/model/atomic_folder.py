@@ -25,7 +25,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     try:
         yield partial
         for path in [*partial.rglob("*"), partial]:
-            _flush(path)
+            flush(path)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -33,11 +33,12 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     if folder.exists():
         folder.rename(former)
     partial.rename(folder)
-    _flush(folder.parent)
+    flush(folder.parent)
     shutil.rmtree(former, ignore_errors=True)
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Have a file, or the names in a folder, written to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -55,7 +55,7 @@ def test_a_defect_is_one_line_and_a_log_with_the_traceback(tmp_path: Path) -> No
     (log,) = (tmp_path / "logs").iterdir()
     assert code == 70
     assert said == (
-        f"a defect of threeloops: ValueError: first; the whole story is in {log}, please report it"
+        f"a defect of threeloops: ValueError: first; the details are in {log}, please report it"
     )
     assert "KeyError: 'cause'" in log.read_text()
     assert "raise error from cause" in log.read_text()
@@ -86,7 +86,7 @@ def test_a_verb_that_fails_ends_with_one_line_and_no_traceback(
     assert main(["runs"]) == 70
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert "threeloops: a defect of threeloops: ZeroDivisionError: by nothing; the whole" in said
+    assert "threeloops: a defect of threeloops: ZeroDivisionError: by nothing; the details" in said
     (log,) = (data_path / "logs").iterdir()
     assert str(log) in said
     assert "in broken" in log.read_text()

@@ -44,6 +44,7 @@ def _tables(database: Path) -> set[str]:
 def test_several_at_once_make_one_and_a_broken_one_is_kept_aside(odd: DataDir) -> None:
     said: list[str] = []
     database = odd.prefect / "prefect.db"
+    os.environ[URL] = database_url(database)
     odd.prefect.mkdir()
     database.write_bytes(b"half of a page")
     with ThreadPoolExecutor() as pool:
@@ -86,6 +87,7 @@ def test_nothing_is_done_to_a_database_that_is_ready_or_that_the_user_named(
 def test_a_database_that_cannot_be_made_is_one_line(
     data_dir: DataDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    os.environ[URL] = database_url(data_dir.prefect / "prefect.db")
     monkeypatch.setattr(prefect_database, "UPGRADE", ["sh", "-c", "echo no room >&2; exit 1"])
     with pytest.raises(NoDatabaseError, match="cannot be made: no room"):
         prepare_prefect_database(data_dir, print)

@@ -9,6 +9,7 @@ import pytest
 
 from artifacts.store.data_dir import DataDir
 from flows.orchestration import settings
+from flows.orchestration.prefect_database import URL
 from flows.orchestration.settings import configure_prefect
 from flows.orchestration.up_file import Served
 
@@ -40,6 +41,12 @@ def test_prefect_lives_below_the_data_folder_and_says_little(data_dir: DataDir) 
     assert os.environ["DO_NOT_TRACK"] == "1"
     assert os.environ["PREFECT_LOGGING_LEVEL"] == "CRITICAL"
     assert "PREFECT_API_URL" not in os.environ, "there is no server to use"
+
+
+def test_a_folder_of_prefects_that_the_user_named_keeps_its_own_database(data_dir: DataDir) -> None:
+    os.environ["PREFECT_HOME"] = "/somewhere"
+    configure_prefect(data_dir)
+    assert URL not in os.environ
 
 
 @pytest.mark.usefixtures("up")
