@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from artifacts.promotion.confirmation import confirmed, evaluations_anew, refused
+from artifacts.promotion.confirmation import confirmed, evaluations_anew, refused, with_gain
 from artifacts.promotion.decisions import begin_confirmation, break_off, record_decision
 from artifacts.promotion.gate import confirmation_number, decide
 from artifacts.registry.versions import RegisteredVersion
@@ -24,10 +24,15 @@ def decide_and_record(
 
     A refusal is an answer, not an error. A version that passes on what is known is measured again
     with `evaluate`, on samples that nobody could choose, and becomes the champion only if these
-    show the gain as well; where that cannot be done, it is refused. One decision at a time is made
+    show the gain as well; where that cannot be done, it is refused. Then its gain is measured once
+    more, for what is shown of it. One decision at a time is made
     in a data folder, so that each is about the champion of that moment.
     """
     archive, log_message = runtime.archive, runtime.progress.log_message
+
+    def measured_anew(decided: Decision) -> list[str]:
+        return [evaluate(config).run_id for config in evaluations_anew(archive, decided)]
+
     with taking_turns(runtime.data_dir, "gate", "another decision of the gate", log_message):
         decided = decide(archive, version, min_gain)
         if not decided.promoted:
@@ -36,9 +41,10 @@ def decide_and_record(
         run_id = begin_confirmation(archive, version, decided)
         log_message(f"{version.name} passes; it is measured again, on fresh samples")
         try:
-            results = [evaluate(config) for config in evaluations_anew(archive, decided)]
-            measured = [result.run_id for result in results]
-            decided = confirmed(archive, decided, measured, number)
+            decided = confirmed(archive, decided, measured_anew(decided), number)
+            if decided.promoted:
+                log_message("the gain holds; how large it is, is measured once more")
+                decided = with_gain(archive, decided, measured_anew(decided))
         except ThreeLoopsError as error:
             decided = refused(decided, f"it could not be measured again: {error}")
         except BaseException:

@@ -132,7 +132,8 @@ class Decision(ResultModel):
     `held` says how strict this look at the evidence was; decisions of earlier versions have none.
     `repeated` has a line for each measurement that adds nothing, because its seed was used before.
     `fresh` is the gain of a version that passed, measured again on samples that nobody had seen,
-    and `fresh_held` says how strict that confirmation was: it must show the gain too.
+    and `fresh_held` says how strict that confirmation was: it must show the gain too. `gain` was
+    measured after that. It decided nothing, so being promoted does not make it larger.
     """
 
     decision: str
@@ -147,6 +148,7 @@ class Decision(ResultModel):
     repeated: tuple[str, ...] = ()
     fresh: Annotated[RatedComparison | None, OMITTED_IF_NONE] = None
     fresh_held: Annotated[GateLevel | None, OMITTED_IF_NONE] = None
+    gain: Annotated[RatedComparison | None, OMITTED_IF_NONE] = None
     champion: str | None = None
     run_id: str = ""
     exit_code: Annotated[int | None, OMITTED_IF_NONE] = None

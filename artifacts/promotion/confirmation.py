@@ -3,8 +3,12 @@
 Whoever asks the gate chooses what to measure, and when. What is known can be chosen from: seeds
 that were tried under another scorer, runs that were broken off, a copy of the model elsewhere. So
 the evidence only says which version is worth the effort. What decides is measured afterwards, with
-a seed that is drawn at that moment. The gain that it finds has not been lucky, and is the one to
-quote. The problems are the same; whether they suit this version is what the interval covers.
+a seed that is drawn at that moment.
+
+What decided was lucky more often than not, or it would not have passed: of a true gain of 2 points
+those that pass show 3. So the gain is measured once more after that. This figure decides nothing,
+whatever it is, and is the one to quote. The problems are the same; whether they suit this version
+is what the interval covers.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from collections.abc import Sequence
 from artifacts.compare.comparison import compare_measurements
 from artifacts.promotion.gate import held_at
 from artifacts.registry.versions import lasting_name
-from artifacts.runs.measured import read_measurement
+from artifacts.runs.measured import StoredMeasurement, read_measurement
 from artifacts.text.numbers import level_in_words, points, points_interval
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.history import RunRecord
@@ -66,6 +70,31 @@ def confirmed(archive: Archive, decided: Decision, run_ids: Sequence[str], numbe
     The n-th confirmation against an opponent is held to the level of the n-th look. Raises
     InputError where the runs are not of the policies that were decided on, or not comparable.
     """
+    sides, compared = _compared(archive, decided, run_ids)
+    held, gain = held_at(sides, number)
+    decided = decided.model_copy(update={"fresh": compared, "fresh_held": held})
+    if held.low > decided.min_gain:
+        return decided
+    return refused(
+        decided,
+        f"measured again on fresh samples, its gain is {points(gain)} points, "
+        f"{level_in_words(held.level)} interval {points_interval(held)} at confirmation {number}, "
+        f"and the lower end is not above {points(decided.min_gain)}",
+    )
+
+
+def with_gain(archive: Archive, decided: Decision, run_ids: Sequence[str]) -> Decision:
+    """The decision with the gain that two evaluations found which decided nothing.
+
+    Raises InputError as `confirmed` does.
+    """
+    return decided.model_copy(update={"gain": _compared(archive, decided, run_ids)[1]})
+
+
+def _compared(
+    archive: Archive, decided: Decision, run_ids: Sequence[str]
+) -> tuple[tuple[StoredMeasurement, StoredMeasurement], RatedComparison]:
+    """What two evaluations found of the policies that are decided on, and the difference."""
     opponent, candidate = (
         read_measurement(archive.store, archive.history.find(name)) for name in run_ids
     )
@@ -78,16 +107,7 @@ def confirmed(archive: Archive, decided: Decision, run_ids: Sequence[str], numbe
     compared = compare_measurements(opponent, candidate, archive.history.loops())
     if not isinstance(compared, RatedComparison):
         raise InputError("the dataset, template or scorer has changed since the evidence was made")
-    held, gain = held_at((opponent, candidate), number)
-    decided = decided.model_copy(update={"fresh": compared, "fresh_held": held})
-    if held.low > decided.min_gain:
-        return decided
-    return refused(
-        decided,
-        f"measured again on fresh samples, its gain is {points(gain)} points, "
-        f"{level_in_words(held.level)} interval {points_interval(held)} at confirmation {number}, "
-        f"and the lower end is not above {points(decided.min_gain)}",
-    )
+    return (opponent, candidate), compared
 
 
 def refused(decided: Decision, reason: str) -> Decision:

@@ -45,7 +45,7 @@ def record_decision(
     client = archive.tracking.client
     run_id = run_id or _begin(archive, version, decided)
     decided = decided.model_copy(update={"run_id": run_id})
-    gain = decided.fresh or decided.evidence
+    gain = decided.gain or decided.fresh or decided.evidence
     numbers = {"min_gain": decided.min_gain}
     if decided.held:
         numbers |= {"look": decided.held.look, "level": decided.held.level}
@@ -65,6 +65,7 @@ def record_decision(
         client.set_tag(run_id, TAG + name, value[:5000])
     if decided.against.name != version.name:  # the champion's evidence stays as it was
         fresh = ", measured again on fresh samples" if decided.fresh else ""
+        fresh = ", measured after it had passed" if decided.gain else fresh
         tag_version(
             archive,
             version,
@@ -228,6 +229,8 @@ def _describe(version: RegisteredVersion, decided: Decision) -> str:
                 f"Measured again on fresh samples: {_gain_in_words(decided.fresh)}; confirmation "
                 f"{decided.fresh_held.look}, held to {_held(decided.fresh_held)}"
             )
+        if decided.gain:
+            lines.append(f"Measured after it had passed: {_gain_in_words(decided.gain)}")
         lines += decided.repeated
         lines += [f"- {run.name}" for run in decided.evidence.runs]
     lines += ["", *(f"- {reason}" for reason in decided.reasons)]

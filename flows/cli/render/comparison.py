@@ -96,12 +96,18 @@ def print_decision(console: Console, result: Decision) -> None:
         gain, held = result.fresh.difference, result.fresh_held
         console.print(
             f"measured again on fresh samples of the same problems: {points(gain.value)} points, "
-            f"{points_interval(gain)}; this is the gain to quote",
-            style="bold",
+            f"{points_interval(gain)}"
         )
         console.print(
             f"confirmation {held.look} against this opponent: the gain must hold at "
             f"{level_in_words(held.level)}, where it is {points_interval(held)} points"
+        )
+    if result.gain:
+        gain = result.gain.difference
+        console.print(
+            f"measured once more after it had passed: {points(gain.value)} points, "
+            f"{points_interval(gain)}; this is the gain to quote, because nothing depended on it",
+            style="bold",
         )
     for reason in result.reasons:
         console.print(printable(f"- {reason}"), markup=False, soft_wrap=True)

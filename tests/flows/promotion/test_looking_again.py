@@ -83,8 +83,8 @@ def test_the_start_is_measured_again_under_a_name_that_did_not_move(
     result = promote("models:/other/1")
     assert result["against"]["name"] == "models:/threeloops@candidate"
     assert result["fresh"]["difference"]["value"] == pytest.approx(0.4)
-    _, opponent = all_runs()[:2]
-    assert opponent.config(EvalConfig).model == VERSION
+    for opponent in all_runs()[1:4:2]:
+        assert opponent.config(EvalConfig).model == VERSION
 
 
 def test_samples_that_add_nothing_are_named(
@@ -101,16 +101,30 @@ def test_the_gain_is_measured_again_and_that_figure_is_shown(
     learn: Learn, promote: Run, rates: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:
     learn(0.25, 0.9)
-    rates[:] = [0.25, 0.6]  # the opponent's and the candidate's, when they are measured again
+    # the opponent's and the candidate's, when they are measured to decide, and after that
+    rates[:] = [0.25, 0.6, 0.25, 0.575]
     result = promote(VERSION)
     assert result["evidence"]["difference"]["value"] == pytest.approx(0.65)
     assert result["fresh"]["difference"]["value"] == pytest.approx(0.35)
     assert main(["show", result["run_id"]]) == 0
     shown = capsys.readouterr().out
     assert "measured again on fresh samples of the same problems: +35.0" in shown
+    assert "measured once more after it had passed: +32.5" in " ".join(shown.split())
+    assert result["gain"]["difference"]["value"] == pytest.approx(0.325)
     assert "look 1 at evidence against this opponent" in shown
     assert main(["runs"]) == 0
-    assert "+35.0 [" in capsys.readouterr().out
+    assert "+32.5 [" in capsys.readouterr().out
+
+
+def test_what_is_shown_decides_nothing(learn: Learn, promote: Run, rates: list[float]) -> None:
+    learn(0.25, 0.9)
+    rates[:] = [0.25, 0.6, 0.25, 0.2]
+    result = promote(VERSION)
+    assert result["promoted"], "a figure that could refuse would be chosen again"
+    assert result["gain"]["difference"]["value"] == pytest.approx(-0.05)
+    seeds = [run.config(EvalConfig).seed for run in all_runs()[:4]]
+    assert (seeds[0], seeds[2]) == (seeds[1], seeds[3])
+    assert seeds[0] != seeds[2]
 
 
 def test_a_version_that_cannot_be_measured_again_is_refused(
@@ -138,6 +152,7 @@ def test_evidence_that_was_chosen_is_not_confirmed(
         assert told["fresh_held"]["look"] == number
         assert told["reasons"][-1].startswith("measured again on fresh samples, its gain is +0.0")
         assert champion() is None
+        assert "gain" not in told
         rates[:] = [0.9]
         learn(0.5, 0.95, seed=number)  # the next version
 

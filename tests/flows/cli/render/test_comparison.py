@@ -143,8 +143,13 @@ def test_a_decision_says_how_strict_it_was_and_what_the_gain_is_on_fresh_samples
     said = shown(print_decision, decided(comparison, **given, **confirmed), wide=True)
     assert "look 3 at evidence against this opponent: the gain must hold at 99.7 %" in said
     assert "where it is +1.5 to +20.0 points" in " ".join(said.split())
-    again = "measured again on fresh samples of the same problems: +10.0 points, -2.0 to +30.0;"
+    again = "measured again on fresh samples of the same problems: +10.0 points, -2.0 to +30.0 conf"
     assert again in " ".join(said.split())
+    assert "to quote" not in said
+    shows_gain = decided(comparison, **given, **confirmed, gain=comparison)
+    said = shown(print_decision, shows_gain, wide=True)
+    quoted = "measured once more after it had passed: +10.0 points, -2.0 to +30.0; this is the gain"
+    assert quoted in " ".join(said.split())
     assert "confirmation 2 against this opponent: the gain must hold at 99.7 %" in said
 
 
