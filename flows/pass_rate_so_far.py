@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pyarrow.compute as pc
 
+from artifacts.text.numbers import percent
 from schemas.errors import StoreError
 from schemas.problems import expected_answers
 from scorers.registry import BUILT_IN
@@ -35,5 +36,5 @@ class PassRateSoFar:
         verdicts = self._scorer.score(shard["text"], shard["finish_reason"], expected)
         self._correct += pc.sum(pc.equal(verdicts["reward"], 1.0)).as_py()
         self._scored += shard.num_rows
-        rate = 100 * self._correct / self._scored
-        self._runtime.progress.note(event.work, "pass rate so far", f"{rate:.0f} %")
+        rate = percent(self._correct / self._scored)
+        self._runtime.progress.note(event.work, "pass rate so far", rate)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from artifacts.text.numbers import nats
+from artifacts.text.numbers import nats, short_rate
 from schemas.result_parts import DemoRow, Interval
 
 DEMO_COLUMNS = ("loop", "what", "changed", "pass@1, %", "pass@4, %", "KL, nats")
@@ -33,6 +33,4 @@ def demo_notes(rows: Sequence[DemoRow]) -> tuple[str, ...]:
 
 def _rate(rate: float | None, ends: Interval | None) -> str:
     """In whole percent, so that the table fits 80 columns."""
-    if rate is None or ends is None:
-        return ""
-    return f"{100 * rate:.0f} [{100 * ends[0]:.0f}, {100 * ends[1]:.0f}]"
+    return "" if rate is None or ends is None else short_rate(rate, ends)

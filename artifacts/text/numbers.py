@@ -42,6 +42,23 @@ def percent(value: float) -> str:
     return f"{100 * value:.{0 if 0.0995 <= value < 0.995 else 1}f} %"
 
 
+def whole_percent(value: float) -> str:
+    """A rate in whole percent without the sign; `<1` and `>99` for what is not quite 0 or 1.
+
+    For narrow columns whose title says that they are percentages.
+    """
+    if value in (0, 1):
+        return f"{100 * abs(value):.0f}"
+    if 0 < value <= 0.005:
+        return "<1"
+    return ">99" if 0.995 <= value < 1 else f"{100 * value:.0f}"
+
+
+def short_rate(rate: float, ends: tuple[float, float]) -> str:
+    """A rate in whole percent with the ends of its interval, as in `24 [20, 28]`."""
+    return f"{whole_percent(rate)} [{', '.join(map(whole_percent, ends))}]"
+
+
 def level_in_words(level: float) -> str:
     """The level of an interval as a percentage, with as many digits as tell it from 100 %."""
     digits = 1

@@ -20,24 +20,29 @@ def gate_cell(
     *,
     versions: bool = False,
     reverse: bool = False,
+    both: bool = False,
     problems: int = 240,
     samples: int = 4,
 ) -> Counted:
     """One candidate looked at again with fresh samples, or a new version at each look.
 
-    The candidate is the second policy of the pair, or the first with `reverse`. What passes is
-    confirmed; if it is not, the samples of the confirmation are evidence too, and two more looks.
+    The candidate is the second policy of the pair, or the first with `reverse`; with `both` the
+    opponent is sampled at each look as well. What passes is confirmed; if it is not, the samples of
+    the confirmation are evidence too, and two more looks. After a promotion the gain is measured
+    once more: `off` is how far what is shown is from the true gain.
     """
-    promoted, claimed = 0, 0.0
+    promoted, off = 0, 0.0
     for _ in range(replications):
         before, after = pair.draw(rng, (1, problems))
         opponent, candidate = (after[0], before[0]) if reverse else (before[0], after[0])
         theirs, ours = Measured(opponent, rng), Measured(candidate, rng)
         theirs.sample(samples)
         look = confirmations = 0
-        for _ in range(looks):
+        for number in range(looks):
             if versions:
                 ours = Measured(candidate, rng)
+            if both and number:
+                theirs.sample(samples)
             ours.sample(samples)
             look += 1
             if not _gains(ours.rates - theirs.rates, look):
@@ -47,9 +52,10 @@ def gate_cell(
             again = ours.sample(MORE_SAMPLES * samples) - theirs.sample(MORE_SAMPLES * samples)
             if _gains(again, confirmations):
                 promoted += 1
-                claimed += float(again.mean())
+                shown = ours.sample(MORE_SAMPLES * samples) - theirs.sample(MORE_SAMPLES * samples)
+                off += float(shown.mean()) - (-pair.difference if reverse else pair.difference)
                 break
-    return {"promoted": (promoted, replications), "claimed": (claimed, max(1, promoted))}
+    return {"promoted": (promoted, replications), "off": (off, max(1, promoted))}
 
 
 def confirmations_cell(

@@ -6,17 +6,26 @@ import itertools
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
-from bench.referee.bars import Cell
+import numpy as np
+
+from bench.referee.bars import Cell, Counted
 from bench.referee.gate import best_again_cell, confirmations_cell, gate_cell
 from bench.referee.one_policy import divergence_cell, kl_cell, rate_cell, reward_cell, ties_cell
 from bench.referee.populations import (
     EQUAL_MEANS,
+    HARD_TO_SEE,
     KINDS_OF_KL,
     POPULATIONS,
     THE_SAME,
     UNEQUAL_MEANS,
+    UNEVEN_KL,
     PairOfPolicies,
+    few_solved,
+    from_to,
     gained,
+    gained_where_bimodal,
+    half_gained,
+    like_the_default,
 )
 from bench.referee.two_policies import detectable_cell, difference_cell, gain_cell, pick_cell
 from scorers.statistics.paired import FEWEST
@@ -47,11 +56,20 @@ def all_cells(problems: Sequence[int] = PROBLEMS) -> dict[str, Cells]:
             _named(kind.name, b, n): partial(kl_cell, kind, b, n)
             for kind, b, n in itertools.product(KINDS_OF_KL, problems, (1, 4, 16))
         },
+        "kl, uneven": {
+            _named(UNEVEN_KL.name, b, n): partial(kl_cell, UNEVEN_KL, b, n)
+            for b, n in itertools.product(problems, (1, 4, 16))
+        },
         "power": _power(many),
         "power after nothing": _power(many, after_nothing=True),
         "no power": _power(few),
         "gate": _gate(),
-        "gate power": {"a gain of 0.05, 3 looks": partial(gate_cell, gained(0.05), 3)},
+        "gate power": _gate_power(
+            (gained(0.05), like_the_default(0.05), gained_where_bimodal(0.05))
+        ),
+        "gate power, alike": _gate_power(HARD_TO_SEE),
+        "gate power, alike, both sampled": _gate_power(HARD_TO_SEE, both=True),
+        "gate shown": _gate_power((gained(0.02), gained(0.028), gained(0.05), from_to(0.3, 0.328))),
     }
 
 
@@ -72,9 +90,12 @@ def _differences(pairs: Iterable[PairOfPolicies], problems: Sequence[int]) -> Ce
 
 
 def _power(problems: Sequence[int], *, after_nothing: bool = False) -> Cells:
+    kinds = {"a gain": gained}
+    if not after_nothing:
+        kinds |= {"half of them gain": half_gained, "a few are solved": few_solved}
     return {
-        _named("a gain", b, n): partial(detectable_cell, b, n, after_nothing=after_nothing)
-        for b, n in itertools.product(problems, (1, 4, 16))
+        _named(kind, b, n): partial(detectable_cell, b, n, made=made, after_nothing=after_nothing)
+        for (kind, made), b, n in itertools.product(kinds.items(), problems, (1, 4, 16))
     }
 
 
@@ -98,6 +119,18 @@ def _gate() -> Cells:
         for pair, b, reverse in itertools.product(EQUAL_MEANS[1:], GATE_PROBLEMS, (False, True))
         if not (reverse and pair.name.startswith(THE_SAME))
     }
+
+
+def _gate_power(pairs: Iterable[PairOfPolicies], *, both: bool = False) -> Cells:
+    return {
+        f"{pair.name}, 3 looks": partial(_ten_times, partial(gate_cell, pair, 3, both=both))
+        for pair in pairs
+    }
+
+
+def _ten_times(cell: Cell, rng: np.random.Generator, replications: int) -> Counted:
+    """A cell that is drawn ten times as often, because it is fast and near its bar."""
+    return cell(rng, 10 * replications)
 
 
 def _named(kind: str, problems: int, samples: int | str) -> str:

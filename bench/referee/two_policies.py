@@ -12,7 +12,7 @@ from bench.referee.bars import Counted, in_errors
 from bench.referee.populations import PairOfPolicies, Population, Rates, gained
 from scorers.statistics.paired import paired_difference
 
-LARGEST_GAIN = 0.6  # that `gained` is asked for
+LARGEST_GAIN = 0.6  # that is asked for
 
 
 def difference_cell(
@@ -84,15 +84,16 @@ def gain_cell(
 
 def detectable_cell(
     problems: int, samples: int, rng: np.random.Generator, replications: int,
-    *, after_nothing: bool = False,
+    *, made: Callable[[float], PairOfPolicies] = gained, after_nothing: bool = False,
 ) -> Counted:  # fmt: skip
     """How often a difference is found that is as large as such runs call detectable.
 
-    With `after_nothing`, as runs call it between which nothing changed.
+    `made` gives two policies that differ by so much. With `after_nothing`, as runs call it between
+    which nothing changed.
     """
 
     def changes(size: float, runs: int) -> NDArray[np.float64]:
-        before, after = gained(size).draw(rng, (runs, problems))
+        before, after = made(size).draw(rng, (runs, problems))
         gain: NDArray[np.float64] = rng.binomial(samples, after) / samples
         return gain - rng.binomial(samples, before) / samples
 

@@ -40,8 +40,8 @@ class Difference:
     and comes from the same numbers as the interval, so that it is below 0.05 exactly where the 95 %
     interval excludes 0. `detectable` is the smallest true difference that is found with a chance of
     80 %, if it varies from problem to problem by as much as its own size, beside what these
-    differences vary; do not expect to see a smaller one. It is 1 where none is found so often. With
-    20 problems the chance was measured to be between 70 and 97 %, from 60 on between 74 and 86 %.
+    differences vary; do not expect to see a smaller one. It is 1 where none is found so often. The
+    chance was measured to be between 70 and 97 %: it is larger where few problems make the change.
     """
 
     value: float

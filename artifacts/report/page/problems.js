@@ -126,13 +126,19 @@ function familyAndId(data, problem) {
   return family === null ? id : `${data.families[family]} · ${id}`;
 }
 
+// Only a rate of exactly 0 or 1 is shown as 0 % or 100 %.
 function percent(value) {
-  return `${Math.round(100 * value)} %`;
+  const whole = Math.round(100 * value);
+  if (whole === 0 && value > 0) return "<1 %";
+  return whole === 100 && value < 1 ? ">99 %" : `${whole} %`;
 }
 
+// Only no difference at all is shown as 0.
 function signed(value) {
-  const points = Math.round(100 * value);
-  return points > 0 ? `+${points}` : points < 0 ? `−${-points}` : "0";
+  if (value === 0) return "0";
+  const points = Math.abs(100 * value);
+  const size = points < 0.05 ? "<0.1" : points < 0.95 ? points.toFixed(1) : Math.round(points);
+  return `${value > 0 ? "+" : "−"}${size}`;
 }
 
 // One line of answers a stage; equal ones are one chip where there are stages, or many samples.

@@ -20,7 +20,6 @@ from schemas.result_parts import ComparedRun, FlippedProblem, PairedDifference, 
 from schemas.results import Comparison, Decision, RatedComparison
 from scorers.statistics.paired import FEWEST
 
-EXACT_POWER = 60  # problems, below which cells of `bench.referee` are outside the bar of power
 DIRECTIONS = {
     "lost": "correct before, not now",
     "won": "correct now, not before",
@@ -159,10 +158,9 @@ def _what_is_found(difference: PairedDifference) -> str:
     if difference.detectable >= 1:
         return "so few find no true difference four times in five"
     size = points(difference.detectable).lstrip("+")
-    power = "80 % power" if difference.problems >= EXACT_POWER else "70 to 97 % power"
     return (
-        f"so many find a true difference of {size} points four times in five "
-        f"({power}, for changes that vary as these did)"
+        f"so many find a true difference of {size} points about four times in five (in 70 to "
+        "97 %, where it varies from problem to problem by up to its own size)"
     )
 
 

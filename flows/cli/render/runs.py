@@ -11,7 +11,7 @@ from rich.text import Text
 from artifacts.promotion.decisions import DecisionRecord
 from artifacts.runs.listing import RowGroup, run_interval, run_model, run_rate
 from artifacts.text.describe import OUTCOME_WORDS
-from artifacts.text.numbers import points
+from artifacts.text.numbers import points, short_rate
 from artifacts.text.visible import printable, visible
 from artifacts.tracking.history import RunRecord
 from flows.cli.render.comparison import answer_line
@@ -112,9 +112,7 @@ def _loop(run: RunRecord) -> str:
 
 def _rate(run: RunRecord) -> str:
     rate, interval = run_rate(run), run_interval(run)
-    if rate is None or interval is None:
-        return ""
-    return f"{100 * rate:.0f} [{100 * interval[0]:.0f}, {100 * interval[1]:.0f}]"
+    return "" if rate is None or interval is None else short_rate(rate, interval)
 
 
 def _started(milliseconds: int) -> str:

@@ -50,3 +50,8 @@ def test_the_notes_tell_the_number_of_problems_and_the_mark() -> None:
     counted, mark = demo_notes([START, ORACLE])
     assert counted.startswith("n = 240 problems")
     assert mark == "* knows the expected answer: what a perfect scorer could pick"
+
+
+def test_a_rate_that_is_not_1_is_not_shown_as_100() -> None:
+    almost = START.model_copy(update={"pass_at_1": 957 / 960, "pass_at_1_interval": (0.99, 1.0)})
+    assert demo_cells(almost)[3] == ">99 [99, 100]"

@@ -14,6 +14,8 @@ from artifacts.text.numbers import (
     points_interval,
     rate_interval,
     rate_with_interval,
+    short_rate,
+    whole_percent,
 )
 from schemas.measurements import Gain
 
@@ -70,3 +72,16 @@ def test_intervals_are_told_by_both_ends() -> None:
 
 def test_a_difference_that_rounds_to_0_has_no_minus() -> None:
     assert [points(value) for value in (-0.0001, -0.0, 0.0001)] == ["+0.0"] * 3
+
+
+@pytest.mark.parametrize(
+    ("rate", "words"),
+    [(0, "0"), (-0.0, "0"), (1e-9, "<1"), (0.0051, "1"), (0.016, "2"), (0.24, "24"), (0.9949, "99"),
+     (957 / 960, ">99"), (1 - 1e-9, ">99"), (1, "100")],
+)  # fmt: skip
+def test_nor_are_they_in_a_narrow_column(rate: float, words: str) -> None:
+    assert whole_percent(rate) == words
+
+
+def test_a_rate_in_a_narrow_column_has_its_interval() -> None:
+    assert short_rate(957 / 960, (0.9905, 0.9995)) == ">99 [99, >99]"
