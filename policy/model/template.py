@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from policy.model.trial import Fault, fault_of
+from policy.model.chat import Chat, ChatError, Fault, rendered
 from schemas.errors import InputError
 from schemas.identity import digest_of
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 # stands for the question while the text around it is found; a private-use character
 PLACE = "\ue000"
-TRIAL = "What is 1 + 1?"
 TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json", "tokenizer_config.json")
 
 
@@ -51,15 +50,7 @@ class PromptTemplate:
 
         Raises InputError when this is a chat template and the tokenizer has none.
         """
-        if self.chat:
-            if tokenizer.chat_template:
-                _try_chat_template(self._messages(TRIAL), self.id, tokenizer)
-            return _render_chat(self._messages(problem_prompt), self.id, tokenizer)
-        end = tokenizer.eos_token or "\n"
-        head = [f"{self.system}\n\n"] if self.system else []
-        shown = [f"{self._ask(question)}\n{answer}{end}" for question, answer in self.examples]
-        # the prompt ends with a line break, so that an answer does not start with a space
-        return "".join([*head, *shown, f"{self._ask(problem_prompt)}\n"])
+        return self._render_all([problem_prompt], tokenizer)[0]
 
     def encode(self, prompts: Iterable[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
         """Token ids of each rendered prompt; nothing is cut or padded.
@@ -67,13 +58,14 @@ class PromptTemplate:
         The text of a problem cannot produce a control token: where it spells one, as in
         `<|im_end|>`, it is encoded separately, as plain characters.
         """
-        before, _, after = self.render(PLACE, tokenizer).partition(PLACE)
+        asked = list(prompts)
+        frame, *texts = self._render_all([PLACE, *asked], tokenizer)
+        before, _, after = frame.partition(PLACE)
         # a chat template writes its own start token; plain text gets the tokenizer's
         start = [] if self.chat else _start_token(tokenizer)
         framing = _controls(before, tokenizer) + _controls(after, tokenizer)
         encoded = []
-        for prompt in prompts:
-            text = self.render(prompt, tokenizer)
+        for prompt, text in zip(asked, texts, strict=True):
             ids = _encode(text, tokenizer)
             question = text[len(before) : len(text) - len(after)]
             if not (text.startswith(before) and text.endswith(after)):
@@ -87,6 +79,19 @@ class PromptTemplate:
                 ids = [*_encode(before, tokenizer), *literal, *_encode(after, tokenizer)]
             encoded.append([*start, *ids])
         return encoded
+
+    def _render_all(
+        self, problem_prompts: Sequence[str], tokenizer: PreTrainedTokenizerBase
+    ) -> list[str]:
+        if self.chat:
+            chats = [self._messages(prompt) for prompt in problem_prompts]
+            return _render_chats(chats, self.id, tokenizer)
+        end = tokenizer.eos_token or "\n"
+        head = [f"{self.system}\n\n"] if self.system else []
+        shown = [f"{self._ask(question)}\n{answer}{end}" for question, answer in self.examples]
+        # the prompt ends with a line break, so that an answer does not start with a space
+        start = "".join([*head, *shown])
+        return [f"{start}{self._ask(prompt)}\n" for prompt in problem_prompts]
 
     def _ask(self, question: str) -> str:
         return f"{question}\n{self.instruction}" if self.instruction else question
@@ -108,9 +113,10 @@ def get_template(name: str) -> PromptTemplate:
     return TEMPLATES[name]
 
 
-def _render_chat(
-    messages: list[dict[str, str]], template_id: str, tokenizer: PreTrainedTokenizerBase
-) -> str:
+def _render_chats(
+    chats: Sequence[Chat], template_id: str, tokenizer: PreTrainedTokenizerBase
+) -> list[str]:
+    """Each chat as the model's own template shows it, as transformers would render it."""
     if not tokenizer.chat_template:
         raise InputError(
             f"the template {template_id} is a chat, but this model has no chat template",
@@ -118,36 +124,21 @@ def _render_chat(
             remedy="use --template few_shot_plain@1",
         )
     try:
-        return str(
-            tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        )
-    except Exception as error:  # a template is a program: it may raise anything
-        fault = Fault(str(error), deliberate=type(error).__name__ == "TemplateError")
-        raise _unusable(fault, template_id, tokenizer) from error
-
-
-def _try_chat_template(
-    messages: list[dict[str, str]], template_id: str, tokenizer: PreTrainedTokenizerBase
-) -> None:
-    """InputError for a chat template that cannot show these messages within its limits.
-
-    Only its first rendering is limited, in a process of its own; later ones are quick and inside.
-    """
-    try:
         template = tokenizer.get_chat_template()
     except ValueError as error:  # there are several, and none is the default
         raise _unusable(Fault(str(error)), template_id, tokenizer) from None
+    if not isinstance(template, str):
+        raise _unusable(Fault("it is not a text"), template_id, tokenizer)
     variables = {
         **tokenizer.special_tokens_map,
-        "messages": messages,
         "tools": None,
         "documents": None,
         "add_generation_prompt": True,
     }
-    if not isinstance(template, str):
-        raise _unusable(Fault("it is not a text"), template_id, tokenizer)
-    if fault := fault_of(template, variables):
-        raise _unusable(fault, template_id, tokenizer)
+    try:
+        return rendered(template, variables, chats)
+    except ChatError as error:
+        raise _unusable(error.fault, template_id, tokenizer) from None
 
 
 def _unusable(fault: Fault, template_id: str, tokenizer: PreTrainedTokenizerBase) -> InputError:

@@ -1,4 +1,4 @@
-"""A chat template is tried out where it can take neither much time nor much memory."""
+"""A chat template is rendered where it can take neither much time nor much memory."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 from transformers import PreTrainedTokenizerBase
 
-from policy.model import trial
+from policy.model import chat
+from policy.model.chat import CHILD, ChatError, Fault, Renderer, rendered
+from policy.model.chat_child import answer
 from policy.model.load import load_tokenizer
 from policy.model.template import get_template
-from policy.model.trial import CHILD, fault_of
-from policy.model.trial_child import answer
 from schemas.errors import InputError
 
-ASKED = {"messages": [{"role": "user", "content": "é?"}], "eos_token": "<|end|>"}
+MESSAGES = [{"role": "user", "content": "é?"}]
+VARIABLES = {"eos_token": "<|end|>"}
 ENDLESS = "{% for a in range(99999) %}" * 4 + "{% endfor %}" * 4
 
 
@@ -41,15 +43,13 @@ ENDLESS = "{% for a in range(99999) %}" * 4 + "{% endfor %}" * 4
     ],
 )
 def test_a_template_that_cannot_be_rendered_has_a_reason(template: str, reason: str) -> None:
-    fault = fault_of(template, ASKED)
-    assert fault is not None
+    fault = fault_of(template)
     assert reason in fault.reason
     assert not fault.deliberate
 
 
 def test_a_refusal_of_its_own_is_told_from_a_defect() -> None:
-    fault = fault_of("{{ raise_exception('no system role') }}", ASKED)
-    assert fault is not None
+    fault = fault_of("{{ raise_exception('no system role') }}")
     assert (fault.reason, fault.deliberate) == ("no system role", True)
 
 
@@ -59,18 +59,96 @@ def test_memory_is_limited_also_where_the_system_does_not_limit_it(
     limitless = tmp_path / "child.py"
     limitless.write_text(CHILD.read_text().replace("resource.setrlimit(", "print and ("))
     assert limitless.read_text() != CHILD.read_text()
-    monkeypatch.setattr(trial, "CHILD", limitless)
-    monkeypatch.setattr(trial, "MEMORY_BYTES", 100 * 2**20)
+    monkeypatch.setattr(chat, "CHILD", limitless)
+    monkeypatch.setattr(chat, "MEMORY_BYTES", 100 * 2**20)
     template = "{% set a = messages[0].content * 2 * 10**8 %}" + ENDLESS
-    assert fault_of(template, ASKED) is trial.TOO_MUCH
+    renderer = Renderer()
+    with pytest.raises(ChatError) as caught:
+        renderer.render(template, VARIABLES, [MESSAGES])
+    assert caught.value.fault is chat.TOO_MUCH
 
 
-def test_a_pair_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert fault_of("{{ eos_token }} tried once", ASKED) is None
+def test_many_chats_are_rendered_by_one_process_in_their_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    template = "{{ messages[0].content }}{{ eos_token }}"
+    chats = [[{"role": "user", "content": f"{n} \u2028\n{'é' * n * 40}"}] for n in range(600)]
+    wanted = [f"{chat[0]['content']}<|end|>" for chat in chats]
+    assert rendered(template, VARIABLES, chats[:3]) == wanted[:3]
     monkeypatch.setattr(
-        "policy.model.trial.subprocess.Popen", lambda *_, **__: pytest.fail("tried again")
+        "policy.model.chat.subprocess.Popen", lambda *_, **__: pytest.fail("another process")
     )
-    assert fault_of("{{ eos_token }} tried once", ASKED) is None
+    assert rendered(template, VARIABLES, chats) == wanted
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        pytest.param(ENDLESS, "too long", marks=pytest.mark.slow),
+        ("{{ 'a' * 10**9 }}", "too much memory"),
+        ("{{ 'a' * 10**7 }}", "10,000,0.. characters"),
+    ],
+)
+def test_a_template_that_turns_bad_for_a_later_question_is_ended_too(
+    bad: str, reason: str, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    tokenizer.chat_template = (
+        f"{{% if '9' in messages[-1].content %}}{bad}{{% endif %}}{{{{ messages[-1].content }}}}"
+    )
+    shown = get_template("zero_shot_chat@1")
+    good = shown.encode(["1?"], tokenizer)
+    started = time.process_time()
+    with pytest.raises(InputError, match=reason):
+        shown.encode([*["1?"] * 40, "9?"], tokenizer)
+    with pytest.raises(InputError, match=reason):
+        shown.render("9?", tokenizer)
+    assert time.process_time() - started < 1, "it was not rendered here"
+    assert shown.encode(["1?"], tokenizer) == good
+
+
+def test_the_process_is_replaced_when_somebody_ends_it() -> None:
+    renderer = Renderer()
+    assert renderer.render("{{ messages[0].content }}", VARIABLES, [MESSAGES]) == ["é?"]
+    child = renderer._child
+    assert child is not None
+    child.kill()
+    child.wait()
+    assert renderer.render("{{ messages[0].content }}", VARIABLES, [MESSAGES]) == ["é?"]
+    renderer.close()
+
+
+def test_the_process_ends_with_the_one_that_started_it() -> None:
+    code = (
+        "import os, signal\n"
+        "from policy.model.chat import _kept, rendered\n"
+        "rendered('x', {}, [[]])\n"
+        "print(_kept[0]._child.pid, flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    deadline = time.monotonic() + 10
+    while psutil.pid_exists(int(done.stdout)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not psutil.pid_exists(int(done.stdout))
+
+
+def test_a_fork_renders_in_a_process_of_its_own() -> None:
+    code = (
+        "import os\n"
+        "from policy.model.chat import rendered\n"
+        "before = rendered('a', {}, [[]])\n"
+        "if os.fork() == 0: print(rendered('b', {}, [[]]), flush=True)\n"
+        "else: os.wait(); print(rendered('c', {}, [[]]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("['b']\n['c']\n", "")
+
+
+def fault_of(template: str) -> Fault:
+    """Why a template cannot be rendered."""
+    with pytest.raises(ChatError) as caught:
+        rendered(template, VARIABLES, [MESSAGES])
+    return caught.value.fault
 
 
 @pytest.mark.parametrize(
@@ -90,15 +168,18 @@ def test_it_is_rendered_as_transformers_renders_it(
     tokenizer.chat_template = template
     variables = {
         **tokenizer.special_tokens_map,
-        "messages": ASKED["messages"],
         "tools": None,
         "documents": None,
         "add_generation_prompt": True,
     }
-    asked = {"template": template, "variables": variables, "most_characters": 1000}
-    messages = [{"role": "user", "content": "é?"}]
-    rendered = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    assert answer(asked) == {"text": rendered}
+    asked = {
+        "template": template,
+        "variables": variables,
+        "chats": [MESSAGES],
+        "most_characters": 1000,
+    }
+    text = tokenizer.apply_chat_template(MESSAGES, tokenize=False, add_generation_prompt=True)
+    assert answer(asked) == {"texts": [text]}
 
 
 def test_the_program_imports_nothing_large() -> None:
