@@ -1,12 +1,17 @@
-"""Prefect's own server for one command: out of reach of Ctrl-C, and gone when the command is."""
+"""Prefect's own server for one command: no signal and nobody else reaches it; it ends with it."""
 
 from __future__ import annotations
 
 import contextlib
-import contextvars
-import signal
-import threading
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -17,6 +22,12 @@ from schemas.errors import InputError, ThreeLoopsError
 
 PATIENCE = 10.0  # seconds for an answer of the server that the user named
 FACTORY = "prefect.server.api.server:create_app"  # among the words that start one
+HEADERS = "PREFECT_CLIENT_CUSTOM_HEADERS"
+# where the packages lie; the working directory must not stand in for them
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAM = (
+    f"import sys; sys.path.append({str(ROOT)!r}); from flows.services.alone import main; main()"
+)
 
 
 class NoServerError(ThreeLoopsError):
@@ -26,12 +37,11 @@ class NoServerError(ThreeLoopsError):
 def start_own_server(data_dir: DataDir, log_message: Callable[[str], None]) -> None:
     """Start the server that Prefect keeps for this process, or see that the one given answers.
 
-    A terminal sends Ctrl-C to every process that a command started. A server that ended then could
-    not be told that the flow was stopped, and the command would wait for it for more than a minute.
-    So it is started by a thread that blocks the signal, which a process inherits. Prefect ends the
-    server with the command, by another signal. A command that is killed cannot do that: the next
-    one ends its server. Raises NoServerError when no server starts, and InputError when nobody
-    answers at PREFECT_API_URL.
+    A terminal sends Ctrl-C to every process that a command started, and a service manager sends
+    SIGTERM to them. A server that ended then could not be told that the flow was stopped, and the
+    command would wait for it for more than a minute. So it is in a session of its own. It ends with
+    the command, however that ends, and answers to nobody else (see `flows.services.alone`). Raises
+    NoServerError when no server starts, and InputError when nobody answers at PREFECT_API_URL.
     """
     from prefect.client.orchestration import get_client
     from prefect.settings import PREFECT_API_URL
@@ -41,25 +51,68 @@ def start_own_server(data_dir: DataDir, log_message: Callable[[str], None]) -> N
         return
     end_orphans(data_dir)
     prepare_prefect_database(data_dir, log_message)
-    failed: list[Exception] = []
-
-    def start() -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            get_client(sync_client=True)
-        except Exception as error:  # a server fails in many ways, all meaning: there is none
-            failed.append(error)
-
-    starting = threading.Thread(target=contextvars.copy_context().run, args=(start,), daemon=True)
-    starting.start()
-    starting.join()
-    if failed:
-        reason = (str(failed[0]).splitlines() or [type(failed[0]).__name__])[0]
+    _guard_own_server()
+    try:
+        get_client(sync_client=True)
+    except Exception as error:  # a server fails in many ways, all meaning: there is none
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise NoServerError(
             f"Prefect's own server did not start: {reason} It listens on 127.0.0.1, which must be "
             "reachable; with PREFECT_API_URL another server is used"
-        )
+        ) from None
     _remember_own(data_dir)
+
+
+def _guard_own_server() -> None:
+    """Let Prefect start our program in place of its own, and send the secret with every request."""
+    from prefect.context import refresh_global_settings_context
+    from prefect.server.api.server import SubprocessASGIServer
+    from prefect.settings import get_current_settings
+
+    server = SubprocessASGIServer()
+    if server.running:
+        return
+    secret = secrets.token_urlsafe(32)
+    sent = get_current_settings().client.custom_headers | {"Authorization": f"Bearer {secret}"}
+    os.environ[HEADERS] = json.dumps(sent)
+    refresh_global_settings_context()
+    server.port = 0  # the system chooses one
+    server._run_uvicorn_command = lambda: _run_guarded(server, secret)  # type: ignore[method-assign]
+
+
+def _run_guarded(server: Any, secret: str) -> subprocess.Popen[Any]:
+    """Start the program, on a port that nobody else can take before it listens there."""
+    from prefect.settings import get_current_settings
+
+    settings = get_current_settings().to_environment_variables(exclude_unset=True)
+    environment = {
+        name: value
+        for name, value in (os.environ | settings).items()
+        if name not in (HEADERS, "PREFECT_SERVER_API_AUTH_STRING")  # a password of its own
+    } | {
+        "PREFECT_UI_ENABLED": "0",
+        "PREFECT__SERVER_EPHEMERAL": "1",
+        "PREFECT__SERVER_FINAL": "1",
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": "http://127.0.0.1",
+    }
+    # ends when this process does: it is the only one that holds the other end
+    reading, writing = os.pipe()
+    try:
+        # the program listens once it can answer: until then Prefect's client is to be refused
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            server.port = listener.getsockname()[1]
+            started = subprocess.Popen(
+                [sys.executable, "-P", "-c", PROGRAM, FACTORY, str(listener.fileno())],
+                env=environment,
+                stdin=reading,
+                pass_fds=[listener.fileno()],
+                start_new_session=True,
+            )
+    finally:
+        os.close(reading)
+    os.write(writing, f"{secret}\n".encode())
+    return started
 
 
 def end_orphans(data_dir: DataDir) -> list[int]:

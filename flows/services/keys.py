@@ -19,8 +19,8 @@ class Keys:
     an answer says nothing about them.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self.secret = secrets.token_urlsafe(32)
+    def __init__(self, secret: str = "", clock: Callable[[], float] = time.monotonic) -> None:
+        self.secret = secret or secrets.token_urlsafe(32)
         self._clock = clock
         self._links: dict[bytes, float] = {}
         self._sessions: set[bytes] = set()

@@ -62,6 +62,7 @@ def test_a_server_that_does_not_start_is_one_line(
     monkeypatch.setattr("prefect.settings.PREFECT_API_URL.value", lambda: None)
     monkeypatch.setattr("prefect.client.orchestration.get_client", refused)
     monkeypatch.setattr("flows.orchestration.own_server.prepare_prefect_database", lambda *_: None)
+    monkeypatch.setattr("flows.orchestration.own_server._guard_own_server", lambda: None)
     with pytest.raises(NoServerError, match=r"did not start: Timed out\. It listens") as caught:
         start_own_server(data_dir, print)
     assert "\n" not in str(caught.value)

@@ -17,7 +17,7 @@ def test_a_link_opens_one_session_once() -> None:
 
 def test_a_link_is_void_after_an_hour() -> None:
     now = 0.0
-    keys = Keys(lambda: now)
+    keys = Keys(clock=lambda: now)
     old = keys.new_link()
     now = LINK_SECONDS
     fresh = keys.new_link()
