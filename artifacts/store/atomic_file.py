@@ -12,10 +12,11 @@ from uuid import uuid4
 
 from artifacts.store.data_dir import DataDir
 from artifacts.store.process import is_gone, this_process
-from policy.model.atomic_folder import flush
+from policy.model.atomic_folder import flush, remove_unless_written
 
 # a file that is being written has its writer in its name, between these
 WRITING, AFTER_WRITER = ".writing-", "~"
+PARTIAL = ".*.partial"  # a folder that is being written
 
 
 def write_atomic(path: Path, content: bytes | memoryview) -> None:
@@ -59,17 +60,25 @@ def clear_place(path: Path) -> None:
 
 
 def remove_leftovers(data_dir: DataDir) -> list[Path]:
-    """Delete the files that a killed process had begun to write; returns them.
+    """Delete the files and folders that a killed process had begun to write; returns them.
 
-    They lie beside tables, keys and digests, in folders of one level. Those of processes that run,
-    or that run on other machines, stay.
+    Files lie beside tables, keys and digests, in folders of one level; folders among checkpoints
+    and models. Those of processes that run, or that run on other machines, stay.
     """
     folders = [data_dir.models, *(path for path in data_dir.tables.glob("*") if path.is_dir())]
     begun = [path for folder in folders for path in folder.glob(f"{WRITING}*{AFTER_WRITER}*")]
     left = [path for path in begun if is_gone(_writer(path))]
     for path in left:
         path.unlink(missing_ok=True)
-    return left
+    partial = (
+        *data_dir.models.glob(PARTIAL),
+        *data_dir.run_artifacts.glob(f"*/models/*/{PARTIAL}"),
+        *data_dir.run_artifacts.glob(f"*/models/*/*/{PARTIAL}"),
+        *data_dir.checkpoints.glob(f"*/*/{PARTIAL}"),
+        # a checkpoint is one once it has its record
+        *(step for step in data_dir.checkpoints.glob("*/step-*") if not any(step.glob("*.json"))),
+    )
+    return [*left, *(folder for folder in partial if remove_unless_written(folder))]
 
 
 def _writer(path: Path) -> str:

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from artifacts.store.atomic_file import write_atomic
 from artifacts.store.data_dir import DataDir
+from policy.model.atomic_folder import being_written
 from schemas.config import Frozen
 from schemas.errors import InputError, StoreError
 from schemas.identity import file_digest
@@ -76,12 +77,12 @@ def write_checkpoint(
     because only the next step measures whether the policy of this one is sound.
     """
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    save_learner(folder / "learner")
-    written = sorted(path for path in folder.rglob("*") if path.is_file())
-    files = {path.relative_to(folder).as_posix(): file_digest(path) for path in written}
-    record = at.model_copy(update={"files": files})
-    write_atomic(folder / RECORD, record.model_dump_json(indent=1).encode())
+    with being_written(folder):
+        save_learner(folder / "learner")
+        written = sorted(path for path in folder.rglob("*") if path.is_file())
+        files = {path.relative_to(folder).as_posix(): file_digest(path) for path in written}
+        record = at.model_copy(update={"files": files})
+        write_atomic(folder / RECORD, record.model_dump_json(indent=1).encode())
     before = [other for other in _whole_checkpoints(folder.parent) if other < folder]
     for other in folder.parent.iterdir():
         if other not in (folder, *before[-max(1, keep - 1) :]):

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 OWNER = "threeloops.owner"  # the tag with the process that writes a run
+CUT_OFF = "its process was ended from outside, and could not say so"
 logger = logging.getLogger(__name__)
 
 
@@ -23,12 +24,23 @@ def close_abandoned(client: MlflowClient, experiment_id: str) -> list[str]:
     running = client.search_runs([experiment_id], "attributes.status = 'RUNNING'")
     gone = [run for run in running if is_gone(run.data.tags.get(OWNER, ""))]
     for run in gone:
-        name, reason = _name(run), "its process was ended from outside, and could not say so"
+        name, reason = _name(run), CUT_OFF
         client.set_tag(run.info.run_id, "threeloops.error", reason)
         client.update_run(run.info.run_id, status="KILLED", name=name)
         client.set_terminated(run.info.run_id, "KILLED")
         logger.warning("%s was cut off: %s; it is listed as killed from now on", name, reason)
     return [_name(run) for run in gone]
+
+
+def flow_runs_cut_off(client: MlflowClient, experiment_id: str) -> list[str]:
+    """The ids of the Prefect flow runs of the newest runs that `close_abandoned` has ended."""
+    found = client.search_runs(
+        [experiment_id],
+        f"attributes.status = 'KILLED' and tags.`threeloops.error` = '{CUT_OFF}'",
+        max_results=50,
+    )
+    ids = [run.data.tags.get("threeloops.flow_run", "") for run in found]
+    return [one for one in dict.fromkeys(ids) if one]
 
 
 def _name(run: Run) -> str:

@@ -8,10 +8,12 @@ import shlex
 import signal
 import sys
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 
 from artifacts.store.data_dir import DataDir
 from flows.cli.terminal import Terminal
+from flows.orchestration.lost import close_lost_quietly
 from flows.orchestration.prefect_database import prepare_prefect_database
 from flows.orchestration.settings import configure_prefect
 from flows.orchestration.up_file import Served, new_links, remove_up_file, running, write_up_file
@@ -26,6 +28,7 @@ from schemas.errors import InputError
 from schemas.outputs import UpOutput
 from tasks.runtime.runtime import Runtime
 
+LOST_SECONDS = 10  # between two looks at flow runs whose process was killed
 ANY_PROXY = ("--forwarded-allow-ips", "*")  # nobody but our own reaches a server's socket
 
 
@@ -66,11 +69,14 @@ def _serve(runtime: Runtime, addresses: Addresses, terminal: Terminal, lock: int
             _print_links(terminal, front.links())
             terminal.out.print("Runs started in other terminals use these. Ctrl-C stops them.")
             lines = EventLines(front.served, terminal.note)
+            seconds = count(1)
 
             def between() -> None:
                 if not door.answers:
                     raise ServerStoppedError(f"the pages stopped answering; see {log}")
                 lines()
+                if next(seconds) % LOST_SECONDS == 0:
+                    close_lost_quietly(lines.client, runtime.archive.tracking)
 
             keep_alive(servers, terminal.note, between)
         terminal.note("stopping")

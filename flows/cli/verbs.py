@@ -93,10 +93,8 @@ def demo(runtime: Runtime, options: Namespace, terminal: Terminal) -> DemoOutput
         terminal.out.rule(f"Loop {letter}: {STORY[letter]}", align="left", style="dim")
 
     audience = Audience(begins, lambda result: print_result(terminal.out, result))
-    from flows.orchestration.own_server import start_own_server
-
     terminal.note("starting the flows with Prefect; the first time takes half a minute")
-    start_own_server(runtime.data_dir, terminal.note)
+    _start_prefect(runtime, terminal)
     with terminal.progress(runtime.progress):
         output = demo_flow(audience)(config)
     terminal.out.rule("The three loops on the same holdout", align="left", style="bold")
@@ -149,11 +147,17 @@ def run_flow(
     if call is flow:
         where = os.environ.get("PREFECT_API_URL", "a server of its own")
         terminal.note(f"starting the flow with Prefect ({where})")
-        from flows.orchestration.own_server import start_own_server
-
-        start_own_server(runtime.data_dir, terminal.note)
+        _start_prefect(runtime, terminal)
     with terminal.progress(runtime.progress):
         return call(config, **more)
+
+
+def _start_prefect(runtime: Runtime, terminal: Terminal) -> None:
+    from flows.orchestration.lost import tell_of_lost_runs
+    from flows.orchestration.own_server import start_own_server
+
+    start_own_server(runtime.data_dir, terminal.note)
+    tell_of_lost_runs(runtime)
 
 
 def _measured(config: type[C], options: Namespace) -> C:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -21,20 +23,57 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     partial = folder.with_name(f".{folder.name}.partial")
     former = folder.with_name(f".{folder.name}.former")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
+    with being_written(partial):
+        try:
+            yield partial
+            for path in [*partial.rglob("*"), partial]:
+                flush(path)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        shutil.rmtree(former, ignore_errors=True)
+        if folder.exists():
+            folder.rename(former)
+        partial.rename(folder)
+        flush(folder.parent)
+        shutil.rmtree(former, ignore_errors=True)
+
+
+@contextmanager
+def being_written(folder: Path) -> Iterator[None]:
+    """Make a folder and hold a lock on it in the block, which ends with this process.
+
+    `remove_unless_written` deletes folders that nobody holds.
+    """
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # it was left over, and has just gone
+            held = os.open(folder, os.O_RDONLY)
+            fcntl.flock(held, fcntl.LOCK_EX)
+            if folder.stat().st_ino == os.fstat(held).st_ino:
+                break
+            os.close(held)
     try:
-        yield partial
-        for path in [*partial.rglob("*"), partial]:
-            flush(path)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    shutil.rmtree(former, ignore_errors=True)
-    if folder.exists():
-        folder.rename(former)
-    partial.rename(folder)
-    flush(folder.parent)
-    shutil.rmtree(former, ignore_errors=True)
+        yield
+    finally:
+        os.close(held)
+
+
+def remove_unless_written(folder: Path) -> bool:
+    """Delete a folder that nobody writes any more; whether it was deleted."""
+    try:
+        held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # it is being written, or the file system has no locks
+        return False
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+        return True
+    finally:
+        os.close(held)
 
 
 def flush(path: Path) -> None:

@@ -73,3 +73,48 @@ def test_what_a_killed_process_had_begun_to_write_goes_and_the_rest_stays(
     mine.touch()
     assert remove_leftovers(data_dir) == [left]
     assert set(folder.iterdir()) == {folder / "whole.parquet", mine}
+
+
+def test_folders_of_a_killed_process_go_and_those_that_are_being_written_stay(
+    data_dir: DataDir,
+) -> None:
+    checkpoints, models = data_dir.checkpoints / "run", data_dir.run_artifacts / "1" / "models"
+    whole = checkpoints / "step-000001"
+    write_atomic(whole / "checkpoint.json", b"{}")
+    writing = "import os, sys; from pathlib import Path\n"
+    writing += "from artifacts.store.checkpoints import CheckpointRecord, write_checkpoint\n"
+    writing += "from policy.model.atomic_folder import atomic_folder\n"
+    writing += "def save(folder):\n"
+    writing += "    with atomic_folder(folder) as partial:\n"
+    writing += "        (partial / 'weights').write_text('half')\n"
+    writing += (
+        "        print('written', flush=True); sys.stdin.readline(); os.kill(os.getpid(), 9)\n"
+    )
+    writing += "place = Path(sys.argv[1])\n"
+    writing += "save(place) if len(sys.argv) == 2 else write_checkpoint(place, save, None)"
+    partial = {
+        models / "m-1" / "artifacts": models / "m-1" / ".artifacts.partial",
+        data_dir.models / "default": data_dir.models / ".default.partial",
+        checkpoints / "step-000002": checkpoints / "step-000002",
+    }
+    writers = []
+    for place in partial:
+        words = [
+            sys.executable,
+            "-c",
+            writing,
+            str(place),
+            *["checkpoint"] * ("step" in place.name),
+        ]
+        writer = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "written\n"
+        writers.append(writer)
+    assert all(folder.is_dir() for folder in partial.values())
+    assert remove_leftovers(data_dir) == [], "they are being written"
+    for writer in writers:
+        writer.communicate("\n")
+    inner = checkpoints / "step-000002" / ".learner.partial"
+    assert set(remove_leftovers(data_dir)) == {*partial.values(), inner}
+    assert not any(folder.exists() for folder in partial.values())
+    assert whole.is_dir()
