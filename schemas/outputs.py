@@ -69,6 +69,7 @@ class ListedRun(ResultModel):
     parent: str | None
     stage: str | None
     model: str
+    source: str | None
     instrument: str | None
     metrics: Mapping[str, float]
 

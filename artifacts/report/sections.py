@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ CODE_WORDS = {rule.code: rule.words for rule in RULES} | {
 }
 LONGEST_BAR = 110  # pixels
 PART_WORDS = {"prompt_template": "prompt template"}
-PICTURE_TITLES = {"pass_at_k.png": "pass@k", "learning.png": "How learning went"}
+PICTURE_TITLES = {"pass_at_k.png": "More samples of a problem", "learning.png": "How learning went"}
 
 
 @dataclass(frozen=True)
@@ -87,5 +88,16 @@ def verdicts(counts: Sequence[VerdictCount], scorer: str) -> Verdicts:
 
 def instrument_parts(instrument: InstrumentRecord) -> dict[str, str]:
     """The parts of an instrument by their words."""
-    parts = instrument.parts.model_dump()
+    parts = instrument.parts.model_dump() | {"sampling": _settings(instrument.parts.sampling)}
     return {PART_WORDS.get(name, name): str(value) for name, value in parts.items()}
+
+
+def _settings(recorded: str) -> str:
+    """Settings that an instrument has as JSON, in words; other texts as they are."""
+    try:
+        settings = json.loads(recorded)
+    except ValueError:
+        return recorded
+    if not isinstance(settings, dict) or not settings:
+        return recorded
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in settings.items())

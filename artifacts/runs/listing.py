@@ -95,19 +95,26 @@ def run_interval(run: RunRecord) -> tuple[float, float] | None:
 def run_model(run: RunRecord) -> str:
     """What a run measured, or made; empty for one that did not get so far."""
     made = run.tags.get("registered") or run.tags.get("model") or run.tags.get("model_before")
-    replayed = run.parameters.get("completions", "null") != "null"
-    return made or ("stored completions" if replayed else "")
+    return made or ("stored completions" if run_source(run) else "")
+
+
+def run_source(run: RunRecord) -> str | None:
+    """What a replay scored again: a run, a table or a file; None for a run that sampled."""
+    source = run.parameters.get("completions", "null")
+    return None if source == "null" else source
 
 
 def failures_by_code(store: Store, runs: Sequence[RunRecord]) -> tuple[SharedFailure, ...]:
     """The failures of several runs together, the most frequent code first.
 
-    Learning runs count with what they measured after. Runs without scores are left out.
+    Learning runs count with what they measured after. Runs without scores are left out. Scores that
+    several runs share, such as a run and its replay, count once, with the first of these runs.
     """
+    owners = {_judged(run): run.run_id for run in sorted(runs, key=lambda run: -run.started_ms)}
     counts: dict[tuple[str, str], Counter[str]] = {}
     examples: dict[tuple[str, str], CompletionRow] = {}
     for run in runs:
-        table = run_rows(store, run)
+        table = run_rows(store, run) if owners[_judged(run)] == run.run_id else None
         if table is None:
             continue
         failed = table.filter(pc.not_equal(table["outcome"], "correct"))
@@ -136,13 +143,23 @@ KIND = ("outcome", "code")
 
 def run_rows(store: Store, run: RunRecord) -> pa.Table | None:
     """Every completion of a run beside its problem and score, or None where it has no scores."""
-    suffix = f"_{AFTER}" if run.loop is LEARNING else ""
-    names = ("problems", f"completions{suffix}", f"scores{suffix}")
-    kept = run.table_refs()
+    names, kept = _judged_tables(run), run.table_refs()
     if not all(name in kept for name in names):
         return None
     problems, completions, scores = (store.read(store.lookup(*kept[name])) for name in names)
     return joined(problems, completions, scores)
+
+
+def _judged_tables(run: RunRecord) -> tuple[str, str, str]:
+    suffix = f"_{AFTER}" if run.loop is LEARNING else ""
+    return "problems", f"completions{suffix}", f"scores{suffix}"
+
+
+def _judged(run: RunRecord) -> tuple[object, ...]:
+    """What the scores of a run are about: its tables, or itself where one is missing."""
+    kept = run.table_refs()
+    tables = tuple(kept.get(name) for name in _judged_tables(run))
+    return tables if all(tables) else (run.run_id,)
 
 
 def choose_rows(

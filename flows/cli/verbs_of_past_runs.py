@@ -136,7 +136,7 @@ def runs(runtime: Runtime, options: Namespace, terminal: Terminal) -> RunsOutput
 
 
 def _listed(run: RunRecord) -> ListedRun:
-    from artifacts.runs.listing import run_model
+    from artifacts.runs.listing import run_model, run_source
 
     return ListedRun(
         run_id=run.run_id,
@@ -147,6 +147,7 @@ def _listed(run: RunRecord) -> ListedRun:
         parent=run.parent or None,
         stage=run.stage or None,
         model=run_model(run),
+        source=run_source(run),
         instrument=run.tags.get("instrument"),
         metrics=run.metrics,
     )

@@ -72,6 +72,8 @@ def test_without_runs_the_list_says_how_to_make_some(capsys: pytest.CaptureFixtu
 def test_runs_are_listed_newest_first_and_sorted_as_asked(runs: Any, ask: Any) -> None:
     one, two = (runs[name]["run_id"] for name in ("one", "two"))
     assert names(ask("runs")) == [two, one]
+    sources = [Path(run["source"]).name for run in ask("runs")["runs"]]
+    assert sources == ["two_answers.jsonl", "one_answers.jsonl"]
     assert names(ask("runs", "--sort", "pass_rate")) == [two, one]
     assert names(ask("runs", "--sort", "loop")) == [two, one]
     assert names(ask("runs", "--limit", "1")) == [two]
@@ -101,7 +103,7 @@ def test_the_list_fits_80_columns_and_gives_every_rate_its_interval(
     assert main(["runs", "--failures"]) == 0
     shown = capsys.readouterr().out
     assert "40 [12, 74]" in shown
-    assert "stored completions" in shown
+    assert "from two_answers" in shown
     assert all(len(line) <= 80 for line in shown.splitlines())
 
 

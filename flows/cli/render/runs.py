@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
 from artifacts.promotion.decisions import DecisionRecord
-from artifacts.runs.listing import RowGroup, run_interval, run_model, run_rate
+from artifacts.runs.listing import RowGroup, run_interval, run_model, run_rate, run_source
 from artifacts.text.describe import OUTCOME_WORDS
 from artifacts.text.numbers import points, short_rate
 from artifacts.text.visible import printable, visible
@@ -41,7 +42,7 @@ def print_runs(
             _loop(run),
             _started(run.started_ms),
             _rate(run) if run.status == "FINISHED" else run.status.lower(),
-            _end_of(run_model(run), width),
+            _end_of(_subject(run), width),
             run.tags.get("instrument", "")[:8],
         )
     console.print(lines)
@@ -104,6 +105,12 @@ def print_report(console: Console, path: str | None, reason: str) -> None:
         else f"\nreport of every answer, for a browser: {printable(path)}"
     )
     console.print(words, style="dim", markup=False, soft_wrap=True)
+
+
+def _subject(run: RunRecord) -> str:
+    """The model that a run measured or made, or what it replayed."""
+    source = run_source(run)
+    return run_model(run) if source is None else f"from {Path(source).name}"
 
 
 def _loop(run: RunRecord) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from artifacts.report.sections import VerdictCount, instrument_parts, verdicts
 from artifacts.text.describe import OUTCOME_WORDS
 from schemas.results import EvalResult
@@ -46,3 +48,19 @@ def test_the_parts_of_the_instrument_have_words(evaluation: EvalResult) -> None:
     parts = instrument_parts(evaluation.instrument)
     assert list(parts) == ["dataset", "split", "prompt template", "scorer", "sampling"]
     assert parts["split"] == "holdout"
+
+
+@pytest.mark.parametrize(
+    ("recorded", "shown"),
+    [
+        ('{"max_new_tokens":64,"temperature":1.0,"top_p":0.9}',
+         "max new tokens 64, temperature 1.0, top p 0.9"),
+        ("external", "external"),
+        ("{}", "{}"),
+        ("[1]", "[1]"),
+    ],
+)  # fmt: skip
+def test_sampling_is_shown_in_words(recorded: str, shown: str, evaluation: EvalResult) -> None:
+    record = evaluation.instrument
+    instrument = record.parts.model_copy(update={"sampling": recorded})
+    assert instrument_parts(record.model_copy(update={"parts": instrument}))["sampling"] == shown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from artifacts.runs.listing import (
     run_model,
     run_rate,
     run_rows,
+    run_source,
 )
 from artifacts.store.tables import Store
 from artifacts.tracking.history import RunRecord
@@ -88,6 +90,9 @@ def test_a_run_is_known_by_what_it_made_or_else_by_what_it_measured() -> None:
     assert [run_model(found) for found in (OLD, LEARNED, replay, unfinished)] == [
         "default", "models:/mine/1", "stored completions", "",
     ]  # fmt: skip
+    assert [run_source(found) for found in (OLD, replay, unfinished)] == [
+        None, "answers.jsonl", None,
+    ]  # fmt: skip
 
 
 def of(measured: Measurement, name: str, loop: Loop = EVALUATION, stage: str = "") -> RunRecord:
@@ -110,6 +115,16 @@ def test_failures_of_several_runs_are_counted_together(store: Store) -> None:
     assert (bad.outcome, bad.completions, bad.runs) == ("bad_format", 2, ("first",))
     assert (wrong.example.problem, wrong.example.completion) == ("p0", "Final: 2")
     assert failures_by_code(store, [unscored]) == ()
+
+
+def test_a_run_and_its_replay_are_one_piece_of_evidence(store: Store) -> None:
+    measured = measure(store, "rw", "bb")
+    source = dataclasses.replace(of(measured, "source"), started_ms=1)
+    replay = dataclasses.replace(of(measured, "replay", SELECTION), started_ms=2)
+    bad, wrong = failures_by_code(store, [replay, source])
+    assert (wrong.completions, wrong.runs) == (1, ("source",))
+    assert (bad.completions, bad.runs) == (2, ("source",))
+    assert failures_by_code(store, [replay])[0].runs == ("replay",)
 
 
 def test_the_rows_of_a_learning_run_are_those_after_it(store: Store) -> None:

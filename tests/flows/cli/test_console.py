@@ -72,6 +72,14 @@ def test_line_breaks_that_we_write_ourselves_are_kept() -> None:
     assert STYLE.sub("", printed(lambda console: console.print("one\n  two"))) == "one\n  two\n"
 
 
+def test_a_line_that_is_broken_ends_without_the_space() -> None:
+    words = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen s"
+    shown = printed(lambda console: console.print(" ".join([words] * 4), style="bold"))
+    lines = STYLE.sub("", shown).splitlines()
+    assert len(lines) > 1
+    assert all(line == line.rstrip() for line in lines)
+
+
 def test_columns_stay_aligned_whatever_their_cells_hold() -> None:
     lines = table("family", "rate", "note")
     lines.add_row(HOSTILE, "5 %", "a")

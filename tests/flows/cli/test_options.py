@@ -85,11 +85,15 @@ def test_a_value_that_cannot_be_used_is_named_by_its_option(
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["model", "samples", "temperature", "max_new_tokens", "seed"])
+@pytest.mark.parametrize("name", ["model", "dataset", "split", "temperature", "seed"])
 def test_what_the_stored_completions_settled_is_refused(name: str) -> None:
     with pytest.raises(InputError, match=f"{flag(name)} with --completions"):
         refuse_with_replay({"completions": "x", name: "1"})
 
 
 def test_what_a_replay_may_choose_is_not_refused() -> None:
-    refuse_with_replay({"completions": "x", "scorer": "y@1", "limit": "3", "dataset": "d.jsonl"})
+    refuse_with_replay({"completions": "x", "scorer": "y@1", "limit": "3"})
+    of_a_file = {"dataset": "d.jsonl", "split": "dev"}
+    refuse_with_replay({"completions": "x.jsonl"} | of_a_file)
+    with pytest.raises(InputError, match="--dataset with --completions"):
+        refuse_with_replay({"completions": "x.parquet"} | of_a_file)
