@@ -76,6 +76,8 @@ def read_json_object(path: Path) -> dict[str, Any]:
 
     Raises FileNotFoundError where there is no such file.
     """
+    if exists(path) and not (is_file(path) or path.is_dir()):  # a pipe would be waited for
+        raise InputError("is no plain file", str(path))
     try:
         with path.open("rb") as file:
             content = file.read(MOST_JSON_BYTES + 1)

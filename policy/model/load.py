@@ -21,6 +21,7 @@ from policy.model.model_files import (
     weight_files,
 )
 from policy.model.sizes import check_sizes
+from policy.model.vocabulary import check_vocabulary
 from schemas.errors import InputError
 from schemas.files import MOST_JSON_BYTES
 from schemas.identity import digest_of, file_digest
@@ -33,6 +34,7 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 VOCABULARIES = (*TOKENIZER_FILES, "merges.txt")
 MOST_VOCABULARY_BYTES = 64 * 2**20  # those with 262,000 tokens have 33 MB
 MOST_MISSING = 2  # times the stored weights: a model that needs more is another model
+MOST_END_TOKENS = 1000
 MOST_PACKED = 16  # weights in one stored number
 UNKNOWN_TOKEN_TEXT = "\N{REPLACEMENT CHARACTER}"
 
@@ -108,6 +110,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The tokenizer of a model folder, without the model."""
     if not any((folder / file).is_file() for file in TOKENIZER_FILES):
         raise InputError("no tokenizer in this folder", str(folder), "add its tokenizer.json")
+    check_vocabulary(folder / "tokenizer.json")
     from transformers import AutoTokenizer
 
     try:
@@ -119,6 +122,12 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         raise InputError(
             f"the tokenizer cannot be loaded ({one_line(error)})", str(folder)
         ) from error
+    if type(longest := tokenizer.model_max_length) not in (int, float):
+        raise InputError(
+            f"model_max_length is {str(longest)[:40]!r}, not a number",
+            str(folder / "tokenizer_config.json"),
+            "give the tokens of its context",
+        )
     return tokenizer
 
 
@@ -151,6 +160,7 @@ def check_folder(folder: Path) -> None:
     weight_files(folder)
     _refuse_large_files(folder)
     refuse_detours(folder)
+    _refuse_many_end_tokens(folder)
     architectures = config.get("architectures") or []
     if not (isinstance(architectures, list) and all(isinstance(a, str) for a in architectures)):
         raise InputError("architectures is not a list of names", str(folder / "config.json"))
@@ -240,6 +250,18 @@ def _refuse_large_files(folder: Path) -> None:
         file = folder / name
         if file.is_file() and file.stat().st_size > most:
             raise InputError(f"is larger than {most // 2**20} MB", str(file), "take another model")
+
+
+def _refuse_many_end_tokens(folder: Path) -> None:
+    for name in ("config.json", "generation_config.json"):
+        if (folder / name).is_file():
+            ends = read_json(folder / name).get("eos_token_id")
+            if isinstance(ends, list) and len(ends) > MOST_END_TOKENS:
+                raise InputError(
+                    f"eos_token_id holds {len(ends):,} tokens",
+                    str(folder / name),
+                    f"name {MOST_END_TOKENS} at most",
+                )
 
 
 def _refuse_larger_than_its_weights(folder: Path) -> None:

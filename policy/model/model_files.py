@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,18 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def refuse_detours(folder: Path) -> None:
-    """InputError where a configuration makes transformers read files that nobody has checked."""
+    """InputError where a configuration makes transformers read files that nobody has checked.
+
+    Also where it names a repository: transformers fetches attention kernels from there, and runs
+    them, if the package `kernels` is installed.
+    """
+    for name, value in _implementations(read_json(folder / "config.json")):
+        if "/" in value:
+            raise InputError(
+                f"{name} names code to fetch and run ({value[:60]!r})",
+                str(folder / "config.json"),
+                "leave it out",
+            )
     for name, settings in DETOURS.items():
         if not (folder / name).is_file():
             continue
@@ -77,6 +89,20 @@ def refuse_detours(folder: Path) -> None:
         raise InputError(
             "is a second default chat template", str(other), "leave one, as chat_template.jinja"
         )
+
+
+def _implementations(config: Any) -> Iterator[tuple[str, str]]:
+    """Each text below a setting whose name ends in `_implementation`, with that name."""
+    waiting: list[tuple[str, Any]] = [("", config)]
+    while waiting:
+        name, value = waiting.pop()
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                waiting.append((key if key.endswith("_implementation") else name, inner))
+        elif isinstance(value, list):
+            waiting += [(name, inner) for inner in value]
+        elif isinstance(value, str) and name:
+            yield name, value
 
 
 def read_json(file: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -65,3 +66,9 @@ def test_a_file_that_is_too_large_or_no_file_is_refused(
         read_json_object(tmp_path)
     with pytest.raises(FileNotFoundError):
         read_json_object(tmp_path / "none.json")
+
+
+def test_a_pipe_is_refused_instead_of_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.json")
+    with pytest.raises(InputError, match="is no plain file"):
+        read_json_object(tmp_path / "pipe.json")

@@ -213,6 +213,16 @@ def test_weights_that_the_model_has_no_place_for_do_no_harm(folder: Path) -> Non
     load_policy(folder, name="model")
 
 
+def test_a_context_that_is_no_number_is_refused(folder: Path) -> None:
+    change_json(folder / "tokenizer_config.json", model_max_length="x")
+    assert_refused(folder, "model_max_length is 'x', not a number", "tokenizer_config.json")
+
+
+def test_a_multitude_of_end_tokens_is_refused(folder: Path) -> None:
+    change_json(folder / "generation_config.json", eos_token_id=list(range(1001)))
+    assert_refused(folder, "eos_token_id holds 1,001 tokens", "generation_config.json")
+
+
 def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(folder: Path) -> None:
     tokenizer = load_tokenizer(folder)
     tokenizer.add_tokens(["<one more>"])

@@ -103,6 +103,9 @@ def test_a_snapshot_in_the_cache_of_the_hub_is_links_into_its_blobs(
     [
         ("config.json", {"transformers_weights": "other.safetensors"}),
         ("config.json", {"configuration_files": ["config.4.0.0.json"]}),
+        ("config.json", {"attn_implementation": "somebody/kernel@main:forward"}),
+        ("config.json", {"_attn_implementation": {"text_config": "somebody/kernel"}}),
+        ("config.json", {"experts_implementation": "somebody/kernel"}),
         ("tokenizer_config.json", {"fast_tokenizer_files": ["tokenizer.4.0.0.json"]}),
     ],
 )

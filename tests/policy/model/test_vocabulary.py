@@ -1,0 +1,104 @@
+"""A tokenizer that makes very long texts of short ones is refused before it is loaded."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from policy.model.load import load_tokenizer
+from policy.model.vocabulary import check_vocabulary
+from schemas.errors import InputError
+
+
+def step(pattern: dict[str, str], content: str) -> dict[str, Any]:
+    return {"type": "Replace", "pattern": pattern, "content": content}
+
+
+def mapping(*texts: str) -> dict[str, Any]:
+    content = (4).to_bytes(4, "little") + b"tree" + b"\0".join(t.encode() for t in texts)
+    return {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(content).decode()}
+
+
+TEN = step({"String": "a"}, "a" * 10)
+SEVERAL = {"type": "Sequence", "normalizers": [TEN, {"type": "Sequence", "normalizers": [TEN] * 8}]}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, tiny_folder: Callable[[str], Path]) -> Path:
+    """A model's folder that a test may change."""
+    return Path(shutil.copytree(tiny_folder("llama"), tmp_path / "model"))
+
+
+def changed(folder: Path, **parts: Any) -> Path:
+    file = folder / "tokenizer.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | parts))
+    return file
+
+
+@pytest.mark.parametrize(
+    ("part", "steps", "reason"),
+    [
+        ("normalizer", SEVERAL, "its normalizer makes a text up to 1e+09 times as long"),
+        ("normalizer", step({"Regex": ""}, "b" * 200), "up to 201 times"),
+        ("normalizer", step({"String": ""}, "b" * 200), "up to 201 times"),
+        ("normalizer", mapping("a", "é" * 300), "up to 300 times"),
+        ("decoder", {"type": "Sequence", "decoders": [TEN] * 3}, "its decoder makes"),
+    ],
+)
+def test_steps_that_multiply_a_text_are_refused_in_one_line(
+    part: str, steps: dict[str, Any], reason: str, folder: Path
+) -> None:
+    file = changed(folder, **{part: steps})
+    with pytest.raises(InputError) as caught:
+        load_tokenizer(folder)
+    assert reason in str(caught.value)
+    assert str(caught.value).startswith(str(file))
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        None,
+        {"type": "NFKC"},
+        step({"String": " "}, "▁"),
+        {"type": "Sequence", "normalizers": [mapping("a" * 18), step({"Regex": " {2,}"}, "▁")]},
+        {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}, "what", 5]},
+    ],
+)
+def test_what_real_tokenizers_do_is_accepted(steps: Any, folder: Path) -> None:
+    check_vocabulary(changed(folder, normalizer=steps))
+
+
+def test_a_token_of_great_length_is_refused(folder: Path) -> None:
+    model = json.loads((folder / "tokenizer.json").read_text())["model"]
+    model["vocab"]["x" * 5000] = len(model["vocab"])
+    with pytest.raises(InputError, match="a token of 5,000 characters"):
+        check_vocabulary(changed(folder, model=model))
+    pieces = {"type": "Unigram", "vocab": [["y" * 6000, 0.5]]}
+    with pytest.raises(InputError, match="a token of 6,000 characters"):
+        check_vocabulary(changed(folder, model=pieces))
+
+
+def test_a_tokenizer_that_draws_at_random_is_refused(folder: Path) -> None:
+    model = json.loads((folder / "tokenizer.json").read_text())["model"]
+    check_vocabulary(changed(folder, model=model | {"dropout": 0.0}))
+    with pytest.raises(InputError, match="cuts the same text into other tokens each time"):
+        check_vocabulary(changed(folder, model=model | {"dropout": 0.1}))
+
+
+def test_a_multitude_of_added_tokens_is_refused(folder: Path) -> None:
+    with pytest.raises(InputError, match="it adds 20,001 tokens"):
+        check_vocabulary(changed(folder, added_tokens=[{"content": "a"}] * 20_001))
+
+
+def test_what_is_no_tokenizer_is_left_to_whoever_loads_it(folder: Path) -> None:
+    for content in ("[]", "{", '{"normalizer": 5, "model": [], "added_tokens": 1}'):
+        (folder / "tokenizer.json").write_text(content)
+        check_vocabulary(folder / "tokenizer.json")
+    check_vocabulary(folder / "missing.json")
