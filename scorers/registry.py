@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
 from functools import lru_cache
 from importlib.metadata import EntryPoint, EntryPoints, entry_points
+from pathlib import Path
 
 from schemas.errors import InputError
 from scorers.contains_int import CONTAINS_INT_1
@@ -31,6 +33,7 @@ def get_scorer(name: str) -> Scorer:
     attribute that cannot be loaded, and for a scorer that has the name and version of ours.
     """
     if ":" in name:
+        _find_modules_here()
         return _loaded(EntryPoint(name=name, value=name, group=ENTRY_POINT_GROUP))
     found = _found(name)
     if not found:
@@ -44,6 +47,18 @@ def get_scorer(name: str) -> Scorer:
             remedy=f"there are {', '.join(known)}; your own is package.module:attribute",
         )
     return max(found, key=lambda scorer: scorer.version)
+
+
+def _find_modules_here() -> None:
+    """Let `mymodule:scorer` name a module in the working directory, which is looked in last.
+
+    Nothing is found there before somebody names such a scorer: other people's files, such as those
+    of a dataset or a model, must not become modules of the libraries that we import.
+    """
+    with contextlib.suppress(OSError):  # it was deleted
+        if not {"", here := str(Path.cwd())} & set(sys.path):
+            sys.path.append(here)
+            importlib.invalidate_caches()
 
 
 def _found(name: str) -> list[Scorer]:
