@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from pydantic import JsonValue
 
 from artifacts.datasets import arithmetic
+from artifacts.store.parquet_size import check_decoded_size
 from schemas.errors import InputError
 from schemas.files import ending, is_file
 from schemas.problems import CANONICAL_INTEGER
@@ -222,6 +223,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, Row]]:
 
 def _parquet_rows(path: Path) -> Iterator[tuple[int, Row]]:
     try:
+        check_decoded_size(path, ("id", "problem_id", *NEEDED, "family", "split"))
         table = pq.read_table(path)
     except (pa.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())[:200]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pyarrow.compute as pc
 
 from artifacts.datasets.problems import Datasets, jsonl_objects
 from artifacts.store.instrument import EXTERNAL
+from artifacts.store.parquet_size import check_decoded_size
 from artifacts.store.tables import Store, provenance_of, read_parquet
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.history import History
@@ -80,6 +82,8 @@ def stored_completions(
 def _of_table(path: Path, store: Store) -> tuple[TableRef, TableRef]:
     if not is_file(path):
         raise InputError("no such file", f"--completions {path}")
+    with contextlib.suppress(pa.ArrowException, OSError):  # reading it gives the reason
+        check_decoded_size(path, list(COMPLETIONS.columns))
     table = read_parquet(path, COMPLETIONS)
     provenance = provenance_of(table)
     if "problems" not in provenance.parents:
