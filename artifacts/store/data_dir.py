@@ -15,6 +15,7 @@ from schemas.files import of_user
 
 PATIENCE = 60  # seconds to wait for another command that writes to a database
 LOGS = "logs"  # the folder of what happened in a defect
+ROOT = 0  # the user who may do anything anyway, and who makes folders in containers
 MINE_ALONE = 0o700  # completions, models and secrets are nobody else's
 
 
@@ -71,15 +72,25 @@ def sqlite_uri(database: Path) -> str:
 
 
 def named_data_folder() -> Path:
-    """Where the data folder is or will be: `THREELOOPS_HOME`, or `.threeloops` where one works."""
-    return of_user(os.environ.get("THREELOOPS_HOME") or ".threeloops").absolute()
+    """Where the data folder is or will be: `THREELOOPS_HOME`, or `.threeloops` where one works.
+
+    Raises InputError where that is a folder that was deleted.
+    """
+    try:
+        return of_user(os.environ.get("THREELOOPS_HOME") or ".threeloops").absolute()
+    except FileNotFoundError:
+        raise InputError(
+            "the working directory was deleted",
+            remedy="go to another folder, or set THREELOOPS_HOME",
+        ) from None
 
 
 def current_data_dir() -> DataDir:
     """`THREELOOPS_HOME`, or `.threeloops` in the working directory; made when missing.
 
-    Nobody but its owner may enter it. A folder that its group may write is one that people share
-    on purpose, and stays as it is. Raises InputError when it cannot be made or written.
+    Nobody but its owner may enter it, and its group if it may write to it: people share such a
+    folder on purpose. Raises InputError when it cannot be made or written, and for one of somebody
+    else that everybody may write to, where anything may have been prepared.
     """
     root = named_data_folder()
     try:
@@ -115,10 +126,17 @@ def private_files() -> Iterator[None]:
 
 def _close_to_others(root: Path) -> None:
     status = root.stat()
-    open_to = stat.S_IMODE(status.st_mode) & 0o077
-    shared = open_to & stat.S_IWGRP
-    if open_to and not shared and status.st_uid == os.getuid():
-        root.chmod(MINE_ALONE)
+    mode = stat.S_IMODE(status.st_mode)
+    if status.st_uid == os.getuid():
+        kept = mode & ~0o007 if mode & stat.S_IWGRP else MINE_ALONE
+        if mode & 0o077 and mode != kept:
+            root.chmod(kept)
+    elif mode & stat.S_IWOTH and status.st_uid != ROOT:
+        raise InputError(
+            "the data folder belongs to another user, and everybody may write to it",
+            str(root),
+            "set THREELOOPS_HOME to a folder of your own",
+        )
 
 
 def _refuse_what_stands_in_the_way(found: DataDir) -> None:

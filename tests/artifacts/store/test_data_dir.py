@@ -61,13 +61,37 @@ def test_nobody_else_may_enter_it(
     assert current_data_dir().root.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_folder_that_a_group_may_write_stays_shared(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("mode", [0o770, 0o775, 0o777])
+def test_a_folder_that_a_group_may_write_stays_shared_with_that_group_alone(
+    mode: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "shared").mkdir()
-    (tmp_path / "shared").chmod(0o770)
+    (tmp_path / "shared").chmod(mode)
     monkeypatch.setenv("THREELOOPS_HOME", str(tmp_path / "shared"))
     assert current_data_dir().root.stat().st_mode & 0o777 == 0o770
+
+
+def test_a_folder_that_somebody_else_has_put_there_for_everybody_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "planted").mkdir()
+    (tmp_path / "planted").chmod(0o777)
+    monkeypatch.setenv("THREELOOPS_HOME", str(tmp_path / "planted"))
+    monkeypatch.setattr("os.getuid", lambda: (tmp_path / "planted").stat().st_uid + 1)
+    monkeypatch.setattr("artifacts.store.data_dir.ROOT", -1)
+    with pytest.raises(InputError, match="belongs to another user, and everybody may write to it"):
+        current_data_dir()
+
+
+def test_a_working_directory_that_was_deleted_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("THREELOOPS_HOME")
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(InputError, match="the working directory was deleted"):
+        current_data_dir()
 
 
 @pytest.mark.parametrize("name", ["a?b", "100 %", "a#b", "%41", "a&b é"])
