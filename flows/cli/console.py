@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,8 +11,10 @@ from rich.segment import Segment
 from rich.text import Text
 
 from artifacts.text.visible import printable
+from flows.cli.streams import BROKEN_PIPE, discard_stdout
 
 OURS = "\n"  # the one control character that our own texts hold
+WRAPPED = re.compile(r" +\n")  # rich leaves the space at which it breaks a line
 
 
 class SafeConsole(Console):
@@ -20,6 +23,11 @@ class SafeConsole(Console):
     Names, paths and answers can hold escape sequences, carriage returns or marks that turn the
     direction of writing. Styles and cursor movements of rich itself are kept, as they are not text.
     """
+
+    def on_broken_pipe(self) -> None:
+        """End as other programs do when nobody reads on; rich's own code would mean "no"."""
+        discard_stdout()
+        raise SystemExit(BROKEN_PIPE)
 
     def render_str(self, text: str, **how: Any) -> Text:
         """As rich's, made printable before its width is measured."""
@@ -30,6 +38,8 @@ class SafeConsole(Console):
     ) -> Iterable[Segment]:
         """As rich's; everything that is printed comes through here, whatever it was made from."""
         for segment in super().render(renderable, options):
+            if isinstance(renderable, Text) and WRAPPED.search(segment.text):
+                segment = Segment(WRAPPED.sub("\n", segment.text), segment.style)
             if segment.control or segment.text.isprintable():
                 yield segment
             else:

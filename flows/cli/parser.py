@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from flows.cli.options import add_options, number, whole_number
+from flows.cli.streams import open_standard_streams
 from schemas.config import EvalConfig, LearningConfig, SelectionConfig
 from schemas.errors import InputError, ThreeLoopsError
 from schemas.instrument import Instrument
@@ -307,6 +308,7 @@ each token under the policy, and its rank."""
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
+    open_standard_streams()
     _write_any_character()
     try:
         options = build_parser().parse_args(arguments)
@@ -315,8 +317,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         Terminal(as_json=True).fail(str(error))
         return 2
-    _find_modules_here()
-    from artifacts.store.data_dir import LOGS, named_data_folder
     from flows.cli.failures import explained, was_terminated
     from flows.cli.stopping import ending_when_asked
     from flows.cli.terminal import Terminal
@@ -338,11 +338,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return TERMINATED if terminated else INTERRUPTED
             if not isinstance(error, Exception):
                 raise
-            line, code = explained(error, named_data_folder() / LOGS)
+            line, code = explained(error, _logs())
             terminal.fail(line)
             return code
     if options.json:
-        print(json.dumps(result.as_json()))
+        try:
+            print(json.dumps(result.as_json()), flush=True)
+        except OSError as error:
+            return terminal.not_written(error)
     return int(getattr(result, "exit_code", None) or 0)
 
 
@@ -362,6 +365,16 @@ def _done(options: argparse.Namespace, terminal: Terminal) -> ResultModel:
         return verb(process_runtime(), options, terminal)
 
 
+def _logs() -> Path | None:
+    """Where the story of a defect is kept; None where there is no data folder."""
+    from artifacts.store.data_dir import LOGS, named_data_folder
+
+    try:
+        return named_data_folder() / LOGS
+    except InputError:
+        return None
+
+
 def _rows(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument(
         "--rows", type=whole_number, default=3, metavar="N", help=f"{what}; default 3"
@@ -373,12 +386,3 @@ def _write_any_character() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-
-
-def _find_modules_here() -> None:
-    """Let `--scorer mymodule:scorer` name a module in the working directory.
-
-    It is looked in last, so that a file there cannot stand in for an installed package.
-    """
-    if not {"", here := str(Path.cwd())} & set(sys.path):
-        sys.path.append(here)

@@ -20,6 +20,7 @@ from rich.progress import Progress as Bars
 
 from artifacts.text.visible import printable
 from flows.cli.console import SafeConsole
+from flows.cli.streams import BROKEN_PIPE, discard_stdout
 from tasks.runtime.progress import Event, Message, Progress, ProgressHub
 
 WIDTH = 80
@@ -42,12 +43,22 @@ class Terminal:
             self.out.width = WIDTH
 
     def note(self, line: str) -> None:
-        """One line about what is going on."""
-        self.err.print(one_line(line), style="dim", markup=False)
+        """One line about what is going on; a stderr that is full is not worth a run."""
+        with contextlib.suppress(OSError):
+            self.err.print(one_line(line), style="dim", markup=False)
 
     def fail(self, line: str) -> None:
         """The one line that says why there is no result."""
-        self.err.print(one_line(f"threeloops: {line}"), style="bold red", markup=False)
+        with contextlib.suppress(OSError):
+            self.err.print(one_line(f"threeloops: {line}"), style="bold red", markup=False)
+
+    def not_written(self, error: OSError) -> int:
+        """Say that the result could not be written to stdout; returns the exit code."""
+        discard_stdout()
+        if isinstance(error, BrokenPipeError):  # whoever read it has had enough
+            return BROKEN_PIPE
+        self.fail(f"the result was kept, but could not be written to stdout ({error.strerror})")
+        return 2
 
     @contextlib.contextmanager
     def progress(self, hub: ProgressHub) -> Iterator[None]:
