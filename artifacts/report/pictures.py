@@ -63,9 +63,13 @@ def draw_pass_at_k(axes: Axes, summaries: Mapping[str, Summary]) -> None:
 
 
 def quiet_pyplot() -> Any:
-    """matplotlib's pyplot, which opens no window."""
+    """matplotlib's pyplot, which opens no window and draws the same everywhere.
+
+    A matplotlibrc in the working directory could otherwise have every text set by LaTeX.
+    """
     import matplotlib
 
+    matplotlib.rcdefaults()
     matplotlib.use("Agg")
     from matplotlib import pyplot
 

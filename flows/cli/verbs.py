@@ -6,12 +6,13 @@ import os
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, TypeVar
 
 from artifacts.text.visible import printable
 from flows.cli.options import config_from, flag, refuse_with_replay
 from flows.cli.terminal import Terminal
-from flows.orchestration.settings import configure_prefect
+from flows.orchestration.settings import configure_prefect, refuse_settings_here
 from schemas.config import EvalConfig, LearningConfig, RunConfig, SelectionConfig
 from schemas.errors import InputError
 from schemas.loops import DEMO, EVALUATION, LEARNING, SELECTION, Loop
@@ -114,6 +115,7 @@ def tokens(runtime: Runtime, options: Namespace, terminal: Terminal) -> TokensOu
 
 def up(runtime: Runtime, options: Namespace, terminal: Terminal) -> UpOutput:
     """The servers and the deployments, until Ctrl-C."""
+    refuse_settings_here(Path())  # before anything imports Prefect
     from flows.cli.up import serve
     from flows.services.addresses import Addresses
 

@@ -19,7 +19,8 @@ from artifacts.tracking.database import remove_database
 from schemas.errors import ThreeLoopsError
 
 URL = "PREFECT_API_DATABASE_CONNECTION_URL"
-UPGRADE = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "-y"]
+# -P: a module in the working directory must not stand in for one of Prefect's
+UPGRADE = [sys.executable, "-P", "-m", "prefect", "server", "database", "upgrade", "-y"]
 LONGEST_UPGRADE = 300.0  # seconds
 
 

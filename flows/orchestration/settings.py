@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from artifacts.store.data_dir import DataDir
 from flows.orchestration.prefect_database import URL, database_url
 from flows.orchestration.up_file import running
+from schemas.errors import InputError
 
 
 def configure_prefect(data_dir: DataDir) -> None:
@@ -15,8 +19,10 @@ def configure_prefect(data_dir: DataDir) -> None:
     It has to be called before prefect is imported.
 
     With `threeloops up` running on this data folder, its server is used; with PREFECT_API_URL set,
-    that one. The secret of `up` is for its own address alone.
+    that one. The secret of `up` is for its own address alone. Raises InputError for a file in the
+    working directory that Prefect would obey.
     """
+    refuse_settings_here(Path())
     served = running(data_dir)
     if served and os.environ.get("PREFECT_API_URL", served.prefect) == served.prefect:
         os.environ.update(served.environment())
@@ -33,3 +39,33 @@ def configure_prefect(data_dir: DataDir) -> None:
         defaults[URL] = database_url(data_dir.prefect / "prefect.db")
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+
+
+def refuse_settings_here(folder: Path) -> None:
+    """InputError for a file in a folder from which Prefect would take settings.
+
+    Prefect obeys such files in the working directory, which may be a downloaded folder. They can
+    name another server, or a configuration of logging that runs any code.
+    """
+    for name, holds in SETTINGS_FILES.items():
+        file = folder / name
+        if file.is_file() and holds(file.read_text(encoding="utf-8", errors="replace")):
+            raise InputError(
+                "it has settings for Prefect, which may run any code, so nothing is started here",
+                str(file.absolute()),
+                "give your own settings as environment variables, or go to another folder",
+            )
+
+
+def _in_toml(text: str) -> bool:
+    try:
+        return "prefect" in tomllib.loads(text).get("tool", {})
+    except tomllib.TOMLDecodeError:
+        return "prefect" in text  # Prefect says what is wrong with it
+
+
+SETTINGS_FILES: Mapping[str, Callable[[str], bool]] = {
+    "prefect.toml": bool,
+    "pyproject.toml": _in_toml,
+    ".env": lambda text: "PREFECT" in text.upper(),
+}

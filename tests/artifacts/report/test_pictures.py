@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from artifacts.report import pictures as module
-from artifacts.report.pictures import pass_at_k_picture, save
+from artifacts.report.pictures import pass_at_k_picture, quiet_pyplot, save
 from schemas.measurements import Estimate, Summary
 
 
@@ -70,3 +70,12 @@ def test_two_measurements_can_be_told_apart_without_colour(
 ) -> None:
     axes = drawn(tmp_path / "p.png", monkeypatch, before=summary({}), after=summary({}))
     assert len({line.get_marker() for line in axes.get_lines()}) == 2
+
+
+def test_a_file_of_settings_changes_no_picture() -> None:
+    import matplotlib
+
+    with matplotlib.rc_context({"text.usetex": True, "lines.linewidth": 50}):
+        rc = quiet_pyplot().rcParams
+        assert not rc["text.usetex"]
+        assert rc["lines.linewidth"] == 1.5

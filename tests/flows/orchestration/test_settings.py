@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 
 from artifacts.store.data_dir import DataDir
 from flows.orchestration import settings
 from flows.orchestration.prefect_database import URL
-from flows.orchestration.settings import configure_prefect
+from flows.orchestration.settings import configure_prefect, refuse_settings_here
 from flows.orchestration.up_file import Served
+from schemas.errors import InputError
 
 
 @pytest.fixture
@@ -76,3 +78,41 @@ def test_a_damaged_record_does_not_stop_a_command(data_dir: DataDir) -> None:
     (data_dir.root / "up.json").write_text("{")
     configure_prefect(data_dir)
     assert "PREFECT_API_URL" not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("prefect.toml", '[logging]\nconfig_path = "evil.yml"\n'),
+        ("pyproject.toml", '[tool.prefect.api]\nurl = "http://evil.example/api"\n'),
+        ("pyproject.toml", "[tool.prefect"),
+        (".env", "A=1\nexport prefect_api_url=http://evil.example/api\n"),
+    ],
+)
+def test_settings_in_the_working_directory_are_refused(
+    name: str,
+    content: str,
+    tmp_path: Path,
+    data_dir: DataDir,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match="it has settings for Prefect") as caught:
+        configure_prefect(data_dir)
+    assert str(tmp_path / name) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("prefect.toml", ""),
+        ("pyproject.toml", '[project]\nname = "prefect"\n[tool.ruff]\n'),
+        (".env", "SECRET=1\n"),
+    ],
+)
+def test_files_without_settings_for_prefect_are_of_no_interest(
+    name: str, content: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text(content)
+    refuse_settings_here(tmp_path)
