@@ -103,7 +103,7 @@ def test_the_list_fits_80_columns_and_gives_every_rate_its_interval(
     assert main(["runs", "--failures"]) == 0
     shown = capsys.readouterr().out
     assert "40 [12, 74]" in shown
-    assert "from two_answers" in shown
+    assert "from …_answers.jsonl" in shown
     assert all(len(line) <= 80 for line in shown.splitlines())
 
 

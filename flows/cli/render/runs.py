@@ -42,7 +42,7 @@ def print_runs(
             _loop(run),
             _started(run.started_ms),
             _rate(run) if run.status == "FINISHED" else run.status.lower(),
-            _end_of(_subject(run), width),
+            _subject(run, width),
             run.tags.get("instrument", "")[:8],
         )
     console.print(lines)
@@ -107,10 +107,11 @@ def print_report(console: Console, path: str | None, reason: str) -> None:
     console.print(words, style="dim", markup=False, soft_wrap=True)
 
 
-def _subject(run: RunRecord) -> str:
-    """The model that a run measured or made, or what it replayed."""
-    source = run_source(run)
-    return run_model(run) if source is None else f"from {Path(source).name}"
+def _subject(run: RunRecord, width: int) -> str:
+    """The model that a run measured or made, or what it replayed, in so many characters."""
+    if (source := run_source(run)) is None:
+        return _end_of(run_model(run), width)
+    return f"from {_end_of(Path(source).name, width - len('from '))}"
 
 
 def _loop(run: RunRecord) -> str:
