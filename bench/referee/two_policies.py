@@ -98,8 +98,9 @@ def detectable_cell(
         return gain - rng.binomial(samples, before) / samples
 
     size = 0.0 if after_nothing else 0.1
-    for _ in range(1 if after_nothing else 6):
-        told = [paired_difference(row).detectable for row in changes(size, 200)]
-        size = min(LARGEST_GAIN, float(np.mean(told)))
+    for _ in range(1 if after_nothing else 12):
+        told = float(np.mean([paired_difference(row).detectable for row in changes(size, 200)]))
+        # half the way, because a larger change can make what is told smaller
+        size = min(LARGEST_GAIN, told if after_nothing else (size + told) / 2)
     found = sum(paired_difference(row).p_value < 0.05 for row in changes(size, replications))
     return {"found": (float(found), replications)}
