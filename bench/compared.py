@@ -9,12 +9,14 @@ from bench.cells import giga, gigabytes, middle, number, records_of, spread, tab
 from bench.process import Record
 
 
-def comparisons(records: Sequence[Record]) -> list[str]:
+def comparisons(records: Sequence[Record], *, bars: bool = True) -> list[str]:
+    """Speed and peak memory of every pair; `bars` are what was promised, on a CPU alone."""
     rows: list[Sequence[str]] = []
     for ours, theirs, name, bar in _pairs(records):
         mine, other = records_of(records, ours), records_of(records, theirs)
         if not mine or not other:
-            rows.append((name, "—", "not measured", "—", f"≥ {bar:g} ×", "—"))
+            asked = f"≥ {bar:g} ×" if bars else "—"
+            rows.append((name, "—", "not measured", "—", asked, "—"))
             continue
         if "completions_per_second" in mine[0]:
             unit, key, faster = "completions/s", "completions_per_second", 1
@@ -27,8 +29,8 @@ def comparisons(records: Sequence[Record]) -> list[str]:
                 f"{number(middle(mine, key))} {unit}",
                 f"{number(middle(other, key))} {unit}",
                 f"**{number(median(ratios))} ×** ({spread(ratios)}; {len(ratios)} pairs)",
-                f"≥ {bar:g} ×",
-                verdict(median(ratios) >= bar),
+                f"≥ {bar:g} ×" if bars else "—",
+                verdict(median(ratios) >= bar) if bars else "—",
             )
         )
         memory = (
@@ -37,15 +39,15 @@ def comparisons(records: Sequence[Record]) -> list[str]:
             else "peak_memory_bytes"
         )
         share = middle(mine, memory) / middle(other, memory)
-        step = key == "seconds_per_step"
+        promised = bars and key == "seconds_per_step"
         rows.append(
             (
                 f"{name}: peak memory",
                 gigabytes(middle(mine, memory)),
                 gigabytes(middle(other, memory)),
                 f"{share:.0%}",
-                "≤ 60 %" if step else "—",
-                verdict(share <= 0.6) if step else "—",
+                "≤ 60 %" if promised else "—",
+                verdict(share <= 0.6) if promised else "—",
             )
         )
     head = ("", "threeloops", "instead", "ratio (of each pair: median, least to most)", "bar", "")
@@ -58,10 +60,10 @@ def _pairs(records: Sequence[Record]) -> list[tuple[str, str, str, float]]:
     pairs = []
     for label in labels:
         if label.startswith("step ours"):
-            shape, where = _shape(records, label), label.removeprefix("step ours")
+            shape = _shape(records, label)
             for theirs, kind in (("step TRL", ""), ("step TRL as shipped", ", as shipped")):
-                words = f"learning step, {shape}, against TRL's GRPOTrainer{kind}{where}"
-                pairs.append((label, theirs + where, words, 15.0))
+                words = f"learning step, {shape}, against TRL's GRPOTrainer{kind}"
+                pairs.append((label, theirs, words, 15.0))
         elif label.startswith("sampler ours"):
             theirs = label.replace("ours", "generate")
             words = f"sampling {label[13:]} completions, against `model.generate`"
@@ -69,14 +71,15 @@ def _pairs(records: Sequence[Record]) -> list[tuple[str, str, str, float]]:
     return pairs
 
 
-def peaks(records: Sequence[Record]) -> list[str]:
-    peaks = [
+def peaks(records: Sequence[Record], *, products: str, bars: bool = True) -> list[str]:
+    """Useful arithmetic of our runs beside the fastest matrix product, of the type `products`."""
+    fastest = [
         record["peak_operations_per_second"]
         for record in records
         if "peak_operations_per_second" in record
     ]
     rows: list[Sequence[str]] = [
-        ("float32 matrix product", f"{giga(median(peaks))} GFLOP/s", "100 %", "", "")
+        (f"{products} matrix product", f"{giga(median(fastest))} GFLOP/s", "100 %", "", "")
     ]
     named = {label: name for label, _, name, _ in reversed(_pairs(records))}
     for label, name in reversed(named.items()):
@@ -89,19 +92,8 @@ def peaks(records: Sequence[Record]) -> list[str]:
         ):
             rate = middle(runs, f"operations_per_second_{count}")
             share = middle(runs, f"fraction_of_peak_{count}")
-            rows.append(_peak_row(f"{name}: {words}", rate, share, bar))
-    return [
-        *table(("", "useful arithmetic", "of the peak", "bar", ""), rows),
-        "",
-        "The peak is measured in the same process, right after each of our runs. Only the matrix "
-        "products that must be computed are counted (`bench/arithmetic_work.py`): the common "
-        "prefix once, each prompt once, and the generated tokens, in two ways. The first "
-        "counts each token of each completion once; it says how near our code comes to what is "
-        "possible by sharing prompts alone, and it may exceed the peak. The second counts equal "
-        "beginnings of one problem's completions once, as our code computes them; it says how well "
-        "the machine is used. The rest of the time goes to reading weights for few tokens at a "
-        "time, to activations and norms, and to the optimiser.",
-    ]
+            rows.append(_peak_row(f"{name}: {words}", rate, share, bar if bars else None))
+    return table(("", "useful arithmetic", "of the peak", "bar", ""), rows)
 
 
 def _peak_row(name: str, rate: float, share: float, bar: float | None) -> tuple[str, ...]:

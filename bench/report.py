@@ -8,8 +8,10 @@ from pathlib import Path
 
 from bench.cells import gigabytes, middle, number, records_of, table, verdict
 from bench.compared import comparisons, peaks
+from bench.on_gpu import section
 from bench.process import Record
 
+RAW = "benchmarks.json"
 HIDDEN = ("tables",)  # records that measure nothing
 QUIET = 0.15  # cores busy with other work, above which a figure is called disturbed
 
@@ -19,7 +21,7 @@ def write_report(found: Record, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     kept = [record for record in found["records"] if record["label"] not in HIDDEN]
     raw = found | {"records": kept}
-    (folder / "benchmarks.json").write_text(json.dumps(raw, indent=1) + "\n", encoding="utf-8")
+    (folder / RAW).write_text(json.dumps(raw, indent=1) + "\n", encoding="utf-8")
     path = folder / "benchmarks.md"
     path.write_text(render(raw), encoding="utf-8")
     return path
@@ -42,7 +44,16 @@ def render(found: Record) -> str:
         "",
         "## Compared with the machine's peak",
         "",
-        *peaks(records),
+        *peaks(records, products="float32"),
+        "",
+        "The peak is measured in the same process, right after each of our runs. Only the matrix "
+        "products that must be computed are counted (`bench/arithmetic_work.py`): the common "
+        "prefix once, each prompt once, and the generated tokens, in two ways. The first "
+        "counts each token of each completion once; it says how near our code comes to what is "
+        "possible by sharing prompts alone, and it may exceed the peak. The second counts equal "
+        "beginnings of one problem's completions once, as our code computes them; it says how well "
+        "the machine is used. The rest of the time goes to reading weights for few tokens at a "
+        "time, to activations and norms, and to the optimiser.",
         "",
         "## A million stored completions",
         "",
@@ -59,6 +70,7 @@ def render(found: Record) -> str:
         "## How it was measured",
         "",
         *_method(found),
+        *(section(found["on_gpu"]) if "on_gpu" in found else ()),
     ]
     return "\n".join(parts) + "\n"
 
