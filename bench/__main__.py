@@ -15,9 +15,18 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench.plan import TRL, Job, Series, quick_plan, whole_plan
+from bench.plan import (
+    TRL,
+    Job,
+    Series,
+    gpu_plan,
+    quick_gpu_plan,
+    quick_plan,
+    whole_plan,
+    without_trl,
+)
 from bench.process import ROOT, BenchError, Record, run
-from bench.report import write_report
+from bench.report import RAW, write_report
 
 MINUTES = 27.0  # after which no further pair is started; one run must end within 30
 VENV = ROOT / ".venv-bench"
@@ -32,45 +41,75 @@ def main() -> int:
     )
     parser.add_argument("--venv", type=Path, default=VENV, help="the environment that has TRL")
     parser.add_argument(
-        "--only", metavar="LABEL", help="measure this alone, and keep the report's other figures"
+        "--only",
+        metavar="LABEL",
+        help="measure this alone, and keep the report's other figures; gpu: the comparisons on one",
     )
     parser.add_argument("--minutes", type=float, default=MINUTES, help="start no pair after it")
     given = parser.parse_args()
     if given.quick and given.output is None:
         parser.error("--quick measures nothing worth keeping: name another folder with --output")
     scratch = Path(tempfile.mkdtemp(prefix="bench-"))
+    output, trl_python = given.output or ROOT / "docs", given.venv / "bin" / "python"
     try:
-        if given.only:
-            records = _measure_again(given.only, given.output or ROOT / "docs", scratch)
+        if given.only == "gpu":
+            former = _former(output)
+            measured = _measure_gpu(given.quick, trl_python, given.minutes, scratch)
+            records = former | {"on_gpu": measured}
+        elif given.only:
+            measured = records = _measure_again(given.only, output, scratch)
         else:
-            trl_python = given.venv / "bin" / "python"
-            records = _measure(given.quick, trl_python, given.minutes, scratch)
+            measured = _measure(given.quick, trl_python, given.minutes, scratch)
+            records = measured
+            if (output / RAW).exists():  # what a GPU did, perhaps in another machine, is kept
+                records |= {k: v for k, v in _former(output).items() if k == "on_gpu"}
     except BenchError as error:
         print(error, file=sys.stderr)
         return 1
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    written = write_report(records, given.output or ROOT / "docs")
-    print(f"written: {written}")
-    return 1 if records["failed"] else 0
+    print(f"written: {write_report(records, output)}")
+    return 1 if measured["failed"] else 0
 
 
 def _measure(quick: bool, trl_python: Path, minutes: float, scratch: Path) -> Record:
     """All records, with the date and what the machine is."""
-    started = time.monotonic()
-    date = _now()
-    trl = trl_python.exists()
-    if not trl and not quick:
+    if not trl_python.exists() and not quick:
         raise BenchError(f"no environment with TRL ({trl_python}); `make bench` installs it")
-    told = run("setting", {"tiny": str(scratch / "tiny") if quick else None})
-    folder = told["folder"]
-    setting = {name: told[name] for name in ("model", "machine", "versions", "gpu")}
-    if trl:
+    setting, folder = _setting(quick, trl_python, scratch)
+    plan = quick_plan(folder) if quick else whole_plan(folder)
+    return setting | _run_plan(plan, trl_python, minutes, scratch)
+
+
+def _measure_gpu(quick: bool, trl_python: Path, minutes: float, scratch: Path) -> Record:
+    """The records of the comparisons on a GPU, with the date and what the machine is."""
+    setting, folder = _setting(quick, trl_python, scratch, computing_alone=True)
+    if not setting["gpu"]:
+        raise BenchError("there is no CUDA device here, so nothing can be measured on one")
+    plan = quick_gpu_plan(folder) if quick else gpu_plan(folder)
+    return setting | _run_plan(plan, trl_python, minutes, scratch)
+
+
+def _setting(
+    quick: bool, trl_python: Path, scratch: Path, computing_alone: bool = False
+) -> tuple[Record, str]:
+    """The date and what the machine is, and the folder of the model."""
+    asked = {"tiny": str(scratch / "tiny") if quick else None, "computing_alone": computing_alone}
+    told = run("setting", asked)
+    names = ("model", "machine", "versions", "gpu", "products")
+    setting: Record = {"date": _now(), "quick": quick} | {name: told[name] for name in names}
+    if trl_python.exists():
         ask = "from importlib.metadata import version; print(version('trl'))"
         reply = subprocess.run([trl_python, "-c", ask], capture_output=True, text=True, check=True)
         setting["versions"]["trl"] = reply.stdout.strip()
-    devices = ["cpu", "cuda"] if setting["gpu"] else ["cpu"]
-    plan = quick_plan(folder, trl) if quick else whole_plan(folder, devices)
+    return setting, told["folder"]
+
+
+def _run_plan(plan: list[Series], trl_python: Path, minutes: float, scratch: Path) -> Record:
+    """The records of a plan, as far as the time allows; what failed, and what was left out."""
+    started = time.monotonic()
+    if not trl_python.exists():
+        plan = without_trl(plan)
     records: list[Record] = []
     left_out: list[str] = []
     failed: list[str] = []
@@ -93,9 +132,6 @@ def _measure(quick: bool, trl_python: Path, minutes: float, scratch: Path) -> Re
     if not records:
         raise BenchError("no measurement succeeded")
     return {
-        "date": date,
-        "quick": quick,
-        **setting,
         "minutes": (time.monotonic() - started) / 60,
         "left_out": left_out,
         "failed": failed,
@@ -105,8 +141,8 @@ def _measure(quick: bool, trl_python: Path, minutes: float, scratch: Path) -> Re
 
 def _measure_again(label: str, output: Path, scratch: Path) -> Record:
     """The records of a report, with those of one label measured again, at their own date."""
-    found: Record = json.loads((output / "benchmarks.json").read_text())
-    plan = [s for s in whole_plan("", ["cpu"]) if any(j.label == label for j in s.jobs)]
+    found = _former(output)
+    plan = [s for s in whole_plan("") if any(j.label == label for j in s.jobs)]
     if not plan or any(job.needs or "folder" in job.parameters for job in plan[0].jobs):
         raise BenchError(f"there is no measurement {label!r} that can be made alone")
     again: list[Record] = []
@@ -114,6 +150,14 @@ def _measure_again(label: str, output: Path, scratch: Path) -> Record:
     found["records"] = [one for one in found["records"] if one["label"] != label]
     found["records"] += [record | {"date": _now()} for record in again]
     return found
+
+
+def _former(output: Path) -> Record:
+    """The report that is there already; BenchError without one."""
+    path = output / RAW
+    if not path.exists():
+        raise BenchError(f"there is no report to add to ({path}); run `python -m bench` first")
+    return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
 def _now() -> str:

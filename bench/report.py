@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
 
+from bench.cells import gigabytes, middle, number, records_of, table, verdict
+from bench.compared import comparisons, peaks
+from bench.on_gpu import section
 from bench.process import Record
 
+RAW = "benchmarks.json"
 HIDDEN = ("tables",)  # records that measure nothing
 QUIET = 0.15  # cores busy with other work, above which a figure is called disturbed
 
@@ -18,7 +21,7 @@ def write_report(found: Record, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     kept = [record for record in found["records"] if record["label"] not in HIDDEN]
     raw = found | {"records": kept}
-    (folder / "benchmarks.json").write_text(json.dumps(raw, indent=1) + "\n", encoding="utf-8")
+    (folder / RAW).write_text(json.dumps(raw, indent=1) + "\n", encoding="utf-8")
     path = folder / "benchmarks.md"
     path.write_text(render(raw), encoding="utf-8")
     return path
@@ -37,11 +40,20 @@ def render(found: Record) -> str:
         "",
         "## Compared with the usual tools",
         "",
-        *_comparisons(records),
+        *comparisons(records),
         "",
         "## Compared with the machine's peak",
         "",
-        *_peaks(records),
+        *peaks(records, products="float32"),
+        "",
+        "The peak is measured in the same process, right after each of our runs. Only the matrix "
+        "products that must be computed are counted (`bench/arithmetic_work.py`): the common "
+        "prefix once, each prompt once, and the generated tokens, in two ways. The first "
+        "counts each token of each completion once; it says how near our code comes to what is "
+        "possible by sharing prompts alone, and it may exceed the peak. The second counts equal "
+        "beginnings of one problem's completions once, as our code computes them; it says how well "
+        "the machine is used. The rest of the time goes to reading weights for few tokens at a "
+        "time, to activations and norms, and to the optimiser.",
         "",
         "## A million stored completions",
         "",
@@ -58,6 +70,7 @@ def render(found: Record) -> str:
         "## How it was measured",
         "",
         *_method(found),
+        *(section(found["on_gpu"]) if "on_gpu" in found else ()),
     ]
     return "\n".join(parts) + "\n"
 
@@ -84,174 +97,69 @@ def _setting(found: Record) -> list[str]:
         ("duration", f"{found['minutes']:.1f} minutes"),
         ("the machine was", f"{quiet}{busiest:.2f} cores busy with other work"),
     ]
-    return _table(("", ""), rows)
-
-
-def _comparisons(records: Sequence[Record]) -> list[str]:
-    rows: list[Sequence[str]] = []
-    for ours, theirs, name, bar in _pairs(records):
-        mine, other = _runs(records, ours), _runs(records, theirs)
-        if not mine or not other:
-            rows.append((name, "—", "not measured", "—", f"≥ {bar:g} ×", "—"))
-            continue
-        if "completions_per_second" in mine[0]:
-            unit, key, faster = "completions/s", "completions_per_second", 1
-        else:
-            unit, key, faster = "s a step", "seconds_per_step", -1
-        ratios = [(a[key] / b[key]) ** faster for a, b in zip(mine, other, strict=False)]
-        rows.append(
-            (
-                name,
-                f"{_number(_median(mine, key))} {unit}",
-                f"{_number(_median(other, key))} {unit}",
-                f"**{_number(median(ratios))} ×** ({_spread(ratios)}; {len(ratios)} pairs)",
-                f"≥ {bar:g} ×",
-                _verdict(median(ratios) >= bar),
-            )
-        )
-        memory = (
-            "peak_device_memory_bytes"
-            if "peak_device_memory_bytes" in mine[0]
-            else "peak_memory_bytes"
-        )
-        share = _median(mine, memory) / _median(other, memory)
-        step = key == "seconds_per_step"
-        rows.append(
-            (
-                f"{name}: peak memory",
-                _gigabytes(_median(mine, memory)),
-                _gigabytes(_median(other, memory)),
-                f"{share:.0%}",
-                "≤ 60 %" if step else "—",
-                _verdict(share <= 0.6) if step else "—",
-            )
-        )
-    head = ("", "threeloops", "instead", "ratio (of each pair: median, least to most)", "bar", "")
-    return _table(head, rows)
-
-
-def _pairs(records: Sequence[Record]) -> list[tuple[str, str, str, float]]:
-    """(our label, their label, words, bar) of every comparison that was begun."""
-    labels = dict.fromkeys(record["label"] for record in records)
-    pairs = []
-    for label in labels:
-        if label.startswith("step ours"):
-            shape, where = _shape(records, label), label.removeprefix("step ours")
-            for theirs, kind in (("step TRL", ""), ("step TRL as shipped", ", as shipped")):
-                words = f"learning step, {shape}, against TRL's GRPOTrainer{kind}{where}"
-                pairs.append((label, theirs + where, words, 15.0))
-        elif label.startswith("sampler ours"):
-            theirs = label.replace("ours", "generate")
-            words = f"sampling {label[13:]} completions, against `model.generate`"
-            pairs.append((label, theirs, words, 10.0))
-    return pairs
-
-
-def _peaks(records: Sequence[Record]) -> list[str]:
-    peaks = [
-        record["peak_operations_per_second"]
-        for record in records
-        if "peak_operations_per_second" in record
-    ]
-    rows: list[Sequence[str]] = [
-        ("float32 matrix product", f"{_giga(median(peaks))} GFLOP/s", "100 %", "", "")
-    ]
-    named = {label: name for label, _, name, _ in reversed(_pairs(records))}
-    for label, name in reversed(named.items()):
-        runs = _runs(records, label)
-        name = name.split(", against")[0]
-        least = 0.6 if label.startswith("step") else 0.5
-        for count, words, bar in (
-            ("plain", "each generated token once", least),
-            ("distinct", "equal beginnings once", None),
-        ):
-            rate = _median(runs, f"operations_per_second_{count}")
-            share = _median(runs, f"fraction_of_peak_{count}")
-            rows.append(_peak_row(f"{name}: {words}", rate, share, bar))
-    return [
-        *_table(("", "useful arithmetic", "of the peak", "bar", ""), rows),
-        "",
-        "The peak is measured in the same process, right after each of our runs. Only the matrix "
-        "products that must be computed are counted (`bench/arithmetic_work.py`): the common "
-        "prefix once, each prompt once, and the generated tokens, in two ways. The first "
-        "counts each token of each completion once; it says how near our code comes to what is "
-        "possible by sharing prompts alone, and it may exceed the peak. The second counts equal "
-        "beginnings of one problem's completions once, as our code computes them; it says how well "
-        "the machine is used. The rest of the time goes to reading weights for few tokens at a "
-        "time, to activations and norms, and to the optimiser.",
-    ]
-
-
-def _peak_row(name: str, rate: float, share: float, bar: float | None) -> tuple[str, ...]:
-    return (
-        name,
-        f"{_giga(rate)} GFLOP/s",
-        f"{share:.0%}",
-        f"≥ {bar:.0%}" if bar else "—",
-        _verdict(share >= bar) if bar else "—",
-    )
+    return table(("", ""), rows)
 
 
 def _rescoring(records: Sequence[Record]) -> list[str]:
-    columns, task = _runs(records, "rescore columns"), _runs(records, "rescore task")
+    columns, task = records_of(records, "rescore columns"), records_of(records, "rescore task")
     if not columns or not task:
         return ["not measured"]
-    floor, scorer = _median(columns, "column_seconds"), _median(columns, "scorer_seconds")
-    whole, memory = _median(task, "task_seconds"), _median(task, "peak_memory_bytes")
+    floor, scorer = middle(columns, "column_seconds"), middle(columns, "scorer_seconds")
+    whole, memory = middle(task, "task_seconds"), middle(task, "peak_memory_bytes")
     rows = [
-        ("pure column operations", f"{_number(floor)} s", "1", "", ""),
-        ("`final_int@1` on the columns", f"{_number(scorer)} s", _number(scorer / floor), "", ""),
+        ("pure column operations", f"{number(floor)} s", "1", "", ""),
+        ("`final_int@1` on the columns", f"{number(scorer)} s", number(scorer / floor), "", ""),
         (
             "the task `score`: read, check, score, write",
-            f"{_number(whole)} s",
-            _number(whole / floor),
+            f"{number(whole)} s",
+            number(whole / floor),
             "≤ 10 s",
-            _verdict(whole <= 10),
+            verdict(whole <= 10),
         ),
         (
             "peak memory of the task's process",
-            _gigabytes(memory),
+            gigabytes(memory),
             "",
             "< 2 GB",
-            _verdict(memory < 2e9),
+            verdict(memory < 2e9),
         ),
     ]
     return [
         f"{task[0]['rows']:,} completions, {columns[0]['correct']:,.0f} of them right.",
         "",
-        *_table(("", "median", "ratio to column operations", "bar", ""), rows),
+        *table(("", "median", "ratio to column operations", "bar", ""), rows),
     ]
 
 
 def _orchestration(records: Sequence[Record]) -> list[str]:
-    runs = _runs(records, "orchestration")
+    runs = records_of(records, "orchestration")
     if not runs:
         return ["not measured"]
     run = runs[0]
     asked = run["parameters"]
-    pure = ", ".join(f"{name} {_number(spent)} s" for name, spent in run["pure_seconds"].items())
+    pure = ", ".join(f"{name} {number(spent)} s" for name, spent in run["pure_seconds"].items())
     share, steps = run["orchestration_share"], run["steps_orchestration_share"]
     rows = [
         (
             f"the {asked['steps']} steps",
-            f"{_number(run['steps_wall_seconds'])} s",
-            f"{_number(run['steps_orchestration_seconds'])} s",
+            f"{number(run['steps_wall_seconds'])} s",
+            f"{number(run['steps_orchestration_seconds'])} s",
             f"{steps:.1%}",
-            _verdict(steps <= 0.05),
+            verdict(steps <= 0.05),
         ),
         (
             "the whole run after start-up",
-            f"{_number(run['wall_seconds'])} s",
-            f"{_number(run['orchestration_seconds'])} s",
+            f"{number(run['wall_seconds'])} s",
+            f"{number(run['orchestration_seconds'])} s",
             f"{share:.1%}",
-            _verdict(share <= 0.05),
+            verdict(share <= 0.05),
         ),
     ]
     return [
         f"A learning run of {asked['steps']} steps, measured on {asked['limit']} problems before "
-        f"and after; start-up took {_number(run['startup_seconds'])} s. Bar: 5 %.",
+        f"and after; start-up took {number(run['startup_seconds'])} s. Bar: 5 %.",
         "",
-        *_table(("", "wall", "Prefect, MLflow, tables", "share", ""), rows),
+        *table(("", "wall", "Prefect, MLflow, tables", "share", ""), rows),
         "",
         f"Not orchestration: {pure}. Everything else counts as orchestration. Measuring, pictures "
         "and registering cost the same in a run of any length. So in a longer run the share of the "
@@ -260,7 +168,7 @@ def _orchestration(records: Sequence[Record]) -> list[str]:
 
 
 def _referee(records: Sequence[Record]) -> list[str]:
-    runs = _runs(records, "referee")
+    runs = records_of(records, "referee")
     if not runs:
         return ["not measured"]
     rows, named = [], []
@@ -290,7 +198,7 @@ def _referee(records: Sequence[Record]) -> list[str]:
         f"{asked:,} measurements a cell, {5 * asked:,} where it is near its bar, and "
         f"{25 * asked:,} where it is then beyond its bar but could be so by chance.{when}",
         "",
-        *_table(head, rows),
+        *table(head, rows),
         *outside,
     ]
 
@@ -307,7 +215,7 @@ def _method(found: Record) -> list[str]:
         "- Both sides get the same model in float32, the same prompts of `few_shot_chat@1` as "
         "token ids, temperature 1 without top-k and top-p, and the same limit of new tokens.",
     ]
-    theirs = _runs(records, "step TRL")
+    theirs = records_of(records, "step TRL")
     if theirs:
         one = theirs[0]
         lines.append(
@@ -335,42 +243,3 @@ def _method(found: Record) -> list[str]:
             "- Left out, because the half hour was almost over: " + "; ".join(found["left_out"])
         )
     return lines
-
-
-def _runs(records: Iterable[Record], label: str) -> list[Record]:
-    return [record for record in records if record["label"] == label]
-
-
-def _shape(records: Iterable[Record], label: str) -> str:
-    asked = _runs(records, label)[0]["parameters"]
-    return f"{asked['problem_count']} x {asked['samples']} completions"
-
-
-def _median(runs: Iterable[Record], key: str) -> float:
-    return float(median(run[key] for run in runs))
-
-
-def _verdict(met: bool) -> str:
-    return "met" if met else "missed"
-
-
-def _number(value: float) -> str:
-    """Three digits that count."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def _spread(values: Sequence[float]) -> str:
-    return f"{_number(min(values))} to {_number(max(values))}"
-
-
-def _giga(value: float) -> str:
-    return _number(value / 1e9)
-
-
-def _gigabytes(value: float) -> str:
-    return f"{value / 1e9:.2f} GB"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    lines = [head, ["---"] * len(head), *rows]
-    return ["| " + " | ".join(line) + " |" for line in lines]

@@ -2,7 +2,8 @@
 
 `generate` gets everything that makes it fast: all completions in one batch or in batches of
 `rows`, `num_return_sequences`, its own cache, inference mode, and a stop as soon as every row has
-ended. Left out: loading the model, encoding prompts, decoding text, and a small warm-up.
+ended, and the whole model in the type of its matrix products (ours keeps float32 weights, so that
+they can learn). Left out: loading the model, encoding prompts, decoding text, and a small warm-up.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ import torch
 from bench import matmul
 from bench.arithmetic_work import COUNTS, forward_operations, forward_pass
 from bench.process import Record, answer
-from bench.workload import device_memory, load, problems, prompts, settings, wait_for
+from bench.workload import device_memory, forget_peak, load, problems, prompts, settings, wait_for
 from policy.model.load import Policy
+from policy.model.precision import compute_dtype
 from policy.sampling.sample import sample
 
 WARM_UP = 2  # problems, drawn once before the clock starts
@@ -37,8 +39,12 @@ def measure(
     policy = load(folder, device)
     asked = prompts(policy, problems(problem_count))
     draw = _ours if side == "ours" else _generate
+    if side != "ours":
+        model: Any = policy.model
+        model.to(compute_dtype(policy.device))
     draw(policy, asked[:WARM_UP], 2, new_tokens, seed, rows)
     wait_for(device)
+    forget_peak(device)
     seconds = []
     for repeat in range(repeats):
         started = time.perf_counter()

@@ -15,14 +15,20 @@ import torch
 from artifacts.store.data_dir import current_data_dir
 from bench.process import Record, answer, cores
 from policy.model.embedded import prepare_default
+from policy.model.load import resolve_device
+from policy.model.precision import compute_dtype
 from policy.model.tiny import make_tiny_model
 
-PACKAGES = ("torch", "transformers", "pyarrow", "pandera", "prefect", "mlflow")
+COMPUTING = ("torch", "transformers")
+PACKAGES = (*COMPUTING, "pyarrow", "pandera", "prefect", "mlflow")
 CPU_INFO = Path("/proc/cpuinfo")
 
 
-def measure(tiny: str | None = None) -> Record:
-    """The setting, with the folder of the model: the default one, or a tiny one made there."""
+def measure(tiny: str | None = None, computing_alone: bool = False) -> Record:
+    """The setting, with the folder of the model: the default one, or a tiny one made there.
+
+    With `computing_alone` only the versions that matter to sampling and learning are named.
+    """
     if tiny is None:
         folder = prepare_default(current_data_dir().models, on_progress=lambda _: None)
     else:
@@ -39,8 +45,9 @@ def measure(tiny: str | None = None) -> Record:
             "system": platform.system(),
         },
         "versions": {"python": platform.python_version()}
-        | {name: version(name) for name in PACKAGES},
+        | {name: version(name) for name in (COMPUTING if computing_alone else PACKAGES)},
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "products": str(compute_dtype(resolve_device("auto"))).removeprefix("torch."),
     }
 
 

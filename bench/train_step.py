@@ -26,6 +26,7 @@ from bench.workload import (
     wait_for,
 )
 from policy.learning.learner import Learner
+from policy.model.precision import largest_rounding_gap
 from policy.sampling.sample import sample
 from schemas.config import LearningSettings
 
@@ -45,7 +46,7 @@ def measure(
         kl_weight=KL_WEIGHT, learning_rate=LEARNING_RATE, schedule="constant"
     )
     learner = Learner(policy, reference.model, learning, steps)
-    seconds, sampling_seconds, earned = [], [], []
+    seconds, sampling_seconds, earned, gaps = [], [], [], []
     operations: dict[Count, list[float]] = {count: [] for count in COUNTS}
     for step in range(steps):
         rows = problems(problem_count, first=step * problem_count)
@@ -57,7 +58,7 @@ def measure(
         sampled = time.perf_counter()
         expected = [row["expected_answer"] for row in rows for _ in range(samples)]
         scores = rewards(policy.tokenizer, policy.end_token_ids, expected, drawn.token_ids)
-        learner.step(
+        metrics = learner.step(
             asked,
             drawn.token_ids,
             drawn.logprobs,
@@ -69,7 +70,9 @@ def measure(
         for count in COUNTS:
             work = forward_pass(asked, drawn.token_ids, count)
             operations[count].append(step_operations(policy.model, work, work))
+        gaps.append(metrics.sampling_gap_nats)
         earned.append(sum(scores) / len(scores))
+    memory = device_memory(device)  # before the products of the peak
     peak = matmul.measure(device=device)["peak_operations_per_second"]
     record: Record = {
         "seconds": seconds,
@@ -77,7 +80,9 @@ def measure(
         "seconds_per_step": float(np.median(seconds[1:])),
         "peak_operations_per_second": peak,
         "reward_mean": earned,
-        **device_memory(device),
+        "sampling_gap_nats": gaps,
+        "largest_gap_nats": largest_rounding_gap(policy.device),
+        **memory,
     }
     for count, needed in operations.items():
         rates = [work / spent for work, spent in zip(needed[1:], seconds[1:], strict=True)]

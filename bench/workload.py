@@ -68,6 +68,15 @@ def wait_for(device: str) -> None:
         torch.cuda.synchronize()
 
 
+def forget_peak(device: str) -> None:
+    """Count a GPU's peak memory from here on."""
+    if device == "cuda":
+        import torch
+
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+
 def device_memory(device: str) -> dict[str, int]:
     """The peak of a GPU's memory, where there is one."""
     if device != "cuda":

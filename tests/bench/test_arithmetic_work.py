@@ -33,7 +33,7 @@ def test_the_training_pass_computes_as_many_tokens_and_predictions() -> None:
 
 
 def test_operations_of_a_known_model(tmp_path: Path) -> None:
-    model = load_policy(make_tiny_model(tmp_path / "tiny"), name="tiny").model
+    model = load_policy(make_tiny_model(tmp_path / "tiny"), name="tiny", device="cpu").model
     # a layer: query and output 64 x 64, key and value 64 x 32, three of 64 x 48
     weights = 2 * (2 * 64 * 64 + 2 * 64 * 32 + 3 * 64 * 48)
     vocabulary = model.config.get_text_config().vocab_size

@@ -1,4 +1,4 @@
-"""The page says what was missed, and its ratios are of pairs."""
+"""The page says what was missed, and its ratios are of pairs; a GPU has a section of its own."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _step(label: str, seconds: float, gigabytes: float) -> dict[str, Any]:
     )
 
 
-def _page(*records: dict[str, Any], busy: float = 0.0) -> str:
+def _page(*records: dict[str, Any], busy: float = 0.0, **others: Any) -> str:
     machine = {"cpu": "a", "cores": 2, "widest_instructions": "AVX2", "memory_gib": 8}
     return render(
         {
@@ -44,6 +44,7 @@ def _page(*records: dict[str, Any], busy: float = 0.0) -> str:
             "failed": [],
             "records": [*records, _record("busy") | {"other_cores_busy": busy}],
         }
+        | others
     )
 
 
@@ -92,3 +93,65 @@ def test_cells_outside_their_bars_are_named_with_their_figures() -> None:
     assert "quiet: no measurement had more than" in busy, "it measures no time"
     fine = found | {"claims": [claim | {"outside": []}]}
     assert "No cell is outside." in _page(*steps, fine)
+
+
+def _on_gpu(*records: dict[str, Any], **others: Any) -> dict[str, Any]:
+    return {
+        "date": "then",
+        "machine": {"cpu": "b", "cores": 16},
+        "versions": {"python": "3.12"},
+        "gpu": "NVIDIA X",
+        "products": "bfloat16",
+        "model": "m",
+        "quick": False,
+        "minutes": 5.0,
+        "left_out": [],
+        "failed": [],
+        "records": list(records),
+    } | others
+
+
+def _gpu_step(label: str, seconds: float, gap: float) -> dict[str, Any]:
+    return _step(label, seconds, 50.0) | {
+        "peak_device_memory_bytes": 2e9,
+        "sampling_gap_nats": [gap, 3 * gap],
+        "largest_gap_nats": 0.1,
+        "peak_operations_per_second": 7e14,
+    }
+
+
+def test_a_gpu_has_a_section_of_its_own_without_bars() -> None:
+    cpu = _step("step ours", 10.0, 3.0), _step("step TRL", 100.0, 10.0)
+    agreed = {
+        "sampler_mean_nats": 0.004,
+        "sampler_largest_nats": 0.03,
+        "learner_mean_nats": 0.005,
+        "learner_largest_nats": 0.02,
+        "tokens": 1234,
+    }
+    measured = _on_gpu(
+        _record("agreement", **agreed),
+        _gpu_step("step ours", 0.5, 0.01),
+        _gpu_step("step TRL", 2.0, 0.01),
+    )
+    page = _page(*cpu, on_gpu=measured)
+    before, after = page.split("## On a GPU")
+    assert before == _page(*cpu) + "\n", "what the CPU did stays as it was"
+    assert "| GPU | NVIDIA X |" in after
+    assert "| 0.5 s a step | 2 s a step | **4 ×** (4 to 4; 1 pairs) | — | — |" in after
+    assert "2.00 GB | 2.00 GB | 100% | — | — |" in after, "the GPU's memory, not the process's"
+    assert "| bfloat16 matrix product | 700,000 GFLOP/s | 100 % |" in after
+    assert (
+        "sampler's log-probabilities, 1,234 tokens, against float32 on the CPU | 0.004 |" in after
+    )
+    assert "means of 2 steps | 0.02 | 0.03 | 0.1 |" in after
+    assert "| met |" not in after
+    assert "| missed |" not in after
+
+
+def test_what_a_gpu_could_not_measure_is_said() -> None:
+    lacking = _on_gpu(_gpu_step("step ours", 0.5, 0.01), failed=["step TRL, round 1"])
+    after = _page(_step("step ours", 1.0, 1.0), on_gpu=lacking).split("## On a GPU")[1]
+    assert "| not measured |" in after
+    assert "**Failed**, so not measured: step TRL, round 1" in after
+    assert "TRL was not measured." in after

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
+import torch
 
 from policy.model.embedded import prepare_default
-from policy.model.load import Policy, load_policy
+from policy.model.load import Policy, load_policy, resolve_device
 from policy.model.tiny import make_tiny_model
+
+
+@pytest.fixture(scope="session", autouse=True)
+def named_devices() -> Iterator[None]:
+    """Every test names its device: `auto` would compute in bfloat16 where there is a GPU."""
+
+    def named(device: str) -> torch.device:
+        assert device != "auto", "name the device, so that the test is the same on every machine"
+        return resolve_device(device)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("policy.model.load.resolve_device", named)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +39,9 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pat
 @pytest.fixture(scope="session")
 def tiny_policy(tiny_folder: Callable[[str], Path]) -> Callable[[str], Policy]:
     """The tiny model of an architecture, loaded."""
-    return cache(lambda architecture: load_policy(tiny_folder(architecture), name=architecture))
+    return cache(
+        lambda architecture: load_policy(tiny_folder(architecture), name=architecture, device="cpu")
+    )
 
 
 @pytest.fixture(scope="session")
@@ -37,4 +53,4 @@ def default_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def default_policy(default_folder: Path) -> Policy:
     """The embedded default model."""
-    return load_policy(default_folder, name="default")
+    return load_policy(default_folder, name="default", device="cpu")

@@ -37,7 +37,7 @@ def batch() -> StepBatch:
 
 def models(folder: Path, *, adapter: bool) -> PolicyAndReference:
     """A policy that differs from its reference."""
-    policy, reference = (load_policy(folder, name="tiny").model for _ in range(2))
+    policy, reference = (load_policy(folder, name="tiny", device="cpu").model for _ in range(2))
     if adapter:
         add_adapter(policy, rank=2, alpha=4, seed=0)
     with torch.no_grad():

@@ -118,7 +118,7 @@ def test_only_completions_of_the_policy_as_it_is_now_leave_no_gap(
     tiny_folder: Callable[[str], Path], architecture: str, temperature: float
 ) -> None:
     folder = tiny_folder(architecture)
-    policy, reference = (load_policy(folder, name=architecture) for _ in range(2))
+    policy, reference = (load_policy(folder, name=architecture, device="cpu") for _ in range(2))
     sampled_with = SamplingSettings(temperature=temperature, max_new_tokens=8)
     sampled = sample(policy, PROMPTS, samples=4, settings=sampled_with, seed=0)
     learner = Learner(policy, reference.model, LearningSettings(), 2, temperature=temperature)

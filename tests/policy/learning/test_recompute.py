@@ -81,7 +81,7 @@ def test_packed_gradients_are_the_same_though_the_attention_is_put_back_before(
 
 
 def test_an_adapter_s_gradients_are_the_same(tiny_folder: Callable[[str], Path]) -> None:
-    model = load_policy(tiny_folder("llama"), name="llama").model
+    model = load_policy(tiny_folder("llama"), name="llama", device="cpu").model
     add_adapter(model, rank=4, alpha=8, seed=0)
     assert_same_gradients(model, shared_logprobs)
 
@@ -128,7 +128,9 @@ def test_a_learner_takes_the_same_steps_with_and_without(
 ) -> None:
     results = []
     for recompute in (False, True):
-        policy, reference = (load_policy(tiny_folder(architecture), name="tiny") for _ in range(2))
+        policy, reference = (
+            load_policy(tiny_folder(architecture), name="tiny", device="cpu") for _ in range(2)
+        )
         settings = LearningSettings(
             adapter=adapter,
             gradient_checkpointing=recompute,
@@ -148,7 +150,9 @@ def test_a_learner_takes_the_same_steps_with_and_without(
 
 
 def test_a_model_without_such_layers_is_refused(tiny_folder: Callable[[str], Path]) -> None:
-    policy, reference = (load_policy(tiny_folder("llama"), name="tiny") for _ in range(2))
+    policy, reference = (
+        load_policy(tiny_folder("llama"), name="tiny", device="cpu") for _ in range(2)
+    )
     policy.model.model.layers = torch.nn.ModuleList()
     with pytest.raises(InputError, match="no layers that could be run again"):
         Learner(policy, reference.model, LearningSettings(gradient_checkpointing=True), 1)
@@ -157,7 +161,7 @@ def test_a_model_without_such_layers_is_refused(tiny_folder: Callable[[str], Pat
 def test_a_layer_that_was_wrapped_before_is_wrapped_as_before_again(
     tiny_folder: Callable[[str], Path],
 ) -> None:
-    model: Any = load_policy(tiny_folder("llama"), name="llama").model
+    model: Any = load_policy(tiny_folder("llama"), name="llama", device="cpu").model
     layer = model.model.layers[0]
     forward = layer.forward
     layer.forward = wrapped = lambda *given, **named: forward(*given, **named)

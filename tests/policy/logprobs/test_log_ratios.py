@@ -20,7 +20,9 @@ COMPLETIONS = [[3, 1], [4, 4, 1], [10], [3, 3, 3, 1]]
 def test_they_are_differences_of_summed_log_probabilities(
     tiny_folder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    policy, reference = (load_policy(tiny_folder("llama"), name="tiny").model for _ in range(2))
+    policy, reference = (
+        load_policy(tiny_folder("llama"), name="tiny", device="cpu").model for _ in range(2)
+    )
     with torch.no_grad():
         for weight in policy.parameters():
             weight.mul_(1.05)
@@ -41,5 +43,7 @@ def test_they_are_differences_of_summed_log_probabilities(
 def test_a_policy_that_is_its_reference_has_ratios_of_0(
     tiny_folder: Callable[[str], Path],
 ) -> None:
-    policy, reference = (load_policy(tiny_folder("qwen3"), name="tiny").model for _ in range(2))
+    policy, reference = (
+        load_policy(tiny_folder("qwen3"), name="tiny", device="cpu").model for _ in range(2)
+    )
     assert completion_log_ratios(policy, reference, PROMPTS, COMPLETIONS, 1.0) == [[0.0, 0.0]] * 2

@@ -36,7 +36,9 @@ Load = Callable[[str], Policy]
 @pytest.fixture
 def fresh(tiny_folder: Callable[[str], Path]) -> Load:
     """The tiny model of an architecture, loaded anew, for the test to change."""
-    return lambda architecture: load_policy(tiny_folder(architecture), name=architecture)
+    return lambda architecture: load_policy(
+        tiny_folder(architecture), name=architecture, device="cpu"
+    )
 
 
 def adapted(policy: Policy, *, seed: int = 0, active: bool = False) -> Policy:
@@ -258,7 +260,7 @@ def test_an_exported_folder_is_a_plain_policy(
     made.export(tmp_path / "exported")
     assert digest_of_weights(made.policy.model) == before
     assert not list((tmp_path / "exported").glob("adapter*"))
-    plain = load_policy(tmp_path / "exported", name="exported")
+    plain = load_policy(tmp_path / "exported", name="exported", device="cpu")
     assert not is_adapted(plain.model)
     torch.testing.assert_close(logits(plain.model), logits(made.policy.model), rtol=0, atol=1e-4)
     assert not torch.equal(logits(plain.model), logits(fresh(architecture).model))

@@ -40,7 +40,7 @@ def change_json(file: Path, **changes: Any) -> None:
 def assert_refused(folder: Path, *parts: str) -> None:
     """Loading is refused in one line that has these parts and says where."""
     with pytest.raises(InputError) as caught:
-        load_policy(folder, name="model")
+        load_policy(folder, name="model", device="cpu")
     line = str(caught.value)
     assert "\n" not in line
     for part in (*parts, str(folder)):
@@ -64,19 +64,19 @@ def test_weights_stored_in_half_precision_are_loaded_in_float32(folder: Path) ->
         metadata={"format": "pt"},
     )
     change_json(folder / "config.json", dtype="bfloat16")
-    assert load_policy(folder, name="half").dtype == torch.float32
+    assert load_policy(folder, name="half", device="cpu").dtype == torch.float32
 
 
 def test_loading_says_nothing(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    load_policy(folder, name="model")
+    load_policy(folder, name="model", device="cpu")
     assert capfd.readouterr() == ("", "")
 
 
 def test_end_tokens_are_the_generation_config_s_and_the_tokenizer_s(folder: Path) -> None:
     end = load_tokenizer(folder).eos_token_id
-    assert load_policy(folder, name="model").end_token_ids == (end,)
+    assert load_policy(folder, name="model", device="cpu").end_token_ids == (end,)
     change_json(folder / "generation_config.json", eos_token_id=[7, 5])
-    assert load_policy(folder, name="model").end_token_ids == (5, 7, end)
+    assert load_policy(folder, name="model", device="cpu").end_token_ids == (5, 7, end)
 
 
 def test_a_model_without_an_end_token_is_refused(folder: Path) -> None:
@@ -110,13 +110,13 @@ def test_the_fingerprint_leaves_out_what_does_not_decide(folder: Path) -> None:
 def test_a_model_in_several_files_is_loaded_and_fingerprinted_whole(
     folder: Path, tmp_path: Path
 ) -> None:
-    whole = load_policy(folder, name="whole")
+    whole = load_policy(folder, name="whole", device="cpu")
     sharded = tmp_path / "sharded"
     whole.model.save_pretrained(sharded, max_shard_size="100KB")
     whole.tokenizer.save_pretrained(sharded)
     shards = sorted(sharded.glob("*.safetensors"))
     assert len(shards) > 1
-    again = load_policy(sharded, name="sharded")
+    again = load_policy(sharded, name="sharded", device="cpu")
     for name, tensor in whole.model.state_dict().items():
         assert torch.equal(again.model.state_dict()[name], tensor)
     shards[1].unlink()
@@ -210,7 +210,7 @@ def test_weights_that_would_be_left_random_are_refused(folder: Path) -> None:
 def test_weights_that_the_model_has_no_place_for_do_no_harm(folder: Path) -> None:
     file = folder / "model.safetensors"
     save_file(load_file(file) | {"extra": torch.ones(3)}, file, metadata={"format": "pt"})
-    load_policy(folder, name="model")
+    load_policy(folder, name="model", device="cpu")
 
 
 def test_a_context_that_is_no_number_is_refused(folder: Path) -> None:

@@ -133,7 +133,7 @@ def test_keys_are_kept_in_half_the_memory(
 def test_the_sampler_casts_each_weight_once(
     adapter: bool, tiny_folder: Callable[[str], Path]
 ) -> None:
-    policy = load_policy(tiny_folder("llama"), name="tiny")
+    policy = load_policy(tiny_folder("llama"), name="tiny", device="cpu")
     if adapter:
         add_adapter(policy.model, rank=4, alpha=8, seed=0)
     learning = trainable(policy.model).keys()
@@ -275,7 +275,7 @@ def test_a_gpu_goes_on_from_a_checkpoint_of_the_cpu(
 
 
 def test_a_head_that_was_exchanged_before_is_put_back(tiny_folder: Callable[[str], Path]) -> None:
-    model: Any = load_policy(tiny_folder("llama"), name="tiny").model
+    model: Any = load_policy(tiny_folder("llama"), name="tiny", device="cpu").model
     forward = model.lm_head.forward
     model.lm_head.forward = exchanged = lambda hidden: forward(hidden)
     with _precise_head(model):
@@ -286,6 +286,6 @@ def test_a_head_that_was_exchanged_before_is_put_back(tiny_folder: Callable[[str
 
 
 def test_a_model_without_a_head_has_none_to_exchange(tiny_folder: Callable[[str], Path]) -> None:
-    model: Any = load_policy(tiny_folder("llama"), name="tiny").model.model
+    model: Any = load_policy(tiny_folder("llama"), name="tiny", device="cpu").model.model
     with _precise_head(model):
         assert model.get_output_embeddings() is None

@@ -62,7 +62,7 @@ def test_a_size_that_is_none_or_another_s_is_refused(
     folder: Path, name: str, size: Any, reason: str
 ) -> None:
     change(folder, **{name: size})
-    for refuse in (check_weights, lambda folder: load_policy(folder, name="model")):
+    for refuse in (check_weights, lambda folder: load_policy(folder, name="model", device="cpu")):
         started = time.process_time()
         with pytest.raises(InputError, match=reason) as caught:
             refuse(folder)
@@ -76,4 +76,4 @@ def test_a_model_that_is_far_larger_than_its_weights_is_not_made(folder: Path) -
     change(folder, hidden_size=264, intermediate_size=264, head_dim=264, num_attention_heads=264)
     check_weights(folder)
     with pytest.raises(InputError, match=r"describes a model of [\d,]+ weights, and its files"):
-        load_policy(folder, name="model")
+        load_policy(folder, name="model", device="cpu")

@@ -95,6 +95,8 @@ def test_an_existing_folder_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_it_loads_like_any_model(tmp_path: Path) -> None:
-    policy = load_policy(make_tiny_model(tmp_path / "deep" / "model", seed=3), name="tiny")
+    policy = load_policy(
+        make_tiny_model(tmp_path / "deep" / "model", seed=3), name="tiny", device="cpu"
+    )
     assert policy.tokenizer.chat_template
     assert policy.end_token_ids == (policy.tokenizer.eos_token_id,)

@@ -70,7 +70,7 @@ def test_places_in_groups_are_distinct_and_tight() -> None:
 def test_a_layer_with_an_attention_of_its_own_is_found_in_the_first_pass(
     tiny_folder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    policy = load_policy(tiny_folder("llama"), name="tiny")
+    policy = load_policy(tiny_folder("llama"), name="tiny", device="cpu")
     layer = policy.model.model.layers[1].self_attn
     monkeypatch.setattr(layer, "forward", lambda hidden_states, **_: (hidden_states, None))
     with (
