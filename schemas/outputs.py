@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter
 
+from schemas.health import DoctorOutput
 from schemas.result_parts import OMITTED_IF_NONE, CompletionRow, DemoRow, ResultModel
 from schemas.results import (
     Comparison,
@@ -153,6 +154,7 @@ OUTPUTS: Mapping[str, Any] = {
     "promote": Decision,
     "runs": RunsOutput,
     "show": LoopResult | DemoResult | Decision,
+    "doctor": DoctorOutput,
     "tokens": TokensOutput,
     "up": UpOutput,
 }

@@ -66,13 +66,14 @@ def remove_leftovers(data_dir: DataDir) -> list[Path]:
     """
     folders = [data_dir.models, *(path for path in data_dir.tables.glob("*") if path.is_dir())]
     begun = [path for folder in folders for path in folder.glob(f"{WRITING}*{AFTER_WRITER}*")]
-    left = [path for path in begun if is_gone(_writer(path))]
+    left = [path for path in begun if is_gone(writer_of(path))]
     for path in left:
         path.unlink(missing_ok=True)
     return left
 
 
-def _writer(path: Path) -> str:
+def writer_of(path: Path) -> str:
+    """The process that writes a half-written file, as `process` names it."""
     return unquote(path.name.removeprefix(WRITING).rpartition(AFTER_WRITER)[0])
 
 

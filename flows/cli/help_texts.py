@@ -21,6 +21,7 @@ EXAMPLES = """examples:
   threeloops eval --dataset mine.jsonl --completions answers.jsonl
   threeloops promote models:/threeloops/1       is it better than the champion?
   threeloops compare RUN RUN                    which is better, by how much?
+  threeloops doctor                             is everything whole that is kept?
 
 exit codes: 0 done, 1 the answer is no, 2 bad input, 70 a defect of threeloops,
 130 stopped"""
@@ -122,6 +123,17 @@ find the running servers by themselves.
 
 With --host the pages can be opened from other machines. That needs TLS, or
 --insecure-http."""
+DOCTOR = """Check everything that the data folder keeps against the digests that were recorded:
+tables, keys, models, versions and checkpoints. Find what names something that
+is gone, what killed commands left behind, and what on this machine could make
+a command fail. Each finding says what it means and what to do.
+
+Nothing is changed, and no server is needed. With --repair it closes dead runs,
+ends servers that outlived their command, and writes again what another file of
+the data folder still has. What is damaged or left over is moved into
+set-aside/TIME in the data folder. Nothing is deleted.
+
+Exit 0 without damage, 1 where damage is left."""
 TOKENS = """Show the tokens of a text under the policy's tokenizer: a tiny change of format
 is a big change of probability. With --prompt, also show the log-probability of
 each token under the policy, and its rank."""

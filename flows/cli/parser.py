@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 from flows.cli.help_texts import (
     COMPARE,
     DEMO,
+    DOCTOR,
     EVAL,
     EXAMPLES,
     LEARN,
@@ -167,6 +168,12 @@ def build_parser() -> argparse.ArgumentParser:
         help="order in a group: by problem, or most likely under the policy first",
     )
 
+    made = verb("doctor", "is everything whole that is kept, and the machine fit?", DOCTOR)
+    made.add_argument(
+        "--repair", action="store_true",
+        help="do what is safe; what is damaged is moved into set-aside/, never deleted",
+    )  # fmt: skip
+
     made = verb("tokens", "the tokens of a text under the policy's tokenizer", TOKENS)
     made.add_argument("text", metavar="TEXT", help="the text, e.g. 'Final: 42'")
     made.add_argument("--prompt", metavar="QUESTION", help="score TEXT as the answer to this")
@@ -228,7 +235,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return TERMINATED if terminated else INTERRUPTED
             if not isinstance(error, Exception):
                 raise
-            line, code = explained(error, named_data_folder() / LOGS)
+            logs = None if options.verb == "doctor" else named_data_folder() / LOGS
+            line, code = explained(error, logs)
             terminal.fail(line)
             return code
     if options.json:
@@ -239,16 +247,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _done(options: argparse.Namespace, terminal: Terminal) -> ResultModel:
     """What the verb answers."""
     from artifacts.store.data_dir import private_files
-    from flows.cli.verbs import LOOP_VERBS
-    from flows.cli.verbs_of_past_runs import PAST_VERBS
-    from tasks.runtime.runtime import process_runtime
 
-    verb = {**LOOP_VERBS, **PAST_VERBS}[options.verb]
     with (
         # libraries print to stdout as they like; with --json it holds one object alone
         contextlib.redirect_stdout(sys.stderr) if options.json else contextlib.nullcontext(),
         contextlib.nullcontext() if options.verb == "export" else private_files(),
     ):
+        if options.verb == "doctor":  # the others make a data folder where there is none
+            from flows.cli.doctor import doctor
+
+            return doctor(options, terminal)
+        from flows.cli.verbs import LOOP_VERBS
+        from flows.cli.verbs_of_past_runs import PAST_VERBS
+        from tasks.runtime.runtime import process_runtime
+
+        verb = {**LOOP_VERBS, **PAST_VERBS}[options.verb]
         return verb(process_runtime(), options, terminal)
 
 
