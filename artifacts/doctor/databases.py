@@ -42,7 +42,7 @@ def check_tracking_database(at: Examination) -> Iterator[Found]:
                 "missing-database", database, "is not there, and there are files of runs"
             )
         return
-    aside = _set_aside(at, database)
+    aside = _set_aside(database)
     try:
         with opened(database) as connection:
             refuse_damage(connection)
@@ -80,7 +80,7 @@ def check_prefect_database(at: Examination) -> Iterator[Found]:
     database = at.data_dir.prefect / "prefect.db"
     if not database.is_file():
         return
-    aside = _set_aside(at, database)
+    aside = _set_aside(database)
     try:
         with opened(database) as connection:
             refuse_damage(connection)
@@ -108,11 +108,11 @@ def check_prefect_database(at: Examination) -> Iterator[Found]:
         yield at.found("newer-database", database, what)
 
 
-def _set_aside(at: Examination, database: Path) -> Repair:
+def _set_aside(database: Path) -> Repair:
     """The repair that sets a database aside, with what SQLite keeps beside it."""
 
     def repair(aside: SetAside) -> str:
-        done = f"set aside as {at.shown(aside.move(database))}"
+        done = aside.move(database)
         for suffix in SIDECARS:
             beside = database.with_name(database.name + suffix)
             if beside.exists():

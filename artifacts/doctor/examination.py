@@ -77,7 +77,7 @@ class Examination:
 
     def moved(self, path: Path) -> Repair:
         """The repair that sets a file or folder aside."""
-        return lambda aside: f"set aside as {self.shown(aside.move(path))}"
+        return lambda aside: aside.move(path)
 
     def copied(self, path: Path, digest: str) -> Repair:
         """The repair of a file that should have this digest.
@@ -92,7 +92,7 @@ class Examination:
             source = self.stored.another(digest, path)
             done = []
             if path.exists():
-                done.append(f"set aside as {self.shown(aside.move(path))}")
+                done.append(aside.move(path))
             if source is not None:
                 aside.copy(source, path, digest)
                 done.append(f"written again from {self.shown(source)}")

@@ -145,6 +145,9 @@ def _check_decision(at: Examination, run: RecordedRun) -> Iterator[Found]:
     if (decided.candidate.name, decided.decision) != (candidate, run.tags.get("decision")):
         what = f"it says {decided.decision} of {decided.candidate.name}, and MLflow says otherwise"
         yield at.found("damaged-decision", path, what)
+    elif (digest := run.tags.get("record_digest")) and at.stored.verdict(path, digest) == "differs":
+        what = f"the record of {run.name} is not the one that was written"
+        yield at.found("damaged-decision", path, what)
     elif candidate not in at.recorded.versions:
         what = f"it is about {candidate}, which is not in the registry"
         yield at.found("decision-about-nothing", f"decision {run.name}", what)

@@ -22,14 +22,14 @@ class SetAside:
         self._name = time.strftime("%Y%m%d-%H%M%S")
         self.folder: Path | None = None
 
-    def move(self, path: Path) -> Path:
-        """Move a file or folder there, under the path that it has in the data folder."""
+    def move(self, path: Path) -> str:
+        """Move a file or folder there, under the path that it has in the data folder; says so."""
         folder = self.folder = self.folder or self._made()
         place = folder / path.relative_to(self._root)
         place.parent.mkdir(MINE_ALONE, parents=True, exist_ok=True)
         place = _free(place)
         path.rename(place)
-        return place
+        return "set aside"
 
     def copy(self, source: Path, path: Path, digest: str) -> None:
         """Copy a file to a place where nothing is, whole or not at all."""

@@ -82,7 +82,7 @@ def _repaired(at: Examination, index: KeyIndex, path: Path, found: tuple[str, st
         with index.changing:
             if _judged(at, index, path) != found:
                 return "it is right by now"
-            done = f"set aside as {at.shown(aside.move(path))}"
+            done = aside.move(path)
         for table in table_files(at):
             if _key_of(table) == path.stem and at.stored.verdict(table, table.stem) == "matches":
                 rows = pq.read_metadata(table).num_rows

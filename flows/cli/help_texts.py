@@ -112,7 +112,13 @@ the gate follow.
 SHOW = """One run or decision: what it printed, then its completions grouped by outcome
 and code. A character that cannot be seen is written as an escape (\\n, \\u200b,
 and \u2420 for a space at either end or beside another space), because a tiny
-change of format is a big change of probability."""
+change of format is a big change of probability.
+
+With --lineage, everything from the dataset to the gate's decision, each with the
+digest that was recorded and whether the stored bytes still have it. Exit 1 where
+one does not.
+
+  threeloops show --lineage models:/threeloops/1"""
 UP = """Start Prefect's server, MLflow's page and a worker with the deployments of
 prefect.yaml, until Ctrl-C.
 

@@ -153,6 +153,11 @@ def build_parser() -> argparse.ArgumentParser:
     made = verb("show", "one run: its summary, its failures grouped, its rows", SHOW)
     made.add_argument("run", metavar="RUN", help="a run id, the start of one, or a name")
     made.add_argument(
+        "--lineage", action="store_true",
+        help="what it was made from and what came of it, and whether all of it is unchanged; "
+        "RUN may be models:/NAME/VERSION",
+    )  # fmt: skip
+    made.add_argument(
         "--rows",
         type=whole_number,
         default=3,

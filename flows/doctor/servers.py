@@ -71,7 +71,7 @@ def _ended(at: Examination, record: Path, number: int) -> Repair:
         _, alive = psutil.wait_procs([process], timeout=PATIENCE)
         for one in alive:
             one.kill()
-        return f"process {number} ended, its record set aside as {at.shown(aside.move(record))}"
+        return f"process {number} ended, its record {aside.move(record)}"
 
     return repair
 

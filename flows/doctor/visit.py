@@ -56,7 +56,8 @@ def visit(root: Path, hub: ProgressHub, *, repair: bool) -> DoctorOutput:
     found = list(_look(data_dir, reading))
     repaired: tuple[Finding, ...] = ()
     aside = SetAside(data_dir)
-    if repair:
+    if repair and any(one.repair for one in found):
+        hub.log_message("repairing, then looking again")
         repaired = tuple(_repair(found, aside))
         if repaired:
             reading = Reading(data_dir, hub)
@@ -106,7 +107,12 @@ def _look(data_dir: DataDir, reading: Reading) -> Iterator[Found]:
     at = Examination(
         data_dir, StoredBytes(reading), recorded, lambda: recorded_in(data_dir), reading.counts
     )
-    yield from chain.from_iterable(check(at) for check in CHECKS)
+    seen: set[tuple[str, str]] = set()
+    for one in chain.from_iterable(check(at) for check in CHECKS):
+        kind = (one.finding.name, one.finding.where)
+        if kind not in seen:  # several runs can name the same table
+            seen.add(kind)
+            yield one
 
 
 def _repair(found: list[Found], aside: SetAside) -> Iterator[Finding]:

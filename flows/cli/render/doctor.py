@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from artifacts.text.visible import printable
+from artifacts.text.visible import printable, short_digests
 from schemas.health import Checked, DoctorOutput, Finding
 
 MOST = 4  # places that are shown of one kind
@@ -29,7 +29,7 @@ def print_doctor(console: Console, output: DoctorOutput) -> None:
         for group in _groups(output.repaired):
             _print_repaired(console, group)
         if output.set_aside:
-            line = f"what was taken away is kept in {output.set_aside}"
+            line = f"What was set aside is kept, under the same paths, in {output.set_aside}"
             console.print(Text(line, style="dim"), soft_wrap=True)
         if output.findings:
             console.print("\nLeft after the repair", style="bold")
@@ -53,21 +53,26 @@ def _print_group(console: Console, group: Sequence[Finding]) -> None:
         head.append(f"  ({len(group)})", style="dim")
     console.print(head)
     for one in group[:MOST]:
-        console.print(Padding(Text(printable(one.where), overflow="fold"), (0, 0, 0, 2)))
-        console.print(Padding(Text(printable(one.what), style="dim"), (0, 0, 0, 4)))
+        _print_place(console, one.where, one.what)
     if len(group) > MOST:
         console.print(f"  and {len(group) - MOST} more; --json names them all", style="dim")
     lines = Table.grid(padding=(0, 1))
-    lines.add_row(Text("means", style="dim"), printable(first.means))
-    lines.add_row(Text("do", style="dim"), printable(first.advice))
-    console.print(Padding(lines, (0, 0, 0, 2)))
+    lines.add_row(Text("means", style="dim"), Text(printable(first.means)))
+    lines.add_row(Text("do", style="dim"), Text(printable(first.advice)))
+    console.print(Padding(lines, (0, 0, 0, 2), expand=False))
+
+
+def _print_place(console: Console, where: str, what: str) -> None:
+    """Where something is, its digests cut, and below it what is said of it."""
+    for text, indent, style in ((where, 2, ""), (what, 4, "dim")):
+        shown = Text(short_digests(printable(text), "…"), style=style, overflow="fold")
+        console.print(Padding(shown, (0, 0, 0, indent), expand=False))
 
 
 def _print_repaired(console: Console, group: Sequence[Finding]) -> None:
     console.print(Text(f"{group[0].name}", style="green"))
     for one in group[:MOST]:
-        console.print(Padding(Text(printable(one.where), overflow="fold"), (0, 0, 0, 2)))
-        console.print(Padding(Text(printable(str(one.repaired)), style="dim"), (0, 0, 0, 4)))
+        _print_place(console, one.where, str(one.repaired))
     if len(group) > MOST:
         console.print(f"  and {len(group) - MOST} more; --json names them all", style="dim")
 
@@ -82,14 +87,14 @@ def _checked(checked: Checked) -> str:
         _counted(checked.checkpoints, "checkpoint"),
     ]
     size = f"{checked.read_bytes / 2**20:.1f} MiB in {checked.seconds:.1f} s"
-    return f"checked {', '.join(parts)}; read {size}"
+    return f"checked      {', '.join(parts)}\nread         {size}"
 
 
 def _verdict(output: DoctorOutput) -> Text:
     remarks = len(output.findings) - output.damaged
     if output.damaged:
-        line = f"{_counted(output.damaged, 'damage')}, {_counted(remarks, 'remark')}"
-        return Text(f"Not well: {line}.", style="bold red")
+        line = f"Not well: {output.damaged} damaged, {_counted(remarks, 'remark')}."
+        return Text(line, style="bold red")
     if remarks:
         return Text(f"Well: no damage, {_counted(remarks, 'remark')}.", style="bold green")
     return Text("Well: nothing found.", style="bold green")
