@@ -103,7 +103,7 @@ def _runs(connection: sqlite3.Connection, experiment: int, path: Place) -> dict[
     return {
         str(run_id): RecordedRun(
             run_id=str(run_id),
-            name=str(name or run_id),
+            name=_named(str(name or "run"), str(run_id)),
             status=str(status),
             deleted=stage != "active",
             folder=path(str(uri)),
@@ -111,6 +111,12 @@ def _runs(connection: sqlite3.Connection, experiment: int, path: Place) -> dict[
         )
         for run_id, name, status, stage, uri in rows
     }
+
+
+def _named(name: str, run_id: str) -> str:
+    """A run's name; one that was cut off before it was named has its verb alone."""
+    end = f"-{run_id[:6]}"
+    return name if name.endswith(end) else name + end
 
 
 def _versions(connection: sqlite3.Connection, path: Place) -> dict[str, RegisteredVersion]:

@@ -64,9 +64,10 @@ def _print_group(console: Console, group: Sequence[Finding]) -> None:
 
 def _print_place(console: Console, where: str, what: str) -> None:
     """Where something is, its digests cut, and below it what is said of it."""
-    for text, indent, style in ((where, 2, ""), (what, 4, "dim")):
-        shown = Text(short_digests(printable(text), "…"), style=style, overflow="fold")
-        console.print(Padding(shown, (0, 0, 0, indent), expand=False))
+    place = Text(f"  {short_digests(printable(where), '…')}")
+    console.print(place, soft_wrap=True)  # a path that is cut in two cannot be copied
+    said = Text(short_digests(printable(what), "…"), style="dim")
+    console.print(Padding(said, (0, 0, 0, 4), expand=False))
 
 
 def _print_repaired(console: Console, group: Sequence[Finding]) -> None:
