@@ -14,6 +14,7 @@ import psutil
 from artifacts.doctor.examination import Examination, Found, Repair
 from artifacts.doctor.locks import holders_of
 from artifacts.doctor.set_aside import FOLDER, SetAside
+from artifacts.doctor.snapshot import InUseError
 from artifacts.store.atomic_file import WRITING, writer_of
 from artifacts.store.data_dir import MINE_ALONE
 from artifacts.store.process import is_gone
@@ -100,9 +101,13 @@ def _half_made(at: Examination, path: Path) -> Found:
 
 def _goes_on(at: Examination) -> bool:
     """Whether a run goes on, or a model is being converted: either may make a folder just now."""
-    runs = at.recorded.runs.values() if at.recorded else ()
-    converting = (holders_of(lock) for lock in at.data_dir.models.glob(".*.lock"))
-    return any(run.goes_on for run in runs) or any(converting)
+    if any(holders_of(lock) for lock in at.data_dir.models.glob(".*.lock")):
+        return True
+    try:
+        now = at.read_again()
+    except InUseError:
+        return True
+    return now is not None and any(run.goes_on for run in now.runs.values())
 
 
 def _walked(root: Path) -> Walked:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from policy.model.model_files import defining_files
 from schemas.errors import InputError
 
 FETCHING = "*.incomplete"  # a file that the hub's client is fetching
+STALLED = 3600.0  # seconds without a byte
 
 
 def check_models(at: Examination) -> Iterator[Found]:
@@ -31,7 +33,7 @@ def check_models(at: Examination) -> Iterator[Found]:
         try:
             files = {file.name: file for file in defining_files(folder)}
         except InputError as error:
-            if not any(folder.rglob(FETCHING)):
+            if not _is_fetched(folder):
                 yield at.found("unusable-model", folder, error.what, at.moved(folder))
             continue
         for name, file in files.items():
@@ -85,6 +87,12 @@ def _check_whole(at: Examination, version: RegisteredVersion) -> Iterator[Found]
     elif fingerprint_of(at.stored.digests(files)) != version.digest:
         what = f"the files are not what was registered as {version.name}"
         yield at.found("changed-version", version.folder, what)
+
+
+def _is_fetched(folder: Path) -> bool:
+    """Whether files of a model are coming from the hub just now."""
+    coming = (path for path in folder.rglob(FETCHING) if path.exists())
+    return any(time.time() - path.stat().st_mtime < STALLED for path in coming)
 
 
 def _defining(folder: Path) -> dict[str, Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from artifacts.doctor.recorded import RecordedRun
 from artifacts.doctor.set_aside import SetAside
 from artifacts.promotion.decisions import DECISION_FILE
 from artifacts.registry.versions import CHAMPION, REGISTRY
+from artifacts.store.stored_bytes import PAUSE, TRIES
 from artifacts.store.tables import provenance_in
 from artifacts.tracking.connection import RESULT_FILE, Tracking
 from schemas.errors import StoreError
@@ -123,15 +125,25 @@ def _check_record(at: Examination, run: RecordedRun) -> Iterator[Found]:
     if not path.exists():
         yield at.found("missing-result", path, f"run {run.name} has finished and has no result")
         return
-    try:
-        result = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        result = None
-    if not isinstance(result, dict):
+    result = _object_in(path)
+    if result is None:
         yield at.found("damaged-result", path, f"the result of run {run.name} is no JSON object")
     elif result.get("format") not in FORMATS:
         what = f"the result of run {run.name} has format {result.get('format')}"
         yield at.found("result-of-another-version", path, what)
+
+
+def _object_in(path: Path) -> dict[str, object] | None:
+    """The JSON object in a file, None where it holds none; it may be written again just now."""
+    for _ in range(TRIES):
+        try:
+            found = json.loads(path.read_bytes())
+        except (OSError, ValueError, RecursionError):
+            found = None
+        if isinstance(found, dict):
+            return found
+        time.sleep(PAUSE)
+    return None
 
 
 def _check_decision(at: Examination, run: RecordedRun) -> Iterator[Found]:

@@ -6,6 +6,7 @@ import shutil
 import time
 from pathlib import Path
 
+from artifacts.store.atomic_file import being_written
 from artifacts.store.data_dir import MINE_ALONE, DataDir
 from policy.model.atomic_folder import flush
 from schemas.errors import StoreError
@@ -34,7 +35,7 @@ class SetAside:
     def copy(self, source: Path, path: Path, digest: str) -> None:
         """Copy a file to a place where nothing is, whole or not at all."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        new = _free(path.with_name(f".writing-{path.name[:40]}.doctor"))
+        new = _free(path.with_name(being_written("doctor")))
         try:
             shutil.copyfile(source, new)
             if file_digest(new) != digest:

@@ -37,7 +37,8 @@ def check_tables(at: Examination) -> Iterator[Found]:
             )
             yield at.found("changed-table", path, what, at.copied(path, digest))
         elif verdict == "unreadable":
-            yield at.found("unreadable-file", path, "the table cannot be read")
+            in_its_place = at.moved(path) if path.is_dir() else None
+            yield at.found("unreadable-file", path, "the table cannot be read", in_its_place)
 
 
 def check_keys(at: Examination) -> Iterator[Found]:

@@ -77,12 +77,16 @@ def writer_of(path: Path) -> str:
     return unquote(path.name.removeprefix(WRITING).rpartition(AFTER_WRITER)[0])
 
 
+def being_written(what: str = "") -> str:
+    """The name of a file that this process is writing."""
+    return f"{WRITING}{quote(this_process(), safe='')}{AFTER_WRITER}{what}"
+
+
 @contextlib.contextmanager
 def _written_beside(path: Path, content: bytes | memoryview) -> Iterator[Path]:
     """A temporary file with this content in the same folder; gone at the end, if it is there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    writer = quote(this_process(), safe="")
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{WRITING}{writer}{AFTER_WRITER}")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=being_written())
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
