@@ -96,11 +96,12 @@ def _links(
     versions: Sequence[RegisteredVersion],
     decisions: Sequence[DecisionRecord],
 ) -> Iterator[LineageLink]:
-    yield from links_of_run(archive, stored, run)
+    made = {version.digest: version.folder for version in versions}
+    yield from links_of_run(archive, stored, run, made)
     for version in versions:
         yield _version_link(stored, version)
-    for made in reversed(decisions):
-        link = _decision_link(archive, stored, run, [one.name for one in versions], made)
+    for decision in reversed(decisions):
+        link = _decision_link(archive, stored, run, [one.name for one in versions], decision)
         if link is not None:
             yield link
 

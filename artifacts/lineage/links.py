@@ -35,15 +35,20 @@ MADE_FROM: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def links_of_run(archive: Archive, stored: StoredBytes, run: RunRecord) -> Iterator[LineageLink]:
-    """From the dataset to what the run measured, picked or learned from, in that order."""
+def links_of_run(
+    archive: Archive, stored: StoredBytes, run: RunRecord, made: Mapping[str, Path]
+) -> Iterator[LineageLink]:
+    """From the dataset to what the run measured, picked or learned from, in that order.
+
+    `made` are the folders of the versions that it made, by digest.
+    """
     yield from _tables(archive, stored, run, "", ("problems",))
     if run.loop is LEARNING:
-        yield from _measured(archive, stored, run, BEFORE)
+        yield from _measured(archive, stored, run, BEFORE, made)
         yield from _training(archive, stored, run)
-        yield from _measured(archive, stored, run, AFTER)
+        yield from _measured(archive, stored, run, AFTER, made)
     else:
-        yield from _measured(archive, stored, run, "")
+        yield from _measured(archive, stored, run, "", made)
         yield from _tables(archive, stored, run, "", ("selections",))
 
 
@@ -78,7 +83,7 @@ def model_link(
 
 
 def _measured(
-    archive: Archive, stored: StoredBytes, run: RunRecord, stage: str
+    archive: Archive, stored: StoredBytes, run: RunRecord, stage: str, made: Mapping[str, Path]
 ) -> Iterator[LineageLink]:
     suffix = f"_{stage}" if stage else ""
     kept = run.table_refs()
@@ -87,10 +92,7 @@ def _measured(
         digest = run.tags.get(f"model_digest{suffix}") or _policy_of(path)
         if digest and digest != EXTERNAL:
             name = run.tags.get(f"model{suffix}", "the model that made the stored completions")
-            try:
-                folder = archive.folders.find(PolicyRef(name=name, digest=digest))
-            except StoreError:
-                folder = None
+            folder = made.get(digest) or _seen(archive, PolicyRef(name=name, digest=digest))
             yield model_link(stored, folder, digest, name=name, stage=stage)
     yield from _tables(archive, stored, run, stage, ("completions", "scores"))
 
@@ -159,6 +161,13 @@ def _training(archive: Archive, stored: StoredBytes, run: RunRecord) -> Iterator
                     state=state_of(stored, path, digest),
                     where=str(path),
                 )
+
+
+def _seen(archive: Archive, policy: PolicyRef) -> Path | None:
+    try:
+        return archive.folders.find(policy)
+    except StoreError:
+        return None
 
 
 def _policy_of(completions: Path) -> str:

@@ -63,5 +63,4 @@ def test_a_folder_that_is_not_there_is_no_fault() -> None:
 def test_every_meaning_says_what_follows_and_what_to_do() -> None:
     assert len(MEANINGS) > 30
     for name, meaning in MEANINGS.items():
-        assert meaning.means and meaning.advice, name
-        assert name.islower()
+        assert min(len(meaning.means), len(meaning.advice)) > 5, name
