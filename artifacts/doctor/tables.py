@@ -98,12 +98,18 @@ def _repaired(at: Examination, index: KeyIndex, path: Path, found: tuple[str, st
 
 
 def _key_of(table: Path) -> str | None:
-    """The name of the key under which a table's provenance says that it is kept."""
+    """The name of the key under which a table's provenance says that it is kept.
+
+    None where it cannot be told: the keys of completions of earlier versions held more than is in
+    their provenance, which lacks `numerics`.
+    """
     try:
         made = provenance_in(table)
     except StoreError:
         return None
     kind = table.parent.name
+    if kind == "completions" and "numerics" not in made.config:
+        return None
     return TaskKey(kind, made).digest if made.kind == kind else None  # type: ignore[arg-type]
 
 

@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -30,6 +31,7 @@ pytestmark = pytest.mark.slow
 Ask = Callable[..., tuple[int, dict[str, Any]]]
 GONE = f"{platform.node()} 999999999 5.0"
 NOWHERE = "0" * 64
+OLDER = Path(__file__).parents[2] / "data" / "data-folder-format-2.tar.xz"
 # what depends on the machine that the tests run on
 OF_THE_MACHINE = {"other-package", "python-version", "little-space", "taken-port"}
 
@@ -98,6 +100,15 @@ def test_a_sound_folder_has_no_finding_and_is_not_changed(home: DataDir, ask: As
     assert output["checked"]["checkpoints"] == 2
     assert output["checked"]["runs"] == 5, "learning, before, after, evaluation, decision"
     assert _states(home.root) == before
+
+
+def test_a_folder_of_an_earlier_version_is_not_called_damaged(home: DataDir, ask: Ask) -> None:
+    shutil.rmtree(home.root)
+    with tarfile.open(OLDER) as archive:
+        archive.extractall(home.root.parent, filter="data")
+    code, output = ask("doctor")
+    assert (code, output["checked"]["keys"], output["checked"]["versions"]) == (0, 115, 1)
+    assert set(_named(output)) <= {"moved-folder", "older-database", "open-to-others"}
 
 
 @pytest.mark.parametrize("there", [True, False])
