@@ -71,8 +71,12 @@ def _judged(at: Examination, index: KeyIndex, path: Path) -> tuple[str, str] | N
     stands_for = _key_of(table)
     if stands_for is None or at.stored.verdict(table, reference.digest) != "matches":
         return None  # the table is damaged, and is found for itself
-    if stands_for != path.stem or reference.rows != pq.read_metadata(table).num_rows:
-        return "wrong-key", f"{led}, which was made as something else"
+    if stands_for != path.stem:
+        # earlier versions named keys in other ways, so a table must have its right one besides
+        has_another = path.with_name(f"{stands_for}.json").exists()
+        return ("wrong-key", f"{led}, which was made as something else") if has_another else None
+    if reference.rows != (rows := pq.read_metadata(table).num_rows):
+        return "wrong-key", f"it says {reference.rows} rows, and its table has {rows}"
     return None
 
 
@@ -98,18 +102,12 @@ def _repaired(at: Examination, index: KeyIndex, path: Path, found: tuple[str, st
 
 
 def _key_of(table: Path) -> str | None:
-    """The name of the key under which a table's provenance says that it is kept.
-
-    None where it cannot be told: the keys of completions of earlier versions held more than is in
-    their provenance, which lacks `numerics`.
-    """
+    """The name of the key under which a table's provenance says that it is kept."""
     try:
         made = provenance_in(table)
     except StoreError:
         return None
     kind = table.parent.name
-    if kind == "completions" and "numerics" not in made.config:
-        return None
     return TaskKey(kind, made).digest if made.kind == kind else None  # type: ignore[arg-type]
 
 
