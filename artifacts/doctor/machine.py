@@ -18,7 +18,7 @@ SHOWN = 8
 
 def check_versions_of_packages() -> Iterator[Found]:
     """Whether what is installed is what was pinned."""
-    wanted = metadata("threeloops").get("Requires-Python", "")
+    wanted = metadata("threeloops")["Requires-Python"] or ""
     here = tuple(int(part) for part in platform.python_version_tuple()[:2])
     if not all(_allows(bound, here) for bound in wanted.split(",") if bound):
         what = f"this is Python {platform.python_version()}, and {wanted} is wanted"

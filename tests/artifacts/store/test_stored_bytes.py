@@ -14,7 +14,8 @@ ONE, TWO = sha256(b"one").hexdigest(), sha256(b"two").hexdigest()
 
 
 def test_a_file_matches_differs_or_is_missing(tmp_path: Path) -> None:
-    path, read = tmp_path / "file", []
+    path = tmp_path / "file"
+    read: list[int] = []
     path.write_bytes(b"one")
     stored = StoredBytes(read.append)
     assert stored.verdict(path, ONE) == "matches"
