@@ -119,4 +119,4 @@ def _set_aside(database: Path) -> Repair:
                 aside.move(beside)
         return done
 
-    return repair
+    return Repair(repair)

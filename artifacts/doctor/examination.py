@@ -14,20 +14,28 @@ from artifacts.store.data_dir import DataDir
 from artifacts.store.stored_bytes import StoredBytes
 from schemas.health import Finding
 
-Repair = Callable[[SetAside], str | None]  # what was done, in words; None where nothing could be
+FIRST, USUAL, LAST = 0, 1, 2  # the turns of repairs
 SHOWN = 12  # characters of a digest in a line
 
 
 @dataclass(frozen=True)
-class Found:
-    """A finding, and the safe part that can be done about it, if there is one.
+class Repair:
+    """The safe part that can be done: `do` says in words what it did, None where it could nothing.
 
-    `last` is a repair that opens MLflow, which tidies for itself: all others come before it.
+    What copies has the first turn, before its source is moved. What opens MLflow, which tidies for
+    itself, has the last.
     """
+
+    do: Callable[[SetAside], str | None]
+    turn: int = USUAL
+
+
+@dataclass(frozen=True)
+class Found:
+    """A finding, and its repair, if there is one."""
 
     finding: Finding
     repair: Repair | None = None
-    last: bool = False
 
 
 @dataclass
@@ -54,11 +62,9 @@ class Examination:
         where: Path | str,
         what: str,
         repair: Repair | None = None,
-        *,
-        last: bool = False,
     ) -> Found:
         """A finding of this name; a path is shown from the data folder on."""
-        return Found(finding(name, self.shown(where), what), repair, last)
+        return Found(finding(name, self.shown(where), what), repair)
 
     def shown(self, where: Path | str) -> str:
         """A path as it is printed."""
@@ -77,7 +83,7 @@ class Examination:
 
     def moved(self, path: Path) -> Repair:
         """The repair that sets a file or folder aside."""
-        return lambda aside: aside.move(path)
+        return Repair(lambda aside: aside.move(path))
 
     def copied(self, path: Path, digest: str) -> Repair:
         """The repair of a file that should have this digest.
@@ -99,7 +105,7 @@ class Examination:
             self.stored.forget(path)
             return ", ".join(done) or None
 
-        return repair
+        return Repair(repair, FIRST)
 
 
 def finding(name: str, where: str, what: str) -> Finding:

@@ -95,7 +95,7 @@ def _half_made(at: Examination, path: Path) -> Found:
             path.rename(whole)
             return f"renamed to {at.shown(whole)}"
 
-        return at.found("former-folder", path, f"{whole.name} is not there", back)
+        return at.found("former-folder", path, f"{whole.name} is not there", Repair(back))
     return at.found("half-made-folder", path, "nobody is making it", at.moved(path))
 
 
@@ -142,4 +142,4 @@ def _closed(paths: list[Path]) -> Repair:
                 done += 1
         return f"rights taken away from others on {done}"
 
-    return repair
+    return Repair(repair)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from artifacts.doctor.examination import SHOWN, Examination, Found
+from artifacts.doctor.examination import LAST, SHOWN, Examination, Found, Repair
 from artifacts.doctor.recorded import RecordedRun
 from artifacts.doctor.set_aside import SetAside
 from artifacts.promotion.decisions import DECISION_FILE
@@ -66,7 +66,7 @@ def _check_process(at: Examination, run: RecordedRun) -> Iterator[Found]:
             _ = Tracking(at.data_dir).client
             return "closed; it is listed as killed from now on"
 
-        yield at.found("dead-run", f"run {run.name}", "its process is gone", close, last=True)
+        yield at.found("dead-run", f"run {run.name}", "its process is gone", Repair(close, LAST))
     elif run.status == "RUNNING" and not run.tags.get("owner"):
         yield at.found("run-without-owner", f"run {run.name}", "it is said to be running")
 

@@ -98,7 +98,7 @@ def _repaired(at: Examination, index: KeyIndex, path: Path, found: tuple[str, st
                     return f"{done}, written again for the table {table.stem[:SHOWN]}"
         return done
 
-    return repair
+    return Repair(repair)
 
 
 def _key_of(table: Path) -> str | None:

@@ -73,7 +73,7 @@ def _ended(at: Examination, record: Path, number: int) -> Repair:
             one.kill()
         return f"process {number} ended, its record {aside.move(record)}"
 
-    return repair
+    return Repair(repair)
 
 
 def _words(number: int) -> list[str]:
@@ -97,7 +97,7 @@ def _all_ended(numbers: list[int]) -> Repair:
     def repair(aside: SetAside) -> str:
         return f"ended {_end(numbers)} of {len(numbers)} processes"
 
-    return repair
+    return Repair(repair)
 
 
 def _end(numbers: list[int]) -> int:

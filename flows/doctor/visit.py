@@ -43,6 +43,7 @@ CHECKS = (
     check_locks,
     check_servers,
 )
+ROUNDS = 3
 DAMAGED = 1  # the exit code where damage stays
 
 
@@ -56,12 +57,14 @@ def visit(root: Path, hub: ProgressHub, *, repair: bool) -> DoctorOutput:
     found = list(_look(data_dir, reading))
     repaired: tuple[Finding, ...] = ()
     aside = SetAside(data_dir)
-    if repair and any(one.repair for one in found):
-        hub.log_message("repairing, then looking again")
-        repaired = tuple(_repair(found, aside))
-        if repaired:
-            reading = Reading(data_dir, hub)
-            found = list(_look(data_dir, reading))
+    for _ in range(ROUNDS if repair else 0):  # a table that was set aside leaves its key behind
+        done = tuple(_repair(found, aside))
+        if not {_identity(one) for one in done} - {_identity(one) for one in repaired}:
+            break
+        repaired += done
+        hub.log_message("looking again")
+        reading = Reading(data_dir, hub)
+        found = list(_look(data_dir, reading))
     findings = tuple(one.finding for one in found)
     damaged = sum(one.level == "damage" for one in findings)
     return DoctorOutput(
@@ -109,23 +112,25 @@ def _look(data_dir: DataDir, reading: Reading) -> Iterator[Found]:
     )
     seen: set[tuple[str, str]] = set()
     for one in chain.from_iterable(check(at) for check in CHECKS):
-        kind = (one.finding.name, one.finding.where)
-        if kind not in seen:  # several runs can name the same table
-            seen.add(kind)
+        if _identity(one.finding) not in seen:  # several runs can name the same table
+            seen.add(_identity(one.finding))
             yield one
+
+
+def _identity(found: Finding) -> tuple[str, str]:
+    return found.name, found.where
 
 
 def _repair(found: list[Found], aside: SetAside) -> Iterator[Finding]:
     """Do the safe part of each; what cannot be done, or has gone meanwhile, is left."""
-    for one in sorted(found, key=lambda one: one.last):
-        if one.repair is None:
-            continue
+    able = [(one.repair, one.finding) for one in found if one.repair is not None]
+    for repair, found_so in sorted(able, key=lambda one: one[0].turn):
         try:
-            done = one.repair(aside)
+            done = repair.do(aside)
         except (OSError, psutil.Error, InputError) as error:
             done = None if isinstance(error, FileNotFoundError) else f"not repaired: {error}"
         if done:
-            yield one.finding.model_copy(update={"repaired": done})
+            yield found_so.model_copy(update={"repaired": done})
 
 
 def _bytes_to_read(data_dir: DataDir) -> int:

@@ -61,7 +61,7 @@ def test_servers_that_outlived_an_up_are_found_and_ended(at: Examination, hold: 
     aside = SetAside(at.data_dir)
     for one in found.values():
         assert one.repair is not None
-        assert one.repair(aside)
+        assert one.repair.do(aside)
     assert process.wait(30) < 0
     assert not (at.data_dir.root / "up.json").exists()
     assert list(check_servers(at)) == []
