@@ -71,7 +71,7 @@ def _named(output: dict[str, Any], part: str = "findings") -> dict[str, list[dic
 
 def _run(home: DataDir, loop: str) -> RunRecord:
     runs = Archive(home).history.loops()
-    return next(run for run in runs if run.loop.letter == loop)
+    return next(run for run in runs if (run.loop.letter, run.status) == (loop, "FINISHED"))
 
 
 def _table(home: DataDir, run: RunRecord, name: str) -> Path:
