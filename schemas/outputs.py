@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter
 
+from schemas.health import DoctorOutput
+from schemas.lineage import LineageOutput
 from schemas.result_parts import OMITTED_IF_NONE, CompletionRow, DemoRow, ResultModel
 from schemas.results import (
     Comparison,
@@ -153,7 +155,8 @@ OUTPUTS: Mapping[str, Any] = {
     "compare": RatedComparison | Comparison,
     "promote": Decision,
     "runs": RunsOutput,
-    "show": LoopResult | DemoResult | Decision,
+    "show": LoopResult | DemoResult | Decision | LineageOutput,
+    "doctor": DoctorOutput,
     "tokens": TokensOutput,
     "up": UpOutput,
 }

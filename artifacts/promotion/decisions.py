@@ -17,11 +17,13 @@ from artifacts.tracking.connection import NOTE, TAG, local_path
 from artifacts.tracking.history import History
 from artifacts.tracking.owner import OWNER
 from schemas.errors import InputError
+from schemas.identity import file_digest
 from schemas.result_parts import GateLevel
 from schemas.results import Decision, RatedComparison
 
 DECISION_FILE = "decision.json"
 SETTLED = f"{TAG}settled_ms"  # when it was decided
+RECORD_DIGEST = f"{TAG}record_digest"  # of the file with the decision and its evidence
 CONFIRMS = f"{TAG}confirms"  # the digest of the opponent that the candidate was measured against
 
 
@@ -52,6 +54,8 @@ def record_decision(
     if decided.fresh_held:
         numbers |= {"confirmation": decided.fresh_held.look}
     client.log_dict(run_id, decided.as_json(), DECISION_FILE)
+    kept = local_path(client.get_run(run_id).info.artifact_uri) / DECISION_FILE
+    client.set_tag(run_id, RECORD_DIGEST, file_digest(kept))
     _log(archive, run_id, numbers | (_gain_in_numbers(gain) if gain else {}))
     if decided.promoted:
         make_champion(archive, version)
@@ -145,6 +149,7 @@ class DecisionRecord:
     against: str
     metrics: Mapping[str, float]
     folder: Path
+    digest: str = ""  # of its record; decisions of earlier versions have none
 
     def result(self) -> Decision:
         """The whole decision with its evidence; InputError where it cannot be read any more."""
@@ -172,6 +177,7 @@ def all_decisions(history: History) -> list[DecisionRecord]:
             against=run.data.tags.get(f"{TAG}against", ""),
             metrics=run.data.metrics,
             folder=local_path(run.info.artifact_uri),
+            digest=run.data.tags.get(RECORD_DIGEST, ""),
         )
         for run in history.mlflow_runs()
         if f"{TAG}decision" in run.data.tags and run.info.status == "FINISHED"

@@ -72,11 +72,11 @@ def registered_version(archive: Archive, model: str, where: str = "--model") -> 
         folder=local_path(str(version.source)),
         digest=version.tags.get(f"{TAG}digest", ""),
         run_id=version.run_id or "",
-        files=_files(version.tags.get(f"{TAG}files", "")),
+        files=files_of_tag(version.tags.get(f"{TAG}files", "")),
     )
 
 
-def _files(tag: str) -> dict[str, str]:
+def files_of_tag(tag: str) -> dict[str, str]:
     """What a version says of its files; empty where it says nothing that can be read."""
     try:
         files = json.loads(tag)

@@ -67,7 +67,7 @@ def remove_leftovers(data_dir: DataDir) -> list[Path]:
     """
     folders = [data_dir.models, *(path for path in data_dir.tables.glob("*") if path.is_dir())]
     begun = [path for folder in folders for path in folder.glob(f"{WRITING}*{AFTER_WRITER}*")]
-    left = [path for path in begun if is_gone(_writer(path))]
+    left = [path for path in begun if is_gone(writer_of(path))]
     for path in left:
         path.unlink(missing_ok=True)
     partial = (
@@ -81,16 +81,21 @@ def remove_leftovers(data_dir: DataDir) -> list[Path]:
     return [*left, *(folder for folder in partial if remove_unless_written(folder))]
 
 
-def _writer(path: Path) -> str:
+def writer_of(path: Path) -> str:
+    """The process that writes a half-written file, as `process` names it."""
     return unquote(path.name.removeprefix(WRITING).rpartition(AFTER_WRITER)[0])
+
+
+def being_written(what: str = "") -> str:
+    """The name of a file that this process is writing."""
+    return f"{WRITING}{quote(this_process(), safe='')}{AFTER_WRITER}{what}"
 
 
 @contextlib.contextmanager
 def _written_beside(path: Path, content: bytes | memoryview) -> Iterator[Path]:
     """A temporary file with this content in the same folder; gone at the end, if it is there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    writer = quote(this_process(), safe="")
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{WRITING}{writer}{AFTER_WRITER}")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=being_written())
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:

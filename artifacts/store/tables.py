@@ -275,7 +275,19 @@ def provenance_of(table: pa.Table) -> Provenance:
 
     Raises StoreError where it is not one that `Store.write` wrote.
     """
-    described = (table.schema.metadata or {}).get(PROVENANCE_KEY)
+    return _provenance(table.schema)
+
+
+def provenance_in(path: Path) -> Provenance:
+    """As `provenance_of`, of a table's file; StoreError also where it is no Parquet file."""
+    try:
+        return _provenance(pq.read_schema(path))
+    except (pa.ArrowException, OSError) as error:
+        raise StoreError(_not_parquet(error), str(path)) from None
+
+
+def _provenance(schema: pa.Schema) -> Provenance:
+    described = (schema.metadata or {}).get(PROVENANCE_KEY)
     try:
         return Provenance.model_validate_json(described) if described else Provenance()
     except ValidationError:

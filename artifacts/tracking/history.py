@@ -76,12 +76,7 @@ class RunRecord:
 
     def table_refs(self) -> dict[str, tuple[TableKind, str]]:
         """Kind and digest of each of its tables by name."""
-        found = {}
-        for tag, value in self.tags.items():
-            if tag.startswith("table."):
-                kind, _, digest = value.partition(":")
-                found[tag.removeprefix("table.")] = (cast(TableKind, kind), digest)
-        return found
+        return table_refs(self.tags)
 
     def config(self, kind: type[C]) -> C:
         """The whole configuration that it was started or last resumed with.
@@ -131,6 +126,16 @@ class RunRecord:
                 "run it again, or replay its completions with --completions",
             )
         return content
+
+
+def table_refs(tags: Mapping[str, str]) -> dict[str, tuple[TableKind, str]]:
+    """Kind and digest of each table that these tags of a run name, by the table's name."""
+    found = {}
+    for tag, value in tags.items():
+        if tag.startswith("table."):
+            kind, _, digest = value.partition(":")
+            found[tag.removeprefix("table.")] = (cast(TableKind, kind), digest)
+    return found
 
 
 class History:

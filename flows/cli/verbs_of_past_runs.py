@@ -12,6 +12,7 @@ from flows.cli.verbs import Verb, evaluate, run_flow
 from flows.orchestration.settings import configure_prefect
 from schemas.config import EvalConfig
 from schemas.errors import InputError
+from schemas.lineage import LineageOutput
 from schemas.outputs import GoldenResult, ListedDecision, ListedRun, RunsOutput
 from schemas.results import Comparison, Decision, DemoResult, EvalResult, LoopResult
 from tasks.runtime.runtime import Runtime
@@ -155,8 +156,10 @@ def _listed(run: RunRecord) -> ListedRun:
 
 def show(
     runtime: Runtime, options: Namespace, terminal: Terminal
-) -> LoopResult | DemoResult | Decision:
-    """One run, its failures grouped by code with examples; or one decision of the gate."""
+) -> LoopResult | DemoResult | Decision | LineageOutput:
+    """One run, its failures grouped by code with examples; one decision of the gate; a lineage."""
+    if options.lineage:
+        return _lineage(runtime, options.run, terminal)
     from artifacts.promotion.decisions import find_decision
     from artifacts.report.write import REPORT_FILE
     from artifacts.runs.listing import choose_rows, run_rows
@@ -195,6 +198,16 @@ def show(
     reason = run.tags.get("report_error", "the run made none")
     print_report(out, str(report) if report.exists() else None, reason)
     return result.model_copy(update={"rows": tuple(row for g in groups for row in g.rows)})
+
+
+def _lineage(runtime: Runtime, name: str, terminal: Terminal) -> LineageOutput:
+    from artifacts.lineage.chain import lineage_of
+    from flows.cli.render.lineage import print_lineage
+
+    terminal.note(f"comparing what {name} was made from with what is stored")
+    found = lineage_of(runtime.archive, name)
+    print_lineage(terminal.out, found)
+    return found
 
 
 def _rows(options: Namespace) -> int:

@@ -118,17 +118,24 @@ def _run_guarded(server: Any, secret: str) -> subprocess.Popen[Any]:
 def end_orphans(data_dir: DataDir) -> list[int]:
     """End the servers of commands that were killed; returns their process ids."""
     ended = []
-    for record in (data_dir.prefect / "servers").glob("*.txt"):
-        with contextlib.suppress(OSError, ValueError, psutil.Error):
-            owner, server = record.read_text().splitlines()
-            if not is_gone(owner):
-                continue
-            if not is_gone(server):
-                number = int(server.split()[-2])
+    for record, number in orphans(data_dir):
+        with contextlib.suppress(OSError, psutil.Error):
+            if number is not None:
                 psutil.Process(number).terminate()
                 ended.append(number)
             record.unlink()
     return ended
+
+
+def orphans(data_dir: DataDir) -> list[tuple[Path, int | None]]:
+    """The record of each server whose command is gone, with the server's process id if it runs."""
+    found: list[tuple[Path, int | None]] = []
+    for record in sorted((data_dir.prefect / "servers").glob("*.txt")):
+        with contextlib.suppress(OSError, ValueError, psutil.Error):
+            owner, server = record.read_text().splitlines()
+            if is_gone(owner):
+                found.append((record, None if is_gone(server) else int(server.split()[-2])))
+    return found
 
 
 def _remember_own(data_dir: DataDir) -> None:

@@ -23,6 +23,7 @@ VERBS = (
     "promote",
     "runs",
     "show",
+    "doctor",
     "tokens",
     "up",
 )

@@ -1,0 +1,1 @@
+"""What may be wrong in a data folder: found without changing anything, repaired by moving."""

@@ -1,0 +1,121 @@
+"""What every check of the doctor is given, and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from artifacts.doctor.meanings import MEANINGS
+from artifacts.doctor.recorded import Recorded
+from artifacts.doctor.set_aside import SetAside
+from artifacts.doctor.snapshot import InUseError
+from artifacts.store.data_dir import DataDir
+from artifacts.store.stored_bytes import StoredBytes
+from schemas.health import Finding
+
+FIRST, USUAL, LAST = 0, 1, 2  # the turns of repairs
+SHOWN = 12  # characters of a digest in a line
+
+
+@dataclass(frozen=True)
+class Repair:
+    """The safe part that can be done: `do` says in words what it did, None where it could nothing.
+
+    What copies has the first turn, before its source is moved. What opens MLflow, which tidies for
+    itself, has the last.
+    """
+
+    do: Callable[[SetAside], str | None]
+    turn: int = USUAL
+
+
+@dataclass(frozen=True)
+class Found:
+    """A finding, and its repair, if there is one."""
+
+    finding: Finding
+    repair: Repair | None = None
+
+
+@dataclass
+class Examination:
+    """One look at a data folder: where it is, what its files are, what MLflow recorded.
+
+    `recorded` is None where MLflow's database is missing, damaged or in use. `read_again` reads it
+    anew. `counts` is how much was looked at, by name.
+    """
+
+    data_dir: DataDir
+    stored: StoredBytes
+    recorded: Recorded | None
+    read_again: Callable[[], Recorded | None]
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def count(self, name: str, number: int = 1) -> None:
+        """Add to how many of these were looked at."""
+        self.counts[name] = self.counts.get(name, 0) + number
+
+    def found(
+        self,
+        name: str,
+        where: Path | str,
+        what: str,
+        repair: Repair | None = None,
+    ) -> Found:
+        """A finding of this name; a path is shown from the data folder on."""
+        return Found(finding(name, self.shown(where), what), repair)
+
+    def shown(self, where: Path | str) -> str:
+        """A path as it is printed."""
+        if isinstance(where, Path) and where.is_relative_to(self.data_dir.root):
+            return str(where.relative_to(self.data_dir.root))
+        return str(where)
+
+    def may_be_written(self, run_id: str) -> bool:
+        """Whether a process may be writing what belongs to a run, asked at this moment."""
+        try:
+            now = self.read_again()
+        except InUseError:
+            return True
+        run = now.runs.get(run_id) if now else None
+        return run is not None and run.goes_on
+
+    def moved(self, path: Path) -> Repair:
+        """The repair that sets a file or folder aside."""
+        return Repair(lambda aside: aside.move(path))
+
+    def copied(self, path: Path, digest: str) -> Repair:
+        """The repair of a file that should have this digest.
+
+        What is there is set aside. Where another file of the data folder has these bytes, they are
+        copied into its place.
+        """
+
+        def repair(aside: SetAside) -> str | None:
+            if self.stored.verdict(path, digest, again=True) == "matches":
+                return "it is whole by now"
+            source = self.stored.another(digest, path)
+            done = []
+            if path.exists():
+                done.append(aside.move(path))
+            if source is not None:
+                aside.copy(source, path, digest)
+                done.append(f"written again from {self.shown(source)}")
+            self.stored.forget(path)
+            return ", ".join(done) or None
+
+        return Repair(repair, FIRST)
+
+
+def finding(name: str, where: str, what: str) -> Finding:
+    """The finding of this name, with what it means and what to do."""
+    meaning = MEANINGS[name]
+    return Finding(
+        name=name,
+        level=meaning.level,
+        where=where,
+        what=what,
+        means=meaning.means,
+        advice=meaning.advice,
+    )

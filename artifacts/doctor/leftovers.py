@@ -1,0 +1,145 @@
+"""What killed processes left behind, and who may read what is there: one walk over all files."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from artifacts.doctor.examination import Examination, Found, Repair
+from artifacts.doctor.locks import holders_of
+from artifacts.doctor.set_aside import FOLDER, SetAside
+from artifacts.doctor.snapshot import InUseError
+from artifacts.store.atomic_file import WRITING, writer_of
+from artifacts.store.data_dir import MINE_ALONE
+from artifacts.store.process import is_gone
+
+HALF_FOLDER = re.compile(r"\.(.+)\.(partial|former)")
+# databases that are being made, and the lock of whoever makes one
+NEW_DATABASES = {
+    "mlflow.db.new": "tracking-database.lock",
+    "prefect/prefect.db.new": "prefect-database.lock",
+}
+OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+@dataclass
+class Walked:
+    """Every path of some kind in the data folder."""
+
+    half_files: list[Path] = field(default_factory=list)
+    half_folders: list[Path] = field(default_factory=list)
+    open_to_others: list[Path] = field(default_factory=list)
+
+
+def check_folder(at: Examination) -> Iterator[Found]:
+    """Whether a command can use the folder and what must be a folder in it."""
+    data_dir = at.data_dir
+    kept = (data_dir.tables, data_dir.models, data_dir.checkpoints, data_dir.prefect)
+    for path in (*kept, data_dir.run_artifacts, data_dir.locks):
+        if (path.exists() or path.is_symlink()) and not path.is_dir():
+            yield at.found("stands-in-the-way", path, "it is no folder", at.moved(path))
+    database = data_dir.tracking_database
+    if database.exists() and not database.is_file():
+        yield at.found("stands-in-the-way", database, "it is no file", at.moved(database))
+    for path in (data_dir.root, *kept, data_dir.run_artifacts):
+        if path.is_dir() and not os.access(path, os.W_OK | os.X_OK):
+            yield at.found("not-writable", path, "you may not write there")
+
+
+def check_leftovers(at: Examination) -> Iterator[Found]:
+    """Half-written files, half-made folders and databases, and rights that are too wide."""
+    walked = _walked(at.data_dir.root)
+    for path in walked.half_files:
+        if is_gone(writer_of(path)):
+            yield at.found("half-written-file", path, "its writer is gone", at.moved(path))
+    if not _goes_on(at):
+        for path in walked.half_folders:
+            yield _half_made(at, path)
+    for name, lock in NEW_DATABASES.items():
+        database = at.data_dir.root / name
+        if not holders_of(at.data_dir.locks / lock):
+            for path in sorted(database.parent.glob(f"{database.name}*")):
+                yield at.found("half-written-file", path, "nobody is making it", at.moved(path))
+    if walked.open_to_others:
+        shown = ", ".join(at.shown(path) for path in walked.open_to_others[:3])
+        more = f" and {len(walked.open_to_others) - 3} more" * (len(walked.open_to_others) > 3)
+        what = f"other users have rights on {shown}{more}"
+        yield at.found("open-to-others", at.data_dir.root, what, _closed(walked.open_to_others))
+
+
+def check_locks(at: Examination) -> Iterator[Found]:
+    """Whether a process that was stopped holds a lock that others wait for."""
+    for lock in sorted(at.data_dir.locks.glob("*.lock")):
+        for number in holders_of(lock):
+            try:
+                stopped = psutil.Process(number).status() == psutil.STATUS_STOPPED
+            except psutil.Error:
+                continue
+            if stopped:
+                yield at.found("stopped-process", lock, f"process {number} is stopped")
+
+
+def _half_made(at: Examination, path: Path) -> Found:
+    match = HALF_FOLDER.fullmatch(path.name)
+    assert match is not None  # that is how it was found
+    whole = path.with_name(match[1])
+    if match[2] == "former" and not whole.exists():
+
+        def back(aside: SetAside) -> str:
+            path.rename(whole)
+            return f"renamed to {at.shown(whole)}"
+
+        return at.found("former-folder", path, f"{whole.name} is not there", Repair(back))
+    return at.found("half-made-folder", path, "nobody is making it", at.moved(path))
+
+
+def _goes_on(at: Examination) -> bool:
+    """Whether a run goes on, or a model is being converted: either may make a folder just now."""
+    if any(holders_of(lock) for lock in at.data_dir.models.glob(".*.lock")):
+        return True
+    try:
+        now = at.read_again()
+    except InUseError:
+        return True
+    return now is not None and any(run.goes_on for run in now.runs.values())
+
+
+def _walked(root: Path) -> Walked:
+    found, shared = Walked(), bool(root.stat().st_mode & stat.S_IWGRP)
+    if not shared and root.stat().st_mode & OTHERS:
+        found.open_to_others.append(root)
+    for place, folders, files in os.walk(root):
+        if Path(place) == root and FOLDER in folders:
+            folders.remove(FOLDER)
+        for name in (*folders, *files):
+            path = Path(place) / name
+            if name.startswith(WRITING):
+                found.half_files.append(path)
+            elif HALF_FOLDER.fullmatch(name) and name in folders:
+                found.half_folders.append(path)
+            try:
+                status = path.lstat()
+            except OSError:
+                continue
+            # in a folder that people share on purpose, rights are theirs to choose
+            if not shared and status.st_mode & OTHERS and not stat.S_ISLNK(status.st_mode):
+                found.open_to_others.append(path)
+    return found
+
+
+def _closed(paths: list[Path]) -> Repair:
+    def repair(aside: SetAside) -> str:
+        done = 0
+        for path in paths:
+            if path.exists() and path.stat().st_uid == os.getuid():
+                path.chmod(stat.S_IMODE(path.stat().st_mode) & MINE_ALONE)
+                done += 1
+        return f"rights taken away from others on {done}"
+
+    return Repair(repair)

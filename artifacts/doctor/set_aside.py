@@ -1,0 +1,61 @@
+"""Where the doctor puts what it takes away: a folder inside the data folder. Nothing is deleted."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+from artifacts.store.atomic_file import being_written
+from artifacts.store.data_dir import MINE_ALONE, DataDir
+from policy.model.atomic_folder import flush
+from schemas.errors import StoreError
+from schemas.identity import file_digest
+
+FOLDER = "set-aside"
+
+
+class SetAside:
+    """One repair's folder, `set-aside/TIME`, made when something is moved into it."""
+
+    def __init__(self, data_dir: DataDir) -> None:
+        self._root = data_dir.root
+        self._name = time.strftime("%Y%m%d-%H%M%S")
+        self.folder: Path | None = None
+
+    def move(self, path: Path) -> str:
+        """Move a file or folder there, under the path that it has in the data folder; says so."""
+        folder = self.folder = self.folder or self._made()
+        place = folder / path.relative_to(self._root)
+        place.parent.mkdir(MINE_ALONE, parents=True, exist_ok=True)
+        place = _free(place)
+        path.rename(place)
+        return "set aside"
+
+    def copy(self, source: Path, path: Path, digest: str) -> None:
+        """Copy a file to a place where nothing is, whole or not at all."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = _free(path.with_name(being_written("doctor")))
+        try:
+            shutil.copyfile(source, new)
+            if file_digest(new) != digest:
+                raise StoreError("it changed while it was copied", str(source))
+            flush(new)
+            new.rename(path)
+        finally:
+            new.unlink(missing_ok=True)
+        flush(path.parent)
+
+    def _made(self) -> Path:
+        folder = _free(self._root / FOLDER / self._name)
+        folder.parent.mkdir(MINE_ALONE, exist_ok=True)
+        folder.mkdir(MINE_ALONE)
+        return folder
+
+
+def _free(path: Path) -> Path:
+    """This path, or the first with a number behind it where nothing is yet."""
+    number, free = 1, path
+    while free.exists() or free.is_symlink():
+        number, free = number + 1, path.with_name(f"{path.name}-{number}")
+    return free

@@ -1,0 +1,145 @@
+"""What `threeloops --help` and `threeloops VERB --help` say."""
+
+from __future__ import annotations
+
+STORY = """One strict scorer, three loops.
+
+  Loop A  eval    measures a policy          changes nothing
+  Loop B  select  picks the best of N        changes which output is used
+  Loop C  learn   trains the policy          changes the model
+
+All three use the same scorer: reward 1 only if the whole answer is exactly
+`Final: <int>` with the right integer. If you change the scorer, you change
+what is measured."""
+
+EXAMPLES = """examples:
+  threeloops demo                               all three loops, start to end
+  threeloops eval --samples 4                   how good is the default model?
+  threeloops select --samples 8 --pick majority how far does search get?
+  threeloops learn --steps 20                   train, then measure again
+  threeloops eval --model models:/threeloops@candidate
+  threeloops eval --dataset mine.jsonl --completions answers.jsonl
+  threeloops promote models:/threeloops/1       is it better than the champion?
+  threeloops compare RUN RUN                    which is better, by how much?
+  threeloops doctor                             is everything whole that is kept?
+
+exit codes: 0 done, 1 the answer is no, 2 bad input, 70 a defect of threeloops,
+130 stopped"""
+
+DEMO = """Measure the default model (loop A), pick the best of its completions (loop B),
+train it (loop C) and measure it again, on problems that training never saw.
+
+It ends with one table of the three loops and a picture of the learning."""
+EVAL = """Loop A, evaluation. The model answers every problem, the scorer scores every
+completion, and the pass rate is printed with its 95 % interval and the reasons
+of the failures. Nothing is changed.
+
+With --completions it scores completions that exist already. It then loads no
+model."""
+SELECT = """Loop B, selection. Samples N completions for each problem and picks one of them
+by a rule:
+
+  oracle      by the scorer, which needs the expected answer
+  majority    the integer that most completions agree on
+  likelihood  the completion with the highest log-probability
+  random      any completion: the control
+
+The model does not change: a gain here is a gain by search."""
+LEARN = """Loop C, learning. Samples completions, scores them, and makes those that did
+better than expected more likely: it maximises E[reward] - beta * KL(policy ||
+start). The result is a model version in the registry, which
+--model models:/NAME/VERSION loads.
+
+Every --dev-every steps it measures the split dev, so that you can choose
+settings without looking at the holdout. It stops if a number is not finite, or
+if KL to the start exceeds --max-kl: then it keeps the last good policy and
+registers nothing (exit 1). --resume RUN --max-kl NATS continues from there."""
+RESCORE = """Score stored completions again with another scorer, and show what changed, row
+by row. No model is loaded and nothing is generated.
+
+  threeloops rescore eval-1a2b3c --scorer contains_int@1
+  threeloops rescore answers.jsonl --dataset mine.jsonl --scorer mymodule:scorer
+
+The new scores are kept beside the old ones, as a run of their own. Completions
+from a file have no scores yet: they are compared with those of final_int@1.
+
+  threeloops rescore --golden golden.jsonl --dataset mine.jsonl
+
+checks the scorer itself. Each line is {"id": PROBLEM, "completion": TEXT,
+"expected_reward": 0 or 1}; it may add "finish_reason" ("stop" or "length").
+A row that gets more than it should is a false positive, an exploit that pays;
+a row that gets less is a false negative. Exit 1 if there is any of either."""
+COMPARE = """Compare two runs, problem by problem. Both must have been measured with the
+same instrument: dataset, split, prompt_template, scorer and sampling.
+Otherwise the answer is no (exit 1), with each part that differs and both its
+values. --allow PART compares them anyway, and says so.
+
+  threeloops compare eval-1a2b3c eval-4d5e6f
+  threeloops compare learn-1a2b3c:before learn-1a2b3c:after
+  threeloops compare eval-1a2b3c select-4d5e6f:majority
+
+A learning run means its measurement after learning, unless you add :before. A
+selection run means all its samples; with a rule, what that rule picked.
+
+It prints both pass rates, their difference with its 95 % interval over
+problems, a paired test, the difference in each family, the smallest difference
+that could have been found, the problems that flipped, and whether a gain is by
+search (loop B) or by learning (loop C)."""
+PROMOTE = """Give a model version the alias champion, if all of this is true:
+
+  - it was evaluated on the holdout, and so was the present champion, with the
+    same instrument; if there is no champion, the version's start is used
+  - since then, neither a table of the two nor the weights have changed
+  - it was not trained on problems of the holdout
+  - the interval of its gain, paired over problems, is above --min-gain; its
+    level rises from 97 % with every look at the evidence
+  - measured once more, with a new seed and twice the samples, it shows that
+    gain again; this takes two evaluations
+
+A learning run's measurements before and after on the holdout are evaluations
+too. Otherwise the answer is no (exit 1), with every reason. In both cases the
+decision and its evidence are kept as a run in MLflow and as tags of the
+version.
+
+  threeloops promote models:/threeloops/1
+  threeloops eval --model models:/threeloops@champion"""
+RUNS = """One line a run, newest first: pass@1 with its 95 % interval (for a learning run:
+after), the model that it measured or made, and the instrument. The decisions of
+the gate follow.
+
+  threeloops runs --instrument 2700fe0a --sort pass_rate   the best comparable
+  threeloops runs --model models:/threeloops --failures    why completions fail"""
+SHOW = """One run or decision: what it printed, then its completions grouped by outcome
+and code. A character that cannot be seen is written as an escape (\\n, \\u200b,
+and \u2420 for a space at either end or beside another space), because a tiny
+change of format is a big change of probability.
+
+With --lineage, everything from the dataset to the gate's decision, each with the
+digest that was recorded and whether the stored bytes still have it. Exit 1 where
+one does not.
+
+  threeloops show --lineage models:/threeloops/1"""
+UP = """Start Prefect's server, MLflow's page and a worker with the deployments of
+prefect.yaml, until Ctrl-C.
+
+It prints a link to each page. A link opens once, and its browser may then use
+both pages. Nobody else can: no other user of this machine, and no other web
+page. `threeloops up` in a second terminal prints new links. Commands of yours
+find the running servers by themselves.
+
+With --host the pages can be opened from other machines. That needs TLS, or
+--insecure-http."""
+DOCTOR = """Check everything that the data folder keeps against the digests that were recorded:
+tables, keys, models, versions and checkpoints. Find what names something that
+is gone, what killed commands left behind, and what on this machine could make
+a command fail. Each finding says what it means and what to do.
+
+Nothing is changed, and no server is needed. With --repair it closes dead runs,
+ends servers that outlived their command, and writes again what another file of
+the data folder still has. What is damaged or left over is moved into
+set-aside/TIME in the data folder. Nothing is deleted.
+
+Exit 0 without damage, 1 where damage is left."""
+TOKENS = """Show the tokens of a text under the policy's tokenizer: a tiny change of format
+is a big change of probability. With --prompt, also show the log-probability of
+each token under the policy, and its rank."""

@@ -1,0 +1,105 @@
+"""What the doctor found, for a person: the worst first, each with what it means and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from artifacts.text.visible import printable, short_digests
+from schemas.health import Checked, DoctorOutput, Finding
+
+MOST = 4  # places that are shown of one kind
+STYLES = {"damage": "bold red", "remark": "yellow"}
+
+
+def print_doctor(console: Console, output: DoctorOutput) -> None:
+    """Print what was looked at, what was repaired, what is left, and the verdict."""
+    console.print(Text(f"data folder  {output.folder}", style="bold"), soft_wrap=True)
+    if not output.exists:
+        console.print("It is not there yet; the first command that keeps something makes it.")
+    else:
+        console.print(_checked(output.checked), style="dim")
+    if output.repaired:
+        console.print("\nRepaired", style="bold green")
+        for group in _groups(output.repaired):
+            _print_repaired(console, group)
+        if output.set_aside:
+            line = f"What was set aside is kept, under the same paths, in {output.set_aside}"
+            console.print(Text(line, style="dim"), soft_wrap=True)
+        if output.findings:
+            console.print("\nLeft after the repair", style="bold")
+    for group in sorted(_groups(output.findings), key=lambda group: group[0].level != "damage"):
+        console.print()
+        _print_group(console, group)
+    console.print()
+    console.print(_verdict(output))
+
+
+def _groups(findings: Sequence[Finding]) -> Iterator[list[Finding]]:
+    """The findings of each name together."""
+    ordered = sorted(findings, key=lambda one: one.name)
+    return (list(group) for _, group in groupby(ordered, key=lambda one: one.name))
+
+
+def _print_group(console: Console, group: Sequence[Finding]) -> None:
+    first = group[0]
+    head = Text(f"{first.level}  {first.name}", style=STYLES[first.level])
+    if len(group) > 1:
+        head.append(f"  ({len(group)})", style="dim")
+    console.print(head)
+    for one in group[:MOST]:
+        _print_place(console, one.where, one.what)
+    if len(group) > MOST:
+        console.print(f"  and {len(group) - MOST} more; --json names them all", style="dim")
+    lines = Table.grid(padding=(0, 1))
+    lines.add_row(Text("means", style="dim"), Text(printable(first.means)))
+    lines.add_row(Text("do", style="dim"), Text(printable(first.advice)))
+    console.print(Padding(lines, (0, 0, 0, 2), expand=False))
+
+
+def _print_place(console: Console, where: str, what: str) -> None:
+    """Where something is, its digests cut, and below it what is said of it."""
+    place = Text(f"  {short_digests(printable(where), '…')}")
+    console.print(place, soft_wrap=True)  # a path that is cut in two cannot be copied
+    said = Text(short_digests(printable(what), "…"), style="dim")
+    console.print(Padding(said, (0, 0, 0, 4), expand=False))
+
+
+def _print_repaired(console: Console, group: Sequence[Finding]) -> None:
+    console.print(Text(f"{group[0].name}", style="green"))
+    for one in group[:MOST]:
+        _print_place(console, one.where, str(one.repaired))
+    if len(group) > MOST:
+        console.print(f"  and {len(group) - MOST} more; --json names them all", style="dim")
+
+
+def _checked(checked: Checked) -> str:
+    parts = [
+        _counted(checked.tables, "table"),
+        _counted(checked.keys, "key"),
+        _counted(checked.runs, "run"),
+        _counted(checked.models, "model"),
+        _counted(checked.versions, "version"),
+        _counted(checked.checkpoints, "checkpoint"),
+    ]
+    size = f"{checked.read_bytes / 2**20:.1f} MiB in {checked.seconds:.1f} s"
+    return f"checked      {', '.join(parts)}\nread         {size}"
+
+
+def _verdict(output: DoctorOutput) -> Text:
+    remarks = len(output.findings) - output.damaged
+    if output.damaged:
+        line = f"Not well: {output.damaged} damaged, {_counted(remarks, 'remark')}."
+        return Text(line, style="bold red")
+    if remarks:
+        return Text(f"Well: no damage, {_counted(remarks, 'remark')}.", style="bold green")
+    return Text("Well: nothing found.", style="bold green")
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

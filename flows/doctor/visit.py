@@ -1,0 +1,143 @@
+"""One visit of the doctor: look at everything, repair what is safe if asked to, and look again."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+
+import psutil
+
+from artifacts.doctor.checkpoints import check_checkpoints
+from artifacts.doctor.databases import check_prefect_database, check_tracking_database, recorded_in
+from artifacts.doctor.examination import Examination, Found
+from artifacts.doctor.leftovers import check_folder, check_leftovers, check_locks
+from artifacts.doctor.machine import check_space, check_versions_of_packages
+from artifacts.doctor.models import check_models, check_versions
+from artifacts.doctor.runs import check_aliases, check_runs
+from artifacts.doctor.set_aside import SetAside
+from artifacts.doctor.snapshot import InUseError
+from artifacts.doctor.tables import check_keys, check_tables
+from artifacts.store.data_dir import DataDir
+from artifacts.store.stored_bytes import StoredBytes
+from flows.doctor.servers import check_ports, check_servers
+from schemas.errors import InputError
+from schemas.health import Checked, DoctorOutput, Finding
+from tasks.runtime.progress import Progress, ProgressHub
+
+MEBIBYTE = 2**20
+CHECKS = (
+    check_folder,
+    check_tracking_database,
+    check_prefect_database,
+    check_tables,
+    check_keys,
+    check_runs,
+    check_aliases,
+    check_models,
+    check_versions,
+    check_checkpoints,
+    check_leftovers,
+    check_locks,
+    check_servers,
+)
+ROUNDS = 3
+DAMAGED = 1  # the exit code where damage stays
+
+
+def visit(root: Path, hub: ProgressHub, *, repair: bool) -> DoctorOutput:
+    """What is found in a data folder and on this machine; with `repair`, what was done about it.
+
+    Without `repair` nothing is changed and nothing is made, also where there is no data folder.
+    """
+    data_dir, started = DataDir(root), time.monotonic()
+    reading = Reading(data_dir, hub)
+    found = list(_look(data_dir, reading))
+    repaired: tuple[Finding, ...] = ()
+    aside = SetAside(data_dir)
+    for _ in range(ROUNDS if repair else 0):  # a table that was set aside leaves its key behind
+        done = tuple(_repair(found, aside))
+        if not {_identity(one) for one in done} - {_identity(one) for one in repaired}:
+            break
+        repaired += done
+        hub.log_message("looking again")
+        reading = Reading(data_dir, hub)
+        found = list(_look(data_dir, reading))
+    findings = tuple(one.finding for one in found)
+    damaged = sum(one.level == "damage" for one in findings)
+    return DoctorOutput(
+        folder=str(root),
+        exists=root.is_dir(),
+        checked=Checked(
+            **reading.counts, read_bytes=reading.done, seconds=time.monotonic() - started
+        ),
+        damaged=damaged,
+        findings=findings,
+        repaired=repaired,
+        set_aside=str(aside.folder) if aside.folder else None,
+        exit_code=DAMAGED if damaged else 0,
+    )
+
+
+class Reading:
+    """How much of the data folder was read, reported as it goes on."""
+
+    def __init__(self, data_dir: DataDir, hub: ProgressHub) -> None:
+        self.counts: dict[str, int] = {}
+        self.done = 0
+        self._hub = hub
+        self._total = max(1, _bytes_to_read(data_dir) // MEBIBYTE)
+
+    def __call__(self, count: int) -> None:
+        self.done += count
+        done = min(self.done // MEBIBYTE, self._total)
+        self._hub.report(Progress("reading the data folder", done, self._total, "MiB"))
+
+
+def _look(data_dir: DataDir, reading: Reading) -> Iterator[Found]:
+    yield from check_versions_of_packages()
+    yield from check_space(data_dir.root)
+    yield from check_ports(data_dir)
+    if not data_dir.root.is_dir():
+        return
+
+    try:
+        recorded = recorded_in(data_dir)
+    except InUseError:
+        recorded = None
+    at = Examination(
+        data_dir, StoredBytes(reading), recorded, lambda: recorded_in(data_dir), reading.counts
+    )
+    seen: set[tuple[str, str]] = set()
+    for one in chain.from_iterable(check(at) for check in CHECKS):
+        if _identity(one.finding) not in seen:  # several runs can name the same table
+            seen.add(_identity(one.finding))
+            yield one
+
+
+def _identity(found: Finding) -> tuple[str, str]:
+    return found.name, found.where
+
+
+def _repair(found: list[Found], aside: SetAside) -> Iterator[Finding]:
+    """Do the safe part of each; what cannot be done, or has gone meanwhile, is left."""
+    able = [(one.repair, one.finding) for one in found if one.repair is not None]
+    for repair, found_so in sorted(able, key=lambda one: one[0].turn):
+        try:
+            done = repair.do(aside)
+        except (OSError, psutil.Error, InputError) as error:
+            done = None if isinstance(error, FileNotFoundError) else f"not repaired: {error}"
+        if done:
+            yield found_so.model_copy(update={"repaired": done})
+
+
+def _bytes_to_read(data_dir: DataDir) -> int:
+    folders = (data_dir.tables, data_dir.models, data_dir.checkpoints, data_dir.run_artifacts)
+    files = chain.from_iterable(folder.rglob("*") for folder in folders if folder.is_dir())
+    sizes = 0
+    for path in files:
+        with contextlib.suppress(OSError):  # gone since it was listed
+            sizes += path.stat().st_size
+    return sizes
