@@ -143,6 +143,15 @@ class UpOutput(ResultModel):
     links: Mapping[str, str] = Field(default_factory=dict)
 
 
+class SyncOutput(ResultModel):
+    """What was sent of what servers could not be told, by kind, and how much is left, and why."""
+
+    sent: Mapping[str, int]
+    left: int
+    reasons: tuple[str, ...]
+    exit_code: int
+
+
 OUTPUTS: Mapping[str, Any] = {
     "demo": DemoOutput,
     "eval": EvalResult,
@@ -154,6 +163,7 @@ OUTPUTS: Mapping[str, Any] = {
     "runs": RunsOutput,
     "show": LoopResult | DemoResult | Decision,
     "tokens": TokensOutput,
+    "sync": SyncOutput,
     "up": UpOutput,
 }
 

@@ -175,6 +175,8 @@ def build_parser() -> argparse.ArgumentParser:
         help="order in a group: by problem, or most likely under the policy first",
     )
 
+    verb("sync", "send what MLflow or Prefect could not be told while they were away", SYNC)
+
     made = verb("tokens", "the tokens of a text under the policy's tokenizer", TOKENS)
     made.add_argument("text", metavar="TEXT", help="the text, e.g. 'Final: 42'")
     made.add_argument("--prompt", metavar="QUESTION", help="score TEXT as the answer to this")
@@ -290,6 +292,11 @@ SHOW = """One run or decision: what it printed, then its completions grouped by 
 and code. A character that cannot be seen is written as an escape (\\n, \\u200b,
 and \u2420 for a space at either end or beside another space), because a tiny
 change of format is a big change of probability."""
+SYNC = """A server that dies while a command runs does not end it: what the server could
+not be told is kept in the data folder. The next command that uses the server
+sends it, each record once, and so does this verb, which says what it sent.
+
+Exit 1 if something could not be sent: it stays kept."""
 UP = """Start Prefect's server, MLflow's page and a worker with the deployments of
 prefect.yaml, until Ctrl-C.
 
@@ -358,6 +365,7 @@ def _done(options: argparse.Namespace, terminal: Terminal) -> ResultModel:
         # libraries print to stdout as they like; with --json it holds one object alone
         contextlib.redirect_stdout(sys.stderr) if options.json else contextlib.nullcontext(),
         contextlib.nullcontext() if options.verb == "export" else private_files(),
+        terminal.noting_warnings(),
     ):
         return verb(process_runtime(), options, terminal)
 
