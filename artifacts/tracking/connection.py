@@ -110,7 +110,7 @@ class Tracking:
             )
         self._say_what_was_sent()
         experiment = self._experiment = client.get_experiment_by_name(EXPERIMENT)
-        if experiment and not self.unsent.left:  # how a run ended may be what is left
+        if experiment and not self.unsent.missing:  # how a run ended may be what is left
             close_abandoned(client, str(experiment.experiment_id), self.data_dir)
         remove_leftovers(self.data_dir)
         return client
@@ -143,13 +143,13 @@ class Tracking:
     def _say_what_was_sent(self) -> None:
         if sent := self.unsent.sent.total():
             logger.warning("sent to MLflow what was kept: %s", records(sent))
-        if self.unsent.left:
+        if self.unsent.missing:
             logger.warning("%s", self.what_is_unsent())
 
     def what_is_unsent(self) -> str:
         """One line on what MLflow has not been told."""
-        why = "; ".join(self.unsent.reasons)
-        return f"MLflow has not been told everything: {records(self.unsent.left)} not sent ({why})"
+        lacks, why = records(self.unsent.missing), "; ".join(self.unsent.reasons)
+        return f"MLflow has not been told everything: {lacks} not sent ({why})"
 
     def refuse_silence(self) -> None:
         """UnreachableError where a server is asked and does not answer."""
@@ -160,7 +160,7 @@ class Tracking:
         """InputError where MLflow was not told everything that this data folder has for it."""
         away = self.away  # what is kept is sent before anything is looked at
         unsent = send_to_mlflow(None, self.data_dir, self.address, 0.0)
-        if unsent.left or away:
+        if unsent.missing or away:
             self.unsent = unsent
             raise InputError(self.what_is_unsent(), what, "run `threeloops sync` first")
 

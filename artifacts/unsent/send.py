@@ -47,11 +47,20 @@ PATIENCE = 5.0  # seconds for a server that has just answered
 
 @dataclass
 class Outcome:
-    """What was sent, by kind of call; how many records are left, and why."""
+    """What was sent, by kind of call; how many records are left, and why.
+
+    `elsewhere` are those of them that are for another server than the one in use.
+    """
 
     sent: Counter[str] = field(default_factory=Counter)
     left: int = 0
+    elsewhere: int = 0
     reasons: list[str] = field(default_factory=list)
+
+    @property
+    def missing(self) -> int:
+        """How many records the server in use lacks."""
+        return self.left - self.elsewhere
 
     def leave(self, records: int, reason: str) -> None:
         """Some records stay for another time."""
@@ -101,10 +110,11 @@ def _send_file(
         return
     done, names = read_sent(path)
     waiting = len(kept.records) - done
-    if kept.in_use:
-        outcome.leave(waiting, f"the command that writes {path} goes on")
-    elif kept.address != address:
+    if kept.address != address:
         outcome.leave(waiting, f"{path} is for MLflow at {kept.address}")
+        outcome.elsewhere += waiting
+    elif kept.in_use:
+        outcome.leave(waiting, f"the command that writes {path} goes on")
     elif client is None:
         outcome.leave(waiting, f"MLflow does not answer at {address}")
     else:

@@ -104,7 +104,9 @@ def test_what_cannot_be_sent_is_counted_with_the_reason(
     elsewhere = send_to_mlflow(None, data_dir, "http://127.0.0.1:8", 0.0)
     assert (elsewhere.left, elsewhere.sent.total()) == (3, 0)
     assert f"is for MLflow at {ADDRESS}" in elsewhere.reasons[0]
+    assert elsewhere.missing == 0, "the server in use lacks nothing"
     away = send_to_mlflow(None, data_dir, ADDRESS, 0.0)
+    assert away.missing == 3
     assert (away.left, away.reasons) == (3, [f"MLflow does not answer at {ADDRESS}"])
     journal.path.write_bytes(journal.path.read_bytes()[5:])
     damaged = send_to_mlflow(None, data_dir, ADDRESS, 0.0)
