@@ -266,9 +266,9 @@ def test_files_that_the_server_keeps_are_copied_until_they_are_sent(
     assert json.loads(copy.read_text()) == {"a": 1}
     way.decide = lambda path: PASS
     later = opened().tracking
+    listed = later.client.list_artifacts(run.run_id, "some")
     assert later.unsent.reasons == []
     assert later.unsent.sent == {"keep file": 2}
-    listed = later.client.list_artifacts(run.run_id, "some")
     assert [one.path for one in listed] == ["some/a.json", "some/b.json"]
     assert files(data_dir) == []
 
