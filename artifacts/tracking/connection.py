@@ -111,7 +111,7 @@ class Tracking:
         self._say_what_was_sent()
         experiment = self._experiment = client.get_experiment_by_name(EXPERIMENT)
         if experiment and not self.unsent.missing:  # how a run ended may be what is left
-            close_abandoned(client, str(experiment.experiment_id), self.data_dir)
+            close_abandoned(client, str(experiment.experiment_id))
         remove_leftovers(self.data_dir)
         return client
 

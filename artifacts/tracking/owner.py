@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from artifacts.store.data_dir import DataDir
 from artifacts.store.process import is_gone
-from artifacts.unsent.journal import begin_journal
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
 OWNER = "threeloops.owner"  # the tag with the process that writes a run
-FLOW_RUN, FLOW_RUN_SERVER = "threeloops.flow_run", "threeloops.flow_run_server"
 logger = logging.getLogger(__name__)
 
 
-def close_abandoned(client: MlflowClient, experiment_id: str, data_dir: DataDir) -> list[str]:
+def close_abandoned(client: MlflowClient, experiment_id: str) -> list[str]:
     """End the runs whose process is gone, and warn of each; returns their names.
 
-    A process that was killed could not say that its runs have ended. Prefect's server is told by
-    the next command that uses it.
+    A process that was killed could not say that its runs have ended.
     """
     running = client.search_runs([experiment_id], "attributes.status = 'RUNNING'")
     gone = [run for run in running if is_gone(run.data.tags.get(OWNER, ""))]
@@ -33,26 +27,8 @@ def close_abandoned(client: MlflowClient, experiment_id: str, data_dir: DataDir)
         client.set_tag(run.info.run_id, "threeloops.error", reason)
         client.update_run(run.info.run_id, status="KILLED", name=name)
         client.set_terminated(run.info.run_id, "KILLED")
-        _keep_for_prefect(data_dir, run.data.tags)
         logger.warning("%s was cut off: %s; it is listed as killed from now on", name, reason)
     return [_name(run) for run in gone]
-
-
-def _keep_for_prefect(data_dir: DataDir, tags: Mapping[str, str]) -> None:
-    """Its flow run crashed, which its server does not know."""
-    flow_run, server = tags.get(FLOW_RUN, ""), tags.get(FLOW_RUN_SERVER, "")
-    if flow_run and server:
-        journal = begin_journal(data_dir, "prefect", server)
-        journal.keep(
-            {
-                "call": "end flow run",
-                "flow_run": flow_run,
-                "state": "CRASHED",
-                "message": "its process was ended from outside",
-                "at": datetime.now(UTC).isoformat(),
-            }
-        )
-        journal.close()
 
 
 def _name(run: Run) -> str:

@@ -14,7 +14,6 @@ from prefect.utilities.urls import url_for
 from artifacts.text.markdown import code
 from artifacts.tracking.run import Place, TrackedRun, tracked_run
 from flows.orchestration.page import showing_progress
-from flows.orchestration.untold import prefect_address
 from flows.orchestration.up_file import in_use
 from schemas.config import RunConfig
 from schemas.loops import Loop
@@ -49,7 +48,7 @@ def link_flow_run(
         return
     flow_run = context.flow_run
     identity, name = str(flow_run.id), str(flow_run.name)
-    run.tag(flow_run=identity, flow_run_server=prefect_address())
+    run.tag(flow_run=identity)
     address = url_for(flow_run)
     if address:
         run.tag(flow_run_page=address)

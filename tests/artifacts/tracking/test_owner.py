@@ -9,7 +9,6 @@ import pytest
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.owner import OWNER
 from artifacts.tracking.run import Place, tracked_run
-from artifacts.unsent.journal import read_kept, unsent_files
 from schemas.config import EvalConfig
 from schemas.loops import EVALUATION
 
@@ -30,18 +29,3 @@ def test_the_next_command_closes_a_run_that_was_killed_and_says_so(
         f"eval-{killed[:6]} was cut off: its process was ended from outside, and could not say so; "
         "it is listed as killed from now on"
     ]
-
-
-def test_the_flow_run_of_a_killed_run_is_kept_for_its_server_as_crashed(archive: Archive) -> None:
-    client, experiment = archive.tracking.client, archive.tracking.experiment_id
-    flow = {"threeloops.flow_run": "a-flow-run", "threeloops.flow_run_server": "own"}
-    tags = {"threeloops.loop": "A", OWNER: f"{platform.node()} 999999999 5.0"}
-    client.create_run(experiment, tags=tags | flow, run_name="eval")
-    client.create_run(experiment, tags=tags, run_name="eval")  # a replay, without a flow run
-    for _ in range(2):
-        assert Archive(archive.data_dir).history.every()
-        (path,) = unsent_files(archive.data_dir, "prefect")
-        kept = read_kept(path)
-        (record,) = kept.records
-        assert kept.address == "own"
-        assert (record["flow_run"], record["state"]) == ("a-flow-run", "CRASHED")
