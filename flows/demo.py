@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from prefect import flow
-
 from artifacts.recording.demo import demo_rows, record_demo
 from flows.eval import eval_flow
 from flows.learning import learning_flow
 from flows.orchestration.links import recorded_run
+from flows.orchestration.pipeline_flow import pipeline_flow
 from flows.selection import selection_flow
 from schemas.config import LearningConfig, RunConfig, SelectionConfig
 from schemas.loops import DEMO
@@ -32,7 +31,7 @@ class Audience:
 def demo_flow(audience: Audience) -> Callable[[LearningConfig], DemoOutput]:
     """The flow that has the three loops as its parts, each a run of its own inside the demo's."""
 
-    @flow(name="demo", flow_run_name="demo of {config.model}", persist_result=False)
+    @pipeline_flow(name="demo", flow_run_name="demo of {config.model}", persist_result=False)
     def demo(config: LearningConfig) -> DemoOutput:
         shared = {name: getattr(config, name) for name in RunConfig.model_fields}
         with recorded_run(process_runtime(), DEMO, config) as run:

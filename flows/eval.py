@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from prefect import flow
-
 from artifacts.recording.measured_rows import MeasuredRows
 from artifacts.recording.record import name_policy, record_evaluation, record_measurement
 from artifacts.registry.resolve import resolve_policy
@@ -11,6 +9,7 @@ from artifacts.tracking.inputs import dataset_name
 from artifacts.tracking.run import Place, TrackedRun
 from flows.orchestration.links import recorded_run
 from flows.orchestration.page import publish_result
+from flows.orchestration.pipeline_flow import pipeline_flow
 from flows.pass_rate_so_far import PassRateSoFar
 from flows.preflight import preflight
 from schemas.config import EvalConfig
@@ -26,7 +25,7 @@ from tasks.runtime.runtime import Runtime, process_runtime
 from tasks.score import score
 
 
-@flow(name="eval", flow_run_name="eval {config.model} on {config.dataset} {config.split}")
+@pipeline_flow(name="eval", flow_run_name="eval {config.model} on {config.dataset} {config.split}")
 def eval_flow(config: EvalConfig, parent_run: str = "") -> EvalResult:
     """Loop A: the pass rate with its interval, and why completions fail.
 

@@ -25,8 +25,9 @@ def decide_and_record(
     A refusal is an answer, not an error. A version that passes on what is known is measured again
     with `evaluate`, on samples that nobody could choose, and becomes the champion only if these
     show the gain as well; where that cannot be done, it is refused. Then its gain is measured once
-    more, for what is shown of it. One decision at a time is made
-    in a data folder, so that each is about the champion of that moment.
+    more, for what is shown of it. One decision at a time is made in a data folder, so that each is
+    about the champion of that moment. Nothing is decided while MLflow has not been told all that
+    was recorded: InputError.
     """
     archive, log_message = runtime.archive, runtime.progress.log_message
 
@@ -34,6 +35,7 @@ def decide_and_record(
         return [evaluate(config).run_id for config in evaluations_anew(archive, decided)]
 
     with taking_turns(runtime.data_dir, "gate", "another decision of the gate", log_message):
+        archive.tracking.refuse_unsent(f"promote {version.name}")
         decided = decide(archive, version, min_gain)
         if not decided.promoted:
             return record_decision(archive, version, decided)
@@ -50,4 +52,5 @@ def decide_and_record(
         except BaseException:
             break_off(archive, run_id)
             raise
+        archive.tracking.refuse_unsent(f"promote {version.name}")  # it may have gone meanwhile
         return record_decision(archive, version, decided, run_id)

@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from prefect import flow
-
 from artifacts.recording.measured_rows import MeasuredRows
 from artifacts.recording.record import (
     RecordedStep,
@@ -40,6 +38,7 @@ from flows.orchestration.events import announce_version
 from flows.orchestration.learner_lock import learner_lock
 from flows.orchestration.links import recorded_run
 from flows.orchestration.page import day_of_flow_run, publish_decision, publish_result
+from flows.orchestration.pipeline_flow import pipeline_flow
 from flows.preflight import preflight
 from policy.learning.guard import refuse_bad_end
 from schemas.config import LearningConfig
@@ -61,7 +60,7 @@ from tasks.train_step import train_step
 WITHOUT_SIGNAL_WARNING = 10  # steps in a row whose rewards could teach nothing
 
 
-@flow(name="learning", flow_run_name="learn {config.steps} steps from {config.model}")
+@pipeline_flow(name="learning", flow_run_name="learn {config.steps} steps from {config.model}")
 def learning_flow(
     config: LearningConfig,
     resume: str | None = None,
@@ -111,7 +110,12 @@ def learning_flow(
     runtime.side_channel.publish_best_effort(
         "that a version was registered", lambda: announce_version(version, tracked.run_id)
     )
-    if promote:
+    if promote and archive.tracking.away:
+        log_message(
+            "warning: the gate was not asked, since MLflow has not been told what was measured; "
+            "after `threeloops sync` ask it with `threeloops promote`"
+        )
+    elif promote:
         registered = registered_version(archive, version.name)
         decided = decide_and_record(runtime, registered, eval_flow)
         publish_decision(runtime.side_channel, decided)

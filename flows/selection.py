@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from prefect import flow
-
 from artifacts.recording.measured_rows import MeasuredRows
 from artifacts.recording.record import record_measurement, record_selection
 from artifacts.tracking.inputs import dataset_name
@@ -11,6 +9,7 @@ from artifacts.tracking.run import Place
 from flows.eval import measure, policy_to_sample
 from flows.orchestration.links import recorded_run
 from flows.orchestration.page import publish_result
+from flows.orchestration.pipeline_flow import pipeline_flow
 from flows.preflight import preflight
 from schemas.config import SelectionConfig
 from schemas.loops import SELECTION
@@ -19,7 +18,7 @@ from tasks.runtime.runtime import process_runtime
 from tasks.select import select
 
 
-@flow(name="selection", flow_run_name="select 1 of {config.samples} by {config.model}")
+@pipeline_flow(name="selection", flow_run_name="select 1 of {config.samples} by {config.model}")
 def selection_flow(config: SelectionConfig, parent_run: str = "") -> SelectionResult:
     """Loop B: pass@1, pass@k for every k up to N, and the pass rate of what each rule picks.
 

@@ -146,6 +146,15 @@ class UpOutput(ResultModel):
     links: Mapping[str, str] = Field(default_factory=dict)
 
 
+class SyncOutput(ResultModel):
+    """What was sent of what servers could not be told, by kind, and how much is left, and why."""
+
+    sent: Mapping[str, int]
+    left: int
+    reasons: tuple[str, ...]
+    exit_code: int
+
+
 OUTPUTS: Mapping[str, Any] = {
     "demo": DemoOutput,
     "eval": EvalResult,
@@ -158,6 +167,7 @@ OUTPUTS: Mapping[str, Any] = {
     "show": LoopResult | DemoResult | Decision | LineageOutput,
     "doctor": DoctorOutput,
     "tokens": TokensOutput,
+    "sync": SyncOutput,
     "up": UpOutput,
 }
 

@@ -124,7 +124,9 @@ def _versions(archive: Archive) -> list[tuple[str, str]]:
 
 def make_champion(archive: Archive, version: RegisteredVersion) -> None:
     """Give a version the alias `champion`, taking it from the one that has it."""
-    archive.tracking.client.set_registered_model_alias(version.model, CHAMPION, version.number)
+    client = archive.tracking.client
+    give = getattr(client, "make_champion", client.set_registered_model_alias)
+    give(version.model, CHAMPION, version.number)
 
 
 def tag_version(archive: Archive, version: RegisteredVersion, **tags: str) -> None:

@@ -1,4 +1,6 @@
-"""The connection to MLflow: its client on the data folder's own database, and our experiment."""
+"""The connection to MLflow: its client on the data folder's own database or a server's, and our
+experiment.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +16,25 @@ from artifacts.store.atomic_file import remove_leftovers
 from artifacts.store.data_dir import DataDir
 from artifacts.tracking.database import prepare_database
 from artifacts.tracking.owner import close_abandoned
+from artifacts.unsent.answers import UnreachableError, asked, reason
+from artifacts.unsent.send import Outcome, send_to_mlflow
 from schemas.errors import InputError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Experiment
 
+    from artifacts.unsent.client import KeepingClient
+
+# names an MLflow server, whose database is used; the files of runs stay in the data folder
+SERVER = "THREELOOPS_TRACKING_URI"
+SEND_SECONDS = 30.0  # how long a command may send what earlier ones could not
+# how MLflow's client asks a server: we try again ourselves, and know what must not be done twice
+ASKING = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
 EXPERIMENT = "threeloops"
 TAG = "threeloops."
 NOTE = "mlflow.note.content"
@@ -34,11 +50,35 @@ which instrument, and why answers failed. Rates may be compared where the tag
 EXPERIMENT_TAGS = {NOTE: ABOUT, "mlflow.experimentKind": "custom_model_development"}
 
 
+logger = logging.getLogger(__name__)
+
+
 class Tracking:
-    """MLflow on the SQLite database of one data folder, which needs no server."""
+    """MLflow on the SQLite database of one data folder, which needs no server, or on a server.
+
+    `unsent` is what could not be sent of what the server was not told earlier.
+    """
 
     def __init__(self, data_dir: DataDir) -> None:
         self.data_dir = data_dir
+        self.unsent = Outcome()
+        self.send_seconds = SEND_SECONDS
+        self._experiment: Experiment | None = None
+
+    @property
+    def address(self) -> str:
+        """Where MLflow is asked: a server's address, or that of the data folder's database."""
+        return os.environ.get(SERVER) or self.data_dir.tracking_uri
+
+    @property
+    def remote(self) -> bool:
+        """Whether a server is asked."""
+        return self.address != self.data_dir.tracking_uri
+
+    @property
+    def away(self) -> bool:
+        """Whether the server has stopped to answer this process, which keeps what is written."""
+        return bool(getattr(self.client, "away", False))
 
     @cached_property
     def client(self) -> MlflowClient:
@@ -49,20 +89,80 @@ class Tracking:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
         logging.getLogger("alembic").setLevel(logging.ERROR)
-        uri = self.data_dir.tracking_uri
+        uri = self.address
+        if self.remote:
+            os.environ.update(ASKING)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # SQLAlchemy's deprecations inside MLflow
             import mlflow
             from mlflow import MlflowClient
 
-            prepare_database(self.data_dir, EXPERIMENT, EXPERIMENT_TAGS)
             mlflow.set_tracking_uri(uri)
             mlflow.set_registry_uri(uri)
-            client = MlflowClient(uri, uri)
-        if experiment := client.get_experiment_by_name(EXPERIMENT):
+            if self.remote:
+                client: MlflowClient = self._of_server(uri)
+            else:
+                prepare_database(self.data_dir, EXPERIMENT, EXPERIMENT_TAGS)
+                client = MlflowClient(uri, uri)
+            # before runs are closed: what ended a run may be among it
+            self.unsent = send_to_mlflow(
+                MlflowClient(uri, uri), self.data_dir, uri, self.send_seconds
+            )
+        self._say_what_was_sent()
+        experiment = self._experiment = client.get_experiment_by_name(EXPERIMENT)
+        if experiment and not self.unsent.missing:  # how a run ended may be what is left
             close_abandoned(client, str(experiment.experiment_id))
         remove_leftovers(self.data_dir)
         return client
+
+    def _of_server(self, uri: str) -> KeepingClient:
+        """The client for a server; UnreachableError where it does not answer within seconds."""
+        from artifacts.unsent.client import KeepingClient
+
+        if not uri.startswith(("http://", "https://")):
+            raise InputError(
+                "is no address of a server", f"{SERVER}={uri}", "write http://HOST:PORT"
+            )
+        location = self.data_dir.run_artifacts.as_uri()
+        try:
+            found = asked(lambda again: _experiment(uri, location), patience=0)
+        except UnreachableError as error:
+            raise UnreachableError(
+                f"no MLflow server answers there ({reason(error)})",
+                f"{SERVER}={uri}",
+                "start it, or unset the variable to use the data folder's own database",
+            ) from None
+        if found != location:
+            raise InputError(
+                f"its experiment {EXPERIMENT} belongs to another data folder",
+                f"{SERVER}={uri}",
+                "use that folder, or another server",
+            )
+        return KeepingClient(uri, self.data_dir)
+
+    def _say_what_was_sent(self) -> None:
+        if sent := self.unsent.sent.total():
+            logger.warning("sent to MLflow what was kept: %s", records(sent))
+        if self.unsent.missing:
+            logger.warning("%s", self.what_is_unsent())
+
+    def what_is_unsent(self) -> str:
+        """One line on what MLflow has not been told."""
+        lacks, why = records(self.unsent.missing), "; ".join(self.unsent.reasons)
+        return f"MLflow has not been told everything: {lacks} not sent ({why})"
+
+    def refuse_silence(self) -> None:
+        """UnreachableError where a server is asked and does not answer."""
+        if self.remote:
+            self.client  # noqa: B018  # it asks when it is made
+
+    def refuse_unsent(self, what: str) -> None:
+        """InputError where MLflow was not told everything that this data folder has for it."""
+        away = self.away  # what is kept is sent before anything is looked at
+        unsent = send_to_mlflow(None, self.data_dir, self.address, 0.0)
+        if unsent.missing or away:
+            self.unsent = unsent
+            raise InputError(self.what_is_unsent(), what, "run `threeloops sync` first")
 
     @cached_property
     def experiment_id(self) -> str:
@@ -70,7 +170,8 @@ class Tracking:
 
         Raises InputError where it was deleted on MLflow's page.
         """
-        found = self.client.get_experiment_by_name(EXPERIMENT)
+        self.client  # noqa: B018  # it looks when it is made; a server may be gone by now
+        found = self._experiment
         assert found is not None  # the database was prepared with it
         if found.lifecycle_stage != "active":
             raise InputError(
@@ -79,6 +180,27 @@ class Tracking:
                 f"restore it: mlflow experiments restore --experiment-id {found.experiment_id}",
             )
         return str(found.experiment_id)
+
+
+def _experiment(uri: str, location: str) -> str:
+    """Where the files of our experiment on a server lie; it is made where it is not there."""
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    client = MlflowClient(uri, uri)
+    if client.get_experiment_by_name(EXPERIMENT) is None:
+        try:
+            client.create_experiment(EXPERIMENT, location, dict(EXPERIMENT_TAGS))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another command was faster
+                raise
+    found = client.get_experiment_by_name(EXPERIMENT)
+    return str(found and found.artifact_location)
+
+
+def records(count: int) -> str:
+    """A number of records in words."""
+    return "1 record" if count == 1 else f"{count} records"
 
 
 def local_path(uri: str) -> Path:

@@ -185,7 +185,7 @@ class History:
         none, or where several runs begin with it.
         """
         runs = self.every()
-        exact = [run for run in runs if name in (run.run_id, run.name)]
+        exact = [run for run in runs if name in (run.run_id, run.name, run.tags.get("identity"))]
         if exact:
             return exact[0]
         partial = [run for run in runs if len(name) >= 4 and run.run_id.startswith(name)]

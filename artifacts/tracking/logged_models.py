@@ -44,6 +44,7 @@ def use_model(run: TrackedRun, policy: PolicyRef) -> str:
 def known_model(tracking: Tracking, digest: str) -> str | None:
     """The id of the logged model with this digest, the one that a run made before all others."""
     found = _search(tracking, f"tags.`{DIGEST}` = '{digest}'")
+    found = [model for model in found if model.tags.get(DIGEST) == digest]
     found.sort(key=lambda model: WITHOUT_FILES in model.tags)
     return str(found[0].model_id) if found else None
 
@@ -96,7 +97,8 @@ def name_version(tracking: Tracking, model_id: str, name: str, version: str) -> 
 
 def _made_by(tracking: Tracking, run_id: str) -> LoggedModel | None:
     found = _search(tracking, f"source_run_id = '{run_id}'")
-    return next((model for model in found if WITHOUT_FILES not in model.tags), None)
+    made = [model for model in found if model.source_run_id == run_id]
+    return next((model for model in made if WITHOUT_FILES not in model.tags), None)
 
 
 def _external(archive: Archive, policy: PolicyRef) -> str:

@@ -227,7 +227,10 @@ def _child(tracking: Tracking, parent: str, stage: str) -> str:
         [tracking.experiment_id],
         f"tags.`{PARENT}` = '{parent}' and tags.`{TAG}stage` = '{stage}'",
     )
-    early = [run for run in found if run.info.status != "FINISHED"]
+    here = {PARENT: parent, f"{TAG}stage": stage}.items()
+    early = [
+        run for run in found if run.info.status != "FINISHED" and here <= run.data.tags.items()
+    ]
     return str(early[0].info.run_id) if early else ""
 
 

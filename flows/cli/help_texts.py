@@ -94,7 +94,10 @@ PROMOTE = """Give a model version the alias champion, if all of this is true:
   - the interval of its gain, paired over problems, is above --min-gain; its
     level rises from 97 % with every look at the evidence
   - measured once more, with a new seed and twice the samples, it shows that
-    gain again; this takes two evaluations
+    gain again
+
+What is shown as its gain is measured after that; together this takes four
+evaluations.
 
 A learning run's measurements before and after on the holdout are evaluations
 too. Otherwise the answer is no (exit 1), with every reason. In both cases the
@@ -140,6 +143,11 @@ the data folder still has. What is damaged or left over is moved into
 set-aside/TIME in the data folder. Nothing is deleted.
 
 Exit 0 without damage, 1 where damage is left."""
+SYNC = """A server that dies while a command runs does not end it: what the server could
+not be told is kept in the data folder. The next command that uses the server
+sends it, each record once, and so does this verb, which says what it sent.
+
+Exit 1 if something could not be sent: it stays kept."""
 TOKENS = """Show the tokens of a text under the policy's tokenizer: a tiny change of format
 is a big change of probability. With --prompt, also show the log-probability of
 each token under the policy, and its rank."""

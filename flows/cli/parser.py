@@ -24,6 +24,7 @@ from flows.cli.help_texts import (
     SELECT,
     SHOW,
     STORY,
+    SYNC,
     TOKENS,
     UP,
 )
@@ -179,6 +180,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--repair", action="store_true",
         help="do what is safe; what is damaged is moved into set-aside/, never deleted",
     )  # fmt: skip
+    verb("sync", "send what MLflow or Prefect could not be told while they were away", SYNC)
 
     made = verb("tokens", "the tokens of a text under the policy's tokenizer", TOKENS)
     made.add_argument("text", metavar="TEXT", help="the text, e.g. 'Final: 42'")
@@ -259,6 +261,7 @@ def _done(options: argparse.Namespace, terminal: Terminal) -> ResultModel:
         # libraries print to stdout as they like; with --json it holds one object alone
         contextlib.redirect_stdout(sys.stderr) if options.json else contextlib.nullcontext(),
         contextlib.nullcontext() if options.verb == "export" else private_files(),
+        terminal.noting_warnings(),
     ):
         if options.verb == "doctor":  # the others make a data folder where there is none
             from flows.cli.doctor import doctor

@@ -63,16 +63,19 @@ class Terminal:
     @contextlib.contextmanager
     def progress(self, hub: ProgressHub) -> Iterator[None]:
         """Show what tasks report: bars in a terminal, a line every ten seconds elsewhere."""
-        with self._noting_warnings(), self._showing(hub):
+        with self.noting_warnings(), self._showing(hub):
             yield
 
     @contextlib.contextmanager
-    def _noting_warnings(self) -> Iterator[None]:
+    def noting_warnings(self) -> Iterator[None]:
         """Show what these rooms warn of as a note, instead of as a log record among others."""
         loggers, handler = (
             [logging.getLogger(room) for room in ("policy", "artifacts")],
             Notes(self),
         )
+        if any(isinstance(known, Notes) for known in loggers[0].handlers):
+            yield  # they are shown already
+            return
         propagate = [logger.propagate for logger in loggers]
         for logger in loggers:
             logger.addHandler(handler)

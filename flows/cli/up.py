@@ -150,7 +150,7 @@ def _servers(
 
 def server_environment(data_dir: DataDir, served: Served) -> dict[str, str]:
     """The environment that the servers and every flow run started by the worker live in."""
-    configure_prefect(data_dir)
+    configure_prefect(data_dir, patient=True)
     scripts = str(Path(sys.executable).parent)
     return (
         os.environ

@@ -131,6 +131,7 @@ def prepare(runtime: Runtime, terminal: Terminal, config: P, loop: Loop) -> P:
     """
     from flows.preflight import check_model, check_names
 
+    runtime.archive.tracking.refuse_silence()
     config = check_names(runtime, config)
     terminal.note(f"Loop {loop.letter}, {loop.name}: {_asked(runtime, config)}")
     check_model(runtime, config)

@@ -1,4 +1,4 @@
-"""What each verb that reads past runs does: rescore, compare, promote, list, show."""
+"""What each verb about past runs does: rescore, compare, promote, list, show, send."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flows.orchestration.settings import configure_prefect
 from schemas.config import EvalConfig
 from schemas.errors import InputError
 from schemas.lineage import LineageOutput
-from schemas.outputs import GoldenResult, ListedDecision, ListedRun, RunsOutput
+from schemas.outputs import GoldenResult, ListedDecision, ListedRun, RunsOutput, SyncOutput
 from schemas.results import Comparison, Decision, DemoResult, EvalResult, LoopResult
 from tasks.runtime.runtime import Runtime
 
@@ -210,6 +210,13 @@ def _lineage(runtime: Runtime, name: str, terminal: Terminal) -> LineageOutput:
     return found
 
 
+def sync(runtime: Runtime, options: Namespace, terminal: Terminal) -> SyncOutput:
+    """What servers could not be told is sent."""
+    from flows.cli.sync import send_kept
+
+    return send_kept(runtime, terminal)
+
+
 def _rows(options: Namespace) -> int:
     if options.rows < 0:
         raise InputError("is less than 0", f"--rows {options.rows}")
@@ -234,4 +241,5 @@ PAST_VERBS: Mapping[str, Verb] = {
     "promote": promote,
     "runs": runs,
     "show": show,
+    "sync": sync,
 }

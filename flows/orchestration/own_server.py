@@ -17,7 +17,9 @@ import psutil
 
 from artifacts.store.data_dir import DataDir
 from artifacts.store.process import is_gone, process, this_process
+from artifacts.unsent.send import Outcome
 from flows.orchestration.prefect_database import prepare_prefect_database
+from flows.orchestration.untold import kept_for, prefect_address, tell_prefect
 from schemas.errors import InputError, ThreeLoopsError
 
 PATIENCE = 10.0  # seconds for an answer of the server that the user named
@@ -34,20 +36,25 @@ class NoServerError(ThreeLoopsError):
     """Prefect's own server did not start, so no flow can run."""
 
 
-def start_own_server(data_dir: DataDir, log_message: Callable[[str], None]) -> None:
+def start_own_server(
+    data_dir: DataDir, log_message: Callable[[str], None], outcome: Outcome | None = None
+) -> None:
     """Start the server that Prefect keeps for this process, or see that the one given answers.
 
     A terminal sends Ctrl-C to every process that a command started, and a service manager sends
     SIGTERM to them. A server that ended then could not be told that the flow was stopped, and the
     command would wait for it for more than a minute. So it is in a session of its own. It ends with
-    the command, however that ends, and answers to nobody else (see `flows.services.alone`). Raises
-    NoServerError when no server starts, and InputError when nobody answers at PREFECT_API_URL.
+    the command, however that ends, and answers to nobody else (see `flows.services.alone`). What
+    this server could not be told earlier it is told now, and `outcome` says of it; without one,
+    `log_message` does. Raises NoServerError when no server starts, and InputError when nobody
+    answers at PREFECT_API_URL.
     """
     from prefect.client.orchestration import get_client
     from prefect.settings import PREFECT_API_URL
 
     if url := PREFECT_API_URL.value():
         _refuse_silence(url)
+        _tell_what_is_kept(data_dir, log_message, outcome)
         return
     end_orphans(data_dir)
     prepare_prefect_database(data_dir, log_message)
@@ -61,6 +68,21 @@ def start_own_server(data_dir: DataDir, log_message: Callable[[str], None]) -> N
             "reachable; with PREFECT_API_URL another server is used"
         ) from None
     _remember_own(data_dir)
+    _tell_what_is_kept(data_dir, log_message, outcome)
+
+
+def _tell_what_is_kept(
+    data_dir: DataDir, log_message: Callable[[str], None], outcome: Outcome | None
+) -> None:
+    """Tell the server how flow runs ended that it could not be told then."""
+    if outcome is not None:
+        tell_prefect(data_dir, outcome, reachable=True)
+    elif kept_for(data_dir, prefect_address()):
+        told = tell_prefect(data_dir, Outcome(), reachable=True)
+        if ended := told.sent.total():
+            log_message(f"told Prefect what was kept: how flow runs ended, {ended} of them")
+        for reason in told.reasons:
+            log_message(f"warning: {reason}")
 
 
 def _guard_own_server() -> None:

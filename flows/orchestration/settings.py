@@ -12,15 +12,24 @@ from flows.orchestration.prefect_database import URL, database_url
 from flows.orchestration.up_file import running
 from schemas.errors import InputError
 
+# a command does not ask a server that died for a minute, or one that is frozen for five; what it
+# says of that is one line, without a log record for each event that was lost
+HASTE = {
+    "PREFECT_CLIENT_MAX_RETRIES": "2",
+    "PREFECT_API_REQUEST_TIMEOUT": "20",
+    "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",
+}
 
-def configure_prefect(data_dir: DataDir) -> None:
+
+def configure_prefect(data_dir: DataDir, *, patient: bool = False) -> None:
     """Set what is not set: Prefect's folder below ours, no telemetry, a long start, quiet logs.
 
     It has to be called before prefect is imported.
 
     With `threeloops up` running on this data folder, its server is used; with PREFECT_API_URL set,
-    that one. The secret of `up` is for its own address alone. Raises InputError for a file in the
-    working directory that Prefect would obey.
+    that one. The secret of `up` is for its own address alone. With `patient`, which is for servers
+    and workers, Prefect's client waits as long as it does by itself. Raises InputError for a file
+    in the working directory that Prefect would obey.
     """
     refuse_settings_here(Path())
     served = running(data_dir)
@@ -37,6 +46,7 @@ def configure_prefect(data_dir: DataDir) -> None:
     }
     if "PREFECT_HOME" not in os.environ:  # a folder that the user named has a database of its own
         defaults[URL] = database_url(data_dir.prefect / "prefect.db")
+    defaults |= {} if patient else HASTE
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
 

@@ -1,7 +1,7 @@
 """A Prefect task that is a plain function call when no flow run is going on.
 
 Inside a flow run it is a task run like any other. Outside, as in a replay without a server, it
-needs no server either.
+needs no server either; nor does it after the server has gone away.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from prefect import Task
 from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
 
+from tasks.runtime.runtime import process_runtime
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -21,7 +23,7 @@ class PipelineTask(Task[P, R]):
     """A task whose call outside a flow run is a call of its function."""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:  # type: ignore[override]
-        if FlowRunContext.get() is None:
+        if FlowRunContext.get() is None or process_runtime().side_channel.gone:
             return self.fn(*args, **kwargs)
         return super().__call__(*args, **kwargs)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -75,3 +76,14 @@ def test_a_server_that_the_user_named_and_that_nobody_answers_at_is_refused(
     monkeypatch.setattr("prefect.settings.PREFECT_API_URL.value", lambda: url)
     with pytest.raises(InputError, match="no Prefect server answers there .*; start it, or unset"):
         start_own_server(data_dir, print)
+
+
+def test_a_server_that_takes_the_call_and_never_answers_is_refused(
+    data_dir: DataDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.orchestration.own_server.PATIENCE", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/api"
+        monkeypatch.setattr("prefect.settings.PREFECT_API_URL.value", lambda: url)
+        with pytest.raises(InputError, match=r"no Prefect server answers there \(ReadTimeout\)"):
+            start_own_server(data_dir, print)

@@ -1,0 +1,1 @@
+"""What a server could not be told: kept in the data folder, and sent later, once."""

@@ -1,0 +1,83 @@
+"""A Prefect flow that ends well without its server, if the server goes away while it runs."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable
+from typing import Any, Generic, ParamSpec, TypeVar
+
+from prefect import Flow
+from prefect.context import FlowRunContext
+
+from flows.orchestration.untold import keep_end
+from tasks.runtime.runtime import process_runtime
+from tasks.runtime.side_channel import no_answer
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class PipelineFlow(Flow[P, R]):
+    """A flow whose result does not depend on what Prefect's server could be told."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:  # type: ignore[override]
+        """Run it under Prefect.
+
+        A server that does not answer when the function has ended takes nothing away: how it ended
+        is kept, and told later. One that goes away before it began leaves a plain call.
+        """
+        channel, body = process_runtime().side_channel, Body(self.fn)
+        told = copy.copy(self)
+        told.fn = body
+        if channel.gone:
+            return self.fn(*args, **kwargs)
+        try:
+            return Flow.__call__(told, *args, **kwargs)
+        except BaseException as error:
+            if error is body.error or not no_answer(error):
+                raise
+            channel.lose(error)
+            if not body.begun:
+                return self.fn(*args, **kwargs)
+            keep_end(process_runtime(), body.flow_run, body.error)
+            if body.error is not None:
+                raise body.error from None
+            return body.result[0]
+
+
+class Body(Generic[P, R]):
+    """The function of one flow run, and how it ended."""
+
+    def __init__(self, function: Callable[P, R]) -> None:
+        self._function = function
+        self.begun = False
+        self.flow_run = ""
+        self.result: list[R] = []
+        self.error: BaseException | None = None
+        functools.update_wrapper(self, function)
+        self.__globals__ = function.__globals__  # where Prefect looks for the names of types
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the function."""
+        self.begun = True
+        context = FlowRunContext.get()
+        if context is not None and context.flow_run is not None:
+            self.flow_run = str(context.flow_run.id)
+        try:
+            self.result.append(self._function(*args, **kwargs))
+        except BaseException as error:
+            self.error = error
+            raise
+        return self.result[0]
+
+
+def pipeline_flow(
+    name: str, flow_run_name: str, **settings: Any
+) -> Callable[[Callable[P, R]], Flow[P, R]]:
+    """Make a flow called `name`; `flow_run_name` is a template over its arguments."""
+
+    def decorate(function: Callable[P, R]) -> Flow[P, R]:
+        return PipelineFlow(function, name=name, flow_run_name=flow_run_name, **settings)
+
+    return decorate

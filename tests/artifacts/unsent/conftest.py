@@ -1,0 +1,63 @@
+"""A real MLflow server for the tests of this folder, and an archive that uses it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from artifacts.store.data_dir import DataDir
+from artifacts.tracking import connection
+from artifacts.tracking.archive import Archive
+from artifacts.tracking.connection import SERVER
+from artifacts.unsent import answers
+from tests.mlflow_server import Between, MlflowServer, between
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs a server, so that `make test-fast` leaves it out."""
+    for item in items:
+        if "server" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.server)
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(
+    tmp_path_factory: pytest.TempPathFactory, empty_database: Path
+) -> Iterator[MlflowServer]:
+    """One server for the session."""
+    server = MlflowServer(tmp_path_factory.mktemp("server"), empty_database)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
+
+
+@pytest.fixture
+def server(mlflow_server: MlflowServer) -> MlflowServer:
+    """The server, on which nobody has an experiment of our name."""
+    mlflow_server.move_experiments_aside()
+    return mlflow_server
+
+
+@pytest.fixture
+def way(
+    server: MlflowServer, data_dir: DataDir, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Between]:
+    """Who stands between the server and its clients, which give up within moments."""
+    monkeypatch.setattr(answers, "PAUSES", (0.01, 0.02))
+    monkeypatch.setattr(connection, "SEND_SECONDS", 300.0)
+    for name in connection.ASKING:
+        monkeypatch.setenv(name, os.environ.get(name, "0"))  # as before afterwards
+    with between(server.port) as made:
+        monkeypatch.setenv(SERVER, made.uri)
+        yield made
+
+
+@pytest.fixture
+def opened(way: Between, data_dir: DataDir) -> Callable[[], Archive]:
+    """Open the data folder as another command would."""
+    return lambda: Archive(data_dir)

@@ -1,0 +1,115 @@
+"""Records that wait to be sent are there whole or not at all, and nobody else reads them."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import stat
+from pathlib import Path
+
+import pytest
+
+from artifacts.store.data_dir import DataDir
+from artifacts.store.process import this_process
+from artifacts.unsent.journal import (
+    SENT,
+    Journal,
+    begin_journal,
+    delete_kept,
+    read_kept,
+    read_sent,
+    unsent_files,
+)
+from artifacts.unsent.send import send_to_mlflow
+from schemas.errors import StoreError
+
+ADDRESS = "http://127.0.0.1:9"
+
+
+@pytest.fixture
+def journal(data_dir: DataDir) -> Journal:
+    """A file for MLflow with three records."""
+    made = begin_journal(data_dir, "mlflow", ADDRESS)
+    for number in range(3):
+        made.keep({"call": "set tag", "value": f"é\n{number}"})
+    return made
+
+
+def test_records_are_read_as_they_were_kept(journal: Journal, data_dir: DataDir) -> None:
+    kept = read_kept(journal.path)
+    assert (kept.to, kept.address, kept.owner) == ("mlflow", ADDRESS, this_process())
+    assert [record["value"] for record in kept.records] == ["é\n0", "é\n1", "é\n2"]
+    assert unsent_files(data_dir, "mlflow") == [journal.path]
+    assert unsent_files(data_dir, "prefect") == []
+    assert stat.S_IMODE(journal.path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(journal.path.parent.stat().st_mode) == 0o700
+
+
+def test_a_record_that_was_cut_off_at_any_byte_was_never_kept(journal: Journal) -> None:
+    content = journal.path.read_bytes()
+    whole = [i + 1 for i, byte in enumerate(content) if byte == ord("\n")]
+    for end in range(len(content)):
+        journal.path.write_bytes(content[:end])
+        lines = sum(line <= end for line in whole)
+        assert len(read_kept(journal.path).records) == max(lines - 1, 0)
+
+
+def test_a_damaged_record_is_named_and_nothing_of_it_is_believed(journal: Journal) -> None:
+    content = journal.path.read_bytes()
+    for place in range(0, content.rindex(b"\n"), 7):
+        damaged = bytearray(content)
+        damaged[place] ^= 1
+        journal.path.write_bytes(damaged)
+        with pytest.raises(StoreError, match="is damaged"):
+            read_kept(journal.path)
+
+
+def test_a_full_disk_leaves_the_records_before_and_takes_later_ones(journal: Journal) -> None:
+    size = journal.path.stat().st_size
+    child = os.fork()
+    if child == 0:  # a limit of a process's own stands for the end of the disk
+        code = 1
+        try:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size + 20, resource.RLIM_INFINITY))
+            try:
+                journal.keep({"call": "set tag", "value": "x" * 500})
+            except OSError:
+                resource.setrlimit(
+                    resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+                )
+                journal.keep({"call": "set tag", "value": "later"})
+                code = 0
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    assert status == 0
+    assert [record["value"] for record in read_kept(journal.path).records][2:] == ["é\n2", "later"]
+
+
+def test_how_far_a_file_was_sent_is_remembered(journal: Journal) -> None:
+    assert read_sent(journal.path) == (0, {})
+    progress = Journal(journal.path.with_suffix(SENT))
+    progress.keep({"sent": 1, "names": {"a": "b"}})
+    progress.keep({"sent": 2, "names": {}})
+    assert read_sent(journal.path) == (2, {"a": "b"})
+    delete_kept(journal.path)
+    assert list(journal.path.parent.iterdir()) == []
+
+
+def test_what_cannot_be_sent_is_counted_with_the_reason(
+    journal: Journal, data_dir: DataDir, tmp_path: Path
+) -> None:
+    elsewhere = send_to_mlflow(None, data_dir, "http://127.0.0.1:8", 0.0)
+    assert (elsewhere.left, elsewhere.sent.total()) == (3, 0)
+    assert f"is for MLflow at {ADDRESS}" in elsewhere.reasons[0]
+    assert elsewhere.missing == 0, "the server in use lacks nothing"
+    away = send_to_mlflow(None, data_dir, ADDRESS, 0.0)
+    assert away.missing == 3
+    assert (away.left, away.reasons) == (3, [f"MLflow does not answer at {ADDRESS}"])
+    journal.path.write_bytes(journal.path.read_bytes()[5:])
+    damaged = send_to_mlflow(None, data_dir, ADDRESS, 0.0)
+    assert damaged.left == 1
+    assert "line 1 is damaged" in damaged.reasons[0]
+    assert journal.path.exists(), "it is left as it is"
