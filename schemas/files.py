@@ -76,6 +76,8 @@ def read_json_object(path: Path) -> dict[str, Any]:
 
     Raises FileNotFoundError where there is no such file.
     """
+    if exists(path) and not (is_file(path) or path.is_dir()):
+        raise InputError("is a pipe or a device, not a file", str(path))  # which may never end
     try:
         with path.open("rb") as file:
             content = file.read(MOST_JSON_BYTES + 1)
