@@ -12,10 +12,13 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
+from artifacts.store.data_dir import DataDir
+from artifacts.tracking.connection import Tracking
 from policy.model.tiny import make_tiny_model
 from tests.fuzz.generated import tried
 from tests.fuzz.guided import guided, is_here
 from tests.fuzz.inputs.cases import GOOD, Case, cases
+from tests.fuzz.room import Room
 from tests.fuzz.tally import Tally, keep
 from tests.fuzz.targets import TARGETS
 from tests.fuzz.through import Commands, check
@@ -39,28 +42,42 @@ def main() -> int:
     print(_row(HEAD), flush=True)
     total = Tally()
     with tempfile.TemporaryDirectory(prefix="threeloops-fuzz-") as scratch:
-        tiny = make_tiny_model(Path(scratch) / "tiny")
+        kit = Kit(Path(scratch))
         for name in names:
-            for how, tally in _tallies(name, Path(scratch), tiny, options.share, options.seed):
+            for how, tally in _tallies(name, kit, options.share, options.seed):
                 total.merge(tally)
                 print(_line(f"{name}{how}", tally), flush=True)
     print(_line("total", total))
     return min(len(total.failures), 1)
 
 
-def _tallies(
-    name: str, scratch: Path, tiny: Path, share: float, start: int
-) -> Iterator[tuple[str, Tally]]:
+class Kit:
+    """What readers need, made once: a model and a database."""
+
+    def __init__(self, scratch: Path) -> None:
+        self.scratch = scratch
+        self.tiny = make_tiny_model(scratch / "tiny")
+        empty = DataDir(scratch / "empty")
+        empty.root.mkdir()
+        Tracking(empty).client.search_experiments()
+        self.database = empty.tracking_database
+
+    def room(self, name: str) -> Room:
+        """A room of its own."""
+        return Room(self.scratch / name, self.tiny, self.database)
+
+
+def _tallies(name: str, kit: Kit, share: float, start: int) -> Iterator[tuple[str, Tally]]:
     if name == "command":
-        yield "", _commands(scratch / "command", tiny, int(COMMANDS * share), start)
+        yield "", _commands(kit.scratch / "command", kit.tiny, int(COMMANDS * share), start)
         return
     target = TARGETS[name]
-    tally = tried(target, scratch, tiny, int(target.many * share), start)
+    tally = tried(target, kit.room(name), int(target.many * share), start)
     yield "", tally
     _report(name, tally)
     many = int(target.guided * share)
     if many and is_here():
-        seeds = scratch / f"{name}-seeds"
+        seeds = kit.scratch / f"{name}-seeds"
         seeds.mkdir()
         for path in target.kept:
             shutil.copy(path, seeds)

@@ -19,14 +19,20 @@ PROBLEMS = (
 
 
 class Room:
-    """A data folder and a folder of inputs, the same for every input of a reader."""
+    """A data folder and a folder of inputs, the same for every input of a reader.
 
-    def __init__(self, root: Path, tiny: Path | None = None) -> None:
+    `tiny` is the folder of a model and `database` an empty one of MLflow, for readers that need
+    them: making one takes seconds.
+    """
+
+    def __init__(self, root: Path, tiny: Path | None = None, database: Path | None = None) -> None:
         self.inputs = root / "inputs"
         self.inputs.mkdir(parents=True)
         (root / "home").mkdir()
         self.data_dir = DataDir(root / "home")
         self.tiny = tiny
+        if database is not None:
+            shutil.copy(database, self.data_dir.tracking_database)
         self.dataset = root / "problems.jsonl"
         self.dataset.write_text(PROBLEMS)
         self.datasets = Datasets()
@@ -39,7 +45,7 @@ class Room:
 
     @property
     def archive(self) -> Archive:
-        """The whole data folder, with MLflow's database, made at the first use."""
+        """The whole data folder, with MLflow's database."""
         if self._archive is None:
             self._archive = Archive(self.data_dir)
             self._archive.tracking.client.search_experiments()

@@ -15,9 +15,9 @@ KEPT = [(target, path) for target in TARGETS.values() for path in target.kept]
 
 
 @pytest.fixture(scope="module")
-def room(tmp_path_factory: pytest.TempPathFactory, tiny: str) -> Room:
+def room(tmp_path_factory: pytest.TempPathFactory, tiny: str, empty_database: Path) -> Room:
     """One folder for all inputs."""
-    return Room(tmp_path_factory.mktemp("fuzz"), Path(tiny))
+    return Room(tmp_path_factory.mktemp("fuzz"), Path(tiny), empty_database)
 
 
 @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
@@ -29,7 +29,11 @@ def test_a_nearly_right_input_is_read_or_refused(target: Target, room: Room) -> 
         database=None,
         suppress_health_check=list(HealthCheck),
     )
-    tried(given(target.inputs())(lambda content: target.run(content, room)))()
+
+    def one(content: bytes) -> None:
+        target.run(content, room)
+
+    tried(given(target.inputs())(one))()
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -71,6 +69,7 @@ class Commands:
         self._zygote.stdin.write(json.dumps(asked) + "\n")
         self._zygote.stdin.flush()
         code = self._line()
+        assert code is None or isinstance(code, int), "the process that forks has ended"
         return Outcome(words, code, _text(out), _text(err))
 
     def fresh(self, words: list[str]) -> Outcome:
@@ -112,12 +111,3 @@ def check(outcome: Outcome) -> None:
 
 def _text(path: Path) -> str:
     return path.read_bytes().decode()
-
-
-@contextmanager
-def without(path: Path) -> Iterator[None]:
-    """Remove a file or pipe afterwards."""
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import NoReturn
 
 from artifacts.store.data_dir import current_data_dir
 from flows.orchestration.settings import configure_prefect
@@ -59,7 +60,7 @@ def answer(asked: dict[str, str | list[str]]) -> int | None:
         time.sleep(0.005)
 
 
-def _become(asked: dict[str, str | list[str]]) -> None:
+def _become(asked: dict[str, str | list[str]]) -> NoReturn:
     """Be the command, and end."""
     code = 99
     try:

@@ -41,7 +41,10 @@ class Case:
     def lay(self, folder: Path, tiny: Path) -> None:
         """Put the files there, and nothing else but what every case may name."""
         for path in folder.iterdir():
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
         for name, content in {**GOOD, **self.files}.items():
             (folder / name).write_bytes(content)
         shutil.copytree(tiny, folder / "model")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
@@ -35,6 +36,7 @@ SIZE = st.sampled_from(
         "{}",
     )
 )
+SHAPES = ("[2, 2]", "[4]", "[2]", "[1, 1, 1, 1]", "[]", "[0]") * 3
 COUNTS = ("0", "1", "2", "8", "16", "-1", "1.5", "null", '"1"', "4294967296", "9" * 30, "true")
 TENSORS = ("a.0.weight", "a.1.weight", "__metadata__")
 SIZED = (
@@ -82,7 +84,7 @@ def weights(draw: DrawFn) -> bytes:
     sizes = st.lists(st.sampled_from(COUNTS), max_size=3).map(lambda found: f"[{', '.join(found)}]")
     tensor = record({
         "dtype": st.sampled_from(('"F32"', '"BF16"', '"F4"', '"X"', "5")),
-        "shape": sizes,
+        "shape": st.sampled_from(SHAPES) | sizes,
         "data_offsets": st.sampled_from(("[0, 16]", "[0, 0]", "[8, 16]", "[16, 8]")) | sizes,
     })  # fmt: skip
     header = draw(record(dict.fromkeys(TENSORS, tensor))).encode("utf-8", "surrogatepass")
@@ -97,7 +99,7 @@ def template() -> SearchStrategy[bytes]:
 
 
 @st.composite
-def _settings(draw: DrawFn, base: dict[str, object], names: tuple[str, ...]) -> str:
+def _settings(draw: DrawFn, base: Mapping[str, object], names: tuple[str, ...]) -> str:
     """A JSON object in which one or two settings are odd."""
     pairs = {name: json.dumps(value) for name, value in base.items()}
     for _ in range(draw(st.integers(1, 2))):

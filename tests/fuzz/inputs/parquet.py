@@ -54,7 +54,7 @@ ODD_COLUMNS: Mapping[str, Column] = {
     "decimal": _of([decimal.Decimal("1.5"), decimal.Decimal("2.0")], pa.decimal128(38, 1)),
     "decimal256": _of([decimal.Decimal("2")], pa.decimal256(76, 0)),
     "bool": _of([True, False], pa.bool_()),
-    "timestamp": _of([2**62, -(2**62)], pa.timestamp("s")),
+    "timestamp": _of([2**62, -(2**62)], pa.timestamp("us")),
     "nanoseconds": _of([1, 2**62 + 1], pa.timestamp("ns", "UTC")),
     "no zone": _of([1], pa.timestamp("ms", "Nowhere/Else")),
     "date32": _of([2**31 - 1, -(2**31)], pa.date32()),

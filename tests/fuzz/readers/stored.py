@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 
 from artifacts.store.checkpoints import read_checkpoint
 from artifacts.store.key_index import KeyIndex
-from artifacts.store.tables import SCHEMAS, content_digest, provenance_of, read_parquet
+from artifacts.store.tables import SCHEMAS, provenance_of, read_parquet
 from artifacts.tracking.history import RunRecord
 from flows.orchestration.up_file import UP_FILE, read_up_file
 from schemas.config import EvalConfig, LearningConfig, RunConfig, SelectionConfig
@@ -31,7 +33,7 @@ def table(content: bytes, room: Room) -> None:
             continue
         reference = room.store.write(schema.kind, found, producer="fuzz")  # type: ignore[arg-type]
         assert reference.kind == kind
-        assert content_digest(room.store.read(reference)) == content_digest(found)
+        assert room.store.read(reference).equals(found)
     if refusals == len(SCHEMAS):
         read_parquet(path, SCHEMAS["completions"])
         provenance_of(read_parquet(path, SCHEMAS["completions"]))
@@ -44,12 +46,12 @@ def record(content: bytes, room: Room) -> None:
         (folder / name).write_bytes(content)
     run = RunRecord("0" * 32, "run", EVALUATION, "FINISHED", 0, {}, {}, {}, folder)
     refusals: list[InputError] = []
-    readers = (
+    readers: list[Callable[[], object]] = [
         run.result,
-        *(lambda kind=kind: _configuration(run, kind) for kind in CONFIGURATIONS),
-        lambda: read_checkpoint(folder),
-        lambda: KeyIndex(folder).read("result"),
-    )
+        *(partial(_configuration, run, kind) for kind in CONFIGURATIONS),
+        partial(read_checkpoint, folder),
+        partial(KeyIndex(folder).read, "result"),
+    ]
     for reader in readers:
         try:
             reader()
