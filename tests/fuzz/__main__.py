@@ -18,6 +18,7 @@ from policy.model.tiny import make_tiny_model
 from tests.fuzz.generated import tried
 from tests.fuzz.guided import guided, is_here
 from tests.fuzz.inputs.cases import GOOD, Case, cases
+from tests.fuzz.readers.models import import_libraries
 from tests.fuzz.room import Room
 from tests.fuzz.tally import Tally, keep
 from tests.fuzz.targets import TARGETS
@@ -61,6 +62,7 @@ class Kit:
         empty.root.mkdir()
         Tracking(empty).client.search_experiments()
         self.database = empty.tracking_database
+        import_libraries(self.room("first"))
 
     def room(self, name: str) -> Room:
         """A room of its own."""

@@ -12,7 +12,7 @@ from flows.cli.terminal import LONGEST_LINE, one_line
 from schemas.errors import InputError
 
 # a busy machine gives a process little of its time, so computing and waiting are told apart
-COMPUTING_SECONDS, WAITING_SECONDS = 10.0, 100.0
+COMPUTING_SECONDS, WAITING_SECONDS = 10.0, 200.0
 Answer = Literal["accepted", "refused"]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from tests.fuzz.readers.models import import_libraries
 from tests.fuzz.room import Room
 from tests.fuzz.targets import TARGETS, Target
 
@@ -17,7 +18,9 @@ KEPT = [(target, path) for target in TARGETS.values() for path in target.kept]
 @pytest.fixture(scope="module")
 def room(tmp_path_factory: pytest.TempPathFactory, tiny: str, empty_database: Path) -> Room:
     """One folder for all inputs."""
-    return Room(tmp_path_factory.mktemp("fuzz"), Path(tiny), empty_database)
+    made = Room(tmp_path_factory.mktemp("fuzz"), Path(tiny), empty_database)
+    import_libraries(made)
+    return made
 
 
 @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)

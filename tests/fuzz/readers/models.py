@@ -59,6 +59,11 @@ def model_folder(content: bytes, room: Room) -> None:
     assert all(file.parent == folder for file in defining_files(folder))
 
 
+def import_libraries(room: Room) -> None:
+    """Read the tiny model once, so that no input is given the time that an import takes."""
+    model_folder(b"{}", room)
+
+
 def template(content: bytes, room: Room) -> None:
     """A chat template, tried in its own process; a fault is one line too."""
     fault = fault_of(content.decode("utf-8", "replace"), MESSAGES)
