@@ -29,7 +29,7 @@ def guided(name: str, seeds: Path, many: int, start: int) -> Tally:
         tally = Tally.from_json(result.read_text()) if result.exists() else Tally()
         if code:
             told = log.read_text(errors="replace")[-3000:]
-            (input_file,) = [*Path(scratch).glob("stop-*")][:1] or [None]
-            content = input_file.read_bytes() if input_file else b""
+            stopped = [path.read_bytes() for path in Path(scratch).glob("stop-*")]
+            content = stopped[0] if stopped else b""
             tally.failures[f"the fuzzer ended with {code}"] = (told, content)
         return tally

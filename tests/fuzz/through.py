@@ -43,12 +43,14 @@ class Commands:
         self.environment.pop("PREFECT_API_URL", None)
 
     def __enter__(self) -> Commands:
-        self._zygote = subprocess.Popen(
-            [sys.executable, "-m", "tests.fuzz.zygote"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            text=True, env=self.environment,
-        )  # fmt: skip
-        assert self._line() == "ready"
+        log = self.root / "log"
+        with log.open("wb") as errors:
+            self._zygote = subprocess.Popen(
+                [sys.executable, "-m", "tests.fuzz.zygote"],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
+                text=True, env=self.environment,
+            )  # fmt: skip
+        assert self._line() == "ready", log.read_text()
         return self
 
     def __exit__(
@@ -58,8 +60,10 @@ class Commands:
         trace: TracebackType | None,
     ) -> None:
         assert self._zygote.stdin is not None
+        assert self._zygote.stdout is not None
         self._zygote.stdin.close()
         self._zygote.wait(60)
+        self._zygote.stdout.close()
 
     def run(self, words: list[str]) -> Outcome:
         """One command, forked."""

@@ -18,7 +18,7 @@ from typing import NoReturn
 
 from artifacts.store.data_dir import current_data_dir
 from flows.orchestration.settings import configure_prefect
-from tests.fuzz.judge import COMPUTING_SECONDS, WAITING_SECONDS
+from tests.fuzz.judge import WAITING_SECONDS
 
 # besides the verbs' own modules; Prefect reads its settings when it is imported, so it comes last
 NEEDED = (
@@ -33,6 +33,9 @@ NEEDED = (
     "flows.learning",
     "flows.selection",
 )
+
+# of computing; the first command in a data folder makes a database, which takes some of them
+COMMAND_SECONDS = 30
 
 
 def prepare() -> None:
@@ -71,8 +74,7 @@ def _become(asked: dict[str, str | list[str]]) -> NoReturn:
         for number, place in enumerate(places):
             os.dup2(place, number)
         os.chdir(str(asked["folder"]))
-        computed = int(time.process_time() + COMPUTING_SECONDS) + 1
-        resource.setrlimit(resource.RLIMIT_CPU, (computed, computed))
+        resource.setrlimit(resource.RLIMIT_CPU, (COMMAND_SECONDS, COMMAND_SECONDS + 5))
         sys.argv = ["threeloops", *asked["words"]]
         from flows.cli.parser import main
 

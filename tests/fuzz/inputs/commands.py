@@ -7,6 +7,7 @@ import json
 
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
+from pydantic import BaseModel
 
 from schemas.config import LearningConfig, LearningSettings, SamplingSettings, SelectionConfig
 from tests.fuzz.inputs.models import PARTS
@@ -74,7 +75,8 @@ def _configuration(draw: DrawFn) -> bytes:
     kind = draw(st.sampled_from((LearningConfig, SelectionConfig)))
     content = kind().model_dump(mode="json")
     text = json.dumps(content)
-    for part in (kind, LearningSettings, SamplingSettings):
+    parts: tuple[type[BaseModel], ...] = (kind, LearningSettings, SamplingSettings)
+    for part in parts:
         for name in draw(st.lists(st.sampled_from(sorted(part.model_fields)), max_size=2)):
             before = f'"{name}": {json.dumps(content.get(name))}'
             text = text.replace(before, f'"{name}": {draw(ODD_JSON)}', 1)

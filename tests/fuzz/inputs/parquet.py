@@ -77,7 +77,7 @@ RIGHT: Mapping[pa.DataType, list[Any]] = {
     pa.bool_(): [True, False],
 }
 # values that a column may have alone
-RIGHT_IN = {
+RIGHT_IN: Mapping[str, list[Any]] = {
     "finish_reason": ["stop", "length"], "expected_answer": ["2", "-3"], "id": ["a", "b", "c", "d"],
     "outcome": ["wrong_answer"], "reward": [0.0], "rule": ["random"], "split": ["holdout"],
 }  # fmt: skip
