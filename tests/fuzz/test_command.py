@@ -13,6 +13,7 @@ from tests.fuzz.through import Commands, Outcome, check
 
 pytestmark = pytest.mark.slow
 FEW = 25
+REPLAY = ("eval", "--dataset", "problems.jsonl", "--completions", "answers.jsonl")
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +23,10 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
 
 
 def test_a_command_answers_or_refuses_in_one_line(commands: Commands, tiny: str) -> None:
+    Case([]).lay(commands.folder, Path(tiny))
+    answered = commands.run([*REPLAY])
+    check(answered)
+    assert answered.code == 0
     tried: list[int | None] = []
 
     def one(case: Case) -> None:
@@ -41,7 +46,7 @@ def test_a_command_answers_or_refuses_in_one_line(commands: Commands, tiny: str)
     )
     few(given(cases())(one))()
     assert len(tried) >= FEW
-    assert {0, 2} <= set(tried)
+    assert 2 in tried
 
 
 @pytest.mark.parametrize("name", ["pipe", "folder", "circle", "zero", "memory"])
