@@ -72,7 +72,8 @@ def command_line() -> SearchStrategy[bytes]:
 @st.composite
 def _configuration(draw: DrawFn) -> bytes:
     """A whole configuration in which a few settings are odd."""
-    kind = draw(st.sampled_from((LearningConfig, SelectionConfig)))
+    kinds: tuple[type[BaseModel], ...] = (LearningConfig, SelectionConfig)
+    kind = draw(st.sampled_from(kinds))
     content = kind().model_dump(mode="json")
     text = json.dumps(content)
     parts: tuple[type[BaseModel], ...] = (kind, LearningSettings, SamplingSettings)
