@@ -4,17 +4,20 @@
 VENV := .venv
 BIN := $(VENV)/bin
 BENCH_VENV := .venv-bench
+FUZZ_VENV := .venv-fuzz
 # an environment that is there keeps its Python unless another is named
 PYTHON ?= $(firstword $(wildcard $(BIN)/python) python3)
 # each marker names its Python, so that no environment of another Python is taken for this one
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 INSTALLED := $(VENV)/.installed-$(VERSION)
 BENCH_INSTALLED := $(BENCH_VENV)/.installed-$(VERSION)
+FUZZ_INSTALLED := $(FUZZ_VENV)/.installed-$(VERSION)
+ATHERIS := atheris==3.0.0
 PIP := -m pip install --quiet --disable-pip-version-check
 # Two tests at a time with a thread each: most wait for a server more than they compute.
 TESTS := -m pytest -rs --numprocesses 2 --dist loadfile
 
-.PHONY: help demo test test-fast check setup hooks model bench prove-lock lock clean python
+.PHONY: help demo test test-fast check setup hooks model bench fuzz prove-lock lock clean python
 
 help:  ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -62,6 +65,16 @@ $(BENCH_INSTALLED): requirements-bench.lock | python
 	@$(BENCH_VENV)/bin/python $(PIP) -r $<
 	@touch $@
 
+fuzz: setup $(FUZZ_INSTALLED)  ## inputs that nobody would write, for every reader; an hour
+	@OMP_NUM_THREADS=1 PYTHONPATH=$(FUZZ_VENV) $(BIN)/python -m tests.fuzz
+
+# Beside .venv and with its packages. Where there is no wheel, all but the guided inputs are tried.
+$(FUZZ_INSTALLED): pyproject.toml | setup
+	@rm -rf $(FUZZ_VENV) && mkdir $(FUZZ_VENV)
+	@$(BIN)/python $(PIP) --only-binary :all: --target $(FUZZ_VENV) $(ATHERIS) || \
+		echo "no wheel of $(ATHERIS) for this machine: nothing is guided"
+	@touch $@
+
 python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v < (3, 15) else "threeloops needs Python 3.11 to 3.14, and $(PYTHON) is %d.%d; set PYTHON=/path/to/python3.13" % v)'
 
@@ -72,4 +85,4 @@ lock: python  ## resolve pyproject.toml anew into requirements.lock and requirem
 	@scripts/lock $(PYTHON)
 
 clean:  ## delete the environments, not the data folder
-	rm -rf $(VENV) $(BENCH_VENV)
+	rm -rf $(VENV) $(BENCH_VENV) $(FUZZ_VENV)

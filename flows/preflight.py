@@ -36,7 +36,7 @@ def check_names(runtime: Runtime, config: C) -> C:
     """
     get_scorer(config.scorer)
     get_template(config.template)
-    if source := replayed(config):
+    if (source := replayed(config)) is not None:
         config = _of_what_was_answered(runtime, config, source)
     else:
         check_model_name(runtime.archive, config.model)
@@ -60,7 +60,7 @@ def _of_what_was_answered(runtime: Runtime, config: C, source: str) -> C:
 
 def check_model(runtime: Runtime, config: RunConfig) -> None:
     """InputError for a model that cannot answer or does not fit into memory; takes seconds."""
-    if not replayed(config) and (folder := known_folder(runtime.archive, config.model)):
+    if replayed(config) is None and (folder := known_folder(runtime.archive, config.model)):
         check_weights(folder)
         load_config(folder)
         check_can_answer(folder, config.template)

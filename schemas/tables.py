@@ -126,7 +126,7 @@ class TableSchema:
         metadata = table.schema.metadata
         try:
             cast = table.replace_schema_metadata(None).cast(self.arrow).combine_chunks()
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
+        except (pa.ArrowException, ValueError) as error:
             raise StoreError(str(error).splitlines()[0], where) from None
         try:
             self.pandera.validate(cast.to_pandas(types_mapper=pd.ArrowDtype), lazy=True)

@@ -5,32 +5,22 @@ Every fault of a file is one line with its row; nothing is repaired, dropped or 
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
-from pydantic import JsonValue
 
 from artifacts.datasets import arithmetic
-from artifacts.store.parquet_size import check_decoded_size
+from artifacts.datasets.rows import NEEDED, IntegerText, Row, csv_rows, jsonl_objects, parquet_rows
 from schemas.errors import InputError
 from schemas.files import ending, is_file
 from schemas.problems import CANONICAL_INTEGER
 
-NEEDED = ("id", "prompt", "expected_answer")
 ALL_ROWS = "all"
-Row = dict[str, JsonValue]
-
-
-class IntegerText(str):
-    """A JSON integer kept as its digits, so that no size limit of the machine applies."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +139,7 @@ def read_problem_file(name: str) -> pa.Table:
             f"--dataset {name}",
             f"give {', '.join(BUILT_IN)}, or a .jsonl, .csv or .parquet file",
         )
-    readers = {".jsonl": jsonl_objects, ".csv": _csv_rows, ".parquet": _parquet_rows}
+    readers = {".jsonl": jsonl_objects, ".csv": csv_rows, ".parquet": parquet_rows}
     if ending(path) not in readers:
         raise InputError(
             f"the ending {path.suffix or '(none)'} is not known", name, "use .jsonl, .csv, .parquet"
@@ -158,89 +148,6 @@ def read_problem_file(name: str) -> pa.Table:
     if not rows:
         raise InputError("has no rows", name, "give at least one problem")
     return _checked(rows, name)
-
-
-def read_text(path: Path) -> str:
-    """A UTF-8 file's text (a byte order mark is dropped); InputError names the first bad line."""
-    with path.open("rb") as lines:
-        return "".join(_utf8(line, path, number) for number, line in enumerate(lines, start=1))
-
-
-def jsonl_objects(path: Path) -> Iterator[tuple[int, Row]]:
-    """Line number and object of each line that is not blank; integers arrive as their digits.
-
-    Lines are read one after another, so that who needs the first alone waits for no more.
-    """
-    with path.open("rb") as lines:
-        for number, raw in enumerate(lines, start=1):
-            if not (line := _utf8(raw, path, number)).strip():
-                continue
-            try:
-                value = json.loads(line, parse_int=IntegerText)
-            except (ValueError, RecursionError) as error:
-                reason = getattr(error, "msg", str(error))
-                raise InputError(f"is not JSON ({reason})", f"{path}, row {number}") from None
-            if not isinstance(value, dict):
-                raise InputError(
-                    "is not a JSON object", f"{path}, row {number}", "write one {...} a line"
-                )
-            yield number, value
-
-
-def _utf8(line: bytes, path: Path, number: int) -> str:
-    """The text of a line; a byte order mark before the first is dropped."""
-    try:
-        return line.decode("utf-8-sig" if number == 1 else "utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"byte 0x{line[error.start]:02x} is not UTF-8",
-            f"{path}, row {number}",
-            "save the file as UTF-8",
-        ) from None
-
-
-def _csv_rows(path: Path) -> Iterator[tuple[int, Row]]:
-    reader = csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True)
-    missing = [name for name in NEEDED if name not in (reader.fieldnames or ())]
-    if missing:
-        raise InputError(
-            f"has no column {', '.join(missing)}", f"{path}, row 1", "name the columns in row 1"
-        )
-    try:
-        for row in reader:
-            if None in row:
-                raise InputError(
-                    "has more fields than row 1",
-                    f"{path}, row {reader.line_num}",
-                    "quote fields that hold a comma",
-                )
-            # an empty field is how CSV says null
-            yield reader.line_num, {key: value or None for key, value in row.items()}
-    except csv.Error as error:
-        line = reader.reader.line_num  # the line of the fault; `reader` counts whole rows alone
-        raise InputError(f"is not CSV ({error})", f"{path}, row {line}") from None
-
-
-def _parquet_rows(path: Path) -> Iterator[tuple[int, Row]]:
-    try:
-        check_decoded_size(path, ("id", "problem_id", *NEEDED, "family", "split"))
-        table = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"is not a readable Parquet file ({reason})", str(path)) from None
-    if "problem_id" in table.column_names and "id" not in table.column_names:
-        table = table.rename_columns({"problem_id": "id"})
-    missing = [name for name in NEEDED if name not in table.column_names]
-    if missing:
-        raise InputError(
-            f"has no column {', '.join(missing)}", str(path), f"it needs {', '.join(NEEDED)}"
-        )
-    known = [name for name in (*NEEDED, "family", "split") if name in table.column_names]
-    for number, row in enumerate(table.select(known).to_pylist(), start=1):
-        value = row["expected_answer"]
-        if isinstance(value, int) and not isinstance(value, bool):
-            row["expected_answer"] = IntegerText(value)
-        yield number, row
 
 
 def _checked(rows: list[tuple[int, Row]], name: str) -> pa.Table:

@@ -11,7 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from artifacts.datasets.problems import Datasets, jsonl_objects
+from artifacts.datasets.problems import Datasets
+from artifacts.datasets.rows import jsonl_objects
 from artifacts.store.instrument import EXTERNAL
 from artifacts.store.parquet_size import check_decoded_size
 from artifacts.store.tables import Store, provenance_of, read_parquet

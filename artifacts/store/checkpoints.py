@@ -17,6 +17,7 @@ from artifacts.store.data_dir import DataDir
 from policy.model.atomic_folder import being_written
 from schemas.config import Frozen
 from schemas.errors import InputError, StoreError
+from schemas.files import is_file
 from schemas.identity import file_digest
 from schemas.references import PolicyRef, TableRef
 
@@ -97,8 +98,8 @@ def read_checkpoint(folder: Path) -> CheckpointRecord:
     except (OSError, ValidationError):
         raise StoreError("is no record of a checkpoint", str(path), "delete the folder") from None
     for name, expected in (record.files or {}).items():
-        try:
-            found = file_digest(folder / name)
+        try:  # a name may be of a device, which never ends, or one that no file can have
+            found = file_digest(folder / name) if is_file(folder / name) else "none"
         except OSError:
             found = "none"
         if found != expected:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -36,6 +37,7 @@ PROVENANCE_KEY = b"threeloops"
 SCHEMAS: Mapping[str, TableSchema] = {
     schema.kind: schema for schema in (PROBLEMS, COMPLETIONS, SCORES, SELECTIONS, TRAINING)
 }
+SHA256 = re.compile("[0-9a-f]{64}")
 READ_TABLES = 8  # the tables read last stay in memory: the tasks of a flow read the same few
 log = logging.getLogger(__name__)
 
@@ -229,7 +231,8 @@ class Store:
     def lookup(self, kind: TableKind, digest: str) -> TableRef:
         """The reference of a stored table by its digest; StoreError when it is not there."""
         path = self._path(kind, digest)
-        if not path.exists():
+        # a digest may come from the metadata of a file that anybody wrote
+        if not (SHA256.fullmatch(digest) and path.exists()):
             raise StoreError(f"no such {kind} table in the store", digest[:12])
         try:
             rows = pq.ParquetFile(path).metadata.num_rows
@@ -265,7 +268,8 @@ def read_parquet(path: Path, schema: TableSchema) -> pa.Table:
     """Read and validate one Parquet file; StoreError when it is no Parquet or not of this kind."""
     try:
         table = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
+        _ = table.column_names  # which may be no text
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise StoreError(_not_parquet(error), str(path)) from None
     return schema.validate(schema.upgrade(table), str(path))
 

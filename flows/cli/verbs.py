@@ -146,7 +146,7 @@ def run_flow(
     served = "PREFECT_API_URL" in os.environ
     from flows.preflight import replayed
 
-    call = flow.fn if replayed(config) and not served else flow
+    call = flow.fn if replayed(config) is not None and not served else flow
     if call is flow:
         where = os.environ.get("PREFECT_API_URL", "a server of its own")
         terminal.note(f"starting the flow with Prefect ({where})")
@@ -187,7 +187,7 @@ def _resumed(runtime: Runtime, options: Namespace) -> tuple[LearningConfig, str]
 def _asked(runtime: Runtime, config: RunConfig) -> str:
     from flows.preflight import replayed
 
-    if source := replayed(config):
+    if (source := replayed(config)) is not None:
         return f"the completions of {source}, scored by {config.scorer}"
     if isinstance(config, LearningConfig):
         steps = "1 step" if config.steps == 1 else f"{config.steps} steps"

@@ -44,7 +44,7 @@ def imported(folder: str) -> Iterator[tuple[str, str]]:
         *((room, ["math"]) for room in ROOMS),
         ("bench", ["bench"]),
         ("scripts", ["dev"]),
-        ("tests", ["dev", "math"]),
+        ("tests", ["dev", "math", "fuzz"]),
     ],
 )
 def test_what_a_folder_imports_is_declared(folder: str, extras: list[str]) -> None:
@@ -80,6 +80,11 @@ def test_the_makefile_takes_the_pythons_of_the_project() -> None:
     makefile = (ROOT / "Makefile").read_text()
     assert f"(3, {low}) <= v < (3, {high})" in makefile
     assert f"needs Python 3.{low} to 3.{int(high) - 1}," in makefile
+
+
+def test_the_makefile_installs_the_fuzzer_that_is_declared() -> None:
+    (declared,) = EXTRAS["fuzz"]
+    assert f"ATHERIS := {declared}\n" in (ROOT / "Makefile").read_text()
 
 
 def test_pins_that_bind_are_those_the_project_does_not_set(tmp_path: Path) -> None:

@@ -1,0 +1,101 @@
+"""Readers of files of rows: datasets, completions and golden rows."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+
+from artifacts.compare.rescoring import golden_check
+from artifacts.datasets.problems import Datasets, read_problem_file
+from artifacts.runs.replay import answered_split, import_jsonl, stored_completions
+from schemas.errors import InputError
+from schemas.problems import CANONICAL_INTEGER, PROBLEMS
+from scorers.registry import get_scorer
+from tests.fuzz.room import Room
+
+SCORERS = ("final_int@1", "contains_int@1", "last_int@1")
+
+
+def dataset_jsonl(content: bytes, room: Room) -> None:
+    """A dataset of JSON lines."""
+    _dataset(room.file("d.jsonl", content), room)
+
+
+def dataset_csv(content: bytes, room: Room) -> None:
+    """A dataset as CSV."""
+    _dataset(room.file("d.csv", content), room)
+
+
+def dataset_parquet(content: bytes, room: Room) -> None:
+    """A dataset as Parquet."""
+    _dataset(room.file("d.parquet", content), room)
+
+
+def _dataset(path: Path, room: Room) -> None:
+    """What is accepted is a valid problems table, writes back as JSON lines and reads the same."""
+    with _named_in_refusals(path):
+        table = read_problem_file(str(path))
+    assert table.schema.names == PROBLEMS.arrow.names
+    ids = table["problem_id"].to_pylist()
+    assert len(set(ids)) == len(ids) > 0
+    assert all(re.fullmatch(CANONICAL_INTEGER, one) for one in table["expected_answer"].to_pylist())
+    assert None not in table["prompt"].to_pylist() + table["split"].to_pylist()
+    again = room.file("again.jsonl", "\n".join(_lines(table)).encode())
+    assert read_problem_file(str(again)).equals(table)
+
+
+def _lines(table: pa.Table) -> list[str]:
+    """Each row as a person would write it, with an escape for what ends a line."""
+    rows = ({"id": row.pop("problem_id"), **row} for row in table.to_pylist())
+    # rows of a file without splits say "all", which is what no split is read as
+    return [json.dumps(row) for row in rows]
+
+
+def completions_jsonl(content: bytes, room: Room) -> None:
+    """Completions as JSON lines: what is accepted is scored by every scorer."""
+    path = room.file("c.jsonl", content)
+    answered_split(Datasets(), str(room.dataset), path)
+    reference = import_jsonl(path, room.store, room.problems)
+    table = room.store.read(reference)
+    problems = set(room.store.read(room.problems)["problem_id"].to_pylist())
+    assert set(table["problem_id"].to_pylist()) == problems
+    assert table.num_rows % len(problems) == 0
+    expected = pa.array(["2"] * table.num_rows)
+    for name in SCORERS:
+        verdicts = get_scorer(name).score(table["text"], table["finish_reason"], expected)
+        assert verdicts.num_rows == table.num_rows
+
+
+def completions_parquet(content: bytes, room: Room) -> None:
+    """A table named by --completions."""
+    path = room.file("c.parquet", content)
+    problems, completions = stored_completions(room.archive, str(path))
+    room.store.read(problems)
+    room.store.read(completions)
+
+
+def golden(content: bytes, room: Room) -> None:
+    """Golden rows: what is accepted is counted whole."""
+    path = room.file("g.jsonl", content)
+    with _named_in_refusals(path):
+        result = golden_check(room.datasets, str(path), str(room.dataset), "final_int@1")
+    misses = result.false_positives + result.false_negatives
+    assert result.passed == (not misses)
+    assert len(misses) <= result.rows
+    assert json.loads(json.dumps(result.as_json(), allow_nan=False))["rows"] == result.rows
+
+
+@contextmanager
+def _named_in_refusals(path: Path) -> Iterator[None]:
+    """AssertionError for a refusal that does not say which file it is about."""
+    try:
+        yield
+    except InputError as refusal:
+        if str(path) not in str(refusal):
+            raise AssertionError(f"does not name the file: {refusal}") from refusal
+        raise
