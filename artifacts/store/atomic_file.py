@@ -18,12 +18,13 @@ from policy.model.atomic_folder import flush
 WRITING, AFTER_WRITER = ".writing-", "~"
 
 
-def write_atomic(path: Path, content: bytes | memoryview) -> None:
+def write_atomic(path: Path, content: bytes | memoryview, *, begin_in: Path | None = None) -> None:
     """Write a file so that it is there whole or not at all, and survives a power cut.
 
-    It takes the place of what is there; a folder is moved aside (see `clear_place`).
+    It takes the place of what is there; a folder is moved aside (see `clear_place`). It is begun in
+    `begin_in`, a folder of the same disk where `remove_leftovers` looks, or else beside its place.
     """
-    with _written_beside(path, content) as temporary:
+    with _written_beside(path, content, begin_in or path.parent) as temporary:
         if path.is_dir():
             clear_place(path)
         temporary.replace(path)
@@ -35,7 +36,7 @@ def write_new(path: Path, content: bytes) -> bool:
 
     Of several processes exactly one writes it.
     """
-    with _written_beside(path, content) as temporary:
+    with _written_beside(path, content, path.parent) as temporary:
         try:
             os.link(temporary, path)
         except FileExistsError:
@@ -61,10 +62,11 @@ def clear_place(path: Path) -> None:
 def remove_leftovers(data_dir: DataDir) -> list[Path]:
     """Delete the files that a killed process had begun to write; returns them.
 
-    They lie beside tables, keys and digests, in folders of one level. Those of processes that run,
-    or that run on other machines, stay.
+    They lie beside tables, keys and digests, in folders of one level, and above the files of runs.
+    Those of processes that run, or that run on other machines, stay.
     """
-    folders = [data_dir.models, *(path for path in data_dir.tables.glob("*") if path.is_dir())]
+    above = [data_dir.models, data_dir.run_artifacts]
+    folders = [*above, *(path for path in data_dir.tables.glob("*") if path.is_dir())]
     begun = [path for folder in folders for path in folder.glob(f"{WRITING}*{AFTER_WRITER}*")]
     left = [path for path in begun if is_gone(_writer(path))]
     for path in left:
@@ -77,11 +79,12 @@ def _writer(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def _written_beside(path: Path, content: bytes | memoryview) -> Iterator[Path]:
-    """A temporary file with this content in the same folder; gone at the end, if it is there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _written_beside(path: Path, content: bytes | memoryview, folder: Path) -> Iterator[Path]:
+    """A temporary file in a folder with this content; gone at the end, if it is there."""
+    for needed in (path.parent, folder):
+        needed.mkdir(parents=True, exist_ok=True)
     writer = quote(this_process(), safe="")
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{WRITING}{writer}{AFTER_WRITER}")
+    handle, name = tempfile.mkstemp(dir=folder, prefix=f"{WRITING}{writer}{AFTER_WRITER}")
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
