@@ -154,6 +154,17 @@ def drop_checkpoints(data_dir: DataDir, run_id: str, *, keep: int = 0) -> None:
         shutil.rmtree(of_run, ignore_errors=True)
 
 
+def remove_half_made(data_dir: DataDir, run_id: str) -> None:
+    """Delete the checkpoints of a run that have no record; its process was killed meanwhile."""
+    of_run = data_dir.checkpoints / run_id
+    whole = _whole_checkpoints(of_run)
+    for folder in of_run.glob("step-*"):
+        if folder not in whole:
+            shutil.rmtree(folder, ignore_errors=True)
+    if of_run.is_dir() and not whole:
+        shutil.rmtree(of_run, ignore_errors=True)
+
+
 def _whole_checkpoints(of_run: Path) -> list[Path]:
     return sorted(record.parent for record in of_run.glob(f"step-*/{RECORD}"))
 

@@ -49,6 +49,8 @@ class Tracking:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
         logging.getLogger("alembic").setLevel(logging.ERROR)
+        # it prints the traceback of an error that it raises all the same
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         uri = self.data_dir.tracking_uri
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # SQLAlchemy's deprecations inside MLflow
@@ -60,7 +62,7 @@ class Tracking:
             mlflow.set_registry_uri(uri)
             client = MlflowClient(uri, uri)
         if experiment := client.get_experiment_by_name(EXPERIMENT):
-            close_abandoned(client, str(experiment.experiment_id))
+            close_abandoned(client, str(experiment.experiment_id), self.data_dir)
         remove_leftovers(self.data_dir)
         return client
 

@@ -18,8 +18,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     """
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f".{folder.name}.partial")
-    former = folder.with_name(f".{folder.name}.former")
+    partial, former = _beside(folder)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     try:
@@ -35,6 +34,22 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     partial.rename(folder)
     flush(folder.parent)
     shutil.rmtree(former, ignore_errors=True)
+
+
+def remove_partial(folder: Path) -> None:
+    """Delete what a process that was killed had begun to write for this folder.
+
+    Where it was killed between the two renames, the former folder is put back.
+    """
+    partial, former = _beside(folder)
+    shutil.rmtree(partial, ignore_errors=True)
+    if former.is_dir() and not folder.exists():
+        former.rename(folder)
+    shutil.rmtree(former, ignore_errors=True)
+
+
+def _beside(folder: Path) -> tuple[Path, Path]:
+    return folder.with_name(f".{folder.name}.partial"), folder.with_name(f".{folder.name}.former")
 
 
 def flush(path: Path) -> None:

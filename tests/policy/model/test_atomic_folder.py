@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from policy.model.atomic_folder import atomic_folder
+from policy.model.atomic_folder import atomic_folder, remove_partial
 
 
 def names(folder: Path) -> list[str]:
@@ -61,3 +61,18 @@ def test_what_a_killed_process_left_is_cleared_away(tmp_path: Path) -> None:
     write(tmp_path / "b", "one")
     assert names(tmp_path) == ["b"]
     assert names(tmp_path / "b") == ["deep", "file"]
+
+
+def test_what_a_killed_process_left_is_removed_and_the_former_folder_is_put_back(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "model"
+    for name in (".model.partial", ".model.former"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(name)
+    remove_partial(folder)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert (folder / "file").read_text() == ".model.former"
+    (tmp_path / ".model.former").mkdir()
+    remove_partial(folder)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
