@@ -9,7 +9,7 @@ from tests.faults.tracing import ROOT
 from tests.faults.trials import Outcome
 
 PAGE = ROOT / "docs" / "reliability.md"
-BEGIN, END = "<!-- faults: begin -->", "<!-- faults: end -->"
+BEGIN, END = "<!-- faults -->", "<!-- /faults -->"
 HEAD = (
     "| what goes wrong | trials | recovered | lost | doubled | leftovers | other differences |\n"
     "|---|---|---|---|---|---|---|\n"
