@@ -17,7 +17,7 @@ PIP := -m pip install --quiet --disable-pip-version-check
 # Two tests at a time with a thread each: most wait for a server more than they compute.
 TESTS := -m pytest -rs --numprocesses 2 --dist loadfile
 
-.PHONY: help demo test test-fast check setup hooks model bench fuzz prove-lock lock clean python
+.PHONY: help demo test test-fast check setup hooks model bench faults fuzz prove-lock lock clean python
 
 help:  ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -58,6 +58,9 @@ model: setup  ## the default model, converted once into the data folder
 
 bench: model $(BENCH_INSTALLED)  ## against TRL and generate, into docs/benchmarks.md; half an hour
 	@$(BIN)/python -m bench
+
+faults: setup  ## kill, fill, freeze and crowd every command, into docs/reliability.md; QUICK=1 a sample
+	@$(BIN)/python -m tests.faults $(if $(QUICK),--quick)
 
 # What we are compared with lives apart: its pins are none of ours.
 $(BENCH_INSTALLED): requirements-bench.lock | python

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from artifacts.promotion.confirmation import confirmed, evaluations_anew, refused, with_gain
-from artifacts.promotion.decisions import begin_confirmation, break_off, record_decision
+from artifacts.promotion.decisions import (
+    begin_confirmation,
+    break_off,
+    record_decision,
+    settle_cut_off,
+)
 from artifacts.promotion.gate import confirmation_number, decide
 from artifacts.registry.versions import RegisteredVersion
 from flows.orchestration.turns import taking_turns
@@ -36,6 +41,9 @@ def decide_and_record(
 
     with taking_turns(runtime.data_dir, "gate", "another decision of the gate", log_message):
         archive.tracking.refuse_unsent(f"promote {version.name}")
+        if settled := settle_cut_off(archive, version):
+            log_message(f"{version.name} was promoted by a command that was killed before it said")
+            return settled
         decided = decide(archive, version, min_gain)
         if not decided.promoted:
             return record_decision(archive, version, decided)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +10,12 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from artifacts.registry.versions import RegisteredVersion, make_champion, tag_version
+from artifacts.registry.versions import (
+    RegisteredVersion,
+    champion_of,
+    make_champion,
+    tag_version,
+)
 from artifacts.store.process import this_process
 from artifacts.text.numbers import level_in_words, points, points_interval
 from artifacts.tracking.archive import Archive
@@ -59,6 +65,42 @@ def record_decision(
     _log(archive, run_id, numbers | (_gain_in_numbers(gain) if gain else {}))
     if decided.promoted:
         make_champion(archive, version)
+    _settle(archive, version, decided, run_id)
+    return decided
+
+
+def settle_cut_off(archive: Archive, version: RegisteredVersion) -> Decision | None:
+    """Finish the record of a promotion that was killed after it had given the alias, if any was.
+
+    The alias says that it was decided, and the decision with its evidence had been kept before.
+    """
+    champion = champion_of(archive, version.model)
+    if champion is None or champion.number != version.number:
+        return None
+    history = archive.history
+    since = max(
+        (m.settled_ms for m in all_decisions(history) if m.decision == "promoted"), default=0
+    )
+    for run in history.mlflow_runs():
+        tags, info = run.data.tags, run.info
+        cut_off = info.status == "KILLED" and info.start_time >= since
+        if not cut_off or tags.get(f"{TAG}candidate") != version.name:
+            continue
+        path = local_path(info.artifact_uri) / DECISION_FILE
+        with contextlib.suppress(OSError, ValidationError):
+            decided = Decision.model_validate_json(path.read_bytes())
+            if decided.promoted:
+                _settle(archive, version, decided, info.run_id)
+                if f"{TAG}error" in tags:
+                    archive.tracking.client.delete_tag(info.run_id, f"{TAG}error")
+                return decided
+    return None
+
+
+def _settle(archive: Archive, version: RegisteredVersion, decided: Decision, run_id: str) -> None:
+    """Say everywhere what was decided, and finish the decision's run."""
+    client = archive.tracking.client
+    gain = decided.fresh or decided.evidence
     client.set_tag(run_id, NOTE, _describe(version, decided))
     tags = {
         "decision": decided.decision,
@@ -80,7 +122,6 @@ def record_decision(
             gain=_gain_in_words(gain) + fresh,
         )
     client.set_terminated(run_id, "FINISHED")
-    return decided
 
 
 def break_off(archive: Archive, run_id: str) -> None:

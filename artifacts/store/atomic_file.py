@@ -19,12 +19,13 @@ WRITING, AFTER_WRITER = ".writing-", "~"
 PARTIAL = ".*.partial"  # a folder that is being written
 
 
-def write_atomic(path: Path, content: bytes | memoryview) -> None:
+def write_atomic(path: Path, content: bytes | memoryview, *, begin_in: Path | None = None) -> None:
     """Write a file so that it is there whole or not at all, and survives a power cut.
 
-    It takes the place of what is there; a folder is moved aside (see `clear_place`).
+    It takes the place of what is there; a folder is moved aside (see `clear_place`). It is begun in
+    `begin_in`, a folder of the same disk where `remove_leftovers` looks, or else beside its place.
     """
-    with _written_beside(path, content) as temporary:
+    with _written_beside(path, content, begin_in or path.parent) as temporary:
         if path.is_dir():
             clear_place(path)
         temporary.replace(path)
@@ -36,7 +37,7 @@ def write_new(path: Path, content: bytes) -> bool:
 
     Of several processes exactly one writes it.
     """
-    with _written_beside(path, content) as temporary:
+    with _written_beside(path, content, path.parent) as temporary:
         try:
             os.link(temporary, path)
         except FileExistsError:
@@ -62,10 +63,12 @@ def clear_place(path: Path) -> None:
 def remove_leftovers(data_dir: DataDir) -> list[Path]:
     """Delete the files and folders that a killed process had begun to write; returns them.
 
-    Files lie beside tables, keys and digests, in folders of one level; folders among checkpoints
-    and models. Those of processes that run, or that run on other machines, stay.
+    Files lie beside tables, keys and digests, in folders of one level, and above the files of runs;
+    folders among checkpoints and models. Those of processes that run, or that run on other
+    machines, stay.
     """
-    folders = [data_dir.models, *(path for path in data_dir.tables.glob("*") if path.is_dir())]
+    above = [data_dir.models, data_dir.run_artifacts]
+    folders = [*above, *(path for path in data_dir.tables.glob("*") if path.is_dir())]
     begun = [path for folder in folders for path in folder.glob(f"{WRITING}*{AFTER_WRITER}*")]
     left = [path for path in begun if is_gone(writer_of(path))]
     for path in left:
@@ -92,10 +95,11 @@ def being_written(what: str = "") -> str:
 
 
 @contextlib.contextmanager
-def _written_beside(path: Path, content: bytes | memoryview) -> Iterator[Path]:
-    """A temporary file with this content in the same folder; gone at the end, if it is there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=being_written())
+def _written_beside(path: Path, content: bytes | memoryview, folder: Path) -> Iterator[Path]:
+    """A temporary file in a folder with this content; gone at the end, if it is there."""
+    for needed in (path.parent, folder):
+        needed.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=folder, prefix=being_written())
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:

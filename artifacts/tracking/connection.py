@@ -89,6 +89,8 @@ class Tracking:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
         logging.getLogger("alembic").setLevel(logging.ERROR)
+        # it prints the traceback of an error that it raises all the same
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         uri = self.address
         if self.remote:
             os.environ.update(ASKING)

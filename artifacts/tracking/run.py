@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
+from artifacts.store.atomic_file import write_atomic
 from artifacts.store.process import this_process
 from artifacts.text.describe import describe_failure, describe_start
 from artifacts.text.visible import printable
@@ -42,7 +42,9 @@ class TrackedRun:
     archive: Archive
     tables: dict[str, TableRef] = field(default_factory=dict)
     links: list[str] = field(default_factory=list)  # lines of markdown that end its description
+    goes_on: bool = False  # it was cut off before, and may have logged some of what comes
     _views: list[dict[str, str]] = field(default_factory=list)
+    _logged: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
 
     @property
     def reference(self) -> RunRef:
@@ -84,7 +86,9 @@ class TrackedRun:
     ) -> None:
         """Log metrics, at a step of learning where one is given.
 
-        `of` ties them to what was measured: `model_id`, `dataset_name` and `dataset_digest`.
+        `of` ties them to what was measured: `model_id`, `dataset_name` and `dataset_digest`. A run
+        that goes on does not log a second time what it logged before it was cut off: MLflow would
+        show the step twice.
         """
         from mlflow.entities import Metric
 
@@ -92,8 +96,18 @@ class TrackedRun:
         logged = [
             Metric(name, float(value), now, step or 0, **(of or {}))
             for name, value in values.items()
+            if not (self.goes_on and self._has_logged(name, step or 0, float(value)))
         ]
-        self._client.log_batch(self.run_id, metrics=logged)
+        if logged:
+            self._client.log_batch(self.run_id, metrics=logged)
+
+    def _has_logged(self, name: str, step: int, value: float) -> bool:
+        """Whether a value is there already. Seconds never repeat: the first ones stay."""
+        if name not in self._logged:
+            history = self._client.get_metric_history(self.run_id, name)
+            self._logged[name] = [(one.step, one.value) for one in history]
+        any_value = name.endswith("seconds")
+        return any(at == step and (any_value or found == value) for at, found in self._logged[name])
 
     def table(self, name: str, reference: TableRef, *, copy: bool = True) -> None:
         """Name a stored table as the run's, by a tag with its digest.
@@ -104,30 +118,33 @@ class TrackedRun:
         self.tables[name] = reference
         self.tag(**{f"table.{name}": f"{reference.kind}:{reference.digest}"})
         if copy:
-            with tempfile.TemporaryDirectory() as folder:
-                link = Path(folder) / f"{name}.parquet"
-                link.symlink_to(self.archive.store.path(reference))
-                self.file(link, "tables")
+            kept = self.archive.store.path(reference).read_bytes()
+            self._write(f"tables/{name}.parquet", kept)
 
-    def file(self, path: Path, folder: str | None = None) -> None:
-        """Keep a file with the run."""
-        self._client.log_artifact(self.run_id, str(path), folder)
+    def file(self, path: Path, folder: str = "") -> None:
+        """Keep a file with the run, in place of one of its name."""
+        self._write(str(Path(folder) / path.name), path.read_bytes())
 
     def record(self, name: str, value: BaseModel) -> None:
         """Keep a model with the run, as the JSON file `name`."""
-        self._client.log_dict(self.run_id, value.model_dump(mode="json"), name)
+        self._write(name, json.dumps(value.model_dump(mode="json"), indent=2).encode())
+
+    def _write(self, name: str, content: bytes) -> None:
+        """Keep a file among the run's artifacts: whole or as it was before, also after a kill."""
+        above = self.archive.data_dir.run_artifacts
+        write_atomic(self.artifact_folder(name), content, begin_in=above)
 
     def view(self, rows: pd.DataFrame, name: str = VIEW_FILE) -> None:
         """Keep rows in the form that MLflow's own table viewer shows; a retry replaces them."""
         shown = rows.astype(object).where(rows.notna(), None)
         content = {"columns": list(rows.columns), "data": shown.to_numpy().tolist()}
-        self._client.log_text(self.run_id, json.dumps(content, ensure_ascii=False), name)
+        self._write(name, json.dumps(content, ensure_ascii=False).encode())
         if (listed := {"path": name, "type": "table"}) not in self._views:
             self._views.append(listed)
         self._client.set_tag(self.run_id, "mlflow.loggedArtifacts", json.dumps(self._views))
 
     def artifact_folder(self, name: str) -> Path:
-        """A folder among the run's artifacts to write into, so that large files are not copied."""
+        """Where a file or folder among the run's artifacts lies."""
         return local_path(self._client.get_run(self.run_id).info.artifact_uri) / name
 
 
@@ -158,7 +175,7 @@ def tracked_run(
     if place.parent and place.stage:
         former = former or _child(archive.tracking, place.parent, place.stage)
     if former:
-        run = _reopened(TrackedRun(former, "", loop, archive), config)
+        run = _reopened(TrackedRun(former, "", loop, archive, goes_on=True), config)
     else:
         run = _opened(TrackedRun("", "", loop, archive), place, config)
     run.describe(describe_start(loop, config))

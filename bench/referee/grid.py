@@ -90,7 +90,7 @@ def _differences(pairs: Iterable[PairOfPolicies], problems: Sequence[int]) -> Ce
 
 
 def _power(problems: Sequence[int], *, after_nothing: bool = False) -> Cells:
-    kinds = {"a gain": gained}
+    kinds: dict[str, Callable[[float], PairOfPolicies]] = {"a gain": gained}
     if not after_nothing:
         kinds |= {"half of them gain": half_gained, "a few are solved": few_solved}
     return {

@@ -9,6 +9,7 @@ from artifacts.promotion.decisions import (
     all_decisions,
     find_decision,
     record_decision,
+    settle_cut_off,
 )
 from artifacts.promotion.gate import decide
 from artifacts.registry.versions import champion_of
@@ -119,3 +120,47 @@ def test_a_decision_is_found_by_its_id_its_start_or_its_name(
         assert found.run_id == promoted.run_id
     for name in (promoted.run_id[:3], "promote", ""):
         assert find_decision(archive.history, name) is None
+
+
+def killed(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def close_running(archive: Archive) -> None:
+    """What the next command does with the run of one that was killed."""
+    (cut_off,) = (run for run in archive.history.mlflow_runs() if run.info.status == "RUNNING")
+    archive.tracking.client.set_terminated(cut_off.info.run_id, "KILLED")
+
+
+@pytest.mark.parametrize("last", ["set_tag", "set_model_version_tag", "set_terminated"])
+def test_a_promotion_that_was_killed_after_it_gave_the_alias_is_finished_by_the_next_command(
+    archive: Archive, learning: Learning, monkeypatch: pytest.MonkeyPatch, last: str
+) -> None:
+    client = archive.tracking.client
+    decided = decide(archive, learning.version, 0.0)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(client, last, killed)
+        with pytest.raises(KeyboardInterrupt):
+            record_decision(archive, learning.version, decided)
+    close_running(archive)
+    assert champion_of(archive, "mine") == learning.version
+    assert all_decisions(archive.history) == []
+    settled = settle_cut_off(archive, learning.version)
+    assert settled is not None
+    (found,) = all_decisions(archive.history)
+    assert found.result() == settled == decided.model_copy(update={"run_id": found.run_id})
+    assert tags_of(archive)["decision_run"] == found.run_id
+    assert settle_cut_off(archive, learning.version) is None, "once"
+
+
+def test_a_promotion_that_was_killed_before_the_alias_is_decided_anew(
+    archive: Archive, learning: Learning, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decided = decide(archive, learning.version, 0.0)
+    monkeypatch.setattr("artifacts.promotion.decisions.make_champion", killed)
+    with pytest.raises(KeyboardInterrupt):
+        record_decision(archive, learning.version, decided)
+    close_running(archive)
+    assert settle_cut_off(archive, learning.version) is None
+    assert champion_of(archive, "mine") is None

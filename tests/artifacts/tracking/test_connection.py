@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
+
+import pytest
+from mlflow.exceptions import MlflowException
 
 from artifacts.store.data_dir import DataDir
 from artifacts.tracking.archive import Archive
@@ -27,3 +31,26 @@ def test_the_experiment_is_made_once_and_found_again(archive: Archive) -> None:
 def test_the_path_of_an_address_is_a_path_again() -> None:
     home = DataDir(Path("/tmp/my files/100 % é#?"))
     assert local_path(home.run_artifacts.as_uri()) == home.run_artifacts
+
+
+def test_an_error_of_the_database_is_raised_and_not_printed(
+    archive: Archive, capfd: pytest.CaptureFixture[str]
+) -> None:
+    client, experiment = archive.tracking.client, archive.tracking.experiment_id
+    run = client.create_run(experiment).info.run_id
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    size = archive.data_dir.tracking_database.stat().st_size
+    capfd.readouterr()
+    try:
+        # no file may grow any more, as on a full disk
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        with pytest.raises(MlflowException):
+            write_much(archive, run)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert capfd.readouterr().err == ""
+
+
+def write_much(archive: Archive, run: str) -> None:
+    for number in range(1000):
+        archive.tracking.client.set_tag(run, f"name{number}", "x" * 5000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -226,3 +227,54 @@ def test_a_record_that_cannot_be_written_does_not_hide_why_the_run_ended(
     ):
         raise ValueError("the reason")
     assert caught.value.__notes__ == ["the run's record could not be finished: no space left"]
+
+
+def cut_off_after(archive: Archive, metrics: dict[str, float]) -> TrackedRun:
+    """A run that ended early after it had logged these at its first step."""
+    with (
+        suppress(KeyboardInterrupt),
+        tracked_run(archive, EVALUATION, CONFIG, NOWHERE) as run,
+    ):
+        run.metrics(metrics, step=1)
+        raise KeyboardInterrupt
+    return run
+
+
+def test_a_run_that_goes_on_logs_nothing_a_second_time(archive: Archive) -> None:
+    run = cut_off_after(archive, {"reward": 0.5, "wall_seconds": 1.0})
+    with tracked_run(archive, EVALUATION, CONFIG, Place(resume=run.run_id)) as again:
+        again.metrics({"reward": 0.5, "wall_seconds": 2.0}, step=1)
+        again.metrics({"reward": 0.5, "wall_seconds": 3.0}, step=2)
+        again.metrics({"other": 0.25}, step=1)
+    client = archive.tracking.client
+
+    def logged(name: str) -> list[tuple[int, float]]:
+        return [(one.step, one.value) for one in client.get_metric_history(run.run_id, name)]
+
+    assert logged("reward") == [(1, 0.5), (2, 0.5)]
+    assert logged("wall_seconds") == [(1, 1.0), (2, 3.0)]
+    assert logged("other") == [(1, 0.25)]
+
+
+def test_a_run_that_goes_on_logs_what_is_another_value_now(archive: Archive) -> None:
+    run = cut_off_after(archive, {"reward": 0.5})
+    with tracked_run(archive, EVALUATION, CONFIG, Place(resume=run.run_id)) as again:
+        again.metrics({"reward": 0.25}, step=1)
+    assert recorded(archive, run).data.metrics["reward"] == 0.25
+
+
+def test_a_file_of_a_run_is_as_it_was_when_its_new_form_is_cut_off(
+    archive: Archive, run: TrackedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = run.artifact_folder("config.json")
+    before = path.read_bytes()
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    new = CONFIG.model_copy(update={"samples": 3})
+    monkeypatch.setattr(os, "fsync", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run.record("config.json", new)
+    assert path.read_bytes() == before
+    assert not list(archive.data_dir.root.rglob(".writing-*"))

@@ -6,17 +6,18 @@ import json
 import shutil
 
 from artifacts.registry.resolve import HUB_ID, check_model_name, known_folder
+from policy.model.chat import ChatError, rendered
 from policy.model.header import stored_tensors
 from policy.model.load import check_folder, check_weights, load_config
 from policy.model.memory import learning_needs, measuring_needs, parameter_count
 from policy.model.model_files import defining_files
 from policy.model.readiness import check_can_answer
-from policy.model.trial import fault_of
 from schemas.errors import InputError
 from schemas.files import exists, of_user
 from tests.fuzz.room import Room
 
-MESSAGES = {"messages": [{"role": "user", "content": "1 + 1?"}], "add_generation_prompt": True}
+CHAT = [{"role": "user", "content": "1 + 1?"}]
+VARIABLES = {"add_generation_prompt": True}
 
 
 def model_name(content: bytes, room: Room) -> None:
@@ -65,9 +66,12 @@ def import_libraries(room: Room) -> None:
 
 
 def template(content: bytes, room: Room) -> None:
-    """A chat template, tried in its own process; a fault is one line too."""
-    fault = fault_of(content.decode("utf-8", "replace"), MESSAGES)
-    if fault is not None:
-        assert fault.reason.strip()
-        assert len(fault.reason) < 1000
-        raise InputError(fault.reason, "chat_template.jinja")
+    """A chat template, rendered in its own process; a fault is one line too."""
+    try:
+        (text,) = rendered(content.decode("utf-8", "replace"), VARIABLES, [CHAT])
+    except ChatError as error:
+        reason = error.fault.reason
+        assert reason.strip()
+        assert len(reason) < 1000
+        raise InputError(reason, "chat_template.jinja") from None
+    assert isinstance(text, str)

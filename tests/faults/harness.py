@@ -1,0 +1,243 @@
+"""Which trials there are, in the full form and in the short one, and how they are run."""
+
+from __future__ import annotations
+
+import queue
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from tests.faults.commands import Zygote
+from tests.faults.disks import small_disk
+from tests.faults.points import Points
+from tests.faults.scenes import EVAL, LEARN, Scene, make_scenes
+from tests.faults.server import PrefectServer
+from tests.faults.servers import (
+    MLFLOW,
+    PREFECT,
+    own_server_killed,
+    prefect_frozen,
+    prefect_restarted,
+    up_frozen,
+)
+from tests.faults.together import first_uses, other_seeds, promotions, same_seed
+from tests.faults.trials import (
+    Bench,
+    Outcome,
+    clock_steps,
+    full_disk,
+    killed_at,
+    killed_at_random,
+)
+
+WORKERS = 2
+HOUR, DAY = 3600.0, 86400.0
+Trial = Callable[[], Outcome]
+Disks = queue.Queue[Path | None]
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How many trials: at random moments, and of each point how many, None for all."""
+
+    random_moments: int
+    points: int | None
+    disks: int | None
+    at_once: Sequence[int]
+    promotions: Sequence[int]
+    freezes: int
+    own_servers: int
+    clocks: int
+    up: bool
+
+
+FULL = Extent(80, None, None, (2, 3, 5, 8, 20), (2, 4, 8), 4, 10, 12, up=True)
+QUICK = Extent(2, 6, 3, (3,), (2,), 1, 1, 1, up=False)
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What every trial stands on: prepared folders, a Prefect server, and where commands start.
+
+    Those of `alone` find or start a server themselves: which one is used is read by Prefect when
+    it is imported, so their zygote has not imported it.
+    """
+
+    place: Path
+    bench: Bench
+    scenes: Mapping[str, Scene]
+    server: PrefectServer
+    alone: Zygote
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What came of the trials, and how many have not begun in time."""
+
+    outcomes: Sequence[Outcome]
+    left_out: int
+
+    @property
+    def harmed(self) -> list[Outcome]:
+        """Those in which something happened: some commands are over before they are killed."""
+        return [outcome for outcome in self.outcomes if outcome.happened]
+
+
+@contextmanager
+def prepared(place: Path, say: Say) -> Iterator[Ground]:
+    """A Prefect server, a zygote, and each command run once without harm."""
+    server = PrefectServer(place / "server")
+    zygote = Zygote(place / "commands", server.environment)
+    alone = Zygote(place / "commands-alone", {}, prefect=False)
+    try:
+        server.start()
+        say("preparing: each command once, unharmed")
+        scenes = make_scenes(zygote, place)
+        for scene in scenes.values():
+            say(f"  {scene.name}: {len(scene.events)} events, {scene.seconds:.1f} s")
+        yield Ground(place, Bench(zygote, place), scenes, server, alone)
+    finally:
+        zygote.close()
+        alone.close()
+        server.close()
+
+
+def points_met(scenes: Mapping[str, Scene]) -> Points:
+    """Every point that the unharmed commands came by."""
+    return {(scene.name, event.point) for scene in scenes.values() for event in scene.events}
+
+
+def run_trials(
+    ground: Ground, extent: Extent, seed: int, say: Say, minutes: float | None = None
+) -> Ran:
+    """Every trial of this extent; the same seed gives the same trials.
+
+    None begins after so many minutes.
+    """
+    chance = random.Random(seed)
+    end = None if minutes is None else time.monotonic() + 60 * minutes
+    outcomes: list[Outcome] = []
+    with ExitStack() as stack:
+        disks: Disks = queue.Queue()
+        for _ in range(WORKERS):
+            disks.put(stack.enter_context(small_disk()))
+        if None in disks.queue:
+            say("no disk of its own can be mounted here: writes are refused instead")
+        parallel = [*_kills(ground, extent, chance), *_clocks(ground, extent, chance)]
+        parallel += _full_disks(ground, extent, chance, disks)
+        chance.shuffle(parallel)
+        alone = [*_at_once(ground, extent), *_servers(ground, extent, chance)]
+        say(f"{len(alone)} trials one by one, then {len(parallel)}, {WORKERS} at a time")
+        _collect(outcomes, map(partial(_in_time, end), alone), say)
+        with ThreadPoolExecutor(WORKERS) as workers:
+            _collect(outcomes, workers.map(partial(_in_time, end), parallel), say)
+    return Ran(outcomes, left_out=len(alone) + len(parallel) - len(outcomes))
+
+
+def _in_time(end: float | None, trial: Trial) -> Outcome | None:
+    return trial() if end is None or time.monotonic() < end else None
+
+
+def _kills(ground: Ground, extent: Extent, chance: random.Random) -> list[Trial]:
+    bench, scenes = ground.bench, list(ground.scenes.values())
+    found: list[Trial] = []
+    for scene, event, after in _chosen_points(scenes, extent.points, chance):
+        found.append(partial(killed_at, bench, scene, event, after=after))
+    for number in range(extent.random_moments):
+        scene = scenes[number % len(scenes)]
+        own = random.Random(chance.random())
+        found.append(partial(killed_at_random, bench, scene, own))
+    return found
+
+
+def _chosen_points(
+    scenes: Iterable[Scene], most: int | None, chance: random.Random
+) -> list[tuple[Scene, int, bool]]:
+    """Each point once before and once behind the call, in any command at any of its times."""
+    met: dict[str, list[tuple[Scene, int]]] = {}
+    for scene in scenes:
+        for event in scene.events:
+            met.setdefault(event.point, []).append((scene, event.number))
+    chosen = [(*chance.choice(times), after) for times in met.values() for after in (False, True)]
+    return chosen if most is None else chance.sample(chosen, min(most, len(chosen)))
+
+
+def _clocks(ground: Ground, extent: Extent, chance: random.Random) -> list[Trial]:
+    if ground.bench.zygote.clock is None:
+        return []
+    found: list[Trial] = []
+    scenes = list(ground.scenes.values())
+    for number in range(extent.clocks):
+        scene = scenes[number % len(scenes)]
+        # at most as many as there are: a short command has few events
+        at = sorted(chance.sample(range(1, len(scene.events) + 1), 3))
+        steps = dict(zip(at, chance.sample((5 * HOUR, -7 * HOUR, DAY, -DAY), 3), strict=True))
+        found.append(partial(clock_steps, ground.bench, scene, steps))
+    return found
+
+
+def _full_disks(ground: Ground, extent: Extent, chance: random.Random, disks: Disks) -> list[Trial]:
+    chosen = [
+        (scene, event)
+        for scene, event, after in _chosen_points(ground.scenes.values(), None, chance)
+        if not after
+    ]
+    if extent.disks is not None:
+        chosen = chance.sample(chosen, extent.disks)
+    return [partial(_on_a_disk, ground.bench, scene, event, disks) for scene, event in chosen]
+
+
+def _on_a_disk(bench: Bench, scene: Scene, event: int, disks: Disks) -> Outcome:
+    disk = disks.get()
+    try:
+        return full_disk(bench, scene, event, disk)
+    finally:
+        disks.put(disk)
+
+
+def _at_once(ground: Ground, extent: Extent) -> list[Trial]:
+    bench, scenes = ground.bench, ground.scenes
+    found: list[Trial] = []
+    for count in extent.at_once:
+        found.append(partial(first_uses, bench, scenes, count))
+        found.append(partial(same_seed, bench, scenes, min(count, 5)))
+    found.append(partial(other_seeds, bench, scenes, 3))
+    for count in extent.promotions:
+        found.append(partial(promotions, bench, scenes, count))
+    return found
+
+
+def _servers(ground: Ground, extent: Extent, chance: random.Random) -> list[Trial]:
+    """Prefect's server, then those that commands start, harmed while a command uses them."""
+    found: list[Trial] = []
+    for number in range(extent.freezes):
+        scene = ground.scenes[EVAL if number % 2 else LEARN]
+        for harm in (prefect_frozen, prefect_restarted):
+            event = chance.randint(1, len(scene.events))
+            found.append(partial(harm, ground.bench, scene, ground.server, event))
+    scene, alone = ground.scenes[EVAL], ground.alone
+    for _ in range(extent.own_servers):
+        own = random.Random(chance.random())
+        found.append(partial(own_server_killed, alone, ground.place, scene, own))
+    if extent.up:
+        events = chance.sample(range(1, len(scene.events) + 1), 2)
+        found += [
+            partial(up_frozen, alone, scene, ground.place / f"up-{event}" / "home", words, event)
+            for words, event in zip((PREFECT, MLFLOW), events, strict=True)
+        ]
+    return found
+
+
+def _collect(into: list[Outcome], outcomes: Iterable[Outcome | None], say: Say) -> None:
+    for outcome in outcomes:
+        if outcome is None:
+            continue
+        into.append(outcome)
+        if outcome.difference or not outcome.happened:
+            say(outcome.line() if outcome.happened else f"nothing happened: {outcome.what}")
