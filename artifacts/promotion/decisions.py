@@ -53,7 +53,7 @@ def record_decision(
     client = archive.tracking.client
     run_id = run_id or _begin(archive, version, decided)
     decided = decided.model_copy(update={"run_id": run_id})
-    gain = decided.gain or decided.fresh or decided.evidence
+    gain = _shown(decided)
     numbers = {"min_gain": decided.min_gain}
     if decided.held:
         numbers |= {"look": decided.held.look, "level": decided.held.level}
@@ -99,8 +99,7 @@ def settle_cut_off(archive: Archive, version: RegisteredVersion) -> Decision | N
 
 def _settle(archive: Archive, version: RegisteredVersion, decided: Decision, run_id: str) -> None:
     """Say everywhere what was decided, and finish the decision's run."""
-    client = archive.tracking.client
-    gain = decided.fresh or decided.evidence
+    client, gain = archive.tracking.client, _shown(decided)
     client.set_tag(run_id, NOTE, _describe(version, decided))
     tags = {
         "decision": decided.decision,
@@ -164,6 +163,11 @@ def _gain_in_numbers(compared: RatedComparison) -> dict[str, float]:
         "gain_high": gain.high,
         "p_value": compared.p_value,
     }
+
+
+def _shown(decided: Decision) -> RatedComparison | None:
+    """The gain that is shown of a decision: what was measured last."""
+    return decided.gain or decided.fresh or decided.evidence
 
 
 def _gain_in_words(evidence: RatedComparison | None) -> str:

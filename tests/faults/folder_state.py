@@ -77,13 +77,28 @@ def read_state(root: Path) -> FolderState:
     return state
 
 
-def compare(whole: FolderState, found: FolderState, *, more_runs: int = 0) -> Difference:
+def compare(
+    whole: FolderState,
+    found: FolderState,
+    *,
+    more_runs: int = 0,
+    measured_before: FolderState | None = None,
+) -> Difference:
     """What was lost, doubled, left over or is different; `more_runs` equal ones are allowed.
 
     A command that was killed after its run had finished, and was given again, makes a second one.
+    With `measured_before` the next command may measure other things than in a folder that was never
+    harmed, and all that had been measured must be there: what a killed decision of the gate
+    measured is evidence for the next one, which therefore takes more samples.
     """
     out = Difference(leftovers=list(found.leftovers))
+    if measured_before is not None:
+        for name in ("tables", "runs", "steps"):
+            one, other = getattr(measured_before, name), getattr(found, name)
+            out.lost += [f"{name}: {key}" for key in (one - other)]
     for name in ("tables", "runs", "steps", "decisions"):
+        if measured_before is not None and name != "decisions":
+            continue
         one, other = getattr(whole, name), getattr(found, name)
         out.lost += [f"{name}: {key}" for key in (one - other)]
         for key, times in (other - one).items():

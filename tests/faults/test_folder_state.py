@@ -89,3 +89,12 @@ def test_what_a_command_that_was_given_again_adds_is_allowed_so_often(used: Path
         counted.update(dict(counted))
     assert compare(once, twice).doubled
     assert not compare(once, twice, more_runs=1)
+
+
+def test_what_was_measured_before_must_be_there_and_more_may_be(used: Path) -> None:
+    before, after = read_state(used), read_state(used)
+    after.tables["completions 0123"] += 1
+    assert compare(before, after).others
+    assert not compare(before, after, measured_before=before)
+    _table(used).unlink()
+    assert compare(before, read_state(used), measured_before=before).lost

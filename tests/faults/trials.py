@@ -12,7 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.faults.commands import Started, Zygote
-from tests.faults.folder_state import Difference, compare, newest_run, read_state, statuses
+from tests.faults.folder_state import (
+    Difference,
+    FolderState,
+    compare,
+    newest_run,
+    read_state,
+    statuses,
+)
 from tests.faults.scenes import LEARNS, PROMOTE, RESCORE, Scene
 from tests.faults.tracing import Plan
 
@@ -135,6 +142,7 @@ def recover(bench: Bench, scene: Scene, home: Path, *, ended: bool = False) -> D
     new = {run: status for run, status in now.items() if before.get(run) != status}
     running = [run for run, status in now.items() if status == "RUNNING"]
     done, again = finished(scene, home, new), 0
+    measured_before: FolderState | None = None
     if ended or (done and scene.name != RESCORE):
         first = bench.zygote.run(home, ["runs"])
     elif scene.name in LEARNS and (run := newest_run(home, loop="C") if now else ""):
@@ -147,11 +155,15 @@ def recover(bench: Bench, scene: Scene, home: Path, *, ended: bool = False) -> D
             return _failed(first)
         first.code = 0
     else:
+        if scene.name == PROMOTE and now:
+            measured_before = read_state(home)
         first = bench.zygote.run(home, scene.arguments, environment=scene.environment)
         again = sum(status == "FINISHED" for status in new.values())
     if first.code:
         return _failed(first)
-    difference = compare(scene.whole, read_state(home), more_runs=again)
+    difference = compare(
+        scene.whole, read_state(home), more_runs=again, measured_before=measured_before
+    )
     if running and CUT_OFF not in first.err():
         difference.others.append("the next command did not say that a run was cut off")
     return difference
