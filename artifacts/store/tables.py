@@ -299,8 +299,12 @@ def _provenance(schema: pa.Schema) -> Provenance:
 
 
 def content_digest(table: pa.Table) -> str:
-    """SHA-256 of a table's rows alone: equal rows, equal digest, whatever their provenance."""
+    """SHA-256 of a table's rows alone, whatever their provenance.
 
+    Equal rows of text without nulls have equal digests, however they were read or cut out of a
+    larger table. Other columns need not: Arrow may hold equal lists, or what lies under a null, in
+    different bytes.
+    """
     sink = io.BytesIO()
     plain = pa.schema([pa.field(name, table[name].type) for name in table.column_names])
     bare = table.cast(plain).combine_chunks()

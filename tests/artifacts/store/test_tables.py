@@ -47,6 +47,15 @@ def test_what_is_read_is_what_was_written_with_its_provenance(data_dir: DataDir)
     assert set(provenance.versions) >= {"python", "threeloops", "pyarrow", "torch"}
 
 
+def test_rows_of_text_have_one_digest_however_they_were_cut() -> None:
+    rows = arithmetic("dev").select(["problem_id", "prompt", "expected_answer"])
+    part = rows.slice(3, 5)
+    assert content_digest(part) == content_digest(pa.Table.from_pylist(part.to_pylist()))
+    chunked = pa.concat_tables([part.slice(0, 2), part.slice(2)])
+    assert content_digest(part) == content_digest(chunked)
+    assert content_digest(part) != content_digest(rows.slice(4, 5))
+
+
 def test_some_columns_of_a_table_keep_its_provenance(data_dir: DataDir) -> None:
     store = Store(data_dir)
     reference = store.write("problems", arithmetic("dev"), producer="t", parents={"x": "y"})
