@@ -58,7 +58,7 @@ class Extent:
 
 
 FULL = Extent(80, None, None, (2, 3, 5, 8, 20), (2, 4, 8), 4, 10, 12, up=True)
-QUICK = Extent(2, 6, 3, (3,), (2,), 1, 1, 1, up=False)
+QUICK = Extent(2, 3, 1, (2,), (), 1, 1, 0, up=False)
 
 
 @dataclass(frozen=True)

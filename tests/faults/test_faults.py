@@ -12,7 +12,12 @@ from tests.faults.harness import QUICK, Ground, points_met, prepared, run_trials
 from tests.faults.points import faults_of_list
 from tests.faults.table import table
 
-pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(3600)]
+pytestmark = [
+    pytest.mark.faults,
+    pytest.mark.server,
+    pytest.mark.slow,
+    pytest.mark.timeout(3600),
+]
 KINDS = {
     "SIGKILL, commit point",
     "SIGKILL, random moment",
