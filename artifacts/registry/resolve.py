@@ -97,9 +97,9 @@ def _from_hub(archive: Archive, model: str, log_message: LogMessage) -> Path:
     log_message(f"fetching {model} from the hub")
     try:
         fetched = snapshot_download(model, allow_patterns=HUB_FILES, local_dir=target)
-    except Exception as error:  # the hub client raises many kinds, all meaning: not fetched
+    except Exception:  # the hub client raises many kinds, all meaning: not fetched
         raise InputError(
-            f"could not be fetched from the hub ({type(error).__name__})",
+            "could not be fetched from the hub: there is no such model, or no way to the hub",
             f"--model {model}",
             "check the id and the network, or give a local folder",
         ) from None

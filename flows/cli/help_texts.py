@@ -21,7 +21,7 @@ EXAMPLES = """examples:
   threeloops eval --dataset mine.jsonl --completions answers.jsonl
   threeloops promote models:/threeloops/1       is it better than the champion?
   threeloops compare RUN RUN                    which is better, by how much?
-  threeloops doctor                             is everything whole that is kept?
+  threeloops doctor                             is all that is kept whole?
 
 exit codes: 0 done, 1 the answer is no, 2 bad input, 70 a defect of threeloops,
 130 stopped"""
@@ -117,9 +117,9 @@ and code. A character that cannot be seen is written as an escape (\\n, \\u200b,
 and \u2420 for a space at either end or beside another space), because a tiny
 change of format is a big change of probability.
 
-With --lineage, everything from the dataset to the gate's decision, each with the
-digest that was recorded and whether the stored bytes still have it. Exit 1 where
-one does not.
+With --lineage, everything from the dataset to the gate's decision, each with
+the digest that was recorded and whether the stored bytes still have it. Exit 1
+where one does not.
 
   threeloops show --lineage models:/threeloops/1"""
 UP = """Start Prefect's server, MLflow's page and a worker with the deployments of
@@ -132,7 +132,7 @@ find the running servers by themselves.
 
 With --host the pages can be opened from other machines. That needs TLS, or
 --insecure-http."""
-DOCTOR = """Check everything that the data folder keeps against the digests that were recorded:
+DOCTOR = """Check everything that the data folder keeps against the recorded digests:
 tables, keys, models, versions and checkpoints. Find what names something that
 is gone, what killed commands left behind, and what on this machine could make
 a command fail. Each finding says what it means and what to do.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
 import io
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -45,14 +46,27 @@ SHARED = ("model", "dataset", "split", "limit", "seed", "template", "scorer", "s
 class OneLineParser(argparse.ArgumentParser):
     """argparse, which says a mistake as an error of ours instead of in two lines."""
 
+    verbs: Mapping[str, OneLineParser]  # the parser of each verb, in that of all
+
     def error(self, message: str) -> NoReturn:
         """InputError with what argparse says, and where help is."""
         verb = self.prog.removeprefix("threeloops").strip()
         what = message.removeprefix("argument ")
         raise InputError(what, verb, f"`{self.prog} --help` says what can be given")
 
+    def refuse_unknown(self, words: Sequence[str]) -> NoReturn:
+        """InputError for words that nothing stands for, with the option that was probably meant."""
+        known = [name for action in self._actions for name in action.option_strings]
+        close = difflib.get_close_matches(words[0].partition("=")[0], known, 1)
+        meant = f"did you mean {close[0]}? " if close else ""
+        raise InputError(
+            f"unrecognized arguments: {' '.join(words)}",
+            self.prog.removeprefix("threeloops").strip(),
+            f"{meant}`{self.prog} --help` says what can be given",
+        )
 
-def build_parser() -> argparse.ArgumentParser:
+
+def build_parser() -> OneLineParser:
     """Every verb with its options."""
     parser = OneLineParser(
         prog="threeloops",
@@ -61,6 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    parser.verbs = verbs.choices
 
     def verb(name: str, summary: str, about: str = "") -> argparse.ArgumentParser:
         made = verbs.add_parser(
@@ -210,12 +225,21 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The verb and its options; InputError for what is not known."""
+    parser = build_parser()
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        parser.verbs[options.verb].refuse_unknown(unknown)
+    return options
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
     open_standard_streams()
     _write_any_character()
     try:
-        options = build_parser().parse_args(arguments)
+        options = parsed(arguments)
     except InputError as error:
         from flows.cli.terminal import Terminal
 

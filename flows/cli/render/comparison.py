@@ -126,14 +126,16 @@ def _one_run(letter: str, run: ComparedRun) -> Text:
 
 def _print_difference(console: Console, result: RatedComparison) -> None:
     difference = result.difference
-    lines = table("", "rate", "95 % interval")
+    lines = table("", "rate", "95 % interval", "problems")
     for letter, rate in zip("AB", result.pass_rates, strict=True):
-        lines.add_row(f"pass rate {letter}", percent(rate.value), rate_interval(rate))
+        lines.add_row(
+            f"pass rate {letter}", percent(rate.value), rate_interval(rate), str(rate.problems)
+        )
     lines.add_section()
     changes = {"B - A, points": difference}
     changes |= {f"  {name}": change for name, change in result.families.items()}
     for name, change in changes.items():
-        lines.add_row(name, points(change.value), points_interval(change))
+        lines.add_row(name, points(change.value), points_interval(change), str(change.problems))
     console.print(lines)
     p = f"p = {result.p_value:.4f}" if result.p_value >= 0.0001 else "p < 0.0001"
     console.print(f"{TESTS[result.test]}: {p}", markup=False)
@@ -156,7 +158,7 @@ def _print_difference(console: Console, result: RatedComparison) -> None:
 def _what_is_found(difference: PairedDifference) -> str:
     """What so many problems find, with the power that `bench.referee` measures for so many."""
     if difference.detectable >= 1:
-        return "so few find no true difference four times in five"
+        return "with so few no difference is found four times in five"
     size = points(difference.detectable).lstrip("+")
     return (
         f"so many find a true difference of {size} points about four times in five (in 70 to "
