@@ -14,9 +14,12 @@ from policy.model.load import Policy, load_policy, resolve_device
 from policy.model.tiny import make_tiny_model
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def named_devices() -> Iterator[None]:
-    """Every test names its device: `auto` would compute in bfloat16 where there is a GPU."""
+    """Every test here names its device: `auto` would compute in bfloat16 where there is a GPU.
+
+    It ends with the module: a patch that lasts a session would bind the tests of other rooms.
+    """
 
     def named(device: str) -> torch.device:
         assert device != "auto", "name the device, so that the test is the same on every machine"
