@@ -28,6 +28,7 @@ from scorers.statistics.paired import PairedComparison, compare_paired
 
 PARTS = tuple(Instrument.model_fields)
 TEST = "student_paired"
+DIGEST_TAG = "model_digest"
 Counts = Mapping[str, tuple[int, int]]
 
 
@@ -62,7 +63,7 @@ def compare_measurements(
         refused_parts=refused,
         allowed=tuple(part for part in differs if part in allow),
         instrument=InstrumentRecord.of(second.instrument),
-        runs=(_described(first), _described(second)),
+        runs=(_described(first, runs), _described(second, runs)),
         reading=() if refused else tuple(how_to_read(first, second, runs)),
     )
     return compared if refused else _rated(compared, first, second, rows)
@@ -200,7 +201,17 @@ def _learned(start: str, end: str, runs: Sequence[RunRecord]) -> RunRecord | Non
     return None
 
 
-def _described(side: StoredMeasurement) -> ComparedRun:
+def _named_by(policy: str, runs: Sequence[RunRecord]) -> str:
+    """What a run that sampled it called a policy, or the start of its digest."""
+    for run in runs:
+        for tag, digest in run.tags.items():
+            if digest == policy and tag.startswith(DIGEST_TAG):
+                made = run.tags.get("registered") if tag.endswith(AFTER) else None
+                return made or run.tags.get(tag.replace(DIGEST_TAG, "model"), policy[:12])
+    return policy[:12]
+
+
+def _described(side: StoredMeasurement, runs: Sequence[RunRecord]) -> ComparedRun:
     loop = side.run.loop
     learned = loop is LEARNING and side.stage == AFTER
     return ComparedRun(
@@ -211,7 +222,7 @@ def _described(side: StoredMeasurement) -> ComparedRun:
         changed=loop.changed,
         stage=side.stage or None,
         rule=side.rule,
-        model=side.model,
+        model=side.model or _named_by(side.policy, runs),
         model_digest=None if side.policy == EXTERNAL else side.policy,
         problems=side.problems.num_rows,
         samples=side.samples,

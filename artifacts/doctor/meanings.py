@@ -164,6 +164,15 @@ MEANINGS: Mapping[str, Meaning] = {
     "checkpoint-of-no-run": _remark(
         "no run can go on from it, and it takes space", f"{REPAIR} sets it aside"
     ),
+    # what a server was not told
+    "unsent": _remark(
+        "a server was away, so its pages lack this; nothing is lost, and the gate waits for it",
+        "the next command that uses this server sends it, or `threeloops sync`",
+    ),
+    "damaged-unsent": _damage(
+        "what is kept here for a server is not sent, and the gate does not decide before it is",
+        f"put back a copy of it; or {REPAIR} sets it aside, and the server never gets it",
+    ),
     # what killed processes left
     "half-written-file": _remark(
         "a command was killed while it wrote it; it is never read", f"{REPAIR} sets it aside"

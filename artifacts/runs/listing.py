@@ -93,9 +93,11 @@ def run_interval(run: RunRecord) -> tuple[float, float] | None:
 
 
 def run_model(run: RunRecord) -> str:
-    """What a run measured, or made; empty for one that did not get so far."""
+    """What a run measured, or made; what it was asked to measure, if it did not get so far."""
     made = run.tags.get("registered") or run.tags.get("model") or run.tags.get("model_before")
-    return made or ("stored completions" if run_source(run) else "")
+    if made is None and run_source(run):
+        return "stored completions"
+    return made or run.parameters.get("model", "")
 
 
 def run_source(run: RunRecord) -> str | None:

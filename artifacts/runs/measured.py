@@ -56,12 +56,12 @@ class StoredMeasurement:
 
     @property
     def model(self) -> str:
-        """What the run called the policy, or the start of its digest for a replay."""
+        """What the run called the policy; empty for a replay, which does not know its name."""
         suffix = f"_{self.stage}" if self.stage else ""
         if self.stage == AFTER and "registered" in self.run.tags:
             return self.run.tags["registered"]
-        shown = "completions made elsewhere" if self.policy == EXTERNAL else self.policy[:12]
-        return self.run.tags.get(f"model{suffix}", shown)
+        elsewhere = "completions made elsewhere" if self.policy == EXTERNAL else ""
+        return self.run.tags.get(f"model{suffix}", elsewhere)
 
 
 def find_measurement(archive: Archive, name: str) -> StoredMeasurement:

@@ -147,14 +147,15 @@ def _in_a_row(*parts: str) -> str:
 
 
 def _how_it_learned(result: LearningResult) -> str:
-    config, settings = result.config, result.config.learning
+    config, settings, kl = result.config, result.config.learning, result.kl_nats
     return (
         f"Trained from {code(str(result.model.started_from))} on {code(config.dataset)} "
         f"{config.train_split}: {result.metrics.steps} steps of "
         f"{config.problems_per_step} problems × {config.samples} samples, baseline "
         f"{settings.baseline}, β {settings.kl_weight:g}, learning rate "
         f"{settings.learning_rate:g}, adapter {settings.adapter}. KL to the start "
-        f"{nats(result.kl_nats.value)} nats a completion ({nats_interval(result.kl_nats)})."
+        f"{nats(kl.value)} nats a completion (95 % interval {nats_interval(kl)}, n = "
+        f"{kl.problems} problems)."
         f"{_clipped(result)}"
     )
 
@@ -176,12 +177,13 @@ def _selection(result: SelectionResult) -> str:
         )
         for picked in result.selected.values()
     ]
-    best = result.best_of_n
+    best, far = result.best_of_n, result.best_of_n.divergence_nats
     lines = table(("picked by", ">pass rate", ">gain by search, points"), rows)
     lines += [
         "",
-        f"Best of {best.samples} by the oracle: {nats(best.divergence_nats.value)} nats from the "
-        f"policy, bound {nats(best.bound_nats)}.",
+        f"Best of {best.samples} by the oracle: {nats(far.value)} nats from the policy (95 % "
+        f"interval {nats_interval(far)}, n = {far.problems} problems), bound "
+        f"{nats(best.bound_nats)}.",
     ]
     return "\n".join(lines)
 

@@ -20,6 +20,7 @@ from artifacts.doctor.runs import check_aliases, check_runs
 from artifacts.doctor.set_aside import SetAside
 from artifacts.doctor.snapshot import InUseError
 from artifacts.doctor.tables import check_keys, check_tables
+from artifacts.doctor.unsent import check_unsent
 from artifacts.store.data_dir import DataDir
 from artifacts.store.stored_bytes import StoredBytes
 from flows.doctor.servers import check_ports, check_servers
@@ -39,6 +40,7 @@ CHECKS = (
     check_models,
     check_versions,
     check_checkpoints,
+    check_unsent,
     check_leftovers,
     check_locks,
     check_servers,

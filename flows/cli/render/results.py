@@ -103,10 +103,10 @@ def _print_selection(console: Console, result: SelectionResult) -> None:
             "* the oracle needs the expected answer: it is what a perfect scorer could pick"
             f"{without}"
         )
-    best = result.best_of_n
+    best, far = result.best_of_n, result.best_of_n.divergence_nats
     console.print(
-        f"Best of {best.samples} by the oracle is {nats(best.divergence_nats.value)} nats from the "
-        f"policy ({nats_interval(best.divergence_nats)});\n"
+        f"Best of {best.samples} by the oracle is {nats(far.value)} nats from the policy\n"
+        f"(95 % interval {nats_interval(far)}, n = {far.problems} problems); "
         f"the bound log N - (N-1)/N is {nats(best.bound_nats)}"
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from artifacts.compare.comparison import compare_measurements, differing_parts, paired
 from artifacts.runs.measured import StoredMeasurement, read_measurement
 from artifacts.tracking.archive import Archive
+from artifacts.tracking.history import RunRecord
 from schemas.errors import RefusedError
 from schemas.references import PolicyRef
 from schemas.results import RatedComparison
@@ -94,3 +96,21 @@ def test_each_side_says_what_was_measured(archive: Archive, policy: PolicyRef) -
     assert (first.problems, first.samples, first.loop) == (1, 2, "A")
     assert (first.kl_nats, first.steps, first.rule, first.stage) == (None, None, None, None)
     assert first.tables == ours.digests
+
+
+def test_the_model_of_a_replay_is_named_by_the_run_that_sampled_it(
+    archive: Archive, policy: PolicyRef
+) -> None:
+    ours = stored(archive, "rw", policy=policy)
+    tags = {tag: value for tag, value in ours.run.tags.items() if not tag.startswith("model")}
+    replay = dataclasses.replace(ours, run=dataclasses.replace(ours.run, tags=tags))
+
+    def named(*runs: RunRecord) -> str:
+        return compare_measurements(ours, replay, runs).runs[1].model
+
+    assert named() == policy.digest[:12]
+    assert named(replay.run, ours.run) == policy.name
+    learned = {"model_digest_after": policy.digest, "model_after": "learn-1:after"}
+    assert named(dataclasses.replace(ours.run, tags=learned)) == "learn-1:after"
+    learned["registered"] = "models:/mine/1"
+    assert named(dataclasses.replace(ours.run, tags=learned)) == "models:/mine/1"

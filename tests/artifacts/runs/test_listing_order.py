@@ -86,9 +86,9 @@ def test_the_rate_of_a_learning_run_is_that_after_it() -> None:
 
 def test_a_run_is_known_by_what_it_made_or_else_by_what_it_measured() -> None:
     replay = run("replay", parameters={"completions": "answers.jsonl"})
-    unfinished = run("unfinished", parameters={"completions": "null"})
+    unfinished = run("unfinished", parameters={"completions": "null", "model": "asked/for"})
     assert [run_model(found) for found in (OLD, LEARNED, replay, unfinished)] == [
-        "default", "models:/mine/1", "stored completions", "",
+        "default", "models:/mine/1", "stored completions", "asked/for",
     ]  # fmt: skip
     assert [run_source(found) for found in (OLD, replay, unfinished)] == [
         None, "answers.jsonl", None,

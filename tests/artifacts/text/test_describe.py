@@ -69,13 +69,16 @@ def test_selection_tells_what_each_rule_picked(selection: SelectionResult) -> No
     oracle = "| oracle (needs the expected answer) | 80 % (60 % to 90 %) | +46.7 (+0.0 to +50.0) |"
     assert oracle in said
     assert "| majority | 40 % (20 % to 50 %) | +6.7 (+0.0 to +50.0) |" in said
-    assert "Best of 3 by the oracle: 0.40 nats from the policy, bound 0.43." in said
+    assert (
+        "Best of 3 by the oracle: 0.40 nats from the policy (95 % interval 0.30 to 0.50, n = 3 "
+        "problems), bound 0.43." in said
+    )
 
 
 def test_learning_tells_every_rate_before_and_after(learning: LearningResult) -> None:
     said = describe_result(learning)
     assert said.startswith("### pass@1 20 % before, 50 % after 2 steps\n")
-    assert "KL to the start 0.00 nats a completion (-0.20 to 0.30)." in said
+    assert "KL to the start 0.00 nats a completion (95 % interval -0.20 to 0.30, n = 3" in said
     assert (
         "Trained from `default` on `arithmetic` train: 2 steps of 16 problems × 8 samples" in said
     )

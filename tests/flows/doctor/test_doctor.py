@@ -26,6 +26,7 @@ from artifacts.store.process import process, this_process
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.history import RunRecord
 from artifacts.tracking.owner import OWNER
+from artifacts.unsent.journal import Journal, begin_journal
 from schemas.identity import file_digest
 
 pytestmark = pytest.mark.slow
@@ -278,6 +279,38 @@ def test_what_runs_is_left_alone(home: DataDir, ask: Ask) -> None:
         writer.execute("begin immediate")
         assert _named(ask("doctor")[1]) == {}
         assert _named(ask("doctor", "--repair")[1]) == {}
+
+
+def test_what_a_server_was_not_told_is_counted_and_damage_to_it_is_set_aside(
+    home: DataDir, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = begin_journal(home, "mlflow", "http://127.0.0.1:9")
+    for number in range(3):
+        journal.keep({"call": "set tag", "value": f"{number}"})
+    journal.close()
+    sent = Journal(journal.path.with_suffix(".sent"))
+    sent.keep({"sent": 1, "names": {}})
+    sent.close()
+    assert _named(ask("doctor")[1]) == {}, "its writer goes on: this process"
+
+    monkeypatch.setattr("artifacts.unsent.journal.this_process", lambda: "another")
+    monkeypatch.setattr("artifacts.unsent.journal.is_gone", lambda owner: True)
+    code, output = ask("doctor")
+    (found,) = _named(output)["unsent"]
+    assert (code, found["what"]) == (0, "2 of 3 records wait for mlflow at http://127.0.0.1:9")
+    before = _digests(home.root)
+    assert set(_named(ask("doctor", "--repair")[1])) == {"unsent"}
+    assert _digests(home.root) == before, "whole records are left where they are"
+
+    _flip(journal.path, at=40)
+    damaged = file_digest(journal.path)
+    code, output = ask("doctor")
+    assert (code, set(_named(output))) == (1, {"damaged-unsent"})
+    code, output = ask("doctor", "--repair")
+    assert (code, _named(output)) == (0, {})
+    kept = Path(output["set_aside"]) / journal.path.relative_to(home.root)
+    assert file_digest(kept) == damaged
+    assert kept.with_suffix(".sent").exists()
 
 
 def test_a_version_without_another_copy_is_set_aside_and_refused_in_one_line(

@@ -36,9 +36,11 @@ SIZE = st.sampled_from(
         "{}",
     )
 )
-SHAPES = ("[2, 2]", "[4]", "[2]", "[1, 1, 1, 1]", "[]", "[0]") * 3
+# types of numbers with their bytes, and shapes with how many numbers they hold
+TYPES = {"F32": 4, "BF16": 2, "F16": 2, "I64": 8, "U8": 1}
+SHAPES = {"[2, 2]": 4, "[4]": 4, "[2]": 2, "[1, 1, 1, 1]": 1, "[]": 1, "[0]": 0}
 COUNTS = ("0", "1", "2", "8", "16", "-1", "1.5", "null", '"1"', "4294967296", "9" * 30, "true")
-TENSORS = ("a.0.weight", "a.1.weight", "__metadata__")
+TENSORS = ("a.0.weight", "a.1.weight", "b.weight")
 SIZED = (
     "num_hidden_layers", "hidden_size", "vocab_size", "intermediate_size", "num_attention_heads",
     "num_key_value_heads", "head_dim", "max_position_embeddings", "eos_token_id", "rms_norm_eps",
@@ -80,16 +82,24 @@ def model_name() -> SearchStrategy[bytes]:
 
 @st.composite
 def weights(draw: DrawFn) -> bytes:
-    """A header, its length and some bytes of numbers."""
-    sizes = st.lists(st.sampled_from(COUNTS), max_size=3).map(lambda found: f"[{', '.join(found)}]")
-    tensor = record({
-        "dtype": st.sampled_from(('"F32"', '"BF16"', '"F4"', '"X"', "5")),
-        "shape": st.sampled_from(SHAPES) | sizes,
-        "data_offsets": st.sampled_from(("[0, 16]", "[0, 0]", "[8, 16]", "[16, 8]")) | sizes,
-    })  # fmt: skip
-    header = draw(record(dict.fromkeys(TENSORS, tensor))).encode("utf-8", "surrogatepass")
+    """A header, its length and bytes of numbers that are most often as many as it says."""
+    tensors: dict[str, SearchStrategy[str]] = {}
+    odd, size = st.sampled_from(COUNTS), 0
+    sizes = st.lists(odd, max_size=3).map(lambda found: f"[{', '.join(found)}]")
+    for name in draw(st.lists(st.sampled_from(TENSORS), max_size=3, unique=True)):
+        kind, shape = draw(st.sampled_from(sorted(TYPES))), draw(st.sampled_from(sorted(SHAPES)))
+        end = size + TYPES[kind] * SHAPES[shape]
+        right = {"dtype": f'"{kind}"', "shape": shape, "data_offsets": f"[{size}, {end}]"}
+        if draw(st.integers(0, 3)) == 0:
+            part = draw(st.sampled_from(sorted(right)))
+            right[part] = draw(sizes if part != "dtype" else st.sampled_from(('"F4"', '"X"', "5")))
+        tensors[name] = record({part: st.just(text) for part, text in right.items()})
+        size = end
+    if draw(st.integers(0, 2)) == 0:
+        tensors["__metadata__"] = record({"format": st.just('"pt"')})
+    header = draw(record(tensors)).encode("utf-8", "surrogatepass")
     length = len(header) + draw(st.sampled_from((0, 0, 0, 0, 1, -1, 2**40, 2**63)))
-    content = max(length, 0).to_bytes(8, "little") + header + b"\0" * 16
+    content = max(length, 0).to_bytes(8, "little") + header + bytes(size)
     return draw(damaged(content)) if draw(st.integers(0, 5)) == 0 else content
 
 

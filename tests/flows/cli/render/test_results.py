@@ -62,7 +62,8 @@ def test_a_selection_shows_what_each_rule_picked_and_its_ties(
     ]
     assert "answers with different rewards equal, and the seed decided" in said
     assert "* the oracle needs the expected answer: it is what a perfect scorer could pick" in said
-    assert "Best of 3 by the oracle is 0.40 nats from the policy (0.30 to 0.50);" in said
+    assert "Best of 3 by the oracle is 0.40 nats from the policy" in said
+    assert "(95 % interval 0.30 to 0.50, n = 3 problems); the bound" in said
 
 
 def test_without_the_oracle_nothing_is_said_of_it(shown: Shown, selection: SelectionResult) -> None:
