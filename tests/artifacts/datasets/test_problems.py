@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,6 +12,7 @@ import pytest
 
 from artifacts.datasets.arithmetic import SPLITS, arithmetic
 from artifacts.datasets.problems import Datasets, read_problem_file, refuse_shared_prompts
+from artifacts.datasets.rows import MOST_LINE_BYTES
 from schemas.errors import InputError
 
 GOOD = {"id": "a", "prompt": "What is 1 + 1?", "expected_answer": 2}
@@ -65,6 +67,22 @@ def test_a_file_that_is_not_utf8_names_the_line(tmp_path: Path) -> None:
     path.write_bytes(json.dumps(GOOD).encode() + b'\n{"id": "caf\xe9"}')
     with pytest.raises(InputError, match="row 2: byte 0xe9 is not UTF-8"):
         read_problem_file(str(path))
+
+
+def test_a_line_without_an_end_is_refused_before_it_fills_the_memory(tmp_path: Path) -> None:
+    path = tmp_path / "p.jsonl"
+    with path.open("wb") as file:
+        file.write(json.dumps(GOOD).encode() + b"\n{")
+        file.truncate(MOST_LINE_BYTES * 16)  # a gibibyte, of which nearly all is a hole
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match="row 2: is longer than 64 MB") as caught:
+            read_problem_file(str(path))
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert "\n" not in str(caught.value)
+    assert most < 4 * MOST_LINE_BYTES
 
 
 def test_no_rows_no_file_and_a_strange_ending_are_refused(tmp_path: Path) -> None:
