@@ -15,6 +15,8 @@ from policy.model.template import get_template
 from schemas.config import DEV, GROUP_BASELINES, EvalConfig, LearningConfig, RunConfig
 from schemas.errors import InputError
 from schemas.files import source_of
+from scorers.final_int import FINAL_INT_1
+from scorers.final_line_int import FINAL_LINE_INT_1
 from scorers.registry import get_scorer
 from tasks.runtime.runtime import Runtime
 
@@ -31,11 +33,21 @@ def preflight(runtime: Runtime, config: C) -> C:
 def check_names(runtime: Runtime, config: C) -> C:
     """InputError for what is not there or does not fit together; takes a moment.
 
-    Returns the configuration, where a file of completions is replayed with the split that it
-    answers, unless one was named.
+    Returns the configuration. What was not named is filled in: the split that a replayed file of
+    completions answers, and the tokens that answers to the template need.
     """
-    get_scorer(config.scorer)
-    get_template(config.template)
+    scorer = get_scorer(config.scorer)
+    template = get_template(config.template)
+    if template.reasons and scorer is FINAL_INT_1 and replayed(config) is None:
+        raise InputError(
+            f"{scorer.id} pays for one line alone, and {template.id} asks for reasoning before it",
+            f"--template {template.id}",
+            f"add --scorer {FINAL_LINE_INT_1.id}",
+        )
+    if "max_new_tokens" not in config.sampling.model_fields_set:
+        update = {"max_new_tokens": template.answer_tokens}
+        sampling = config.sampling.model_copy(update=update)
+        config = config.model_copy(update={"sampling": sampling})
     if (source := replayed(config)) is not None:
         config = _of_what_was_answered(runtime, config, source)
     else:

@@ -70,6 +70,27 @@ def format_code(text: str) -> str:
     return next(code for code, pattern in _rules if pattern.fullmatch(text))
 
 
+def broken_rules(text: pa.Array) -> np.ndarray:
+    """For each text the place in `RULES` of the first that matches: int8, one for each text.
+
+    Each pattern sees only the texts that none before it matched.
+    """
+    places = np.zeros(len(text), dtype=np.int8)
+    left = np.arange(len(text))
+    for place, rule in enumerate(RULES):
+        if not len(left):
+            break
+        hit = _fully_matched(text, rule.pattern)
+        mask = hit.to_numpy(zero_copy_only=False)
+        places[left[mask]] = place
+        left, text = left[~mask], text.filter(pc.invert(hit))
+    return places
+
+
+def _fully_matched(text: pa.Array, pattern: str) -> pa.Array:
+    return pc.match_substring_regex(text, f"(?s)^(?:{pattern})$")
+
+
 def _score_block(text: pa.Array, finish_reason: pa.Array, expected_answer: pa.Array) -> pa.Table:
     """The verdicts of a block of rows: equality first, patterns only for the rows that failed."""
     # a reward is plain equality with the prefix and the expected integer
@@ -82,19 +103,13 @@ def _score_block(text: pa.Array, finish_reason: pa.Array, expected_answer: pa.Ar
     kinds[~finished] = CUT_OFF
     kinds[~finished & matches] = CUT_OFF_MATCH
 
-    # the others get the code of the first pattern that matches; each pattern sees only what is left
+    # the others are well formed, or get the code of a rule
     left = np.flatnonzero(finished & ~matches)
     failed = text.take(pa.array(left))
-    for kind, pattern in (
-        (OTHER_INTEGER, WELL_FORMED),
-        *((FIRST_RULE + place, rule.pattern) for place, rule in enumerate(RULES)),
-    ):
-        if not len(left):
-            break
-        hit = pc.match_substring_regex(failed, f"(?s)^(?:{pattern})$")
-        mask = hit.to_numpy(zero_copy_only=False)
-        kinds[left[mask]] = kind
-        left, failed = left[~mask], failed.filter(pc.invert(hit))
+    hit = _fully_matched(failed, WELL_FORMED)
+    mask = hit.to_numpy(zero_copy_only=False)
+    kinds[left[mask]] = OTHER_INTEGER
+    kinds[left[~mask]] = FIRST_RULE + broken_rules(failed.filter(pc.invert(hit)))
 
     # parsed_answer is what follows the prefix of a well-formed text
     read = pc.if_else(pa.array(kinds <= OTHER_INTEGER), text, pa.scalar(None, pa.large_string()))

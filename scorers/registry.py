@@ -12,12 +12,13 @@ from pathlib import Path
 from schemas.errors import InputError
 from scorers.contains_int import CONTAINS_INT_1
 from scorers.final_int import FINAL_INT_1
+from scorers.final_line_int import FINAL_LINE_INT_1
 from scorers.last_int import LAST_INT_1
 from scorers.math_verify import MATH_VERIFY_1
 from scorers.scorer import Scorer
 
 ENTRY_POINT_GROUP = "threeloops.scorers"
-BUILT_IN = (FINAL_INT_1, CONTAINS_INT_1, LAST_INT_1, MATH_VERIFY_1)
+BUILT_IN = (FINAL_INT_1, FINAL_LINE_INT_1, CONTAINS_INT_1, LAST_INT_1, MATH_VERIFY_1)
 
 
 def get_scorer(name: str) -> Scorer:

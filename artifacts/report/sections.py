@@ -9,13 +9,18 @@ from dataclasses import dataclass
 from artifacts.text.describe import OUTCOME_WORDS
 from schemas.result_parts import InstrumentRecord
 from scorers.final_int_rules import RULES
+from scorers.final_line_int import OWN_CODES
 
-STRICT = "final_int"
-CODE_WORDS = {rule.code: rule.words for rule in RULES} | {
-    "other_integer": "well formed, another integer",
-    "cut_off": "the answer was not at its end",
-    "cut_off_match": "cut off, though it would have been right",
-}
+STRICT = {"final_int", "final_line_int"}
+CODE_WORDS = (
+    {rule.code: rule.words for rule in RULES}
+    | OWN_CODES
+    | {
+        "other_integer": "well formed, another integer",
+        "cut_off": "the answer was not at its end",
+        "cut_off_match": "cut off, though it would have been right",
+    }
+)
 LONGEST_BAR = 110  # pixels
 PART_WORDS = {"prompt_template": "prompt template"}
 PICTURE_TITLES = {"pass_at_k.png": "More samples of a problem", "learning.png": "How learning went"}
@@ -66,7 +71,7 @@ def verdicts(counts: Sequence[VerdictCount], scorer: str) -> Verdicts:
     """
     counts = sorted(counts, key=lambda c: (-c.completions, c.outcome, c.code))
     failed = [count for count in counts if count.outcome != "correct"]
-    words = CODE_WORDS if scorer.startswith(f"{STRICT}@") else {}
+    words = CODE_WORDS if scorer.partition("@")[0] in STRICT else {}
     return Verdicts(
         completions=sum(count.completions for count in counts),
         outcomes=tuple(

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # stands for the question while the text around it is found; a private-use character
 PLACE = "\ue000"
+UNSAID = ("answer_tokens", "reasons")
 TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json", "tokenizer_config.json")
 
 
@@ -26,6 +27,10 @@ class PromptTemplate:
     `system` None keeps the chat template's own default. `instruction` follows every question, on a
     separate line. In plain text the tokenizer's end token closes each worked example, so that a
     model without a chat template can see how an answer ends.
+
+    `answer_tokens` is how many an answer may need, where the user does not say it, and `reasons`
+    whether more is asked for than the one line that `final_int@1` pays for. Neither is shown to the
+    model, so the digest leaves them out.
     """
 
     name: str
@@ -34,6 +39,8 @@ class PromptTemplate:
     instruction: str
     examples: tuple[tuple[str, str], ...]  # question, answer
     chat: bool
+    answer_tokens: int = 16
+    reasons: bool = False
 
     @property
     def id(self) -> str:
@@ -43,7 +50,7 @@ class PromptTemplate:
     @property
     def digest(self) -> str:
         """SHA-256 of everything that this template says."""
-        return digest_of(asdict(self))
+        return digest_of({name: said for name, said in asdict(self).items() if name not in UNSAID})
 
     def render(self, problem_prompt: str, tokenizer: PreTrainedTokenizerBase) -> str:
         """The text that the model completes.
@@ -188,6 +195,15 @@ EXAMPLES = (
     ("What is 3 * 33?", "Final: 99"),
     ("What is 30 - 4?", "Final: 26"),
 )
+REASONED = (
+    ("What is 8 + 35?", "8 + 30 = 38, and 38 + 5 = 43.\nFinal: 43"),
+    ("What is 27 - 19?", "27 - 20 = 7, and 7 + 1 = 8.\nFinal: 8"),
+    ("What is 3 * 33?", "3 * 30 = 90 and 3 * 3 = 9, together 99.\nFinal: 99"),
+    (
+        "Tom has 4 bags with 6 apples each and eats 5 apples. How many apples are left?",
+        "4 * 6 = 24 apples.\n24 - 5 = 19 apples are left.\nFinal: 19",
+    ),
+)
 TEMPLATES = {
     template.id: template
     for template in (
@@ -195,6 +211,16 @@ TEMPLATES = {
         PromptTemplate("few_shot_plain", 1, None, "", EXAMPLES, chat=False),
         PromptTemplate(
             "zero_shot_chat", 1, None, "Output exactly one line: Final: <int>", (), chat=True
+        ),
+        PromptTemplate(
+            "reason_then_final",
+            1,
+            None,
+            "Reason first. The last line is exactly: Final: <int>",
+            REASONED,
+            chat=True,
+            answer_tokens=256,
+            reasons=True,
         ),
     )
 }

@@ -13,7 +13,7 @@ import pytest
 from flows import preflight as module
 from flows.cli.parser import main
 from flows.learning import learning_flow
-from schemas.config import GROUP_BASELINES, LearningConfig
+from schemas.config import GROUP_BASELINES, EvalConfig, LearningConfig
 from tasks.runtime.progress import Event, Message
 from tasks.runtime.runtime import process_runtime
 from tests.data_folder import all_runs
@@ -54,6 +54,36 @@ def test_a_model_without_a_chat_template(
     line = refused([verb, "--model", str(spoilt)], capsys)
     assert "no chat template" in line
     assert "--template few_shot_plain@1" in line
+
+
+def test_reasoning_with_a_scorer_that_pays_for_one_line_alone(
+    tiny: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reasoned = ["--model", tiny, "--template", "reason_then_final@1"]
+    for verb in ("eval", "select", "learn"):
+        line = refused([verb, *reasoned], capsys)
+        assert "add --scorer final_line_int@1" in line
+        assert "--template reason_then_final@1" in line
+
+
+@pytest.mark.parametrize(
+    ("given", "tokens"),
+    [
+        ({}, 16),
+        ({"template": "reason_then_final@1"}, 256),
+        ({"template": "reason_then_final@1", "sampling": {"max_new_tokens": 40}}, 40),
+        ({"template": "reason_then_final@1", "sampling": {"temperature": 0.5}}, 256),
+        ({"sampling": {"max_new_tokens": 40}}, 40),
+    ],
+)
+def test_a_template_gives_its_answers_the_tokens_that_they_need(
+    given: dict[str, object], tokens: int, tiny: str
+) -> None:
+    asked = EvalConfig.model_validate({"model": tiny, "scorer": "final_line_int@1", **given})
+    config = module.check_names(process_runtime(), asked)
+    assert config.sampling.max_new_tokens == tokens
+    assert module.check_names(process_runtime(), config) == config
+    assert config.sampling.temperature == asked.sampling.temperature
 
 
 def test_a_tokenizer_with_more_tokens_than_the_model_is_still_refused(

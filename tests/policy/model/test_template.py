@@ -15,6 +15,7 @@ from artifacts.datasets import arithmetic
 from policy.model.load import Policy, load_tokenizer
 from policy.model.template import TEMPLATES, PromptTemplate, get_template
 from schemas.errors import InputError
+from scorers import final_int, final_line_int
 
 CHAT = PromptTemplate("chat", 1, "Be exact.", "", (("1 + 1?", "Final: 2"),), chat=True)
 PLAIN = replace(CHAT, name="plain", chat=False)
@@ -164,7 +165,9 @@ def test_plain_text_gets_the_tokenizer_s_own_start_token_and_a_chat_does_not(
 
 def test_a_template_is_named_with_its_version() -> None:
     assert get_template("few_shot_chat@1").id == "few_shot_chat@1"
-    assert set(TEMPLATES) == {"few_shot_chat@1", "few_shot_plain@1", "zero_shot_chat@1"}
+    assert set(TEMPLATES) == {
+        "few_shot_chat@1", "few_shot_plain@1", "zero_shot_chat@1", "reason_then_final@1",
+    }  # fmt: skip
 
 
 def test_an_unknown_template_is_refused_with_a_list() -> None:
@@ -184,6 +187,26 @@ def test_the_digest_follows_everything_a_template_says() -> None:
     ]
     assert len({template.digest for template in variants}) == len(variants)
     assert replace(CHAT).digest == CHAT.digest
+    # what is not shown to the model: a digest that followed it would part runs that are alike
+    assert replace(CHAT, answer_tokens=99, reasons=True).digest == CHAT.digest
+
+
+def test_the_digests_of_templates_that_runs_were_made_with_stay_the_same() -> None:
+    assert {name: template.digest[:12] for name, template in TEMPLATES.items()} == {
+        "few_shot_chat@1": "08439fbe4bfb",
+        "few_shot_plain@1": "89df0de07231",
+        "zero_shot_chat@1": "902e973aa1a9",
+        "reason_then_final@1": "dd270b971f91",
+    }
+
+
+def test_each_template_shows_answers_that_a_scorer_pays_for() -> None:
+    for template in TEMPLATES.values():
+        for question, answer in template.examples:
+            scorer = final_line_int if template.reasons else final_int
+            expected = answer.rpartition(" ")[2]
+            assert scorer.score_one(answer, "stop", expected).reward == 1.0, question
+            assert len(answer) < 4 * template.answer_tokens
 
 
 def test_worked_examples_are_right_and_show_all_three_operations() -> None:
