@@ -154,8 +154,9 @@ def _format_kinds(text: pa.Array) -> np.ndarray:
 
 
 def _final_lines(text: pa.Array) -> np.ndarray:
-    later: np.ndarray = pc.count_substring_regex(text, f"[{LINE_BREAKS}]{MARK}").to_numpy()
-    return later + _mask(pc.starts_with(text, MARK))
+    later = pc.count_substring_regex(text, f"[{LINE_BREAKS}]{MARK}")
+    count: np.ndarray = later.to_numpy() + _mask(pc.starts_with(text, MARK))
+    return count
 
 
 def _last_lines(text: pa.Array) -> pa.Array:
