@@ -44,10 +44,7 @@ def check_names(runtime: Runtime, config: C) -> C:
             f"--template {template.id}",
             f"add --scorer {FINAL_LINE_INT_1.id}",
         )
-    if "max_new_tokens" not in config.sampling.model_fields_set:
-        update = {"max_new_tokens": template.answer_tokens}
-        sampling = config.sampling.model_copy(update=update)
-        config = config.model_copy(update={"sampling": sampling})
+    config = with_answer_tokens(config)
     if (source := replayed(config)) is not None:
         config = _of_what_was_answered(runtime, config, source)
     else:
@@ -56,6 +53,15 @@ def check_names(runtime: Runtime, config: C) -> C:
     if isinstance(config, LearningConfig):
         _check_learning(runtime.datasets, config)
     return config
+
+
+def with_answer_tokens(config: C) -> C:
+    """The configuration with the tokens that answers to its template need, unless it says them."""
+    if "max_new_tokens" in config.sampling.model_fields_set:
+        return config
+    tokens = get_template(config.template).answer_tokens
+    sampling = config.sampling.model_copy(update={"max_new_tokens": tokens})
+    return config.model_copy(update={"sampling": sampling})
 
 
 def _of_what_was_answered(runtime: Runtime, config: C, source: str) -> C:

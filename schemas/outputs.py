@@ -134,6 +134,49 @@ class TokensOutput(ResultModel):
     tokens: tuple[TokenRow, ...]
 
 
+class VerdictShown(ResultModel):
+    """A scorer's verdict on one text; `words` say what the code means, where it is known."""
+
+    reward: float
+    outcome: str
+    code: str
+    parsed_answer: str | None
+    words: str | None
+
+
+class ScoreOutput(ResultModel):
+    """One text judged by a scorer, with the scorer's whole rule in words."""
+
+    text: str
+    expected_answer: str
+    finish_reason: str
+    scorer: str
+    verdict: VerdictShown
+    rule: str
+
+
+class AskedAnswer(ResultModel):
+    """One answer to a question: its tokens as text, and its log-probability in nats."""
+
+    text: str
+    finish_reason: str
+    tokens: tuple[str, ...]
+    logprob: float
+    verdict: VerdictShown | None
+
+
+class AskOutput(ResultModel):
+    """A policy's answers to one question, judged where the right one was given."""
+
+    question: str
+    expected_answer: str | None
+    model: str
+    template: str
+    scorer: str
+    prompt_tokens: int
+    answers: tuple[AskedAnswer, ...]
+
+
 class UpOutput(ResultModel):
     """Where the servers answered until they were stopped.
 
@@ -167,6 +210,8 @@ OUTPUTS: Mapping[str, Any] = {
     "show": LoopResult | DemoResult | Decision | LineageOutput,
     "doctor": DoctorOutput,
     "tokens": TokensOutput,
+    "score": ScoreOutput,
+    "ask": AskOutput,
     "sync": SyncOutput,
     "up": UpOutput,
 }

@@ -22,11 +22,17 @@ OWN_CODES = {
     "several_final_lines": "the last line is well formed, and an earlier line begins with `Final:`",
     "final_line_not_last": "a line begins with `Final:`, and other lines follow it",
 }
+
+
+def _escaped(characters: str) -> str:
+    return characters.encode("unicode_escape").decode("ascii")
+
+
 SPEC = "\n".join(
     [
         "The last line is what follows the last line feed, or the whole text where there is none.",
         "A final line is one that begins with `Final:`; here a line begins at the text's start and",
-        f"after each of Unicode's line breaks: [{LINE_BREAKS}]. Reward 1 if and only if",
+        f"after each of Unicode's line breaks: [{_escaped(LINE_BREAKS)}]. Reward 1 if and only if",
         "finish_reason is stop, the last line, unchanged, equals `Final: ` and the expected",
         "integer, and it is the only final line; reward 0 otherwise. What stands before the last",
         "line is reasoning and may be anything. An integer is plain ASCII decimal: an optional",
@@ -41,7 +47,8 @@ SPEC = "\n".join(
         "bad_format: any other text. Its code is the first of these that holds:",
         *(f"{code}: {words};" for code, words in OWN_CODES.items()),
         "trailing_newline: the last line that is not blank would earn the reward or be a wrong",
-        f"answer, if only blank lines did not follow it (a blank line has nothing but [{SPACES}]);",
+        "answer, if only blank lines did not follow it (a blank line has nothing but",
+        f"[{_escaped(SPACES)}]);",
         "blank: every line is blank, and the text is not empty;",
         "the code that final_int@1 gives to the last line that is not blank, as bad_format.",
         "parsed_answer is the integer of a text that is correct or a wrong answer, else null.",

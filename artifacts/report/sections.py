@@ -6,21 +6,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from artifacts.text.codes import code_words
 from artifacts.text.describe import OUTCOME_WORDS
 from schemas.result_parts import InstrumentRecord
-from scorers.final_int_rules import RULES
-from scorers.final_line_int import OWN_CODES
 
-STRICT = {"final_int", "final_line_int"}
-CODE_WORDS = (
-    {rule.code: rule.words for rule in RULES}
-    | OWN_CODES
-    | {
-        "other_integer": "well formed, another integer",
-        "cut_off": "the answer was not at its end",
-        "cut_off_match": "cut off, though it would have been right",
-    }
-)
 LONGEST_BAR = 110  # pixels
 PART_WORDS = {"prompt_template": "prompt template"}
 PICTURE_TITLES = {"pass_at_k.png": "More samples of a problem", "learning.png": "How learning went"}
@@ -67,11 +56,11 @@ class Verdicts:
 def verdicts(counts: Sequence[VerdictCount], scorer: str) -> Verdicts:
     """Completions by outcome and by code.
 
-    Codes of the strict scorer are explained; what others mean by theirs is not known here.
+    Codes of the strict scorers are explained; what others mean by theirs is not known here.
     """
     counts = sorted(counts, key=lambda c: (-c.completions, c.outcome, c.code))
     failed = [count for count in counts if count.outcome != "correct"]
-    words = CODE_WORDS if scorer.partition("@")[0] in STRICT else {}
+    words = code_words(scorer)
     return Verdicts(
         completions=sum(count.completions for count in counts),
         outcomes=tuple(

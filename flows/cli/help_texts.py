@@ -21,6 +21,7 @@ EXAMPLES = """examples:
   threeloops eval --dataset mine.jsonl --completions answers.jsonl
   threeloops promote models:/threeloops/1       is it better than the champion?
   threeloops compare RUN RUN                    which is better, by how much?
+  threeloops score "Final: 42" --expected 42    what would be paid, and why?
   threeloops doctor                             is all that is kept whole?
 
 exit codes: 0 done, 1 the answer is no, 2 bad input, 70 a defect of threeloops,
@@ -148,6 +149,16 @@ not be told is kept in the data folder. The next command that uses the server
 sends it, each record once, and so does this verb, which says what it sent.
 
 Exit 1 if something could not be sent: it stays kept."""
+SCORE = """The verdict of a scorer on one text. Nothing is stored and no model is loaded.
+The text is judged as it is: a space or a line break more is another text.
+
+  threeloops score "Final: 42" --expected 42
+  threeloops score "$(printf 'six sevens\\nFinal: 42')" --expected 42 \\
+      --scorer final_line_int@1"""
+ASK = """Ask a model one question, as the loops would ask it, and see its answers with
+their tokens. With --expected each is judged. Nothing is recorded.
+
+  threeloops ask "What is 6 * 7?" --expected 42 --samples 4"""
 TOKENS = """Show the tokens of a text under the policy's tokenizer: a tiny change of format
 is a big change of probability. With --prompt, also show the log-probability of
 each token under the policy, and its rank."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from flows.cli.help_texts import (
+    ASK,
     COMPARE,
     DEMO,
     DOCTOR,
@@ -22,6 +23,7 @@ from flows.cli.help_texts import (
     PROMOTE,
     RESCORE,
     RUNS,
+    SCORE,
     SELECT,
     SHOW,
     STORY,
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from schemas.result_parts import ResultModel
 
 INTERRUPTED, TERMINATED = 130, 143  # exit codes, as shells give them
+FINISH_REASONS = ("stop", "length")
 SHARED = ("model", "dataset", "split", "limit", "seed", "template", "scorer", "sampling", "device")
 
 
@@ -202,6 +205,22 @@ def build_parser() -> OneLineParser:
     made.add_argument("--prompt", metavar="QUESTION", help="score TEXT as the answer to this")
     add_options(made, EvalConfig, ("model", "template", "device"))
 
+    made = verb("score", "one text judged by a scorer: reward, code, the rule in words", SCORE)
+    made.add_argument("text", metavar="TEXT", help="the whole output, e.g. 'Final: 42'")
+    made.add_argument("--expected", required=True, metavar="INT", help="the right answer")
+    made.add_argument(
+        "--finish-reason", choices=FINISH_REASONS, default=FINISH_REASONS[0],
+        help="stop: the model ended it (default); length: it was cut off",
+    )  # fmt: skip
+    add_options(made, EvalConfig, ("scorer",))
+
+    made = verb("ask", "one question of your own: answers, tokens, verdicts", ASK)
+    made.add_argument("question", metavar="QUESTION", help="e.g. 'What is 6 * 7?'")
+    made.add_argument("--expected", metavar="INT", help="the right answer, to judge by")
+    add_options(
+        made, EvalConfig, ("samples", "model", "template", "scorer", "seed", "sampling", "device")
+    )
+
     made = verb("up", "Prefect's server, MLflow's page and the deployments, until Ctrl-C", UP)
     made.add_argument(
         "--prefect-port", type=whole_number, default=4200, metavar="N", help="default 4200"
@@ -287,10 +306,15 @@ def _done(options: argparse.Namespace, terminal: Terminal) -> ResultModel:
         contextlib.nullcontext() if options.verb == "export" else private_files(),
         terminal.noting_warnings(),
     ):
-        if options.verb == "doctor":  # the others make a data folder where there is none
+        # the others make a data folder where there is none
+        if options.verb == "doctor":
             from flows.cli.doctor import doctor
 
             return doctor(options, terminal)
+        if options.verb == "score":
+            from flows.cli.score import score_text
+
+            return score_text(options, terminal)
         from flows.cli.verbs import LOOP_VERBS
         from flows.cli.verbs_of_past_runs import PAST_VERBS
         from tasks.runtime.runtime import process_runtime

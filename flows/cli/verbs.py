@@ -16,7 +16,7 @@ from flows.orchestration.settings import configure_prefect, refuse_settings_here
 from schemas.config import EvalConfig, LearningConfig, RunConfig, SelectionConfig
 from schemas.errors import InputError
 from schemas.loops import DEMO, EVALUATION, LEARNING, SELECTION, Loop
-from schemas.outputs import DemoOutput, TokensOutput, UpOutput
+from schemas.outputs import AskOutput, DemoOutput, TokensOutput, UpOutput
 from schemas.result_parts import ResultModel
 from schemas.results import EvalResult, LearningResult, SelectionResult
 from tasks.runtime.runtime import Runtime
@@ -113,6 +113,13 @@ def tokens(runtime: Runtime, options: Namespace, terminal: Terminal) -> TokensOu
     return show_tokens(runtime.archive, options, terminal)
 
 
+def ask(runtime: Runtime, options: Namespace, terminal: Terminal) -> AskOutput:
+    """Answers to one question."""
+    from flows.cli.score import ask as answered
+
+    return answered(runtime.archive, options, terminal)
+
+
 def up(runtime: Runtime, options: Namespace, terminal: Terminal) -> UpOutput:
     """The servers and the deployments, until Ctrl-C."""
     refuse_settings_here(Path())  # before anything imports Prefect
@@ -205,5 +212,6 @@ LOOP_VERBS: Mapping[str, Verb] = {
     "select": select,
     "learn": learn,
     "tokens": tokens,
+    "ask": ask,
     "up": up,
 }

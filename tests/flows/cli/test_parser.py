@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from flows.cli.parser import build_parser, main
+from tests.data_folder import all_runs
 
 VERBS = (
     "demo",
@@ -25,6 +26,8 @@ VERBS = (
     "show",
     "doctor",
     "tokens",
+    "score",
+    "ask",
     "up",
 )
 
@@ -168,6 +171,48 @@ def test_a_replay_can_be_limited_and_selected_from(
     assert result["metrics"]["problems"] == 50
     assert "likelihood" not in result["selected"]
     assert main(["select", *stored, "--pick", "likelihood"]) == 2
+
+
+def test_a_text_is_judged_without_a_model_or_a_data_folder(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("THREELOOPS_HOME", str(tmp_path / "none"))
+    assert main(["score", "Final: 42", "--expected", "42"]) == 0
+    said = capsys.readouterr().out
+    assert "reward 1  correct, exact" in said
+    assert "The rule of final_int@1:" in said
+    assert max(map(len, said.splitlines())) <= 80
+    assert main(["score", "so\nFinal: 42 ", "--expected", "42", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["verdict"]["reward"], found["verdict"]["code"]) == (0.0, "leading_text")
+    reasoned = ["--scorer", "final_line_int", "--finish-reason", "length"]
+    assert main(["score", "so\nFinal: 42", "--expected", "42", *reasoned]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("so\\nFinal: 42  (expected 42, length)")
+    assert "truncated, cut_off_match: cut off, though it would have been right" in said
+    assert main(["score", "x", "--expected", "4x"]) == 2
+    assert "--expected 4x: is not a plain decimal integer" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_question_of_ones_own_is_answered_and_judged_and_not_recorded(
+    tiny: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["ask", "What is 2 + 2?", "--model", tiny, "--samples", "3", "--seed", "5"]
+    assert main([*asked, "--expected", "4", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert len(found["answers"]) == 3
+    for answer in found["answers"]:
+        assert answer["verdict"]["reward"] == 0.0
+        assert answer["logprob"] < 0
+        assert 1 <= len(answer["tokens"]) <= 16
+    assert main(asked) == 0
+    said = capsys.readouterr().out
+    assert "--expected INT judges each answer" in said
+    assert "reward" not in said
+    assert main([*asked, "--expected", "four"]) == 2
+    assert main(["ask", "x", "--model", "./no-such-model"]) == 2
+    assert all_runs() == []
 
 
 def test_tokens_are_shown_with_what_cannot_be_seen(
