@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from policy.model.saving import saving
 from schemas.errors import InputError
 
 
@@ -22,9 +23,10 @@ def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
 def write_state(
     folder: Path, weights: Mapping[str, Tensor], optimizer: Mapping[str, Tensor], state: Any
 ) -> None:
-    """Write the three files of a checkpoint into `folder`."""
-    save_file(_on_cpu(weights), folder / "weights.safetensors")
-    save_file(_on_cpu(optimizer), folder / "optimizer.safetensors")
+    """Write the three files of a checkpoint into `folder`; OSError where the disk refuses."""
+    with saving(folder):
+        save_file(_on_cpu(weights), folder / "weights.safetensors")
+        save_file(_on_cpu(optimizer), folder / "optimizer.safetensors")
     text = json.dumps(state, indent=2, sort_keys=True, allow_nan=False)
     (folder / "state.json").write_text(text + "\n", encoding="utf-8")
 

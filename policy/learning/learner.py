@@ -29,6 +29,7 @@ from policy.model.atomic_folder import atomic_folder
 from policy.model.load import Policy, quiet_transformers
 from policy.model.passes import automatic_budget
 from policy.model.precision import largest_rounding_gap
+from policy.model.saving import saving
 from schemas.config import LearningSettings
 from schemas.errors import InputError, StoppedError
 
@@ -242,7 +243,7 @@ class Learner:
         """
         model: Any = self.policy.model
         weights = merged_weights(model) if is_adapted(model) else None
-        with quiet_transformers(), atomic_folder(folder) as partial:
+        with quiet_transformers(), atomic_folder(folder) as partial, saving(folder):
             model.save_pretrained(partial, state_dict=weights)
             self.policy.tokenizer.save_pretrained(partial)
 

@@ -17,6 +17,7 @@ from filelock import FileLock
 
 from policy.model.atomic_folder import atomic_folder
 from policy.model.load import quiet_transformers
+from policy.model.saving import saving
 from schemas.errors import InputError
 from schemas.identity import file_digest
 
@@ -96,8 +97,9 @@ def convert(source: Path, folder: Path) -> None:
         model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
             bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id
         )
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+        with saving(folder):
+            model.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
 
 
 def tokenizer_from_gguf(source: Path) -> PreTrainedTokenizerFast:
