@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter
 
+from schemas.config import EvalConfig, LearningConfig, RunConfig, SelectionConfig
 from schemas.health import DoctorOutput
 from schemas.lineage import LineageOutput
 from schemas.result_parts import OMITTED_IF_NONE, CompletionRow, DemoRow, ResultModel
@@ -177,6 +178,12 @@ class AskOutput(ResultModel):
     answers: tuple[AskedAnswer, ...]
 
 
+class ConfigOutput(ResultModel):
+    """The whole configuration that a verb would run with, as `--print-config` prints it."""
+
+    config: Mapping[str, Any]
+
+
 class UpOutput(ResultModel):
     """Where the servers answered until they were stopped.
 
@@ -198,11 +205,17 @@ class SyncOutput(ResultModel):
     exit_code: int
 
 
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+CONFIGS: Mapping[str, type[RunConfig]] = {
+    "eval": EvalConfig,
+    "select": SelectionConfig,
+    "learn": LearningConfig,
+}
 OUTPUTS: Mapping[str, Any] = {
     "demo": DemoOutput,
-    "eval": EvalResult,
-    "select": SelectionResult,
-    "learn": LearningResult,
+    "eval": EvalResult | ConfigOutput,
+    "select": SelectionResult | ConfigOutput,
+    "learn": LearningResult | ConfigOutput,
     "rescore": EvalResult | GoldenResult,
     "compare": RatedComparison | Comparison,
     "promote": Decision,
@@ -220,15 +233,19 @@ OUTPUTS: Mapping[str, Any] = {
 def output_schema(verb: str) -> dict[str, Any]:
     """The JSON schema of what `threeloops VERB --json` prints."""
     schema = TypeAdapter(OUTPUTS[verb]).json_schema(mode="serialization")
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema
+    return {"$schema": DIALECT} | schema
 
 
 def write_schemas(folder: Path) -> None:
-    """Write the schema of every verb as `VERB.json`."""
+    """Write the schema of every verb as `VERB.json`, of a configuration as `VERB.config.json`."""
     folder.mkdir(parents=True, exist_ok=True)
     for verb in OUTPUTS:
         text = json.dumps(output_schema(verb), indent=1, sort_keys=True, ensure_ascii=False)
         (folder / f"{verb}.json").write_text(f"{text}\n", encoding="utf-8")
+    for verb, config in CONFIGS.items():
+        schema = {"$schema": DIALECT} | config.model_json_schema()
+        text = json.dumps(schema, indent=1, sort_keys=True, ensure_ascii=False)
+        (folder / f"{verb}.config.json").write_text(f"{text}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -76,9 +77,20 @@ def config_from(config: type[C], given: Mapping[str, object]) -> C:
     except ValidationError as error:
         first = error.errors()[0]
         option = next(str(part) for part in reversed(first["loc"]) if isinstance(part, str))
-        raise InputError(
-            _what_is_wrong(first), f"{flag(option)} {first['input']}", _what_to_give(first)
-        ) from None
+        what, remedy = told(first)
+        raise InputError(what, f"{flag(option)} {first['input']}", remedy) from None
+
+
+def add_config_file(parser: argparse.ArgumentParser) -> None:
+    """Add the options that read a configuration from a file, and print the whole of it."""
+    parser.add_argument(
+        "--config", type=Path, default=argparse.SUPPRESS, metavar="FILE.yaml",
+        help="read settings from a file; options given here override it",
+    )  # fmt: skip
+    parser.add_argument(
+        "--print-config", default=argparse.SUPPRESS, action="store_true",
+        help="print the whole configuration as YAML, and run nothing",
+    )  # fmt: skip
 
 
 def whole_number(text: str) -> int:
@@ -112,6 +124,11 @@ def refuse_with_replay(given: Mapping[str, object]) -> None:
                     f"{shown} with --completions",
                     f"leave {shown} out",
                 )
+
+
+def told(error: ErrorDetails) -> tuple[str, str]:
+    """What is wrong with a value of a configuration, and what to give."""
+    return _what_is_wrong(error), _what_to_give(error)
 
 
 def _what_is_wrong(error: ErrorDetails) -> str:

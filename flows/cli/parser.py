@@ -31,7 +31,7 @@ from flows.cli.help_texts import (
     TOKENS,
     UP,
 )
-from flows.cli.options import add_options, number, whole_number
+from flows.cli.options import add_config_file, add_options, number, whole_number
 from flows.cli.streams import open_standard_streams
 from schemas.config import EvalConfig, LearningConfig, SelectionConfig
 from schemas.errors import InputError, ThreeLoopsError
@@ -97,9 +97,11 @@ def build_parser() -> OneLineParser:
 
     made = verb("eval", "loop A: pass rate, and why completions fail; changes nothing", EVAL)
     add_options(made, EvalConfig, ("samples", "completions", "shard_size", *SHARED))
+    add_config_file(made)
 
     made = verb("select", "loop B: sample N, pick one; changes which output is used", SELECT)
     add_options(made, SelectionConfig, ("samples", "pick", "completions", "shard_size", *SHARED))
+    add_config_file(made)
 
     made = verb("learn", "loop C: policy gradient with a KL penalty; changes the model", LEARN)
     add_options(
@@ -109,6 +111,7 @@ def build_parser() -> OneLineParser:
          "dev_every", "dev_samples", "dev_limit", "max_kl_nats", "checkpoint_every",
          "keep_checkpoints", "register_as", "shard_size", *SHARED),
     )  # fmt: skip
+    add_config_file(made)
     made.add_argument(
         "--resume",
         metavar="RUN",
@@ -250,6 +253,10 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     options, unknown = parser.parse_known_args(arguments)
     if unknown:
         parser.verbs[options.verb].refuse_unknown(unknown)
+    if "config" in options:
+        from flows.cli.config_file import with_file
+
+        return with_file(options)
     return options
 
 
@@ -311,6 +318,10 @@ def _done(options: argparse.Namespace, terminal: Terminal) -> ResultModel:
             from flows.cli.doctor import doctor
 
             return doctor(options, terminal)
+        if "print_config" in options:
+            from flows.cli.config_file import print_config
+
+            return print_config(options, terminal)
         if options.verb == "score":
             from flows.cli.score import score_text
 

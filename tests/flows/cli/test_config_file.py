@@ -1,0 +1,152 @@
+"""A configuration in a file: read, overridden, printed whole, refused with its place."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flows.cli.config_file import MOST_BYTES, read_config, written
+from flows.cli.parser import main
+from schemas.config import EvalConfig, LearningConfig, LearningSettings, SelectionConfig
+from schemas.errors import InputError
+from schemas.outputs import CONFIGS
+from tests.data_folder import all_runs
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A file with settings of both kinds."""
+    path = tmp_path / "run.yaml"
+    path.write_text(
+        "model: default\nlimit: 5   # few\nsampling:\n  temperature: 0.5\n  max_new_tokens: 8\n"
+    )
+    return path
+
+
+def printed(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, object]:
+    assert main([*words, "--print-config", "--json"]) == 0
+    config: dict[str, object] = json.loads(capsys.readouterr().out)["config"]
+    return config
+
+
+@pytest.mark.parametrize("verb", CONFIGS)
+def test_the_whole_configuration_is_printed_and_reads_the_same(
+    verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([verb, "--print-config", "--temperature", "0.25", "--seed", "9"]) == 0
+    shown = capsys.readouterr().out
+    path = tmp_path / "whole.yaml"
+    path.write_text(shown)
+    config = CONFIGS[verb].model_validate(yaml.safe_load(shown))
+    assert (config.seed, config.sampling.temperature) == (9, 0.25)
+    assert printed(capsys, verb, "--config", str(path)) == config.model_dump(mode="json")
+    for line in shown.splitlines():
+        assert "  # " in line, "each setting says what it means"
+    assert all_runs() == []
+
+
+def test_options_override_the_file(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = printed(capsys, "eval", "--config", str(file), "--limit", "3", "--temperature", "1")
+    assert (found["limit"], found["samples"]) == (3, 1)
+    assert found["sampling"] == {
+        "temperature": 1.0, "top_k": 0, "top_p": 1.0, "max_new_tokens": 8,
+    }  # fmt: skip
+
+
+def test_small_numbers_come_back(tmp_path: Path) -> None:
+    config = LearningConfig(learning=LearningSettings(learning_rate=1e-5, kl_weight=3.5e-7))
+    text = written(config)
+    assert yaml.safe_load(text)["learning"]["learning_rate"] == 1e-5
+    path = tmp_path / "small.yaml"
+    path.write_text(text)
+    assert read_config(path, LearningConfig)["kl_weight"] == 3.5e-7
+
+
+def test_a_run_of_a_file_is_a_run_of_its_options(
+    tiny: str, small_sums: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(
+        f"model: {tiny}\ndataset: {small_sums}\nlimit: 4\nsampling: {{max_new_tokens: 4}}\n"
+    )
+    tables = []
+    plain = ["--model", tiny, "--dataset", small_sums, "--limit", "4", "--max-new-tokens", "4"]
+    for words in (["--config", str(path)], plain):
+        assert main(["eval", *words, "--json"]) == 0
+        tables.append(json.loads(capsys.readouterr().out.splitlines()[-1])["tables"])
+    assert tables[0] == tables[1]
+
+
+MANY = "a: &a [x, x]\n"
+BAD = {
+    "an unknown setting": ("modle: x\n", ": modle: there is no such setting"),
+    "an unknown setting of a group": (
+        "sampling: {temprature: 1}\n",
+        ": sampling.temprature: there is no such setting",
+    ),
+    "a value that is not allowed": (
+        "sampling: {temperature: -1}\n",
+        ": sampling.temperature: input should be greater than or equal to 0",
+    ),
+    "a word for a number": ("limit: many\n", ": limit: is not a whole number"),
+    "a group that is none": ("sampling: 5\n", ": sampling: "),
+    "a list": ("- model\n", "holds no settings"),
+    "a text": ("model\n", "holds no settings"),
+    "a name twice": ("seed: 1\nseed: 2\n", "line 2: is not YAML (seed is set twice)"),
+    "an alias": (MANY + "b: *a\n", "line 2: is not YAML (an alias (*name))"),
+    "an object of Python": ("model: !!python/object:os.system x\n", "line 1: is not YAML"),
+    "open brackets": ("[" * 5000, "is not YAML"),
+    "no YAML": ("model: [\n", "is not YAML"),
+    "bytes that are no text": (b"model: \xff\n", "is not UTF-8 text"),
+    "a null character": ("model: a\0b\n", "is not YAML"),
+    "half a pair": ('model: "\\ud800"\n', ": model: holds bytes that are not UTF-8 text"),
+    "a number as a name": ("5: x\n", "holds no settings"),
+    "a list as a name": ("? [a, b]\n: x\n", "is not YAML"),
+}
+
+
+@pytest.mark.parametrize(("content", "words"), BAD.values(), ids=BAD.keys())
+def test_a_fault_is_one_line_with_its_place(
+    content: str | bytes, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert main(["eval", "--config", str(path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"threeloops: {path}" in line
+    assert words in line
+    assert all_runs() == []
+
+
+def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    for name in (tmp_path, tmp_path / "none.yaml", tmp_path / ("x" * 300)):
+        with pytest.raises(InputError, match=r"is no plain file|cannot be read"):
+            read_config(name, EvalConfig)
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with pytest.raises(InputError, match="is no plain file"):
+        read_config(tmp_path / "pipe.yaml", EvalConfig)
+    with (tmp_path / "large.yaml").open("wb") as large:
+        large.truncate(MOST_BYTES + 1)
+    with pytest.raises(InputError, match="larger than 1 MB"):
+        read_config(tmp_path / "large.yaml", EvalConfig)
+
+
+def test_an_empty_file_sets_nothing(tmp_path: Path) -> None:
+    (tmp_path / "empty.yaml").write_text("# nothing yet\n")
+    assert read_config(tmp_path / "empty.yaml", SelectionConfig) == {}
+
+
+def test_what_a_replay_has_settled_cannot_be_set_by_a_file_either(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["eval", "--config", str(file), "--completions", "eval-123456"]) == 2
+    assert "it was settled when the completions were made" in capsys.readouterr().err
+
+
+def test_a_resumed_run_takes_no_file(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["learn", "--config", str(file), "--resume", "learn-123456"]) == 2
+    assert "--config with --resume" in capsys.readouterr().err
