@@ -41,6 +41,7 @@ def generate(
     runtime = process_runtime()
     key = generation_key(problems, policy, settings)
     if found := runtime.store.find(key):
+        _drop_shards(runtime.store, problems, policy, settings)
         return found
     if settings.computed_by not in ("", numerics(settings.device)):
         raise StoreError(
@@ -67,7 +68,7 @@ def _generated(
     table, size = store.read(problems), settings.shard_size
     total = table.num_rows * settings.samples
     starts = range(0, table.num_rows, size)
-    shards, keys = [], []
+    shards = []
     for start in starts:
         key = generation_key(problems, policy, settings, shard_start=start)
         kept, shard = _stored_shard(store, key)
@@ -85,11 +86,18 @@ def _generated(
         if kept is not None:
             runtime.progress.report(ShardStored(label, problems, kept))
         shards.append(shard.replace_schema_metadata(None).cast(COMPLETIONS.arrow))
-        keys.append(key)
     whole = store.keep(generation_key(problems, policy, settings), pa.concat_tables(shards))
-    for key in keys:
-        store.drop(key)
+    _drop_shards(store, problems, policy, settings)
     return whole
+
+
+def _drop_shards(
+    store: Store, problems: TableRef, policy: PolicyRef, settings: GenerationSettings
+) -> None:
+    """Drop the shards of a table that is whole; also those that a killed process left behind."""
+    if problems.rows > settings.shard_size:
+        for start in range(0, problems.rows, settings.shard_size):
+            store.drop(generation_key(problems, policy, settings, shard_start=start))
 
 
 def generation_key(

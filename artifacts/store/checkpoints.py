@@ -146,11 +146,16 @@ def checkpoint_within(
 
 
 def drop_checkpoints(data_dir: DataDir, run_id: str, *, keep: int = 0) -> None:
-    """Delete a run's checkpoints but for the newest `keep`; its result is kept elsewhere."""
+    """Delete a run's checkpoints but for the newest `keep`; its result is kept elsewhere.
+
+    The record goes first: a folder without one is never read, and who is killed in between leaves
+    it to the next command.
+    """
     of_run = data_dir.checkpoints / run_id
     kept = _whole_checkpoints(of_run)[-keep:] if keep else []
     for folder in of_run.glob("*"):
         if folder not in kept:
+            (folder / RECORD).unlink(missing_ok=True)
             shutil.rmtree(folder, ignore_errors=True)
     if not kept:
         shutil.rmtree(of_run, ignore_errors=True)

@@ -34,6 +34,10 @@ class KeyIndex:
             reason = error.strerror if isinstance(error, OSError) else "it is no reference"
             raise StoreError(f"this key cannot be read ({reason})", str(path)) from None
 
+    def has(self, key: str) -> bool:
+        """Whether there is such a key, right or wrong."""
+        return self._path(key).exists()
+
     def add(self, key: str, reference: TableRef) -> bool:
         """Let a key lead to a table unless it leads somewhere; returns whether it does now."""
         return write_new(self._path(key), reference.model_dump_json().encode())

@@ -112,16 +112,19 @@ class Store:
     def drop(self, key: TaskKey) -> None:
         """Delete the table of a key, and the key: what it held is kept elsewhere.
 
-        The table that a wrong key leads to is another's, and stays.
+        The table that a wrong key leads to is another's, and stays. The key goes last, so that who
+        is killed in between leaves something to drop again.
         """
+        if not self._keys.has(key.digest):
+            return
         with self._keys.changing:
             try:
                 reference = self._behind(key)
             except StoreError:
                 reference = None
+            if reference is not None:
+                self.path(reference).unlink(missing_ok=True)
             self._keys.remove(key.digest)
-        if reference is not None:
-            self.path(reference).unlink(missing_ok=True)
 
     def _write(self, kind: TableKind, table: pa.Table, made: Provenance) -> TableRef:
         table = SCHEMAS[kind].validate(table)

@@ -200,8 +200,6 @@ def _end_early(run: TrackedRun, config: RunConfig, error: BaseException) -> None
 
 
 def _opened(run: TrackedRun, place: Place, config: RunConfig) -> TrackedRun:
-    from mlflow.entities import Param
-
     client, loop = run.archive.tracking.client, run.loop
     tags = {
         f"{TAG}loop": loop.letter,
@@ -214,10 +212,8 @@ def _opened(run: TrackedRun, place: Place, config: RunConfig) -> TrackedRun:
     tags |= {f"{TAG}stage": place.stage} if place.stage else {}
     experiment = run.archive.tracking.experiment_id
     run.run_id = client.create_run(experiment, tags=tags, run_name=loop.verb).info.run_id
-    run.name = f"{loop.verb}-{run.run_id[:6]}"
-    client.update_run(run.run_id, name=run.name)
-    settings = flat(config.model_dump(mode="json"))
-    client.log_batch(run.run_id, params=[Param(name, value) for name, value in settings.items()])
+    _name(run)
+    _log_parameters(run, flat(config.model_dump(mode="json")))
     run.record(CONFIG_FILE, config)
     return run
 
@@ -230,13 +226,31 @@ def _reopened(run: TrackedRun, config: RunConfig) -> TrackedRun:
     client.set_tag(run.run_id, OWNER, this_process())
     client.update_run(run.run_id, status="RUNNING")
     run.name = found.info.run_name
+    if run.name == run.loop.verb:
+        _name(run)
     if f"{TAG}error" in found.data.tags:
         client.delete_tag(run.run_id, f"{TAG}error")
     run.record(CONFIG_FILE, config)
-    for name, value in flat(config.model_dump(mode="json")).items():
-        if found.data.params.get(name) != value:  # a parameter in MLflow is written once
+    settings, before = flat(config.model_dump(mode="json")), found.data.params
+    # whoever opened it may have been killed before it had its parameters
+    if missing := {name: value for name, value in settings.items() if name not in before}:
+        _log_parameters(run, missing)
+    for name, value in settings.items():
+        if before.get(name, value) != value:  # a parameter in MLflow is written once
             run.tag(**{f"resumed_with.{name}": value})
     return run
+
+
+def _name(run: TrackedRun) -> None:
+    run.name = f"{run.loop.verb}-{run.run_id[:6]}"
+    run.archive.tracking.client.update_run(run.run_id, name=run.name)
+
+
+def _log_parameters(run: TrackedRun, settings: Mapping[str, str]) -> None:
+    from mlflow.entities import Param
+
+    parameters = [Param(name, value) for name, value in settings.items()]
+    run.archive.tracking.client.log_batch(run.run_id, params=parameters)
 
 
 def _child(tracking: Tracking, parent: str, stage: str) -> str:

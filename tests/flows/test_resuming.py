@@ -9,6 +9,8 @@ import pytest
 
 from artifacts.registry.versions import registered_versions
 from artifacts.runs.lineage import made_by
+from artifacts.store.checkpoints import drop_checkpoints
+from artifacts.store.data_dir import DataDir
 from artifacts.tracking.history import RunRecord
 from flows.cli.parser import main
 from flows.learning import learning_flow
@@ -60,6 +62,27 @@ def test_a_run_that_finishes_while_another_waits_to_resume_it_stays_finished(
     assert "error" not in finished.tags
     assert finished.measured("after")
     assert main(["show", finished.run_id]) == 0
+
+
+def test_a_run_that_is_stopped_while_it_tidies_goes_on_from_what_is_left(
+    learning_config: LearningConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def and_stop(data_dir: DataDir, run_id: str, *, keep: int) -> None:
+        drop_checkpoints(data_dir, run_id, keep=keep)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("flows.learning.drop_checkpoints", and_stop)
+        with pytest.raises(KeyboardInterrupt):
+            learning_flow.fn(learning_config)
+    process_runtime().models.forget()
+    (run,) = all_runs()
+    assert run.status == "KILLED"
+    learning_flow.fn(learning_config, resume=run.run_id)
+    (run,) = all_runs()
+    assert run.status == "FINISHED"
+    assert len(registered_versions(process_runtime().archive)) == 1
+    assert not (process_runtime().data_dir.checkpoints / run.run_id).exists()
 
 
 def _alone() -> Iterator[None]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from artifacts.store.key_index import KeyIndex
 from artifacts.store.tables import provenance_of
 from policy.model.numerics import numerics
 from policy.sampling.sample import Samples, sample
@@ -114,6 +117,38 @@ def test_shards_are_dropped_once_the_whole_is_there(
 ) -> None:
     whole = generate(problems, policy, settings)
     assert tables(runtime) == [whole.digest]
+
+
+@pytest.mark.parametrize("reached", [1, 2, 3, 4])
+def test_shards_that_a_stop_left_behind_are_dropped_by_the_next_run(
+    reached: int,
+    runtime: Runtime,
+    problems: TableRef,
+    policy: PolicyRef,
+    settings: GenerationSettings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two shards take four steps to be dropped: each its table, then its key."""
+    steps = 0
+
+    def counted(step: Callable[..., None]) -> Callable[..., None]:
+        def call(*given: Any, **named: Any) -> None:
+            nonlocal steps
+            steps += 1
+            if steps == reached:
+                raise KeyboardInterrupt
+            step(*given, **named)
+
+        return call
+
+    with monkeypatch.context() as patched:
+        patched.setattr(KeyIndex, "remove", counted(KeyIndex.remove))
+        patched.setattr(Path, "unlink", counted(Path.unlink))
+        with pytest.raises(KeyboardInterrupt):
+            generate(problems, policy, settings)
+    whole = generate(problems, policy, settings)
+    assert tables(runtime) == [whole.digest]
+    assert len(list((runtime.store.root / "keys").glob("*.json"))) == 1
 
 
 def test_a_run_that_was_cut_off_goes_on_at_the_shard_where_it_stopped(

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from artifacts.tracking.archive import Archive
-from artifacts.tracking.connection import NOTE, TAG
+from artifacts.tracking.connection import NOTE, PARENT, TAG
 from artifacts.tracking.run import Place, TrackedRun, flat, tracked_run
 from schemas.config import EvalConfig
 from schemas.errors import InputError
@@ -238,6 +238,21 @@ def cut_off_after(archive: Archive, metrics: dict[str, float]) -> TrackedRun:
         run.metrics(metrics, step=1)
         raise KeyboardInterrupt
     return run
+
+
+def test_a_run_that_was_stopped_before_it_had_its_parameters_gets_them(archive: Archive) -> None:
+    client = archive.tracking.client
+    tags = {f"{TAG}loop": "A", PARENT: "above", f"{TAG}stage": "after"}
+    experiment = archive.tracking.experiment_id
+    begun = client.create_run(experiment, tags=tags, run_name="eval").info.run_id
+    client.set_terminated(begun, "KILLED")
+    place = Place(parent="above", stage="after")
+    with tracked_run(archive, EVALUATION, EvalConfig(samples=3), place) as run:
+        assert run.run_id == begun
+    found = archive.history.find(begun)
+    assert found.parameters["samples"] == "3"
+    assert found.name == f"eval-{begun[:6]}"
+    assert not [tag for tag in found.tags if tag.startswith("resumed_with")]
 
 
 def test_a_run_that_goes_on_logs_nothing_a_second_time(archive: Archive) -> None:
