@@ -19,7 +19,7 @@ from tasks.runtime.runtime import Runtime
 def dev_eval_steps(runtime: Runtime, config: LearningConfig) -> frozenset[int]:
     """After which steps dev is measured; none, and a line that says so, without such a split."""
     steps = config.dev_eval_steps()
-    if steps and not runtime.datasets.has_split(config.dataset, DEV):
+    if steps and not runtime.datasets.has_split(config.dataset, DEV, config.columns):
         runtime.progress.log_message(
             f"the dataset has no split {DEV}, so nothing is measured while it learns"
         )

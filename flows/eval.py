@@ -70,7 +70,7 @@ def measure(
         return replay(config, config.completions)
     from tasks.generate import generate  # imports torch, which a replay does not need
 
-    problems = load_dataset(config.dataset, config.split, config.limit)
+    problems = load_dataset(config.dataset, config.split, config.limit, config.columns)
     settings = config.generation().model_copy(update={"computed_by": computed_by})
     with runtime.progress.listening(PassRateSoFar(runtime, config.scorer)):
         completions = generate(problems, policy, settings, label=f"{config.split}: {policy.name}")
@@ -80,7 +80,9 @@ def measure(
 
 def replay(config: EvalConfig, source: str) -> Measurement:
     """Score and aggregate stored completions; no model is loaded."""
-    asked = load_dataset(config.dataset, config.split) if source_of(source) == "jsonl" else None
+    asked = None
+    if source_of(source) == "jsonl":
+        asked = load_dataset(config.dataset, config.split, columns=config.columns)
     problems, completions = load_completions(source, asked, config.limit)
     scores = score(problems, completions, config.scorer)
     return aggregate(problems, completions, scores)

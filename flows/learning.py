@@ -138,7 +138,7 @@ def begin(
 ) -> LearningRun:
     """Find the policy to start from and the problems to train on, and record both."""
     start = resolve_policy(runtime.archive, config.model, runtime.progress.log_message)
-    problems = load_dataset(config.dataset, config.train_split)
+    problems = load_dataset(config.dataset, config.train_split, columns=config.columns)
     use_model(tracked, start)
     use_dataset(tracked, problems, config.dataset)
     return LearningRun(

@@ -49,7 +49,7 @@ def check_names(runtime: Runtime, config: C) -> C:
         config = _of_what_was_answered(runtime, config, source)
     else:
         check_model_name(runtime.archive, config.model)
-        runtime.datasets.load(config.dataset, config.split, config.limit)
+        runtime.datasets.load(config.dataset, config.split, config.limit, config.columns)
     if isinstance(config, LearningConfig):
         _check_learning(runtime.datasets, config)
     return config
@@ -70,9 +70,9 @@ def _of_what_was_answered(runtime: Runtime, config: C, source: str) -> C:
     check_source(runtime.archive.history, source)
     if source_of(source) == "jsonl":
         if "split" not in config.model_fields_set:
-            split = answered_split(runtime.datasets, config.dataset, Path(source))
+            split = answered_split(runtime.datasets, config.dataset, Path(source), config.columns)
             config = config.model_copy(update={"split": split})
-        runtime.datasets.load(config.dataset, config.split)
+        runtime.datasets.load(config.dataset, config.split, columns=config.columns)
     return config
 
 
@@ -103,11 +103,12 @@ def _needs(config: RunConfig, folder: Path) -> Needs:
 
 
 def _check_learning(datasets: Datasets, config: LearningConfig) -> None:
-    train = datasets.load(config.dataset, config.train_split)
-    measured = datasets.load(config.dataset, config.split, config.limit)
+    columns = config.columns
+    train = datasets.load(config.dataset, config.train_split, columns=columns)
+    measured = datasets.load(config.dataset, config.split, config.limit, columns)
     refuse_shared_prompts(train, measured, f"dataset {config.dataset}")
-    if config.dev_every and datasets.has_split(config.dataset, DEV):
-        dev = datasets.load(config.dataset, DEV, config.dev_limit)
+    if config.dev_every and datasets.has_split(config.dataset, DEV, columns):
+        dev = datasets.load(config.dataset, DEV, config.dev_limit, columns)
         refuse_shared_prompts(train, dev, f"dataset {config.dataset}, split {DEV}")
     if measured.num_rows < 2:
         raise InputError(

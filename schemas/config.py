@@ -55,6 +55,53 @@ class SamplingSettings(Frozen):
     max_new_tokens: Annotated[int, Field(ge=1, le=4096, description="longest completion")] = 16
 
 
+class Columns(Frozen):
+    """Where a file has what a problem needs, how its answer is read, and how splits are made."""
+
+    prompt_column: Annotated[str, Field(min_length=1, description="column with the question")] = (
+        "prompt"
+    )
+    answer_column: Annotated[
+        str, Field(min_length=1, description="column with the right answer")
+    ] = "expected_answer"
+    answer_pattern: Annotated[
+        str | None,
+        Field(description="regular expression whose one group is the answer, in its last match"),
+    ] = None
+    id_column: Annotated[
+        str, Field(min_length=1, description="column with ids; without one they are made")
+    ] = "id"
+    family_column: Annotated[str, Field(min_length=1, description="column with families")] = (
+        "family"
+    )
+    split_column: Annotated[str, Field(min_length=1, description="column with splits")] = "split"
+    split_by_hash: Annotated[
+        str | None,
+        Field(description="split a file that has no splits by its prompts, as 80/10/10 or 80/20"),
+    ] = None
+
+    @field_validator("answer_pattern")
+    @classmethod
+    def _has_one_group(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                groups = re.compile(value).groups
+            except (re.error, OverflowError, RecursionError) as error:
+                raise ValueError(f"is no regular expression ({error})") from None
+            if groups != 1:
+                raise ValueError(f"has {groups} groups; put the answer into one: (-?[0-9]+)")
+        return value
+
+    @field_validator("split_by_hash")
+    @classmethod
+    def _has_two_or_three_shares(cls, value: str | None) -> str | None:
+        if value is not None:
+            shares = re.fullmatch(r"[0-9]{1,4}(?:/[0-9]{1,4}){1,2}", value, re.ASCII)
+            if not shares or not all(int(part) for part in value.split("/")):
+                raise ValueError("is not two or three shares, as 80/20 or 80/10/10")
+        return value
+
+
 class LearningSettings(Frozen):
     """One policy-gradient update: maximise E[reward] − β·KL(policy ‖ reference)."""
 
@@ -138,6 +185,7 @@ class RunConfig(Frozen):
     dataset: Annotated[str, Field(description="arithmetic, or a JSONL, CSV or Parquet file")] = (
         "arithmetic"
     )
+    columns: Annotated[Columns, Field(description="how a file of one's own is read")] = Columns()
     split: Annotated[str, Field(min_length=1, description="the split to measure on")] = "holdout"
     limit: Annotated[
         int | None, Field(ge=1, le=MOST, description="measure only the first problems")

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from artifacts.datasets.problems import AS_NAMED
+from schemas.config import Columns
 from schemas.references import TableRef
 from tasks.runtime.pipeline_task import pipeline_task
 from tasks.runtime.runtime import process_runtime
 
 
 @pipeline_task("load-dataset", "load {dataset} {split}")
-def load_dataset(dataset: str, split: str, limit: int | None = None) -> TableRef:
-    """Read the first `limit` problems of a split and keep them; InputError names a bad row."""
+def load_dataset(
+    dataset: str, split: str, limit: int | None = None, columns: Columns = AS_NAMED
+) -> TableRef:
+    """Read the first `limit` problems of a split and keep them; InputError names a bad row.
+
+    `columns` say where a file has what a problem needs.
+    """
     runtime = process_runtime()
-    problems = runtime.datasets.load(dataset, split, limit)
+    problems = runtime.datasets.load(dataset, split, limit, columns)
     return runtime.store.write("problems", problems, producer="load-dataset")

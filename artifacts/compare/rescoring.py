@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from artifacts.datasets.problems import Datasets
+from artifacts.datasets.problems import AS_NAMED, Datasets
 from artifacts.datasets.rows import IntegerText, jsonl_objects
 from artifacts.report.write import keep_report
 from artifacts.runs.measured import stored_table
@@ -19,6 +19,7 @@ from artifacts.store.tables import Store, provenance_of
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.history import RunRecord
 from artifacts.tracking.run import TrackedRun
+from schemas.config import Columns
 from schemas.errors import InputError
 from schemas.files import is_file, source_of
 from schemas.outputs import GoldenMiss, GoldenResult
@@ -121,14 +122,16 @@ def score_changes(store: Store, scored: ScoredTwice, *, rows: int) -> ScorerChan
     )
 
 
-def golden_check(datasets: Datasets, path: str, dataset: str, scorer: str) -> GoldenResult:
+def golden_check(
+    datasets: Datasets, path: str, dataset: str, scorer: str, columns: Columns = AS_NAMED
+) -> GoldenResult:
     """A scorer against a JSONL file of golden rows, whose ids are problems of the dataset.
 
     Raises InputError, naming the line, for a row that cannot be used, and for a file without rows.
     """
     if not is_file(Path(path)):
         raise InputError("no such file", f"--golden {path}")
-    expected = datasets.expected_answers(dataset)
+    expected = datasets.expected_answers(dataset, columns)
     lines: list[int] = []
     rows: list[GoldenRow] = []
     for line, record in jsonl_objects(Path(path)):

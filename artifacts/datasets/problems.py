@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,21 @@ from typing import Any
 import pyarrow as pa
 
 from artifacts.datasets import arithmetic
-from artifacts.datasets.rows import NEEDED, IntegerText, Row, csv_rows, jsonl_objects, parquet_rows
+from artifacts.datasets.columns import as_problems
+from artifacts.datasets.rows import PACKED, IntegerText, Row, csv_rows, jsonl_objects, parquet_rows
+from schemas.config import Columns
 from schemas.errors import InputError
 from schemas.files import ending, is_file
 from schemas.problems import CANONICAL_INTEGER
 
 ALL_ROWS = "all"
+AS_NAMED = Columns()
+NEEDED = ("id", "prompt", "expected_answer")  # of a problem
+READERS: Mapping[str, Callable[[Path, Columns], Iterator[tuple[int, Row]]]] = {
+    ".jsonl": lambda path, _: jsonl_objects(path),
+    ".csv": csv_rows,
+    ".parquet": parquet_rows,
+}
 
 
 @dataclass(frozen=True)
@@ -44,9 +53,11 @@ class Datasets:
 
     def __init__(self) -> None:
         self.parsed = 0
-        self._tables: dict[Path, tuple[tuple[int, int], pa.Table]] = {}
+        self._tables: dict[tuple[Path, Columns], tuple[tuple[int, int], pa.Table]] = {}
 
-    def load(self, dataset: str, split: str, limit: int | None = None) -> pa.Table:
+    def load(
+        self, dataset: str, split: str, limit: int | None = None, columns: Columns = AS_NAMED
+    ) -> pa.Table:
         """The first `limit` problems of a split, as a problems table.
 
         A file may have a column `split`; without one, all its rows are measured, whatever `split`
@@ -54,7 +65,7 @@ class Datasets:
         reason.
         """
         if (built_in := BUILT_IN.get(dataset)) is None:
-            table = select_split(self._file(dataset), split, dataset)
+            table = select_split(self._file(dataset, columns), split, dataset)
         elif split in built_in.splits:
             table = built_in.problems(split)
         else:
@@ -65,41 +76,42 @@ class Datasets:
             )
         return table.slice(0, limit) if limit else table
 
-    def has_split(self, dataset: str, split: str) -> bool:
+    def has_split(self, dataset: str, split: str, columns: Columns = AS_NAMED) -> bool:
         """Whether a dataset has rows of this split; a file that knows no splits has none."""
         if (built_in := BUILT_IN.get(dataset)) is not None:
             return split in built_in.splits
-        return split in self._file(dataset)["split"].unique().to_pylist()
+        return split in self._file(dataset, columns)["split"].unique().to_pylist()
 
-    def split_of(self, dataset: str, identity: str) -> str | None:
+    def split_of(self, dataset: str, identity: str, columns: Columns = AS_NAMED) -> str | None:
         """The split of the problem with this id, None where no split has it."""
-        for table in self._all(dataset):
+        for table in self._all(dataset, columns):
             if (row := table["problem_id"].index(identity).as_py()) >= 0:
                 return str(table["split"][row].as_py())
         return None
 
-    def expected_answers(self, dataset: str) -> dict[str, str]:
+    def expected_answers(self, dataset: str, columns: Columns = AS_NAMED) -> dict[str, str]:
         """The expected answer of every problem of a dataset by its id, whatever its split."""
         return {
             identity: expected
-            for table in self._all(dataset)
+            for table in self._all(dataset, columns)
             for identity, expected in zip(
                 table["problem_id"].to_pylist(), table["expected_answer"].to_pylist(), strict=True
             )
         }
 
-    def _all(self, dataset: str) -> list[pa.Table]:
+    def _all(self, dataset: str, columns: Columns) -> list[pa.Table]:
         if (built_in := BUILT_IN.get(dataset)) is not None:
             return [built_in.problems(split) for split in built_in.splits]
-        return [self._file(dataset)]
+        return [self._file(dataset, columns)]
 
-    def _file(self, name: str) -> pa.Table:
+    def _file(self, name: str, columns: Columns) -> pa.Table:
         path = Path(name).absolute()
         state = (path.stat().st_mtime_ns, path.stat().st_size) if is_file(path) else (0, 0)
-        known = self._tables.get(path)
+        known = self._tables.get((path, columns))
         if known is None or known[0] != state:
             self.parsed += 1
-            known = self._tables[path] = (state, read_problem_file(name))
+            table = read_problem_file(name, columns)
+            known = self._tables[path, columns] = (state, table)
         return known[1]
 
 
@@ -130,7 +142,7 @@ def refuse_shared_prompts(train: pa.Table, measured: pa.Table, where: str) -> No
             )
 
 
-def read_problem_file(name: str) -> pa.Table:
+def read_problem_file(name: str, columns: Columns = AS_NAMED) -> pa.Table:
     """Read and check a whole file of problems; InputError names the first bad row and why."""
     path = Path(name)
     if not is_file(path):
@@ -139,15 +151,18 @@ def read_problem_file(name: str) -> pa.Table:
             f"--dataset {name}",
             f"give {', '.join(BUILT_IN)}, or a .jsonl, .csv or .parquet file",
         )
-    readers = {".jsonl": jsonl_objects, ".csv": csv_rows, ".parquet": parquet_rows}
-    if ending(path) not in readers:
+    packed = ending(path) in PACKED
+    kind = ending(path.with_suffix("")) if packed else ending(path)
+    if kind not in READERS or (packed and kind == ".parquet"):
         raise InputError(
-            f"the ending {path.suffix or '(none)'} is not known", name, "use .jsonl, .csv, .parquet"
+            f"the ending {path.suffix or '(none)'} is not known",
+            name,
+            "use .jsonl, .csv, .parquet, or .jsonl and .csv with .gz or .zst behind it",
         )
-    rows = list(readers[ending(path)](path))
+    rows = list(READERS[kind](path, columns))
     if not rows:
         raise InputError("has no rows", name, "give at least one problem")
-    return _checked(rows, name)
+    return _checked(as_problems(rows, columns, name), name)
 
 
 def _checked(rows: list[tuple[int, Row]], name: str) -> pa.Table:
@@ -202,7 +217,7 @@ def _checked(rows: list[tuple[int, Row]], name: str) -> pa.Table:
 
 def _text(value: Any, field: str, where: str) -> str:
     if not isinstance(value, str):
-        if field == "id" and isinstance(value, int) and not isinstance(value, bool):
+        if field in ("id", "family") and isinstance(value, int) and not isinstance(value, bool):
             return str(value)
         raise InputError(f"{field} is {value!r}, not text", where, "put it in quotes")
     try:

@@ -9,18 +9,22 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import JsonValue
 
 from artifacts.store.parquet_size import check_decoded_size
+from schemas.config import Columns
 from schemas.errors import InputError
+from schemas.files import ending
 
-NEEDED = ("id", "prompt", "expected_answer")  # of a problem
 MOST_LINE_BYTES = 64 * 2**20
+MOST_BYTES = 4 * 2**30  # of a file, unpacked
+PACKED = {".gz": "gzip", ".zst": "zstd"}
 # what Arrow raises for a damaged file, and for a value that Python has no object for
 UNREADABLE = (pa.ArrowException, OSError, ValueError, OverflowError)
 Row = dict[str, JsonValue]
@@ -58,10 +62,14 @@ def jsonl_objects(path: Path) -> Iterator[tuple[int, Row]]:
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """The lines of a file with their numbers; InputError where it cannot be read."""
     try:
-        with path.open("rb") as file:
-            number = 0
+        with _unpacked(path) as file:
+            number, size = 0, 0
             while line := file.readline(MOST_LINE_BYTES + 1):
-                number += 1
+                number, size = number + 1, size + len(line)
+                if size > MOST_BYTES:
+                    raise InputError(
+                        f"holds more than {MOST_BYTES // 2**30} GB", str(path), "split it"
+                    )
                 if len(line) > MOST_LINE_BYTES:
                     raise InputError(
                         f"is longer than {MOST_LINE_BYTES // 2**20} MB",
@@ -69,8 +77,18 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
                         "write one problem or answer a line",
                     )
                 yield number, line
-    except OSError as error:
-        raise InputError(f"cannot be read ({error.strerror})", str(path)) from None
+    except (OSError, EOFError, pa.ArrowException) as error:
+        reason = getattr(error, "strerror", None) or _in_short(error)
+        raise InputError(f"cannot be read ({reason})", str(path)) from None
+
+
+def _unpacked(path: Path) -> BinaryIO:
+    """The bytes of a file, unpacked where its ending says that it is packed."""
+    packing = PACKED.get(ending(path))
+    if packing is None:
+        return path.open("rb")
+    stream = pa.input_stream(pa.OSFile(str(path)), compression=packing)
+    return cast(BinaryIO, io.BufferedReader(stream, 2**20))
 
 
 def _utf8(line: bytes, path: Path, number: int) -> str:
@@ -85,22 +103,20 @@ def _utf8(line: bytes, path: Path, number: int) -> str:
         ) from None
 
 
-def csv_rows(path: Path) -> Iterator[tuple[int, Row]]:
+def csv_rows(path: Path, columns: Columns) -> Iterator[tuple[int, Row]]:
     """Line number and fields of each row; an empty field is null."""
     reader = csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True)
     try:
-        yield from _csv_objects(reader, path)
+        yield from _csv_objects(reader, path, columns)
     except csv.Error as error:
         line = reader.reader.line_num  # the line of the fault; `reader` counts whole rows alone
         raise InputError(f"is not CSV ({error})", f"{path}, row {line}") from None
 
 
-def _csv_objects(reader: csv.DictReader[str], path: Path) -> Iterator[tuple[int, Row]]:
-    missing = [name for name in NEEDED if name not in (reader.fieldnames or ())]
-    if missing:
-        raise InputError(
-            f"has no column {', '.join(missing)}", f"{path}, row 1", "name the columns in row 1"
-        )
+def _csv_objects(
+    reader: csv.DictReader[str], path: Path, columns: Columns
+) -> Iterator[tuple[int, Row]]:
+    _refuse_missing(reader.fieldnames or (), columns, f"{path}, row 1")
     for row in reader:
         if None in row:
             raise InputError(
@@ -112,17 +128,13 @@ def _csv_objects(reader: csv.DictReader[str], path: Path) -> Iterator[tuple[int,
         yield reader.line_num, {key: value or None for key, value in row.items()}
 
 
-def parquet_rows(path: Path) -> Iterator[tuple[int, Row]]:
+def parquet_rows(path: Path, columns: Columns) -> Iterator[tuple[int, Row]]:
     """Number and fields of each row, the first is 1; integers arrive as their digits."""
-    table = _parquet_table(path)
+    table = _parquet_table(path, columns)
     if "problem_id" in table.column_names and "id" not in table.column_names:
         table = table.rename_columns({"problem_id": "id"})
-    missing = [name for name in NEEDED if name not in table.column_names]
-    if missing:
-        raise InputError(
-            f"has no column {', '.join(missing)}", str(path), f"it needs {', '.join(NEEDED)}"
-        )
-    known = [name for name in (*NEEDED, "family", "split") if name in table.column_names]
+    _refuse_missing(table.column_names, columns, str(path))
+    known = [name for name in _names(columns) if name in table.column_names]
     try:
         rows = table.select(known).to_pylist()
     except UNREADABLE as error:
@@ -132,15 +144,15 @@ def parquet_rows(path: Path) -> Iterator[tuple[int, Row]]:
             f"write {', '.join(known)} as text",
         ) from None
     for number, row in enumerate(rows, start=1):
-        value = row["expected_answer"]
+        value = row[columns.answer_column]
         if isinstance(value, int) and not isinstance(value, bool):
-            row["expected_answer"] = IntegerText(value)
+            row[columns.answer_column] = IntegerText(value)
         yield number, row
 
 
-def _parquet_table(path: Path) -> pa.Table:
+def _parquet_table(path: Path, columns: Columns) -> pa.Table:
     try:
-        check_decoded_size(path, ("id", "problem_id", *NEEDED, "family", "split"))
+        check_decoded_size(path, ("problem_id", *_names(columns)))
         table = pq.read_table(path)
         names = table.column_names
     except UNREADABLE as error:
@@ -150,6 +162,25 @@ def _parquet_table(path: Path) -> pa.Table:
     if twice := [name for name, times in Counter(names).items() if times > 1]:
         raise InputError(f"has more than one column {twice[0]!r}", str(path), "leave one of them")
     return table
+
+
+def _names(columns: Columns) -> tuple[str, ...]:
+    """Every column that a problem may be made from, each once."""
+    named = (
+        columns.id_column, columns.prompt_column, columns.answer_column,
+        columns.family_column, columns.split_column,
+    )  # fmt: skip
+    return tuple(dict.fromkeys(named))
+
+
+def _refuse_missing(there: Sequence[str], columns: Columns, where: str) -> None:
+    needed = (columns.prompt_column, columns.answer_column)
+    if missing := [name for name in needed if name not in there]:
+        raise InputError(
+            f"has no column {', '.join(missing)}",
+            where,
+            f"it has {', '.join(there) or 'none'}; --prompt-column and --answer-column name others",
+        )
 
 
 def _in_short(error: Exception) -> str:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.connection import TAG, local_path
@@ -14,6 +15,9 @@ from policy.model.load import fingerprint, fingerprint_of
 from schemas.errors import InputError
 from schemas.identity import canonical_json
 from schemas.references import PolicyRef
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 REGISTRY = "models:/"
 ABOUT = (
@@ -158,6 +162,13 @@ def registered_versions(archive: Archive) -> list[str]:
     ]
 
 
+def _be_candidate(client: MlflowClient, name: str, version: str) -> None:
+    """Give a version the alias that its killed run could not, unless a newer one has it."""
+    present = client.get_registered_model(name).aliases.get(CANDIDATE)
+    if present is None or int(present) < int(version):
+        client.set_registered_model_alias(name, CANDIDATE, version)
+
+
 def register_version(
     archive: Archive,
     name: str,
@@ -187,6 +198,7 @@ def register_version(
     client = archive.tracking.client
     for known in client.search_model_versions(f"name='{name}'"):
         if (known.run_id, known.tags.get(f"{TAG}digest")) == (run_id, policy.digest):
+            _be_candidate(client, name, known.version)
             return policy.model_copy(update={"name": f"{REGISTRY}{name}/{known.version}"})
     try:
         client.get_registered_model(name)

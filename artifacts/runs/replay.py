@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from artifacts.datasets.problems import Datasets
+from artifacts.datasets.problems import AS_NAMED, Datasets
 from artifacts.datasets.rows import jsonl_objects
 from artifacts.store.instrument import EXTERNAL
 from artifacts.store.parquet_size import check_decoded_size
@@ -19,6 +19,7 @@ from artifacts.store.tables import Store, provenance_of, read_parquet
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.history import History
 from schemas.completions import COMPLETIONS, FINISH_REASONS
+from schemas.config import Columns
 from schemas.errors import InputError
 from schemas.files import is_file, source_of
 from schemas.identity import file_digest
@@ -36,7 +37,9 @@ def check_source(history: History, source: str) -> None:
         raise InputError("no such file", f"--completions {source}")
 
 
-def answered_split(datasets: Datasets, dataset: str, path: Path) -> str:
+def answered_split(
+    datasets: Datasets, dataset: str, path: Path, columns: Columns = AS_NAMED
+) -> str:
     """The split of a dataset that a JSONL file of completions answers: that of its first row.
 
     Raises InputError where the file has no row, or its first one answers no problem of the dataset.
@@ -44,7 +47,7 @@ def answered_split(datasets: Datasets, dataset: str, path: Path) -> str:
     for number, row in jsonl_objects(path):
         where = f"{path}, row {number}"
         identity = _identity(row, where)
-        if (split := datasets.split_of(dataset, identity)) is not None:
+        if (split := datasets.split_of(dataset, identity, columns)) is not None:
             return split
         raise InputError(
             f"id {identity!r} is not in the dataset {dataset}",

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from schemas.config import LearningSettings, SamplingSettings
+from schemas.config import Columns, LearningSettings, SamplingSettings
 from schemas.errors import InputError
 from schemas.files import source_of
 
@@ -19,6 +19,7 @@ C = TypeVar("C", bound=BaseModel)
 # settings inside a configuration, given on the command line without their outer name
 NESTED: Mapping[str, type[BaseModel]] = {
     "sampling": SamplingSettings,
+    "columns": Columns,
     "learning": LearningSettings,
 }
 LONGEST_CHOICES = 45  # characters; what is longer makes the usage wider than a terminal
@@ -26,8 +27,9 @@ SHORTER = {"max_kl_nats": "max-kl"}
 # what stored completions fix already
 FIXED_BY_REPLAY = (
     "model", "dataset", "split", "samples", "seed", "template", "shard_size", "device", "sampling",
+    "columns",
 )  # fmt: skip
-OF_A_FILE = ("dataset", "split")  # what a JSONL file of answers does not say
+OF_A_FILE = ("dataset", "split", "columns")  # what a JSONL file of answers does not say
 
 
 def add_options(

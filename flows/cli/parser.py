@@ -43,7 +43,10 @@ if TYPE_CHECKING:
 
 INTERRUPTED, TERMINATED = 130, 143  # exit codes, as shells give them
 FINISH_REASONS = ("stop", "length")
-SHARED = ("model", "dataset", "split", "limit", "seed", "template", "scorer", "sampling", "device")
+SHARED = (
+    "model", "dataset", "columns", "split", "limit", "seed", "template", "scorer", "sampling",
+    "device",
+)  # fmt: skip
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -127,7 +130,7 @@ def build_parser() -> OneLineParser:
         metavar="FILE",
         help="instead of RUN: check the scorer on rows with known rewards",
     )
-    add_options(made, EvalConfig, ("scorer", "dataset", "limit"))
+    add_options(made, EvalConfig, ("scorer", "dataset", "columns", "limit"))
     _rows(made, "rows to show of each group that changed")
 
     made = verb("compare", "two runs: same instrument? which is better, by how much?", COMPARE)

@@ -201,7 +201,8 @@ def _asked(runtime: Runtime, config: RunConfig) -> str:
         batch = f"{steps} of {config.problems_per_step} problems x {config.samples}"
         return f"{config.model}, {batch}, {config.dataset} {config.train_split}"
     assert isinstance(config, EvalConfig)
-    problems = runtime.datasets.load(config.dataset, config.split, config.limit).num_rows
+    load = runtime.datasets.load
+    problems = load(config.dataset, config.split, config.limit, config.columns).num_rows
     batch = f"{problems} problems x {config.samples}"
     return f"{config.model}, {batch}, {config.dataset} {config.split}"
 

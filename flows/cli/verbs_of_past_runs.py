@@ -230,7 +230,9 @@ def _check_golden(runtime: Runtime, options: Namespace, terminal: Terminal) -> G
     if "limit" in options:
         raise InputError("every golden row is checked", "--limit with --golden", "leave it out")
     config = config_from(EvalConfig, vars(options))
-    result = golden_check(runtime.datasets, options.golden, config.dataset, config.scorer)
+    result = golden_check(
+        runtime.datasets, options.golden, config.dataset, config.scorer, config.columns
+    )
     print_golden(terminal.out, result)
     return result.model_copy(update={"exit_code": 0 if result.passed else 1})
 

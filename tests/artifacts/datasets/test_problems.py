@@ -157,7 +157,7 @@ def test_a_parquet_file_may_be_one_of_our_problems_tables(tmp_path: Path) -> Non
 def test_parquet_faults_are_named(tmp_path: Path) -> None:
     path = tmp_path / "p.parquet"
     pq.write_table(pa.table({"id": ["a"], "prompt": ["p"]}), path)
-    with pytest.raises(InputError, match="has no column expected_answer; it needs id, prompt"):
+    with pytest.raises(InputError, match="has no column expected_answer; it has id, prompt;"):
         read_problem_file(str(path))
     path.write_text("text")
     with pytest.raises(InputError, match="is not a readable Parquet file"):

@@ -62,6 +62,27 @@ def test_the_newest_version_is_the_candidate(archive: Archive, policy: PolicyRef
     assert registered_version(archive, "models:/mine/1") == first
 
 
+def test_a_version_that_was_registered_without_its_alias_gets_it(
+    archive: Archive, policy: PolicyRef
+) -> None:
+    client, folder = archive.tracking.client, archive.folders.find(policy)
+
+    def again(version: RegisteredVersion) -> PolicyRef:
+        return register_version(archive, "mine", policy, folder, version.run_id, "a card")
+
+    first = register(archive, policy)
+    client.delete_registered_model_alias("mine", "candidate")  # as if it was killed before
+    assert again(first).name == first.name
+    assert registered_version(archive, "models:/mine@candidate") == first
+    second = register(archive, policy)
+    client.set_registered_model_alias("mine", "candidate", "1")
+    again(second)
+    assert registered_version(archive, "models:/mine@candidate") == second
+    again(first)
+    assert registered_version(archive, "models:/mine@candidate") == second, "a newer one has it"
+    assert len(registered_versions(archive)) == 2
+
+
 def test_versions_are_listed_by_name_and_number(archive: Archive, policy: PolicyRef) -> None:
     assert registered_versions(archive) == []
     for name in ("b", *["a"] * 10):

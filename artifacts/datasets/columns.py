@@ -1,0 +1,92 @@
+"""Rows of a person's file as the rows of problems: columns by their names, answers, ids, splits."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+
+from artifacts.datasets.rows import IntegerText, Row
+from schemas.config import Columns
+from schemas.errors import InputError
+
+GROUPED = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+", re.ASCII)
+ID_DIGITS = 16  # of a prompt's digest, where a file has no ids
+SPLITS = {2: ("train", "holdout"), 3: ("train", "dev", "holdout")}
+Numbered = tuple[int, Row]
+
+
+def as_problems(rows: Sequence[Numbered], columns: Columns, name: str) -> list[Numbered]:
+    """Each row with the fields of a problem: id, prompt, expected_answer, family, split.
+
+    Where no row has an id, it is the start of the prompt's digest, so that it stays when rows are
+    added or moved. Raises InputError with the row for a column that is missing, an answer that the
+    pattern does not find, and splits by hash for a file that has splits.
+    """
+    has_ids = any(columns.id_column in row for _, row in rows)
+    made = [(number, _as_problem(row, columns, f"{name}, row {number}")) for number, row in rows]
+    if not has_ids:
+        for _, row in made:
+            row["id"] = _digest(str(row["prompt"]))[:ID_DIGITS]
+    if columns.split_by_hash is not None:
+        _split(made, columns.split_by_hash, name)
+    return made
+
+
+def _as_problem(row: Row, columns: Columns, where: str) -> Row:
+    named = {"prompt": columns.prompt_column, "expected_answer": columns.answer_column}
+    for field, column in named.items():
+        if column not in row:
+            option = "--prompt-column" if field == "prompt" else "--answer-column"
+            raise InputError(
+                f"{column} is missing",
+                where,
+                f"name it with {option}; there {_listed([str(name) for name in row])}",
+            )
+    made: Row = {field: row[column] for field, column in named.items()}
+    others = {
+        "id": columns.id_column, "family": columns.family_column, "split": columns.split_column,
+    }  # fmt: skip
+    made |= {field: row[column] for field, column in others.items() if column in row}
+    if columns.answer_pattern is not None and made["expected_answer"] is not None:
+        made["expected_answer"] = _found(made["expected_answer"], columns.answer_pattern, where)
+    return made
+
+
+def _found(answer: object, pattern: str, where: str) -> str:
+    """The group of the pattern's last match, without the commas between thousands."""
+    if not isinstance(answer, str):
+        raise InputError(f"the answer is {answer!r}, not text", where, "leave --answer-pattern out")
+    matches = list(re.finditer(pattern, answer))
+    if not matches or matches[-1][1] is None:
+        raise InputError(f"--answer-pattern {pattern} finds nothing in {answer[-60:]!r}", where)
+    integer = matches[-1][1]
+    return IntegerText(integer.replace(",", "")) if GROUPED.fullmatch(integer) else integer
+
+
+def _split(rows: Iterable[Numbered], shares: str, name: str) -> None:
+    """Give each row the split that its prompt's digest falls into: the same in every file."""
+    parts = [int(part) for part in shares.split("/")]
+    names, total = SPLITS[len(parts)], sum(parts)
+    for number, row in rows:
+        if row.get("split") is not None:
+            raise InputError(
+                "has a split already", f"{name}, row {number}", "leave --split-by-hash out"
+            )
+        place = int(_digest(f"split:{row['prompt']}")[:16], 16) / 2**64 * total
+        row["split"] = next(
+            split for split, end in zip(names, _ends(parts), strict=True) if place < end
+        )
+
+
+def _ends(parts: Sequence[int]) -> list[int]:
+    return [sum(parts[: index + 1]) for index in range(len(parts))]
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:8]) + (" and more" if len(names) > 8 else "")
+    return f"is {shown}" if len(names) == 1 else f"are {shown or 'none'}"
