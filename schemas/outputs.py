@@ -178,6 +178,16 @@ class AskOutput(ResultModel):
     answers: tuple[AskedAnswer, ...]
 
 
+class ExportOutput(ResultModel):
+    """What was exported, where to, and the digest of the policy or completions in it."""
+
+    source: str
+    written: str
+    format: str
+    digest: str
+    contents: str
+
+
 class ConfigOutput(ResultModel):
     """The whole configuration that a verb would run with, as `--print-config` prints it."""
 
@@ -225,6 +235,7 @@ OUTPUTS: Mapping[str, Any] = {
     "tokens": TokensOutput,
     "score": ScoreOutput,
     "ask": AskOutput,
+    "export": ExportOutput,
     "sync": SyncOutput,
     "up": UpOutput,
 }

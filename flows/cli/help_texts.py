@@ -149,6 +149,16 @@ not be told is kept in the data folder. The next command that uses the server
 sends it, each record once, and so does this verb, which says what it sent.
 
 Exit 1 if something could not be sent: it stays kept."""
+EXPORT = """Copy a model version, after its files were checked, into a new folder that
+transformers loads; or write a run's problems, answers and verdicts as JSON
+lines.
+
+  threeloops export models:/threeloops/1 --to ./my-model
+  threeloops export eval-1a2b3c --to jsonl --out answers.jsonl
+
+The file is a dataset and its answers at once:
+
+  threeloops eval --dataset answers.jsonl --completions answers.jsonl"""
 SCORE = """The verdict of a scorer on one text. Nothing is stored and no model is loaded.
 The text is judged as it is: a space or a line break more is another text.
 

@@ -19,6 +19,7 @@ from flows.cli.help_texts import (
     DOCTOR,
     EVAL,
     EXAMPLES,
+    EXPORT,
     LEARN,
     PROMOTE,
     RESCORE,
@@ -205,6 +206,16 @@ def build_parser() -> OneLineParser:
         help="do what is safe; what is damaged is moved into set-aside/, never deleted",
     )  # fmt: skip
     verb("sync", "send what MLflow or Prefect could not be told while they were away", SYNC)
+
+    made = verb("export", "a version as a folder of your own, a run's answers as a file", EXPORT)
+    made.add_argument("what", metavar="WHAT", help="models:/NAME/VERSION, or a run as in compare")
+    made.add_argument(
+        "--to", required=True, metavar="FOLDER|FORMAT",
+        help="of a version: a new folder; of a run: jsonl",
+    )  # fmt: skip
+    made.add_argument(
+        "--out", type=Path, metavar="FILE", help="of a run: the new file; default RUN.jsonl here"
+    )
 
     made = verb("tokens", "the tokens of a text under the policy's tokenizer", TOKENS)
     made.add_argument("text", metavar="TEXT", help="the text, e.g. 'Final: 42'")

@@ -13,7 +13,14 @@ from flows.orchestration.settings import configure_prefect
 from schemas.config import EvalConfig
 from schemas.errors import InputError
 from schemas.lineage import LineageOutput
-from schemas.outputs import GoldenResult, ListedDecision, ListedRun, RunsOutput, SyncOutput
+from schemas.outputs import (
+    ExportOutput,
+    GoldenResult,
+    ListedDecision,
+    ListedRun,
+    RunsOutput,
+    SyncOutput,
+)
 from schemas.results import Comparison, Decision, DemoResult, EvalResult, LoopResult
 from tasks.runtime.runtime import Runtime
 
@@ -237,11 +244,19 @@ def _check_golden(runtime: Runtime, options: Namespace, terminal: Terminal) -> G
     return result.model_copy(update={"exit_code": 0 if result.passed else 1})
 
 
+def export(runtime: Runtime, options: Namespace, terminal: Terminal) -> ExportOutput:
+    """A version as a folder, or a run's answers as a file."""
+    from flows.cli.export import export as exported
+
+    return exported(runtime, options, terminal)
+
+
 PAST_VERBS: Mapping[str, Verb] = {
     "rescore": rescore,
     "compare": compare,
     "promote": promote,
     "runs": runs,
     "show": show,
+    "export": export,
     "sync": sync,
 }

@@ -28,6 +28,7 @@ VERBS = (
     "tokens",
     "score",
     "ask",
+    "export",
     "up",
 )
 

@@ -1,0 +1,103 @@
+"""A version as a folder of one's own, or a run's answers as a file: copies with usual rights."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from artifacts.registry.resolve import resolve_policy
+from artifacts.registry.versions import REGISTRY
+from artifacts.runs.measured import StoredMeasurement, find_measurement
+from artifacts.store.atomic_file import write_new
+from artifacts.text.visible import printable
+from flows.cli.terminal import Terminal
+from policy.model.atomic_folder import atomic_folder
+from policy.model.load import fingerprint
+from schemas.errors import InputError, StoreError
+from schemas.files import exists
+from schemas.outputs import ExportOutput
+from tasks.runtime.runtime import Runtime
+
+FORMATS = ("jsonl",)
+
+
+def export(runtime: Runtime, options: Namespace, terminal: Terminal) -> ExportOutput:
+    """A version into a folder, or a run into a file of a format."""
+    archive, what = runtime.archive, options.what
+    if what.startswith(REGISTRY):
+        if options.out is not None:
+            raise InputError("is for runs", "--out", "name the folder with --to")
+        output = _version(runtime, what, Path(options.to))
+    else:
+        if options.to not in FORMATS:
+            raise InputError(
+                "is no format for a run", f"--to {options.to}", f"give {', '.join(FORMATS)}"
+            )
+        measured = find_measurement(archive, what)
+        name = measured.name.replace(":", "-")
+        output = _answers(measured, options.out or Path(f"{name}.{options.to}"))
+    terminal.out.print(printable(f"{output.written}  {output.contents}"), markup=False)
+    return output
+
+
+def _version(runtime: Runtime, name: str, folder: Path) -> ExportOutput:
+    policy = resolve_policy(runtime.archive, name)
+    _refuse_existing(folder, "--to")
+    source = runtime.archive.folders.find(policy)
+    with atomic_folder(folder) as partial:
+        shutil.copytree(source, partial, dirs_exist_ok=True, copy_function=_copied)
+        if fingerprint(partial) != policy.digest:
+            raise StoreError("its files changed while they were copied", name)
+    files = sum(path.is_file() for path in folder.rglob("*"))
+    return ExportOutput(
+        source=name, written=str(folder), format="model", digest=policy.digest,
+        contents=f"{files} files of {name}",
+    )  # fmt: skip
+
+
+def _copied(source: str, to: str) -> None:
+    """Copy a file's bytes without the narrow rights of the data folder."""
+    shutil.copyfile(source, to)
+
+
+def _answers(measured: StoredMeasurement, path: Path) -> ExportOutput:
+    _refuse_existing(path, "--out")
+    lines = [json.dumps(row, ensure_ascii=False) for row in _rows(measured)]
+    if not write_new(path, ("\n".join(lines) + "\n").encode()):
+        raise InputError("is there already", f"--out {path}", "name another file")
+    return ExportOutput(
+        source=measured.name, written=str(path), format="jsonl",
+        digest=measured.digests["completions"],
+        contents=f"{len(lines)} problems x {measured.samples} answers of {measured.name}",
+    )  # fmt: skip
+
+
+def _rows(measured: StoredMeasurement) -> Iterator[dict[str, Any]]:
+    """A row a problem; the file is a dataset and the completions that answer it at once."""
+    verdicts = {
+        (row["problem_id"], row["sample_index"]): row for row in measured.scores.to_pylist()
+    }
+    answers: dict[str, list[dict[str, Any]]] = {}
+    told = ["problem_id", "sample_index", "text", "finish_reason", "token_count", "sum_logprob"]
+    for row in measured.completions.select(told).to_pylist():
+        verdict = verdicts[row["problem_id"], row["sample_index"]]
+        sample = {"completion": row["text"], "finish_reason": row["finish_reason"]}
+        sample |= {name: row[name] for name in told[4:] if row[name] is not None}
+        sample |= {name: verdict[name] for name in ("reward", "outcome", "code", "parsed_answer")}
+        answers.setdefault(row["problem_id"], []).append(sample)
+    for problem in measured.problems.to_pylist():
+        kept = {"id": problem["problem_id"]}
+        kept |= {name: problem[name] for name in ("prompt", "expected_answer", "split")}
+        kept |= {"family": problem["family"]} if problem.get("family") else {}
+        yield {**kept, "samples": answers[problem["problem_id"]]}
+
+
+def _refuse_existing(path: Path, option: str) -> None:
+    if exists(path) or path.is_symlink():
+        raise InputError("is there already", f"{option} {path}", "name another place")
+    if not path.parent.is_dir():
+        raise InputError("no such folder", str(path.parent), "make it first")
