@@ -26,7 +26,7 @@ MOST_LINE_BYTES = 64 * 2**20
 MOST_BYTES = 4 * 2**30  # of a file, unpacked
 PACKED = {".gz": "gzip", ".zst": "zstd"}
 # what Arrow raises for a damaged file, and for a value that Python has no object for
-UNREADABLE = (pa.ArrowException, OSError, ValueError, OverflowError)
+UNREADABLE = (pa.ArrowException, OSError, ValueError, OverflowError, KeyError)
 Row = dict[str, JsonValue]
 
 

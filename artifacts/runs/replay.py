@@ -176,7 +176,12 @@ def import_jsonl(path: Path, store: Store, problems: TableRef) -> TableRef:
 def _identity(row: dict[str, Any], where: str) -> str:
     if row.get("id") is None:
         raise InputError("id is missing", where)
-    return str(row["id"])
+    identity = str(row["id"])
+    try:
+        identity.encode("utf-8")
+    except UnicodeEncodeError:
+        raise InputError("id holds half of a surrogate pair", where) from None
+    return identity
 
 
 def _samples(row: dict[str, Any], where: str) -> Iterator[tuple[str, str]]:

@@ -40,9 +40,7 @@ def printable(text: str, *, keep: str = "") -> str:
     if text.isprintable():
         return text
     return "".join(
-        _escape(character)
-        if character not in keep and unicodedata.category(character) in UNSEEN
-        else character
+        _escape(character) if character not in keep and not character.isprintable() else character
         for character in text
     )
 

@@ -103,7 +103,7 @@ def _add_experiment(
     from mlflow.entities import ExperimentTag
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.ERROR)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     uri, artifacts = sqlite_uri(database), data_dir.run_artifacts.as_uri()
     store = SqlAlchemyStore(uri, artifacts)  # type: ignore[no-untyped-call]
     try:

@@ -95,15 +95,23 @@ def load_policy(
 
 def load_config(folder: Path) -> Any:
     """The config of a model folder as transformers makes it; InputError where it cannot."""
-    from transformers import AutoConfig
+    from transformers import AutoConfig, PreTrainedConfig
 
     try:
         with quiet_transformers():
-            return AutoConfig.from_pretrained(
+            config = AutoConfig.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False
             )
+            of_text = config.get_text_config()
     except Exception as error:  # transformers raises errors of many kinds
         raise _not_loadable(error, folder) from error
+    if not isinstance(of_text, PreTrainedConfig):
+        raise InputError(
+            f"text_config is a {type(of_text).__name__}, not settings",
+            str(folder / "config.json"),
+            "take config.json from where the weights came from",
+        )
+    return config
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:

@@ -23,7 +23,7 @@ def main() -> int:
     options.add_argument("--quick", action="store_true", help="a sample of two minutes")
     options.add_argument("--points", action="store_true", help="write commit_points.txt anew first")
     options.add_argument(
-        "--minutes", type=float, default=50.0, help="after which no trial begins; default 50"
+        "--minutes", type=float, default=55.0, help="after which no trial begins; default 55"
     )
     options.add_argument("--seed", type=int, default=0, help="which moments; default 0")
     given = options.parse_args()

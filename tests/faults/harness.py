@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tests.faults.commands import Zygote
+from tests.faults.commands import Event, Zygote
 from tests.faults.disks import small_disk
 from tests.faults.points import Points
 from tests.faults.scenes import EVAL, LEARN, Scene, make_scenes
@@ -36,6 +36,8 @@ from tests.faults.trials import (
 )
 
 WORKERS = 2
+PREPARE = ("open", "mkdir", "fsync")  # kinds of calls that only lead to what takes effect
+FREES = ("unlink", "rmdir")  # a full disk does not refuse them
 HOUR, DAY = 3600.0, 86400.0
 Trial = Callable[[], Outcome]
 Disks = queue.Queue[Path | None]
@@ -147,7 +149,10 @@ def _in_time(end: float | None, trial: Trial) -> Outcome | None:
 def _kills(ground: Ground, extent: Extent, chance: random.Random) -> list[Trial]:
     bench, scenes = ground.bench, list(ground.scenes.values())
     found: list[Trial] = []
-    for scene, event, after in _chosen_points(scenes, extent.points, chance):
+    kills = _chosen_points(scenes, chance)
+    if extent.points is not None:
+        kills = chance.sample(kills, extent.points)
+    for scene, event, after in kills:
         found.append(partial(killed_at, bench, scene, event, after=after))
     for number in range(extent.random_moments):
         scene = scenes[number % len(scenes)]
@@ -156,16 +161,24 @@ def _kills(ground: Ground, extent: Extent, chance: random.Random) -> list[Trial]
     return found
 
 
-def _chosen_points(
-    scenes: Iterable[Scene], most: int | None, chance: random.Random
-) -> list[tuple[Scene, int, bool]]:
-    """Each point once before and once behind the call, in any command at any of its times."""
-    met: dict[str, list[tuple[Scene, int]]] = {}
+def _chosen_points(scenes: Iterable[Scene], chance: random.Random) -> list[tuple[Scene, int, bool]]:
+    """Each point once before the call, in any command at any of its times.
+
+    What takes effect by itself, as a rename or a commit, is also killed behind the call. Behind the
+    others is before the next one: every call that changes a folder is a point.
+    """
+    met: dict[str, list[tuple[Scene, Event]]] = {}
     for scene in scenes:
         for event in scene.events:
-            met.setdefault(event.point, []).append((scene, event.number))
-    chosen = [(*chance.choice(times), after) for times in met.values() for after in (False, True)]
-    return chosen if most is None else chance.sample(chosen, min(most, len(chosen)))
+            met.setdefault(event.point, []).append((scene, event))
+    chosen = []
+    for times in met.values():
+        scene, event = chance.choice(times)
+        chosen.append((scene, event.number, False))
+        if event.kind not in PREPARE:
+            scene, event = chance.choice(times)
+            chosen.append((scene, event.number, True))
+    return chosen
 
 
 def _clocks(ground: Ground, extent: Extent, chance: random.Random) -> list[Trial]:
@@ -183,10 +196,15 @@ def _clocks(ground: Ground, extent: Extent, chance: random.Random) -> list[Trial
 
 
 def _full_disks(ground: Ground, extent: Extent, chance: random.Random, disks: Disks) -> list[Trial]:
+    kinds = {
+        (scene.name, event.number): event.kind
+        for scene in ground.scenes.values()
+        for event in scene.events
+    }
     chosen = [
         (scene, event)
-        for scene, event, after in _chosen_points(ground.scenes.values(), None, chance)
-        if not after
+        for scene, event, after in _chosen_points(ground.scenes.values(), chance)
+        if not after and kinds[scene.name, event] not in FREES
     ]
     if extent.disks is not None:
         chosen = chance.sample(chosen, extent.disks)

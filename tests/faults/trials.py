@@ -181,7 +181,7 @@ def said_badly(command: Started, codes: Sequence[int] = (0, 1, 2)) -> list[str]:
     """What is wrong with how a command ended that met a fault of the machine."""
     err, found = command.err(), []
     if "Traceback (most recent call last)" in err:
-        found.append(f"a traceback: {last_line(command)}")
+        found.append(f"a traceback: {' | '.join(err.splitlines()[-30:])}")
     if command.code not in codes:
         found.append(f"exit {command.code}: {last_line(command)}")
     return found

@@ -14,7 +14,7 @@ from flows.cli.terminal import LONGEST_LINE
 
 # a check of golden rows, a comparison and the gate may answer no
 MAY_SAY_NO = {"rescore", "compare", "promote"}
-STORY = ("Loop A", "Loop B", "Loop C", "reading the evidence", "warning: ")
+STORY = ("Loop A", "Loop B", "Loop C", "reading the evidence", "warning: ", "loading ", "fetching ")
 UNFINISHED = ("*.writing*", "*.partial*")
 
 

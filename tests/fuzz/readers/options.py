@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from flows.cli.options import NESTED, config_from
 from flows.cli.parser import OneLineParser, build_parser
 from schemas.config import EvalConfig, LearningConfig, RunConfig, SelectionConfig
+from schemas.errors import InputError
 from tests.fuzz.room import Room
 
 CONFIGURED: dict[str, type[RunConfig]] = {
@@ -37,8 +38,14 @@ def parser() -> OneLineParser:
 
 def command_line(content: bytes, room: Room) -> None:
     """Words as JSON; the values that are accepted are in the configuration."""
+    try:
+        words = json.loads(content)
+    except (ValueError, RecursionError):
+        words = None
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise InputError("no command line")  # which no shell can give
     with contextlib.redirect_stdout(io.StringIO()) as shown:
-        options = _options(json.loads(content))
+        options = _options(words)
     if options is None:
         assert "usage: threeloops" in shown.getvalue()
         return

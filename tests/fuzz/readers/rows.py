@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from artifacts.datasets.problems import Datasets, read_problem_file
 from artifacts.runs.replay import answered_split, import_jsonl, stored_completions
 from schemas.errors import InputError
 from schemas.problems import CANONICAL_INTEGER, PROBLEMS
+from schemas.references import TableRef
 from scorers.registry import get_scorer
 from tests.fuzz.room import Room
 
@@ -73,7 +75,13 @@ def completions_jsonl(content: bytes, room: Room) -> None:
 
 def completions_parquet(content: bytes, room: Room) -> None:
     """A table named by --completions."""
+    content = content.replace(b"0" * 64, room.problems.digest.encode())
     path = room.file("c.parquet", content)
+    kept = room.store.path(
+        TableRef(kind="completions", digest=hashlib.sha256(content).hexdigest(), rows=0)
+    )
+    kept.parent.mkdir(exist_ok=True)
+    kept.write_bytes(content)  # a table of ours is in the store
     problems, completions = stored_completions(room.archive, str(path))
     room.store.read(problems)
     room.store.read(completions)
