@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
-from tests.fuzz.inputs.text import ANY_TEXT, ODD_JSON, damaged, record
+from tests.fuzz.inputs.text import ANY_TEXT, ODD_JSON, damaged, one_in, record
 
 PARTS = (
     "default", "models:", "runs:", "/", "//", "..", ".", "~", "~nobody-here", "a", "owner/name",
@@ -90,7 +90,7 @@ def weights(draw: DrawFn) -> bytes:
         kind, shape = draw(st.sampled_from(sorted(TYPES))), draw(st.sampled_from(sorted(SHAPES)))
         end = size + TYPES[kind] * SHAPES[shape]
         right = {"dtype": f'"{kind}"', "shape": shape, "data_offsets": f"[{size}, {end}]"}
-        if draw(st.integers(0, 3)) == 0:
+        if draw(one_in(4)):
             part = draw(st.sampled_from(sorted(right)))
             right[part] = draw(sizes if part != "dtype" else st.sampled_from(('"F4"', '"X"', "5")))
         tensors[name] = record({part: st.just(text) for part, text in right.items()})
@@ -100,7 +100,7 @@ def weights(draw: DrawFn) -> bytes:
     header = draw(record(tensors)).encode("utf-8", "surrogatepass")
     length = len(header) + draw(st.sampled_from((0, 0, 0, 0, 1, -1, 2**40, 2**63)))
     content = max(length, 0).to_bytes(8, "little") + header + bytes(size)
-    return draw(damaged(content)) if draw(st.integers(0, 5)) == 0 else content
+    return draw(damaged(content)) if draw(one_in(6)) else content
 
 
 def template() -> SearchStrategy[bytes]:

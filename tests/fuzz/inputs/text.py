@@ -26,13 +26,19 @@ def written(texts: SearchStrategy[str]) -> SearchStrategy[str]:
     return st.builds(lambda text, plain: json.dumps(text, ensure_ascii=plain), texts, st.booleans())
 
 
+def one_in(many: int) -> SearchStrategy[bool]:
+    """True once in so many; of integers, small ones would be drawn more often."""
+    return st.sampled_from((True, *(False,) * (many - 1)))
+
+
 @st.composite
 def record(draw: DrawFn, right: Pieces) -> str:
     """A JSON object with these fields; in every fifth, one is odd, doubled or left out."""
     pairs = []
-    harmed = draw(st.integers(0, 5 * len(right) - 1)) if right else 0
-    for number, (name, value) in enumerate(right.items()):
-        fate = draw(st.integers(1, 4)) if number == harmed else 0
+    spoilt = draw(one_in(5))
+    harmed = draw(st.sampled_from(sorted(right))) if right and spoilt else None
+    for name, value in right.items():
+        fate = draw(st.integers(1, 4)) if name == harmed else 0
         if fate == 1:
             continue
         pairs.append((name, draw(ODD_JSON if fate == 2 else value)))
@@ -46,7 +52,7 @@ def record(draw: DrawFn, right: Pieces) -> str:
 @st.composite
 def encoded(draw: DrawFn, texts: SearchStrategy[str]) -> bytes:
     """A text as bytes: most often UTF-8, now and then with a mark, another encoding or damage."""
-    text, fate = draw(texts), draw(st.integers(0, 19))
+    text, fate = draw(texts), draw(st.sampled_from((*range(1, 6), *(0,) * 25)))
     encoding = {1: "utf-16", 2: "latin-1", 3: "utf-8-sig", 4: "utf-32"}.get(fate, "utf-8")
     content = text.encode(encoding, "replace" if fate == 2 else "surrogatepass")
     return draw(damaged(content)) if fate == 5 else content
@@ -76,8 +82,9 @@ def damaged(draw: DrawFn, content: bytes) -> bytes:
 
 def lines(rows: SearchStrategy[str]) -> SearchStrategy[bytes]:
     """A file of rows, with line ends of every kind."""
-    end = st.sampled_from(("\n", "\n", "\n", "\r\n", "\r", "\n\n", "\u2028", "\x1e", " \n"))
-    many = st.lists(st.one_of(*[rows] * 15, ODD_JSON), max_size=4)
+    end = st.sampled_from((*("\n",) * 14, "\r\n", "\r", "\n\n", "\u2028", "\x1e", " \n"))
+    # `one_of` would take the same strategy once alone
+    many = st.lists(one_in(15).flatmap(lambda odd: ODD_JSON if odd else rows), max_size=4)
     return encoded(st.builds(lambda found, by: by.join([*found, ""]), many, end))
 
 
@@ -108,7 +115,7 @@ def _problem(draw: DrawFn) -> str:
         "prompt": st.just(f'"{number} + 0?"'),
         "expected_answer": st.sampled_from((f'"{number}"', str(number))),
     }
-    return draw(record(PROBLEM if draw(st.integers(0, 4)) == 0 else {**PROBLEM, **same}))
+    return draw(record(PROBLEM if draw(one_in(5)) else {**PROBLEM, **same}))
 
 
 def dataset_jsonl() -> SearchStrategy[bytes]:
@@ -174,11 +181,11 @@ def _csv(draw: DrawFn) -> str:
         "split": st.just("holdout"),
         "family": st.sampled_from(("", "sums")),
     }
-    head = [draw(field) if draw(st.integers(0, 29)) == 0 else name for name in names]
+    head = [draw(field) if draw(one_in(30)) else name for name in names]
     rows = [head]
     for _ in range(draw(st.integers(0, 3))):
-        row = [draw(field if draw(st.integers(0, 14)) == 0 else right[name]) for name in names]
-        rows.append([*row, draw(field)] if draw(st.integers(0, 29)) == 0 else row)
+        row = [draw(field if draw(one_in(15)) else right[name]) for name in names]
+        rows.append([*row, draw(field)] if draw(one_in(30)) else row)
     return draw(st.sampled_from(("\n", "\r\n", "\r"))).join(",".join(row) for row in rows)
 
 
