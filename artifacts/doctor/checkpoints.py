@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +19,9 @@ def check_checkpoints(at: Examination) -> Iterator[Found]:
     Whether one is being written says its lock: its run may be on a server, and is not known here.
     """
     for of_run in _folders_in(at.data_dir.checkpoints):
+        if not os.access(of_run, os.R_OK | os.X_OK):
+            yield at.found("unreadable-file", of_run, "you may not read it")
+            continue
         run = at.recorded.runs.get(of_run.name) if at.recorded else None
         if run is not None and run.goes_on:
             continue
@@ -39,10 +43,10 @@ def check_checkpoints(at: Examination) -> Iterator[Found]:
 
 
 def _folders_in(folder: Path) -> list[Path]:
-    """The folders in a folder; none where it has gone meanwhile, with its run's end."""
+    """The folders in a folder; none where it cannot be read, or has gone with its run's end."""
     try:
         return sorted(path for path in folder.iterdir() if path.is_dir())
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:
         return []
 
 

@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -45,31 +45,33 @@ def check_folder(at: Examination) -> Iterator[Found]:
     kept = (data_dir.tables, data_dir.models, data_dir.checkpoints, data_dir.prefect)
     for path in (*kept, data_dir.run_artifacts, data_dir.locks):
         if (path.exists() or path.is_symlink()) and not path.is_dir():
-            repair = at.moved(path, lambda path=path: not path.is_dir())  # type: ignore[misc]
-            yield at.found("stands-in-the-way", path, "it is no folder", repair)
+            yield _in_the_way(at, path, Path.is_dir, "it is no folder")
     database = data_dir.tracking_database
     if database.exists() and not database.is_file():
-        repair = at.moved(database, lambda: not database.is_file())
-        yield at.found("stands-in-the-way", database, "it is no file", repair)
+        yield _in_the_way(at, database, Path.is_file, "it is no file")
     for path in (data_dir.root, *kept, data_dir.run_artifacts):
         if path.is_dir() and not os.access(path, os.W_OK | os.X_OK):
             yield at.found("not-writable", path, "you may not write there")
 
 
 def check_leftovers(at: Examination) -> Iterator[Found]:
-    """Half-written files, half-made folders and databases, and rights that are too wide."""
+    """Half-written files, half-made folders and databases, and rights that are too wide.
+
+    Each was listed before its writer is looked for, who may have finished it and ended meanwhile.
+    """
     walked = _walked(at.data_dir.root)
     for path in walked.half_files:
-        if is_gone(writer_of(path)):
+        if is_gone(writer_of(path)) and path.exists():
             repair = at.moved(path, path.exists)  # who is gone does not come back
             yield at.found("half-written-file", path, "its writer is gone", repair)
     for path in walked.half_folders:
-        if not _is_made(path):
+        if not _is_made(path) and path.exists():
             yield _half_made(at, path)
     for name, lock in NEW_DATABASES.items():
         database = at.data_dir.root / name
+        paths = sorted(database.parent.glob(f"{database.name}*"))
         if not holders_of(at.data_dir.locks / lock):
-            for path in sorted(database.parent.glob(f"{database.name}*")):
+            for path in (one for one in paths if one.exists()):
                 repair = at.moved(path, path.exists, at.data_dir.locks / lock)
                 yield at.found("half-written-file", path, "nobody is making it", repair)
     if walked.open_to_others:
@@ -89,6 +91,10 @@ def check_locks(at: Examination) -> Iterator[Found]:
                 continue
             if stopped:
                 yield at.found("stopped-process", lock, f"process {number} is stopped")
+
+
+def _in_the_way(at: Examination, path: Path, is_right: Callable[[Path], bool], what: str) -> Found:
+    return at.found("stands-in-the-way", path, what, at.moved(path, lambda: not is_right(path)))
 
 
 def _half_made(at: Examination, path: Path) -> Found:

@@ -146,3 +146,11 @@ def test_a_database_is_missed_only_where_mlflow_is_no_server(
         monkeypatch.setenv(SERVER, "http://127.0.0.1:9")
     names = [one.finding.name for one in check_tracking_database(look())]
     assert names == ["missing-database"] * (not server)
+
+
+def test_checkpoints_that_may_not_be_read_are_told_and_stay(
+    step: Path, look: Look, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda path, how: path != step.parent)
+    (found,) = check_checkpoints(look())
+    assert (found.finding.name, found.repair) == ("unreadable-file", None)

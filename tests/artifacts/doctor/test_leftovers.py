@@ -102,3 +102,30 @@ def test_rights_are_taken_away_also_where_some_files_have_gone(
     assert said is not None
     assert said.startswith("rights taken away from others on ")
     assert second.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [
+        (".writing-host%201%202.0~abc", "is_gone"),
+        (".thing.former", "is_written"),
+        ("mlflow.db.new", "holders_of"),
+    ],
+)
+def test_what_its_writer_finishes_while_it_is_looked_for_is_not_left_over(
+    name: str, asked: str, look: Look, data_dir: DataDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = data_dir.root / name
+    if asked == "is_written":
+        path.mkdir()
+        (data_dir.root / "thing").mkdir()
+    else:
+        path.touch()
+
+    def finished(_: object) -> object:
+        if path.exists():
+            path.rename(data_dir.root / "whole")
+        return {"is_gone": True, "is_written": False, "holders_of": []}[asked]
+
+    monkeypatch.setattr(f"artifacts.doctor.leftovers.{asked}", finished)
+    assert _names(look) == []
