@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 
+from artifacts.doctor.databases import PREFECT_LOCK, TRACKING_LOCK
 from artifacts.doctor.examination import Examination, Found, Repair
 from artifacts.doctor.locks import holders_of
 from artifacts.doctor.set_aside import FOLDER, SetAside
-from artifacts.doctor.snapshot import InUseError
 from artifacts.store.atomic_file import WRITING, writer_of
 from artifacts.store.data_dir import MINE_ALONE
 from artifacts.store.process import is_gone
+from policy.model.atomic_folder import held_alone, is_written
 
 HALF_FOLDER = re.compile(r"\.(.+)\.(partial|former)")
 # databases that are being made, and the lock of whoever makes one
 NEW_DATABASES = {
-    "mlflow.db.new": "tracking-database.lock",
-    "prefect/prefect.db.new": "prefect-database.lock",
+    "mlflow.db.new": TRACKING_LOCK,
+    "prefect/prefect.db.new": PREFECT_LOCK,
 }
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
@@ -43,29 +45,35 @@ def check_folder(at: Examination) -> Iterator[Found]:
     kept = (data_dir.tables, data_dir.models, data_dir.checkpoints, data_dir.prefect)
     for path in (*kept, data_dir.run_artifacts, data_dir.locks):
         if (path.exists() or path.is_symlink()) and not path.is_dir():
-            yield at.found("stands-in-the-way", path, "it is no folder", at.moved(path))
+            yield _in_the_way(at, path, Path.is_dir, "it is no folder")
     database = data_dir.tracking_database
     if database.exists() and not database.is_file():
-        yield at.found("stands-in-the-way", database, "it is no file", at.moved(database))
+        yield _in_the_way(at, database, Path.is_file, "it is no file")
     for path in (data_dir.root, *kept, data_dir.run_artifacts):
         if path.is_dir() and not os.access(path, os.W_OK | os.X_OK):
             yield at.found("not-writable", path, "you may not write there")
 
 
 def check_leftovers(at: Examination) -> Iterator[Found]:
-    """Half-written files, half-made folders and databases, and rights that are too wide."""
+    """Half-written files, half-made folders and databases, and rights that are too wide.
+
+    Each was listed before its writer is looked for, who may have finished it and ended meanwhile.
+    """
     walked = _walked(at.data_dir.root)
     for path in walked.half_files:
-        if is_gone(writer_of(path)):
-            yield at.found("half-written-file", path, "its writer is gone", at.moved(path))
-    if not _goes_on(at):
-        for path in walked.half_folders:
+        if is_gone(writer_of(path)) and path.exists():
+            repair = at.moved(path, path.exists)  # who is gone does not come back
+            yield at.found("half-written-file", path, "its writer is gone", repair)
+    for path in walked.half_folders:
+        if not _is_made(path) and path.exists():
             yield _half_made(at, path)
     for name, lock in NEW_DATABASES.items():
         database = at.data_dir.root / name
+        paths = sorted(database.parent.glob(f"{database.name}*"))
         if not holders_of(at.data_dir.locks / lock):
-            for path in sorted(database.parent.glob(f"{database.name}*")):
-                yield at.found("half-written-file", path, "nobody is making it", at.moved(path))
+            for path in (one for one in paths if one.exists()):
+                repair = at.moved(path, path.exists, at.data_dir.locks / lock)
+                yield at.found("half-written-file", path, "nobody is making it", repair)
     if walked.open_to_others:
         shown = ", ".join(at.shown(path) for path in walked.open_to_others[:3])
         more = f" and {len(walked.open_to_others) - 3} more" * (len(walked.open_to_others) > 3)
@@ -85,29 +93,48 @@ def check_locks(at: Examination) -> Iterator[Found]:
                 yield at.found("stopped-process", lock, f"process {number} is stopped")
 
 
+def _in_the_way(at: Examination, path: Path, is_right: Callable[[Path], bool], what: str) -> Found:
+    return at.found("stands-in-the-way", path, what, at.moved(path, lambda: not is_right(path)))
+
+
 def _half_made(at: Examination, path: Path) -> Found:
+    whole, is_former = _whole(path)
+    if is_former and not whole.exists():
+        what = f"{whole.name} is not there"
+        return at.found("former-folder", path, what, _renamed_back(at, path, whole))
+    # the lock of a new one is held while it is moved
+    repair = at.moved(path, lambda: path.exists() and not (is_former and _is_made(path)))
+    return at.found("half-made-folder", path, "nobody is making it", repair)
+
+
+def _renamed_back(at: Examination, path: Path, whole: Path) -> Repair:
+    def repair(aside: SetAside) -> str | None:
+        with held_alone(path) as mine:
+            if not mine or whole.exists() or _is_made(path):
+                return None
+            path.rename(whole)
+        return f"renamed to {at.shown(whole)}"
+
+    return Repair(repair)
+
+
+def _whole(path: Path) -> tuple[Path, bool]:
+    """The folder that a half-made one is to become, or has been, and whether it is the former."""
     match = HALF_FOLDER.fullmatch(path.name)
     assert match is not None  # that is how it was found
-    whole = path.with_name(match[1])
-    if match[2] == "former" and not whole.exists():
-
-        def back(aside: SetAside) -> str:
-            path.rename(whole)
-            return f"renamed to {at.shown(whole)}"
-
-        return at.found("former-folder", path, f"{whole.name} is not there", Repair(back))
-    return at.found("half-made-folder", path, "nobody is making it", at.moved(path))
+    return path.with_name(match[1]), match[2] == "former"
 
 
-def _goes_on(at: Examination) -> bool:
-    """Whether a run goes on, or a model is being converted: either may make a folder just now."""
-    if any(holders_of(lock) for lock in at.data_dir.models.glob(".*.lock")):
-        return True
-    try:
-        now = at.read_again()
-    except InUseError:
-        return True
-    return now is not None and any(run.goes_on for run in now.runs.values())
+def _is_made(path: Path) -> bool:
+    """Whether a process may be making a folder just now: it holds the lock of the new one.
+
+    The new one is `.NAME.partial` and then, until the former one is deleted, `NAME`.
+    """
+    whole, is_former = _whole(path)
+    if not is_former:
+        return is_written(path)
+    new = (path.with_name(f".{whole.name}.partial"), whole)
+    return any(is_written(one) for one in new if one.exists())
 
 
 def _walked(root: Path) -> Walked:
@@ -137,9 +164,10 @@ def _closed(paths: list[Path]) -> Repair:
     def repair(aside: SetAside) -> str:
         done = 0
         for path in paths:
-            if path.exists() and path.stat().st_uid == os.getuid():
-                path.chmod(stat.S_IMODE(path.stat().st_mode) & MINE_ALONE)
-                done += 1
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_uid == os.getuid():
+                    path.chmod(stat.S_IMODE(path.stat().st_mode) & MINE_ALONE)
+                    done += 1
         return f"rights taken away from others on {done}"
 
     return Repair(repair)

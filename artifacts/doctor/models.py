@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import fnmatch
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from artifacts.doctor.examination import SHOWN, Examination, Found
+from artifacts.doctor.examination import SHOWN, Examination, Found, Repair
 from artifacts.registry.versions import RegisteredVersion
 from artifacts.store.policy_folders import Remembered
 from policy.model.load import fingerprint_of
@@ -30,17 +33,15 @@ def check_models(at: Examination) -> Iterator[Found]:
         if folder.name.startswith("."):
             continue
         at.count("models")
-        try:
-            files = {file.name: file for file in defining_files(folder)}
-        except InputError as error:
-            if not _is_fetched(folder):
-                yield at.found("unusable-model", folder, error.what, at.moved(folder))
+        if (unusable := _unusable(folder)) is not None:
+            yield at.found("unusable-model", folder, unusable, _moved_if_unusable(at, folder))
             continue
-        for name, file in files.items():
+        for name, file in _defining(folder).items():
             digest = remembered.get(str(file.relative_to(models)))
             if digest and at.stored.verdict(file, digest) == "differs":
                 what = f"{name} is not the file whose digest was kept ({digest[:SHOWN]})"
-                yield at.found("changed-model", folder, what, at.moved(folder))
+                repair = _moved_if_changed(at, folder, file, digest)
+                yield at.found("changed-model", folder, what, repair)
                 break
 
 
@@ -75,7 +76,7 @@ def _check_files(at: Examination, version: RegisteredVersion) -> Iterator[Found]
     for name in sorted(_defining(version.folder).keys() - version.files.keys()):
         path = version.folder / name
         what = f"{name} was not there when {version.name} was registered"
-        yield at.found("changed-version", path, what, at.moved(path))
+        yield at.found("changed-version", path, what, at.moved(path, path.exists))
 
 
 def _check_whole(at: Examination, version: RegisteredVersion) -> Iterator[Found]:
@@ -89,10 +90,31 @@ def _check_whole(at: Examination, version: RegisteredVersion) -> Iterator[Found]
         yield at.found("changed-version", version.folder, what)
 
 
+def _unusable(folder: Path) -> str | None:
+    """Why the files of a model cannot be used; None also while they are coming from the hub."""
+    try:
+        defining_files(folder)
+    except InputError as error:
+        return None if _is_fetched(folder) else error.what
+    return None
+
+
+def _moved_if_unusable(at: Examination, folder: Path) -> Repair:
+    return at.moved(folder, lambda: _unusable(folder) is not None)
+
+
+def _moved_if_changed(at: Examination, folder: Path, file: Path, digest: str) -> Repair:
+    return at.moved(folder, lambda: at.stored.verdict(file, digest, again=True) == "differs")
+
+
 def _is_fetched(folder: Path) -> bool:
     """Whether files of a model are coming from the hub just now."""
-    coming = (path for path in folder.rglob(FETCHING) if path.exists())
-    return any(time.time() - path.stat().st_mtime < STALLED for path in coming)
+    for place, _, files in os.walk(folder):
+        for name in fnmatch.filter(files, FETCHING):
+            with contextlib.suppress(OSError):  # it is whole by now, and has another name
+                if time.time() - (Path(place) / name).stat().st_mtime < STALLED:
+                    return True
+    return False
 
 
 def _defining(folder: Path) -> dict[str, Path]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from artifacts.doctor.snapshot import tables_of
 from artifacts.registry.versions import RegisteredVersion, files_of_tag
 from artifacts.store.data_dir import DataDir
 from artifacts.store.process import is_gone
@@ -16,6 +17,8 @@ from artifacts.tracking.owner import OWNER
 from schemas.references import TableKind
 
 Place = Callable[[str], Path]  # from an address in the database
+NEEDED = {"experiments", "runs", "tags", "registered_model_aliases", "model_versions",
+          "model_version_tags"}  # fmt: skip
 DELETED = "Deleted_Internal"  # the stage of a version that was deleted
 
 
@@ -63,13 +66,18 @@ class Recorded:
     former: str | None
 
 
-def read_recorded(connection: sqlite3.Connection, data_dir: DataDir) -> Recorded:
-    """Everything of our experiment. Addresses of a former place are read as those of this one."""
+def read_recorded(connection: sqlite3.Connection, data_dir: DataDir) -> Recorded | None:
+    """Everything of our experiment; None where there is none, so that nothing is known of its runs.
+
+    Addresses of a former place are read as those of this one.
+    """
+    if not tables_of(connection) >= NEEDED:
+        return None
     place = connection.execute(
         "select experiment_id, artifact_location from experiments where name = ?", (EXPERIMENT,)
     ).fetchone()
     if place is None:
-        return Recorded({}, {}, {}, None)
+        return None
     experiment, former = int(place[0]), str(place[1])
     now = data_dir.run_artifacts.as_uri()
 
@@ -103,7 +111,7 @@ def _runs(connection: sqlite3.Connection, experiment: int, path: Place) -> dict[
     return {
         str(run_id): RecordedRun(
             run_id=str(run_id),
-            name=_named(str(name or "run"), str(run_id)),
+            name=named(str(name or "run"), str(run_id)),
             status=str(status),
             deleted=stage != "active",
             folder=path(str(uri)),
@@ -113,7 +121,7 @@ def _runs(connection: sqlite3.Connection, experiment: int, path: Place) -> dict[
     }
 
 
-def _named(name: str, run_id: str) -> str:
+def named(name: str, run_id: str) -> str:
     """A run's name; one that was cut off before it was named has its verb alone."""
     end = f"-{run_id[:6]}"
     return name if name.endswith(end) else name + end

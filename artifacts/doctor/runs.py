@@ -11,14 +11,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from artifacts.doctor.examination import LAST, SHOWN, Examination, Found, Repair
+from artifacts.doctor.dead_runs import close_dead
+from artifacts.doctor.examination import SHOWN, Examination, Found, Repair
 from artifacts.doctor.recorded import RecordedRun
 from artifacts.doctor.set_aside import SetAside
 from artifacts.promotion.decisions import DECISION_FILE
 from artifacts.registry.versions import CHAMPION, REGISTRY
 from artifacts.store.stored_bytes import PAUSE, TRIES
 from artifacts.store.tables import provenance_in
-from artifacts.tracking.connection import RESULT_FILE, Tracking
+from artifacts.tracking.connection import RESULT_FILE
 from schemas.errors import StoreError
 from schemas.results import RESULT_FORMAT, Decision
 
@@ -61,12 +62,13 @@ def check_aliases(at: Examination) -> Iterator[Found]:
 def _check_process(at: Examination, run: RecordedRun) -> Iterator[Found]:
     if run.dead:
 
-        def close(aside: SetAside) -> str:
-            # opening MLflow closes every run whose process is gone, and says so
-            _ = Tracking(at.data_dir).client
+        def close(aside: SetAside) -> str | None:
+            database = at.data_dir.tracking_database
+            if not database.is_file() or not close_dead(database, run.run_id):
+                return None
             return "closed; it is listed as killed from now on"
 
-        yield at.found("dead-run", f"run {run.name}", "its process is gone", Repair(close, LAST))
+        yield at.found("dead-run", f"run {run.name}", "its process is gone", Repair(close))
     elif run.status == "RUNNING" and not run.tags.get("owner"):
         yield at.found("run-without-owner", f"run {run.name}", "it is said to be running")
 

@@ -18,6 +18,13 @@ WAIT = 10.0  # seconds for another command's transaction
 TRIES = 5
 BESIDE = ("", "-journal", "-wal")
 WRITE_AHEAD = 2  # byte 18 of the header of a file with a write-ahead log
+PRIMARY = 0xFF  # the part of an error code that says what kind it is
+DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+# the last where a journal came beside the file after it was looked for
+IN_USE = (
+    sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_SCHEMA,
+    sqlite3.SQLITE_READONLY,
+)  # fmt: skip
 MIGRATIONS = {
     "mlflow": "store/db_migrations/versions",
     "prefect": "server/database/_migrations/versions/sqlite",
@@ -30,30 +37,37 @@ class InUseError(Exception):
     """Another command writes to the database, so that it cannot be read now."""
 
 
+class UnreadableError(Exception):
+    """The database cannot be read, and nothing says that its bytes are damaged; it says why."""
+
+
 class DamagedError(Exception):
     """The file is no whole database; the message says why."""
 
 
 @contextlib.contextmanager
 def opened(database: Path) -> Iterator[sqlite3.Connection]:
-    """A connection that reads a database; InUseError or DamagedError where that cannot be done.
+    """A connection that reads a database.
 
-    A file with a journal beside it cannot be read without writing, so a copy of it is read.
+    Raises InUseError, DamagedError or UnreadableError where that cannot be done, also for what is
+    read in the block. A file with a journal beside it cannot be read without writing, so a copy of
+    it is read.
     """
     with contextlib.ExitStack() as stack:
-        if _has_journal(database):
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            address = f"file:{quote(str(_copied(database, folder)))}?mode=rw"
-        else:
-            address = f"file:{quote(str(database))}?mode=ro"
+        try:
+            if _has_journal(database):
+                folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+                address = f"file:{quote(str(_copied(database, folder)))}?mode=rw"
+            else:
+                address = f"file:{quote(str(database))}?mode=ro"
+        except OSError as error:  # also where the disk of the copy is full
+            raise UnreadableError(error.strerror or str(error)) from None
         try:
             connection = sqlite3.connect(address, uri=True, timeout=WAIT)
             with contextlib.closing(connection):
                 yield connection
-        except sqlite3.DatabaseError as error:
-            if _is_locked(error):
-                raise InUseError(str(database)) from None
-            raise DamagedError(str(error)) from None
+        except sqlite3.Error as error:
+            raise _meaning(error) from None
 
 
 def refuse_damage(connection: sqlite3.Connection) -> None:
@@ -130,5 +144,9 @@ def _states(database: Path) -> list[tuple[int, int] | None]:
     return found
 
 
-def _is_locked(error: sqlite3.DatabaseError) -> bool:
-    return isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
+def _meaning(error: sqlite3.Error) -> InUseError | DamagedError | UnreadableError:
+    """What an error of SQLite says about the file: most say nothing about its bytes."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & PRIMARY
+    if code in DAMAGE:
+        return DamagedError(str(error))
+    return InUseError(str(error)) if code in IN_USE else UnreadableError(str(error))

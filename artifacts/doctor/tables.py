@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from artifacts.doctor.examination import SHOWN, Examination, Found, Repair
@@ -37,7 +38,7 @@ def check_tables(at: Examination) -> Iterator[Found]:
             )
             yield at.found("changed-table", path, what, at.copied(path, digest))
         elif verdict == "unreadable":
-            in_its_place = at.moved(path) if path.is_dir() else None
+            in_its_place = at.moved(path, path.is_dir) if path.is_dir() else None
             yield at.found("unreadable-file", path, "the table cannot be read", in_its_place)
 
 
@@ -75,7 +76,7 @@ def _judged(at: Examination, index: KeyIndex, path: Path) -> tuple[str, str] | N
         # earlier versions named keys in other ways, so a table must have its right one besides
         has_another = path.with_name(f"{stands_for}.json").exists()
         return ("wrong-key", f"{led}, which was made as something else") if has_another else None
-    if reference.rows != (rows := pq.read_metadata(table).num_rows):
+    if (rows := _rows_of(table)) is not None and reference.rows != rows:
         return "wrong-key", f"it says {reference.rows} rows, and its table has {rows}"
     return None
 
@@ -90,7 +91,8 @@ def _repaired(at: Examination, index: KeyIndex, path: Path, found: tuple[str, st
             done = aside.move(path)
         for table in table_files(at):
             if _key_of(table) == path.stem and at.stored.verdict(table, table.stem) == "matches":
-                rows = pq.read_metadata(table).num_rows
+                if (rows := _rows_of(table)) is None:
+                    continue
                 right = TableRef.model_validate(
                     {"kind": table.parent.name, "digest": table.stem, "rows": rows}
                 )
@@ -109,6 +111,14 @@ def _key_of(table: Path) -> str | None:
         return None
     kind = table.parent.name
     return TaskKey(kind, made).digest if made.kind == kind else None  # type: ignore[arg-type]
+
+
+def _rows_of(table: Path) -> int | None:
+    """How many rows a table has; None where it has gone since it was looked at."""
+    try:
+        return int(pq.read_metadata(table).num_rows)
+    except (OSError, pa.ArrowException):
+        return None
 
 
 def _place(at: Examination, reference: TableRef) -> Path:

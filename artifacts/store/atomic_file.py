@@ -68,20 +68,36 @@ def remove_leftovers(data_dir: DataDir) -> list[Path]:
     machines, stay.
     """
     above = [data_dir.models, data_dir.run_artifacts]
-    folders = [*above, *(path for path in data_dir.tables.glob("*") if path.is_dir())]
-    begun = [path for folder in folders for path in folder.glob(f"{WRITING}*{AFTER_WRITER}*")]
+    folders = [*above, *(path for path in _there(data_dir.tables, "*") if path.is_dir())]
+    begun = [path for one in folders for path in _there(one, f"{WRITING}*{AFTER_WRITER}*")]
     left = [path for path in begun if is_gone(writer_of(path))]
     for path in left:
         path.unlink(missing_ok=True)
     partial = (
-        *data_dir.models.glob(PARTIAL),
-        *data_dir.run_artifacts.glob(f"*/models/*/{PARTIAL}"),
-        *data_dir.run_artifacts.glob(f"*/models/*/*/{PARTIAL}"),
-        *data_dir.checkpoints.glob(f"*/*/{PARTIAL}"),
-        # a checkpoint is one once it has its record
-        *(step for step in data_dir.checkpoints.glob("*/step-*") if not any(step.glob("*.json"))),
+        *_there(data_dir.models, PARTIAL),
+        *_there(data_dir.run_artifacts, f"*/models/*/{PARTIAL}"),
+        *_there(data_dir.run_artifacts, f"*/models/*/*/{PARTIAL}"),
+        *_there(data_dir.checkpoints, f"*/*/{PARTIAL}"),
     )
-    return [*left, *(folder for folder in partial if remove_unless_written(folder))]
+    # a checkpoint is one once it has its record, which may come until its lock is held
+    steps = [one for one in _there(data_dir.checkpoints, "*/step-*") if not _has_record(one)]
+    return [
+        *left,
+        *(folder for folder in partial if remove_unless_written(folder)),
+        *(step for step in steps if remove_unless_written(step, _has_record)),
+    ]
+
+
+def _there(folder: Path, pattern: str) -> list[Path]:
+    """What is below a folder; nothing where another process deletes some of it at this moment."""
+    try:
+        return list(folder.glob(pattern))
+    except FileNotFoundError:
+        return []  # what was left over is found by the next command
+
+
+def _has_record(checkpoint: Path) -> bool:
+    return bool(_there(checkpoint, "*.json"))
 
 
 def writer_of(path: Path) -> str:

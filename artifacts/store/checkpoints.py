@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from artifacts.store.atomic_file import write_atomic
 from artifacts.store.data_dir import DataDir
-from policy.model.atomic_folder import being_written
+from policy.model.atomic_folder import being_written, remove_unless_written
 from schemas.config import Frozen
 from schemas.errors import InputError, StoreError
 from schemas.files import is_file
@@ -87,7 +87,7 @@ def write_checkpoint(
     before = [other for other in _whole_checkpoints(folder.parent) if other < folder]
     for other in folder.parent.iterdir():
         if other not in (folder, *before[-max(1, keep - 1) :]):
-            shutil.rmtree(other)
+            remove_unless_written(other)  # its lock tells others that it is going
 
 
 def read_checkpoint(folder: Path) -> CheckpointRecord:

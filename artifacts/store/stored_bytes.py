@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import stat
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -31,13 +33,14 @@ class StoredBytes:
     def verdict(self, path: Path, expected: str, *, again: bool = False) -> Verdict:
         """Whether a file has the expected SHA-256; with `again` it is read anew.
 
-        `changing` is a file that somebody writes just now, of which nothing can be said.
+        `changing` is a file that somebody writes just now, of which nothing can be said. What is no
+        regular file is `unreadable`: a pipe would never end.
         """
         if again:
             self.forget(path)
         try:
             return "matches" if self.digest(path) == expected else "differs"
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError, ValueError):  # or a name that no file has
             return "missing"
         except ChangingError:
             return "changing"
@@ -57,7 +60,7 @@ class StoredBytes:
         for name, path in paths.items():
             try:
                 found[name] = self.digest(path)
-            except (OSError, ChangingError):
+            except (OSError, ValueError, ChangingError):
                 continue
         return found
 
@@ -95,4 +98,6 @@ class StoredBytes:
 
 def _state(path: Path) -> tuple[int, ...]:
     status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "is no regular file", str(path))
     return (status.st_size, status.st_mtime_ns, status.st_ino)

@@ -12,9 +12,12 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
+from artifacts.store.data_dir import private_files
+
 BAD_INPUT, DEFECT = 2, 70
 FULL = (errno.ENOSPC, errno.EDQUOT)
 NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
+NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW  # how a file that must be new is opened
 WRONG_KIND = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 
 
@@ -90,14 +93,27 @@ def _keep(error: BaseException, logs: Path | None) -> Path | None:
     """The traceback in a file of its own; None where no file can be written at all."""
     story = "".join(traceback.format_exception(error))
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
-    for folder in (logs, Path(tempfile.gettempdir())):
-        with contextlib.suppress(OSError):
-            if folder is not None:
-                folder.mkdir(parents=True, exist_ok=True)
-                path = folder / name
-                path.write_text(story, encoding="utf-8", errors="backslashreplace")
-                return path
+    # what an error says can be a completion or a path, which is nobody else's
+    with private_files(), contextlib.suppress(OSError):
+        if logs is not None:
+            logs.mkdir(0o700, parents=True, exist_ok=True)
+            return _written(os.open(logs / name, NEW, 0o600), logs / name, story)
+    with contextlib.suppress(OSError):
+        # anybody may write there: a name that can be known may have been taken, to lead elsewhere
+        handle, path = tempfile.mkstemp(suffix=f"-{name}", prefix="threeloops-")
+        return _written(handle, Path(path), story)
     return None
+
+
+def _written(handle: int, path: Path, story: str) -> Path:
+    """A new file with this text; nothing where the disk is full."""
+    try:
+        with open(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(story)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
+    return path
 
 
 def _in_short(error: BaseException) -> str:

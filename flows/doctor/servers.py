@@ -59,7 +59,13 @@ def _check_up(at: Examination) -> Iterator[Found]:
         if path.exists():
             damaged = path.name == UP_FILE and read_up_file(at.data_dir) is None
             what = "it cannot be read" if damaged else "its `up` does not answer"
-            yield at.found("dead-up-file", path, what, at.moved(path))
+            yield at.found("dead-up-file", path, what, _dead_moved(at, path))
+
+
+def _dead_moved(at: Examination, path: Path) -> Repair:
+    """Set the file of an `up` aside, where none runs and none can start meanwhile."""
+    up_lock = claim_path(at.data_dir)
+    return at.moved(path, lambda: path.exists() and running(at.data_dir) is None, up_lock)
 
 
 def _ended(at: Examination, record: Path, number: int) -> Repair:

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
-import psutil
-
 from artifacts.doctor.checkpoints import check_checkpoints
 from artifacts.doctor.databases import check_prefect_database, check_tracking_database, recorded_in
-from artifacts.doctor.examination import Examination, Found
+from artifacts.doctor.examination import Examination, Found, Repair
 from artifacts.doctor.leftovers import check_folder, check_leftovers, check_locks
 from artifacts.doctor.machine import check_space, check_versions_of_packages
 from artifacts.doctor.models import check_models, check_versions
 from artifacts.doctor.runs import check_aliases, check_runs
 from artifacts.doctor.set_aside import SetAside
-from artifacts.doctor.snapshot import InUseError
+from artifacts.doctor.snapshot import InUseError, UnreadableError
 from artifacts.doctor.tables import check_keys, check_tables
 from artifacts.doctor.unsent import check_unsent
 from artifacts.store.data_dir import DataDir
 from artifacts.store.stored_bytes import StoredBytes
 from flows.doctor.servers import check_ports, check_servers
-from schemas.errors import InputError
 from schemas.health import Checked, DoctorOutput, Finding
 from tasks.runtime.progress import Progress, ProgressHub
 
@@ -57,16 +55,19 @@ def visit(root: Path, hub: ProgressHub, *, repair: bool) -> DoctorOutput:
     data_dir, started = DataDir(root), time.monotonic()
     reading = Reading(data_dir, hub)
     found = list(_look(data_dir, reading))
-    repaired: tuple[Finding, ...] = ()
+    repaired: list[Finding] = []
     aside = SetAside(data_dir)
-    for _ in range(ROUNDS if repair else 0):  # a table that was set aside leaves its key behind
-        done = tuple(_repair(found, aside))
-        if not {_identity(one) for one in done} - {_identity(one) for one in repaired}:
-            break
-        repaired += done
-        hub.log_message("looking again")
-        reading = Reading(data_dir, hub)
-        found = list(_look(data_dir, reading))
+    with _accounted_for(repaired, hub):
+        for _ in range(ROUNDS if repair else 0):  # a table that was set aside leaves its key behind
+            before = len(repaired)
+            for one in _repair(found, aside):
+                if one not in repaired:
+                    repaired.append(one)
+            if len(repaired) == before:
+                break
+            hub.log_message("looking again")
+            reading = Reading(data_dir, hub)
+            found = list(_look(data_dir, reading))
     findings = tuple(one.finding for one in found)
     damaged = sum(one.level == "damage" for one in findings)
     return DoctorOutput(
@@ -77,7 +78,7 @@ def visit(root: Path, hub: ProgressHub, *, repair: bool) -> DoctorOutput:
         ),
         damaged=damaged,
         findings=findings,
-        repaired=repaired,
+        repaired=tuple(repaired),
         set_aside=str(aside.folder) if aside.folder else None,
         exit_code=DAMAGED if damaged else 0,
     )
@@ -107,7 +108,7 @@ def _look(data_dir: DataDir, reading: Reading) -> Iterator[Found]:
 
     try:
         recorded = recorded_in(data_dir)
-    except InUseError:
+    except (InUseError, UnreadableError):
         recorded = None
     at = Examination(
         data_dir, StoredBytes(reading), recorded, lambda: recorded_in(data_dir), reading.counts
@@ -123,23 +124,44 @@ def _identity(found: Finding) -> tuple[str, str]:
     return found.name, found.where
 
 
+@contextlib.contextmanager
+def _accounted_for(repaired: list[Finding], hub: ProgressHub) -> Iterator[None]:
+    """What was done is told also where the block does not come to its end."""
+    try:
+        yield
+    except BaseException:
+        for one in repaired:
+            hub.log_message(f"{one.name}  {one.where}: {one.repaired}")
+        raise
+
+
 def _repair(found: list[Found], aside: SetAside) -> Iterator[Finding]:
     """Do the safe part of each; what cannot be done, or has gone meanwhile, is left."""
     able = [(one.repair, one.finding) for one in found if one.repair is not None]
     for repair, found_so in sorted(able, key=lambda one: one[0].turn):
-        try:
-            done = repair.do(aside)
-        except (OSError, psutil.Error, InputError) as error:
-            done = None if isinstance(error, FileNotFoundError) else f"not repaired: {error}"
-        if done:
+        if done := _done(repair, aside):
             yield found_so.model_copy(update={"repaired": done})
 
 
+def _done(repair: Repair, aside: SetAside) -> str | None:
+    """What a repair did, in words; whatever keeps it from its end, the others go on."""
+    before = len(aside.moved)
+    try:
+        return repair.do(aside)
+    except Exception as error:
+        moved = len(aside.moved) > before
+        if isinstance(error, FileNotFoundError) and not moved:
+            return None
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        return f"{'set aside, and then ' * moved}not repaired: {reason}"
+
+
 def _bytes_to_read(data_dir: DataDir) -> int:
-    folders = (data_dir.tables, data_dir.models, data_dir.checkpoints, data_dir.run_artifacts)
-    files = chain.from_iterable(folder.rglob("*") for folder in folders if folder.is_dir())
+    """How many bytes are in the files whose digests are compared; what has gone has none."""
     sizes = 0
-    for path in files:
-        with contextlib.suppress(OSError):  # gone since it was listed
-            sizes += path.stat().st_size
+    for folder in (data_dir.tables, data_dir.models, data_dir.checkpoints, data_dir.run_artifacts):
+        for place, _, files in os.walk(folder):
+            for name in files:
+                with contextlib.suppress(OSError):
+                    sizes += (Path(place) / name).stat().st_size
     return sizes

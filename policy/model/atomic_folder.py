@@ -6,7 +6,7 @@ import contextlib
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -50,7 +50,7 @@ def being_written(folder: Path) -> Iterator[None]:
         with contextlib.suppress(FileNotFoundError):  # it was left over, and has just gone
             held = os.open(folder, os.O_RDONLY)
             fcntl.flock(held, fcntl.LOCK_EX)
-            if folder.stat().st_ino == os.fstat(held).st_ino:
+            if _is_open_as(folder, held):
                 break
             os.close(held)
     try:
@@ -59,21 +59,54 @@ def being_written(folder: Path) -> Iterator[None]:
         os.close(held)
 
 
-def remove_unless_written(folder: Path) -> bool:
-    """Delete a folder that nobody writes any more; whether it was deleted."""
+def remove_unless_written(
+    folder: Path, is_whole: Callable[[Path], bool] = lambda folder: False
+) -> bool:
+    """Delete a folder that nobody writes any more; whether it was deleted.
+
+    `is_whole` is asked once its lock is held, when no writer can finish it any more.
+    """
+    with held_alone(folder) as mine:
+        if not mine or is_whole(folder):
+            return False
+        shutil.rmtree(folder, ignore_errors=True)
+        return True
+
+
+@contextmanager
+def held_alone(folder: Path) -> Iterator[bool]:
+    """Hold the lock of a folder in the block, without waiting; False where that cannot be.
+
+    It is being written then, or has gone, or its file system has no locks.
+    """
     try:
         held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError:
-        return False
+        yield False
+        return
     try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # it is being written, or the file system has no locks
-        return False
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
-        return True
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            mine = _is_open_as(folder, held)
+        except OSError:
+            mine = False
+        yield mine
     finally:
         os.close(held)
+
+
+def is_written(folder: Path) -> bool:
+    """Whether a process may be writing a folder at this moment (see `held_alone`)."""
+    with held_alone(folder) as mine:
+        return not mine
+
+
+def _is_open_as(folder: Path, handle: int) -> bool:
+    """Whether an open folder still has its name: another one may have taken its place."""
+    try:
+        return os.path.samestat(folder.stat(), os.fstat(handle))
+    except FileNotFoundError:
+        return False
 
 
 def flush(path: Path) -> None:

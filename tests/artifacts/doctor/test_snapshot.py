@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -16,6 +18,7 @@ from artifacts.doctor import snapshot
 from artifacts.doctor.snapshot import (
     DamagedError,
     InUseError,
+    UnreadableError,
     known_revisions,
     opened,
     refuse_damage,
@@ -95,6 +98,48 @@ def test_a_database_that_is_locked_is_in_use_and_not_damaged(
         writer.execute("begin exclusive")
         with pytest.raises(InUseError):
             _count(database)
+
+
+@pytest.mark.parametrize(
+    ("code", "meaning"),
+    [
+        (sqlite3.SQLITE_CORRUPT, DamagedError),
+        (sqlite3.SQLITE_CORRUPT_VTAB, DamagedError),
+        (sqlite3.SQLITE_NOTADB, DamagedError),
+        (sqlite3.SQLITE_BUSY_SNAPSHOT, InUseError),
+        (sqlite3.SQLITE_LOCKED_SHAREDCACHE, InUseError),
+        (sqlite3.SQLITE_READONLY_ROLLBACK, InUseError),
+        (sqlite3.SQLITE_IOERR_READ, UnreadableError),
+        (sqlite3.SQLITE_CANTOPEN, UnreadableError),
+        (sqlite3.SQLITE_FULL, UnreadableError),
+        (sqlite3.SQLITE_NOMEM, UnreadableError),
+        (sqlite3.SQLITE_ERROR, UnreadableError),
+    ],
+)
+def test_only_what_speaks_of_the_bytes_is_damage(
+    code: int, meaning: type[Exception], database: Path
+) -> None:
+    error = sqlite3.DatabaseError("in words")
+    error.sqlite_errorcode = code
+    with pytest.raises(meaning), opened(database):
+        raise error
+
+
+def test_a_table_that_is_not_there_is_no_damage(database: Path) -> None:
+    with pytest.raises(UnreadableError, match="no such table"), opened(database) as connection:
+        connection.execute("select * from none")
+
+
+def test_a_full_disk_for_the_copy_is_no_damage(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    database.with_name(f"{database.name}-journal").touch()
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(UnreadableError, match="No space left"):
+        _count(database)
 
 
 def test_the_newest_revisions_are_those_that_the_packages_use() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import signal
 import subprocess
 import sys
@@ -118,3 +120,34 @@ def test_folders_of_a_killed_process_go_and_those_that_are_being_written_stay(
     assert set(remove_leftovers(data_dir)) == {*partial.values(), inner}
     assert not any(folder.exists() for folder in partial.values())
     assert whole.is_dir()
+
+
+def test_a_checkpoint_that_gets_its_record_while_leftovers_are_looked_for_stays(
+    data_dir: DataDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, locked = data_dir.checkpoints / "run" / "step-000001", fcntl.flock
+    step.mkdir(parents=True)
+
+    def finished(handle: int, how: int) -> None:
+        (step / "checkpoint.json").write_bytes(b"{}")
+        locked(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", finished)
+    assert remove_leftovers(data_dir) == []
+    assert (step / "checkpoint.json").exists()
+
+
+def test_a_run_whose_checkpoints_go_while_leftovers_are_looked_for_is_no_error(
+    data_dir: DataDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    going, scanned = data_dir.checkpoints / "run", os.scandir
+    going.mkdir(parents=True)
+
+    def scandir(path: str | Path) -> object:
+        if str(path) == str(going) and going.exists():
+            going.rmdir()
+        return scanned(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert remove_leftovers(data_dir) == []
+    assert not going.exists()

@@ -19,6 +19,7 @@ from artifacts.store.checkpoints import (
     write_checkpoint,
 )
 from artifacts.store.data_dir import DataDir
+from policy.model.atomic_folder import held_alone
 from schemas.errors import InputError, StoreError
 from schemas.references import PolicyRef, TableRef
 
@@ -71,6 +72,16 @@ def test_the_one_before_stays_and_older_ones_go(data_dir: DataDir) -> None:
 def test_as_many_stay_as_are_to_be_kept(data_dir: DataDir) -> None:
     write(data_dir, 1, 2, 3, 4, keep=3)
     assert steps(data_dir) == ["step-000002", "step-000003", "step-000004"]
+
+
+def test_an_older_one_that_another_process_holds_is_left_to_it(data_dir: DataDir) -> None:
+    write(data_dir, 1, 2)
+    with held_alone(checkpoint_folder(data_dir, "run", 1)) as mine:
+        assert mine
+        write(data_dir, 3)
+        assert steps(data_dir) == ["step-000001", "step-000002", "step-000003"]
+    write(data_dir, 4)
+    assert steps(data_dir) == ["step-000003", "step-000004"]
 
 
 def test_the_same_step_is_written_again_in_place_of_the_first(data_dir: DataDir) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from hashlib import sha256
 from pathlib import Path
 
@@ -52,3 +53,10 @@ def test_a_file_that_is_being_written_is_not_judged(
             file.write(b"more")
 
     assert StoredBytes(goes_on).verdict(path, ONE) == "changing"
+
+
+def test_what_is_no_file_is_not_read_and_a_name_that_no_file_has_is_missing(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert StoredBytes().verdict(tmp_path / "pipe", ONE) == "unreadable", "reading it would wait"
+    assert StoredBytes().verdict(tmp_path / "a\0b", ONE) == "missing"
+    assert StoredBytes().digests({"pipe": tmp_path / "pipe", "none": tmp_path / "a\0b"}) == {}

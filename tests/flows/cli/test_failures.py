@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -90,6 +92,71 @@ def test_a_verb_that_fails_ends_with_one_line_and_no_traceback(
     (log,) = (data_path / "logs").iterdir()
     assert str(log) in said
     assert "in broken" in log.read_text()
+
+
+@pytest.fixture
+def usual_mask() -> Iterator[None]:
+    """Files that others may read, as most systems make them."""
+    former = os.umask(0o022)
+    yield
+    assert os.umask(former) == 0o022
+
+
+def _open_to_others(*paths: Path) -> list[Path]:
+    return [path for path in paths if path.stat().st_mode & 0o077]
+
+
+@pytest.mark.usefixtures("usual_mask")
+def test_the_story_of_a_defect_is_nobody_elses(
+    data_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.cli.verbs_of_past_runs.PAST_VERBS", {"runs": _broken})
+    monkeypatch.setattr("tasks.runtime.runtime.process_runtime", lambda: None)
+    assert main(["runs"]) == 70
+    (log,) = (data_path / "logs").iterdir()
+    assert str(log) in capsys.readouterr().err
+    assert _open_to_others(data_path, data_path / "logs", log) == []
+
+
+@pytest.mark.usefixtures("usual_mask")
+def test_a_defect_of_the_doctor_makes_no_data_folder_and_its_story_is_nobody_elses(
+    data_path: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("flows.cli.doctor.visit", _broken)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    assert main(["doctor"]) == 70
+    (log,) = (tmp_path / "temporary").iterdir()
+    assert str(log) in capsys.readouterr().err
+    assert "in _broken" in log.read_text()
+    assert _open_to_others(log) == []
+    assert not data_path.exists()
+
+
+@pytest.mark.parametrize("with_logs", [True, False])
+def test_a_link_that_waits_under_the_name_of_a_log_leads_nowhere(
+    with_logs: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever may write to the folder can know the second and the process."""
+    temporary, logs = tmp_path / "temporary", tmp_path / "logs"
+    theirs = tmp_path / "theirs"
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    monkeypatch.setattr("time.strftime", lambda form: "20260101-000000")
+    for folder in (temporary, logs):
+        folder.mkdir()
+        (folder / f"20260101-000000-{os.getpid()}.log").symlink_to(theirs)
+    said, code = explained(_raised(ValueError("mine")), logs if with_logs else None)
+    assert code == 70
+    assert not theirs.exists()
+    (log,) = [path for path in temporary.iterdir() if not path.is_symlink()]
+    assert f"the details are in {log}," in said
+
+
+def _broken(*_: object, **__: object) -> None:
+    raise ZeroDivisionError("by nothing")
 
 
 @pytest.mark.slow

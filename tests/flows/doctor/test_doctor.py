@@ -27,6 +27,7 @@ from artifacts.tracking.archive import Archive
 from artifacts.tracking.history import RunRecord
 from artifacts.tracking.owner import OWNER
 from artifacts.unsent.journal import Journal, begin_journal
+from policy.model.atomic_folder import being_written
 from schemas.identity import file_digest
 
 pytestmark = pytest.mark.slow
@@ -271,11 +272,12 @@ def test_what_runs_is_left_alone(home: DataDir, ask: Ask) -> None:
     step = home.checkpoints / made.info.run_id / "step-000002"
     step.mkdir(0o700, parents=True)
     step.parent.chmod(0o700)
+    partial = home.run_artifacts / ".artifacts.partial"
+    partial.mkdir(0o700)
     begun = f".writing-{this_process().replace(' ', '%20')}~abc"
     (home.tables / "scores" / begun).write_bytes(b"half")
     (home.tables / "scores" / begun).chmod(0o600)
-    (home.run_artifacts / ".artifacts.partial").mkdir(0o700)
-    with closing(sqlite3.connect(home.tracking_database)) as writer:
+    with closing(sqlite3.connect(home.tracking_database)) as writer, being_written(partial):
         writer.execute("begin immediate")
         assert _named(ask("doctor")[1]) == {}
         assert _named(ask("doctor", "--repair")[1]) == {}

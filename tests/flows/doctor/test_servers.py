@@ -68,6 +68,18 @@ def test_servers_that_outlived_an_up_are_found_and_ended(at: Examination, hold: 
     assert list(check_servers(at)) == []
 
 
+def test_the_file_of_an_up_stays_when_another_up_starts_before_the_repair(
+    at: Examination, hold: Hold
+) -> None:
+    (at.data_dir.root / "up.json").write_text("")
+    (found,) = check_servers(at)
+    assert (found.finding.name, found.finding.where) == ("dead-up-file", "up.json")
+    assert found.repair is not None
+    hold("flows.cli", "up")
+    assert found.repair.do(SetAside(at.data_dir)) == "not repaired: another process uses it"
+    assert (at.data_dir.root / "up.json").exists()
+
+
 @pytest.mark.parametrize("words", [("flows.cli", "up"), ("another program",)])
 def test_an_up_that_starts_and_a_stranger_are_left_alone(
     words: tuple[str, ...], at: Examination, hold: Hold

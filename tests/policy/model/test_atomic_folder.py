@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
+import shutil
 from pathlib import Path
 
 import pytest
 
-from policy.model.atomic_folder import atomic_folder
+from policy.model.atomic_folder import (
+    atomic_folder,
+    being_written,
+    held_alone,
+    is_written,
+    remove_unless_written,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -61,3 +69,48 @@ def test_what_a_killed_process_left_is_cleared_away(tmp_path: Path) -> None:
     write(tmp_path / "b", "one")
     assert names(tmp_path) == ["b"]
     assert names(tmp_path / "b") == ["deep", "file"]
+
+
+def test_a_folder_is_written_as_long_as_another_one_holds_its_lock(tmp_path: Path) -> None:
+    folder = tmp_path / "b"
+    with being_written(folder):
+        assert is_written(folder)
+        assert not remove_unless_written(folder)
+    assert not is_written(folder)
+    with held_alone(folder) as mine, held_alone(folder) as twice:
+        assert (mine, twice) == (True, False)
+    assert is_written(tmp_path / "none"), "nothing is known of what is not there"
+    assert remove_unless_written(folder)
+    assert not folder.exists()
+
+
+def test_a_folder_that_was_finished_before_its_lock_was_held_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, locked = tmp_path / "b", fcntl.flock
+    folder.mkdir()
+
+    def finished(handle: int, how: int) -> None:
+        (folder / "record").touch()
+        locked(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", finished)
+    assert not remove_unless_written(folder, lambda one: (one / "record").exists())
+    assert names(folder) == ["record"]
+
+
+def test_a_folder_that_took_the_place_of_a_left_one_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, locked = tmp_path / ".b.partial", fcntl.flock
+    folder.mkdir()
+
+    def replaced(handle: int, how: int) -> None:
+        shutil.rmtree(folder)
+        folder.mkdir()
+        (folder / "file").touch()
+        locked(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", replaced)
+    assert not remove_unless_written(folder)
+    assert names(folder) == ["file"]
