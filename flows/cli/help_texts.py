@@ -153,12 +153,12 @@ EXPORT = """Copy a model version, after its files were checked, into a new folde
 transformers loads; or write a run's problems, answers and verdicts as JSON
 lines.
 
-  threeloops export models:/threeloops/1 --to ./my-model
-  threeloops export eval-1a2b3c --to jsonl --out answers.jsonl
+  threeloops export models:/threeloops/1 --to ./exported
+  threeloops export eval-1a2b3c --to jsonl --out exported.jsonl
 
 The file is a dataset and its answers at once:
 
-  threeloops eval --dataset answers.jsonl --completions answers.jsonl"""
+  threeloops eval --dataset exported.jsonl --completions exported.jsonl"""
 SCORE = """The verdict of a scorer on one text. Nothing is stored and no model is loaded.
 The text is judged as it is: a space or a line break more is another text.
 

@@ -6,9 +6,11 @@ here. What an option means is tested elsewhere.
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import shlex
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -87,8 +89,14 @@ def workplace(
     write(place / "answers.jsonl", answers)
     golden = [row | {"expected_reward": 0} for row in answers]
     write(place / "golden.jsonl", golden)
+    tiny = wide(tiny, place / "wide")
     for name in ("my-model", "base-model"):
         (place / name).symlink_to(tiny)
+    setup = (ROOT / "docs/your-setup.md").read_text()
+    (words,) = re.findall(r"words\.jsonl\n(.*?)\$ cat words.yaml\n(.*?)\$", setup, re.DOTALL)
+    (place / "words.jsonl.gz").write_bytes(gzip.compress(words[0].encode()))
+    (place / "words.yaml").write_text(words[1])
+    (place / "nightly.yaml").write_text("samples: 2\n")
     (python,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/data.md").read_text(), re.DOTALL)
     (place / "mymodule.py").write_text(python)
     with pytest.MonkeyPatch.context() as patch:
@@ -103,6 +111,18 @@ def workplace(
             assert main(small(["threeloops", "learn", "--checkpoint-every", "1"])) == 130
         yield place
     process_runtime().models.forget()
+
+
+def wide(tiny: str, folder: Path) -> str:
+    """A copy of the tiny model whose context has room for worked examples with reasoning."""
+    shutil.copytree(tiny, folder)
+    config = json.loads((folder / "config.json").read_text())
+    write_object(folder / "config.json", config | {"max_position_embeddings": 4096})
+    return str(folder)
+
+
+def write_object(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content))
 
 
 @pytest.fixture(autouse=True)
