@@ -197,3 +197,33 @@ def _look(
     made = {run.tags.get("model_digest_after", "") for run in runs if run.loop is LEARNING}
     candidates = {version.digest} | registered_digests(archive) | (made - {""})
     return looks(runs, candidates, against.digest, since)
+
+
+def still_against(archive: Archive, version: RegisteredVersion, decided: Decision) -> Decision:
+    """The decision, refused where it is not about the present champion any more.
+
+    Measuring takes long enough for somebody to give the alias to another version by hand.
+    """
+    champion = champion_of(archive, version.model)
+    now = champion.name if champion else ""
+    if not decided.promoted or now == (
+        decided.against.name if decided.against.role == "champion" else ""
+    ):
+        return decided
+    return refused(
+        decided,
+        f"while it was measured, {now or 'none'} was made the champion in place of "
+        f"{decided.against.name}; ask again",
+    )
+
+
+def refused(decided: Decision, reason: str) -> Decision:
+    """The decision, refused for one more reason."""
+    return decided.model_copy(
+        update={
+            "decision": "refused",
+            "promoted": False,
+            "champion": None,
+            "reasons": (*decided.reasons, reason),
+        }
+    )
