@@ -195,15 +195,16 @@ def all_decisions(history: History) -> list[DecisionRecord]:
     ]
 
 
-def confirmations(history: History, opponent: str, since_ms: int) -> int:
-    """How often a candidate was measured against this opponent to be confirmed, since then.
+def confirmed_against(history: History, since_ms: int) -> list[str]:
+    """The opponent's digest of every confirmation since then.
 
-    Confirmations that were broken off count, and so do those whose run was deleted.
+    Confirmations that were broken off are among them, and so are those whose run was deleted.
     """
-    return sum(
-        run.data.tags.get(CONFIRMS) == opponent and run.info.start_time >= since_ms
+    return [
+        run.data.tags[CONFIRMS]
         for run in history.mlflow_runs(deleted=True)
-    )
+        if CONFIRMS in run.data.tags and run.info.start_time >= since_ms
+    ]
 
 
 def champion_since_ms(archive: Archive, champion: RegisteredVersion) -> int:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from artifacts.compare.comparison import compare_measurements, differing_parts, paired
-from artifacts.promotion.decisions import champion_since_ms, confirmations
+from artifacts.promotion.decisions import champion_since_ms, confirmed_against
 from artifacts.promotion.evidence import HOLDOUT, Evidence, evidence_on, pooled
 from artifacts.promotion.looks import first_sampled_ms, looks
 from artifacts.registry.versions import RegisteredVersion, champion_of, registered_digests
-from artifacts.runs.lineage import made_by, trained_prompts
+from artifacts.runs.lineage import base_of, made_by, trained_prompts
 from artifacts.runs.measured import StoredMeasurement
 from artifacts.store.tables import Store
 from artifacts.text.numbers import level_in_words, points, points_interval
@@ -171,10 +171,20 @@ def held_at(pair: Pair, look: int) -> tuple[GateLevel, float]:
 
 
 def confirmation_number(archive: Archive, version: RegisteredVersion, decided: Decision) -> int:
-    """Which confirmation the next one against the decision's opponent would be, from 1 on."""
-    champion = champion_of(archive, version.model)
+    """Which confirmation the next one against the decision's opponent would be, from 1 on.
+
+    Confirmations against a champion count from when the gate made it one. An opponent that the gate
+    did not choose can be made anew for each: against such a one, all count whose opponent was
+    learned from the same base.
+    """
+    champion, opponent = champion_of(archive, version.model), decided.against.digest
     since = champion_since_ms(archive, champion) if champion else 0
-    return 1 + confirmations(archive.history, decided.against.digest, since)
+    earlier = confirmed_against(archive.history, since)
+    if since:
+        return 1 + earlier.count(opponent)
+    runs = archive.history.every(deleted=True)
+    base = base_of(opponent, runs)
+    return 1 + sum(base_of(one, runs) == base for one in earlier)
 
 
 def _look(
