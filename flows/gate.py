@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
-from artifacts.promotion.confirmation import confirmed, evaluations_anew, refused, with_gain
-from artifacts.promotion.decisions import (
-    begin_confirmation,
-    break_off,
-    record_decision,
-    settle_cut_off,
-)
-from artifacts.promotion.gate import confirmation_number, decide
-from artifacts.registry.versions import RegisteredVersion
+from artifacts.promotion.confirmation import confirmed, evaluations_anew, with_gain
+from artifacts.promotion.cut_off import broken_off, settle_cut_off
+from artifacts.promotion.decisions import begin_decision, record_decision
+from artifacts.promotion.gate import confirmation_number, decide, refused, still_against
+from artifacts.registry.versions import RegisteredVersion, registered_version
 from flows.orchestration.turns import taking_turns
 from schemas.config import EvalConfig
 from schemas.errors import ThreeLoopsError
@@ -23,42 +20,89 @@ Evaluate = Callable[[EvalConfig], EvalResult]
 
 
 def decide_and_record(
-    runtime: Runtime, version: RegisteredVersion, evaluate: Evaluate, min_gain: float = 0.0
+    runtime: Runtime,
+    version: RegisteredVersion,
+    evaluate: Evaluate,
+    min_gain: float = 0.0,
+    prepare: Callable[[], None] = lambda: None,
 ) -> Decision:
     """The decision with its evidence, kept as a run of its own; `min_gain` is a rate from 0 to 1.
 
     A refusal is an answer, not an error. A version that passes on what is known is measured again
     with `evaluate`, on samples that nobody could choose, and becomes the champion only if these
-    show the gain as well; where that cannot be done, it is refused. Then its gain is measured once
-    more, for what is shown of it. One decision at a time is made in a data folder, so that each is
-    about the champion of that moment. Nothing is decided while MLflow has not been told all that
-    was recorded: InputError.
+    show the gain as well; where that cannot be done, it is refused. `prepare` is called before
+    that; what it raises decides nothing, and is no confirmation. One decision at a time is made in
+    a data folder, so that each is about the champion of that moment. Nothing is decided while
+    MLflow has not been told all that was recorded: InputError. A decision that is broken off has
+    the reason in its run.
+    """
+    archive, log_message = runtime.archive, runtime.progress.log_message
+    told_all = partial(archive.tracking.refuse_unsent, f"promote {version.name}")
+    with taking_turns(runtime.data_dir, "gate", "another decision of the gate", log_message):
+        told_all()
+        if settled := settle_cut_off(archive, version.model):
+            name = settled.candidate.name
+            log_message(f"{name} was promoted by a command that was killed before it said so")
+            if name == version.name:
+                return settled
+        decided = decide(archive, version, min_gain)
+        if decided.promoted:
+            prepare()
+        number = confirmation_number(archive, version, decided) if decided.promoted else 0
+        run_id = begin_decision(archive, version, decided)
+        with broken_off(archive, run_id):
+            if decided.promoted:
+                log_message(f"{version.name} passes; it is measured again, on fresh samples")
+                decided = _measured_again(runtime, decided, evaluate, number)
+                told_all()  # it may have gone meanwhile
+                decided = still_against(archive, version, decided)
+            return record_decision(archive, version, decided, run_id)
+
+
+def decide_on_learned(runtime: Runtime, name: str, evaluate: Evaluate) -> Decision | None:
+    """The decision on a version that was just registered under this name.
+
+    None, with a warning, where none can be made: what was learned is there all the same, and the
+    gate can be asked later.
+    """
+    archive, log_message = runtime.archive, runtime.progress.log_message
+    if archive.tracking.away:
+        log_message(
+            "warning: the gate was not asked, since MLflow has not been told what was measured; "
+            "after `threeloops sync` ask it with `threeloops promote`"
+        )
+        return None
+    try:
+        return decide_and_record(runtime, registered_version(archive, name), evaluate)
+    except ThreeLoopsError as error:
+        log_message(
+            f"warning: the gate did not decide ({error}); ask it with `threeloops promote {name}`"
+        )
+        return None
+
+
+def _measured_again(
+    runtime: Runtime, decided: Decision, evaluate: Evaluate, number: int
+) -> Decision:
+    """The decision after its confirmation of this number, with the gain that is shown of it.
+
+    The gain is measured once more after the version has passed. It decides nothing: where it cannot
+    be measured, the decision stays, and says why.
     """
     archive, log_message = runtime.archive, runtime.progress.log_message
 
-    def measured_anew(decided: Decision) -> list[str]:
+    def measured_anew() -> list[str]:
         return [evaluate(config).run_id for config in evaluations_anew(archive, decided)]
 
-    with taking_turns(runtime.data_dir, "gate", "another decision of the gate", log_message):
-        archive.tracking.refuse_unsent(f"promote {version.name}")
-        if settled := settle_cut_off(archive, version):
-            log_message(f"{version.name} was promoted by a command that was killed before it said")
-            return settled
-        decided = decide(archive, version, min_gain)
-        if not decided.promoted:
-            return record_decision(archive, version, decided)
-        number = confirmation_number(archive, version, decided)
-        run_id = begin_confirmation(archive, version, decided)
-        log_message(f"{version.name} passes; it is measured again, on fresh samples")
-        try:
-            decided = confirmed(archive, decided, measured_anew(decided), number)
-            if decided.promoted:
-                log_message("the gain holds; how large it is, is measured once more")
-                decided = with_gain(archive, decided, measured_anew(decided))
-        except ThreeLoopsError as error:
-            decided = refused(decided, f"it could not be measured again: {error}")
-        except BaseException:
-            break_off(archive, run_id)
-            raise
-        archive.tracking.refuse_unsent(f"promote {version.name}")  # it may have gone meanwhile
-        return record_decision(archive, version, decided, run_id)
+    try:
+        decided = confirmed(archive, decided, measured_anew(), number)
+    except ThreeLoopsError as error:
+        return refused(decided, f"it could not be measured again: {error}")
+    if not decided.promoted:
+        return decided
+    log_message("the gain holds; how large it is, is measured once more")
+    try:
+        return with_gain(archive, decided, measured_anew())
+    except ThreeLoopsError as error:
+        log_message(f"warning: how large the gain is could not be measured once more: {error}")
+        return decided.model_copy(update={"gain_missing": str(error)})

@@ -23,7 +23,6 @@ from artifacts.recording.record import (
 )
 from artifacts.registry.publish import register_learned
 from artifacts.registry.resolve import resolve_policy
-from artifacts.registry.versions import registered_version
 from artifacts.runs.resuming import finished_stage, refuse_other_settings, resumable
 from artifacts.store.checkpoints import drop_checkpoints
 from artifacts.tracking.archive import Archive
@@ -32,7 +31,7 @@ from artifacts.tracking.logged_models import model_folder, name_digest, use_mode
 from artifacts.tracking.run import Place, TrackedRun
 from flows.development import dev_eval_steps, evaluate_dev, restore_dev_rates
 from flows.eval import eval_flow, measure
-from flows.gate import decide_and_record
+from flows.gate import decide_on_learned
 from flows.learning_run import LearningRun, StepClock
 from flows.orchestration.events import announce_version
 from flows.orchestration.learner_lock import learner_lock
@@ -112,14 +111,7 @@ def learning_flow(
     runtime.side_channel.publish_best_effort(
         "that a version was registered", lambda: announce_version(version, tracked.run_id)
     )
-    if promote and archive.tracking.away:
-        log_message(
-            "warning: the gate was not asked, since MLflow has not been told what was measured; "
-            "after `threeloops sync` ask it with `threeloops promote`"
-        )
-    elif promote:
-        registered = registered_version(archive, version.name)
-        decided = decide_and_record(runtime, registered, eval_flow)
+    if promote and (decided := decide_on_learned(runtime, version.name, eval_flow)):
         publish_decision(runtime.side_channel, decided)
         result = add_to_result(tracked, result, gate=decided)
     return result

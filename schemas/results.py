@@ -134,6 +134,7 @@ class Decision(ResultModel):
     `fresh` is the gain of a version that passed, measured again on samples that nobody had seen,
     and `fresh_held` says how strict that confirmation was: it must show the gain too. `gain` was
     measured after that. It decided nothing, so being promoted does not make it larger.
+    `gain_missing` says why a version that was promoted has no `gain`.
     """
 
     decision: str
@@ -149,6 +150,7 @@ class Decision(ResultModel):
     fresh: Annotated[RatedComparison | None, OMITTED_IF_NONE] = None
     fresh_held: Annotated[GateLevel | None, OMITTED_IF_NONE] = None
     gain: Annotated[RatedComparison | None, OMITTED_IF_NONE] = None
+    gain_missing: Annotated[str | None, OMITTED_IF_NONE] = None
     champion: str | None = None
     run_id: str = ""
     exit_code: Annotated[int | None, OMITTED_IF_NONE] = None

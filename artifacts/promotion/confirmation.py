@@ -17,7 +17,7 @@ import secrets
 from collections.abc import Sequence
 
 from artifacts.compare.comparison import compare_measurements
-from artifacts.promotion.gate import held_at
+from artifacts.promotion.gate import held_at, refused
 from artifacts.registry.versions import lasting_name
 from artifacts.runs.measured import StoredMeasurement, read_measurement
 from artifacts.text.numbers import level_in_words, points, points_interval
@@ -31,6 +31,7 @@ from schemas.results import Decision, RatedComparison
 MORE_SAMPLES = 2  # times the samples of the evidence, so that a true gain is seldom missed
 MOST_SAMPLES = 4096  # as an evaluation allows
 SEEDS = 2**31
+CHANGED = "the dataset, template or scorer has changed since the evidence was made"
 
 
 def evaluations_anew(archive: Archive, decided: Decision) -> tuple[EvalConfig, EvalConfig]:
@@ -104,19 +105,9 @@ def _compared(
     ):
         if side.policy != digest:
             raise InputError("it is not the model that was decided on any more", name)
+        # what was looked at, such as which problems it was trained on, is about this instrument
+        if decided.evidence is None or side.instrument.digest != decided.evidence.instrument.digest:
+            raise InputError(CHANGED)
     compared = compare_measurements(opponent, candidate, archive.history.loops())
-    if not isinstance(compared, RatedComparison):
-        raise InputError("the dataset, template or scorer has changed since the evidence was made")
+    assert isinstance(compared, RatedComparison)  # both have the evidence's instrument
     return (opponent, candidate), compared
-
-
-def refused(decided: Decision, reason: str) -> Decision:
-    """The decision, refused for one more reason."""
-    return decided.model_copy(
-        update={
-            "decision": "refused",
-            "promoted": False,
-            "champion": None,
-            "reasons": (*decided.reasons, reason),
-        }
-    )

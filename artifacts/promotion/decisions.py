@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,12 +9,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from artifacts.registry.versions import (
-    RegisteredVersion,
-    champion_of,
-    make_champion,
-    tag_version,
-)
+from artifacts.registry.versions import RegisteredVersion, make_champion, tag_version
 from artifacts.store.process import this_process
 from artifacts.text.numbers import level_in_words, points, points_interval
 from artifacts.tracking.archive import Archive
@@ -28,30 +22,47 @@ from schemas.result_parts import GateLevel
 from schemas.results import Decision, RatedComparison
 
 DECISION_FILE = "decision.json"
+CANDIDATE = f"{TAG}candidate"
+CANDIDATE_DIGEST = f"{TAG}candidate_digest"
 SETTLED = f"{TAG}settled_ms"  # when it was decided
 RECORD_DIGEST = f"{TAG}record_digest"  # of the file with the decision and its evidence
 CONFIRMS = f"{TAG}confirms"  # the digest of the opponent that the candidate was measured against
 
 
-def begin_confirmation(archive: Archive, version: RegisteredVersion, decided: Decision) -> str:
-    """Begin the run of a decision that is about to be confirmed; returns its id.
+def begin_decision(archive: Archive, version: RegisteredVersion, decided: Decision) -> str:
+    """Begin the run of a decision; returns its id.
 
-    It is there before anything is measured: a confirmation that was broken off, and whose rates
-    were seen, counts as one.
+    Where it is to be confirmed, the run is there before anything is measured: a confirmation that
+    was broken off, and whose rates were seen, counts as one.
     """
-    return _begin(archive, version, decided, confirms=decided.against.digest)
+    evidence = decided.evidence
+    tags = {
+        CANDIDATE: version.name,
+        CANDIDATE_DIGEST: version.digest,
+        f"{TAG}against": decided.against.name[:5000],
+        f"{TAG}instrument": evidence.instrument.digest if evidence else "",
+    }
+    confirms = {CONFIRMS: decided.against.digest} if decided.promoted else {}
+    client = archive.tracking.client
+    made = client.create_run(
+        archive.tracking.experiment_id,
+        tags=tags | confirms | {OWNER: this_process()},
+        run_name="promote",
+    )
+    run_id = str(made.info.run_id)
+    client.update_run(run_id, name=f"promote-{run_id[:6]}")
+    return run_id
 
 
 def record_decision(
-    archive: Archive, version: RegisteredVersion, decided: Decision, run_id: str = ""
+    archive: Archive, version: RegisteredVersion, decided: Decision, run_id: str
 ) -> Decision:
     """Keep a decision with its evidence, make the version champion if it says so, and tag it.
 
-    `run_id` is the run that `begin_confirmation` made. Returns the decision with the id of its run.
+    `run_id` is the run that `begin_decision` made. Returns the decision with the id of its run.
     The alias is given before anything says so, and the run is finished last.
     """
     client = archive.tracking.client
-    run_id = run_id or _begin(archive, version, decided)
     decided = decided.model_copy(update={"run_id": run_id})
     gain = _shown(decided)
     numbers = {"min_gain": decided.min_gain}
@@ -63,48 +74,20 @@ def record_decision(
     kept = local_path(client.get_run(run_id).info.artifact_uri) / DECISION_FILE
     client.set_tag(run_id, RECORD_DIGEST, file_digest(kept))
     _log(archive, run_id, numbers | (_gain_in_numbers(gain) if gain else {}))
+    client.set_tag(run_id, SETTLED, str(_now_ms()))  # not later, also if the rest is done later
     if decided.promoted:
         make_champion(archive, version)
-    _settle(archive, version, decided, run_id)
+    settle(archive, version, decided, run_id)
     return decided
 
 
-def settle_cut_off(archive: Archive, version: RegisteredVersion) -> Decision | None:
-    """Finish the record of a promotion that was killed after it had given the alias, if any was.
-
-    The alias says that it was decided, and the decision with its evidence had been kept before.
-    """
-    champion = champion_of(archive, version.model)
-    if champion is None or champion.number != version.number:
-        return None
-    history = archive.history
-    since = max(
-        (m.settled_ms for m in all_decisions(history) if m.decision == "promoted"), default=0
-    )
-    for run in history.mlflow_runs():
-        tags, info = run.data.tags, run.info
-        cut_off = info.status == "KILLED" and info.start_time >= since
-        if not cut_off or tags.get(f"{TAG}candidate") != version.name:
-            continue
-        path = local_path(info.artifact_uri) / DECISION_FILE
-        with contextlib.suppress(OSError, ValidationError):
-            decided = Decision.model_validate_json(path.read_bytes())
-            if decided.promoted:
-                _settle(archive, version, decided, info.run_id)
-                if f"{TAG}error" in tags:
-                    archive.tracking.client.delete_tag(info.run_id, f"{TAG}error")
-                return decided
-    return None
-
-
-def _settle(archive: Archive, version: RegisteredVersion, decided: Decision, run_id: str) -> None:
-    """Say everywhere what was decided, and finish the decision's run."""
+def settle(archive: Archive, version: RegisteredVersion, decided: Decision, run_id: str) -> None:
+    """Say everywhere what was decided and kept, and finish the decision's run."""
     client, gain = archive.tracking.client, _shown(decided)
     client.set_tag(run_id, NOTE, _describe(version, decided))
     tags = {
         "decision": decided.decision,
         "reasons": "; ".join(decided.reasons),
-        "settled_ms": str(time.time_ns() // 1_000_000),
     }
     for name, value in tags.items():
         client.set_tag(run_id, TAG + name, value[:5000])
@@ -123,36 +106,16 @@ def _settle(archive: Archive, version: RegisteredVersion, decided: Decision, run
     client.set_terminated(run_id, "FINISHED")
 
 
-def break_off(archive: Archive, run_id: str) -> None:
-    """End the run of a confirmation that was stopped; nothing was decided."""
-    archive.tracking.client.set_terminated(run_id, "KILLED")
-
-
-def _begin(archive: Archive, version: RegisteredVersion, decided: Decision, **more: str) -> str:
-    evidence = decided.evidence
-    tags = {
-        "candidate": version.name,
-        "against": decided.against.name,
-        "instrument": evidence.instrument.digest if evidence else "",
-        **more,
-    }
-    client = archive.tracking.client
-    made = client.create_run(
-        archive.tracking.experiment_id,
-        tags={TAG + name: value[:5000] for name, value in tags.items()} | {OWNER: this_process()},
-        run_name="promote",
-    )
-    run_id = str(made.info.run_id)
-    client.update_run(run_id, name=f"promote-{run_id[:6]}")
-    return run_id
-
-
 def _log(archive: Archive, run_id: str, numbers: Mapping[str, float]) -> None:
     from mlflow.entities import Metric
 
-    now = time.time_ns() // 1_000_000
+    now = _now_ms()
     metrics = [Metric(name, float(value), now, 0) for name, value in numbers.items()]
     archive.tracking.client.log_batch(run_id, metrics)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _gain_in_numbers(compared: RatedComparison) -> dict[str, float]:
@@ -194,7 +157,9 @@ class DecisionRecord:
     against: str
     metrics: Mapping[str, float]
     folder: Path
-    digest: str = ""  # of its record; decisions of earlier versions have none
+    # decisions of earlier versions have neither
+    digest: str = ""  # of its record
+    candidate_digest: str = ""
 
     def result(self) -> Decision:
         """The whole decision with its evidence; InputError where it cannot be read any more."""
@@ -218,7 +183,8 @@ def all_decisions(history: History) -> list[DecisionRecord]:
             started_ms=run.info.start_time,
             settled_ms=int(run.data.tags.get(SETTLED, run.info.start_time)),
             decision=run.data.tags[f"{TAG}decision"],
-            candidate=run.data.tags[f"{TAG}candidate"],
+            candidate=run.data.tags[CANDIDATE],
+            candidate_digest=run.data.tags.get(CANDIDATE_DIGEST, ""),
             against=run.data.tags.get(f"{TAG}against", ""),
             metrics=run.data.metrics,
             folder=local_path(run.info.artifact_uri),
@@ -229,30 +195,35 @@ def all_decisions(history: History) -> list[DecisionRecord]:
     ]
 
 
-def confirmations(history: History, opponent: str, since_ms: int) -> int:
-    """How often a candidate was measured against this opponent to be confirmed, since then.
+def confirmed_against(history: History, since_ms: int) -> list[str]:
+    """The opponent's digest of every confirmation since then.
 
-    Confirmations that were broken off count, and so do those whose run was deleted.
+    Confirmations that were broken off are among them, and so are those whose run was deleted.
     """
-    return sum(
-        run.data.tags.get(CONFIRMS) == opponent and run.info.start_time >= since_ms
+    return [
+        run.data.tags[CONFIRMS]
         for run in history.mlflow_runs(deleted=True)
-    )
+        if CONFIRMS in run.data.tags and run.info.start_time >= since_ms
+    ]
 
 
 def champion_since_ms(archive: Archive, champion: RegisteredVersion) -> int:
-    """When the gate made this version champion; 0 if it never did.
+    """When the gate made this version champion; 0 if it never did, or if that is not known.
 
-    In milliseconds since 1970.
+    In milliseconds since 1970. A time that is yet to come was read off a wrong clock: what was
+    measured since then is not known, and would not count.
     """
-    return max(
+    since = max(
         (
             made.settled_ms
             for made in all_decisions(archive.history)
-            if made.decision == "promoted" and made.candidate == champion.name
+            if made.decision == "promoted"
+            and made.candidate == champion.name
+            and made.candidate_digest in ("", champion.digest)
         ),
         default=0,
     )
+    return since if since <= _now_ms() else 0
 
 
 def find_decision(history: History, name: str) -> DecisionRecord | None:
@@ -282,6 +253,8 @@ def _describe(version: RegisteredVersion, decided: Decision) -> str:
             )
         if decided.gain:
             lines.append(f"Measured after it had passed: {_gain_in_words(decided.gain)}")
+        if decided.gain_missing is not None:
+            lines.append(f"Not measured after it had passed: {decided.gain_missing}")
         lines += decided.repeated
         lines += [f"- {run.name}" for run in decided.evidence.runs]
     lines += ["", *(f"- {reason}" for reason in decided.reasons)]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from artifacts.compare.comparison import compare_measurements, differing_parts, paired
-from artifacts.promotion.decisions import champion_since_ms, confirmations
+from artifacts.promotion.decisions import champion_since_ms, confirmed_against
 from artifacts.promotion.evidence import HOLDOUT, Evidence, evidence_on, pooled
 from artifacts.promotion.looks import first_sampled_ms, looks
 from artifacts.registry.versions import RegisteredVersion, champion_of, registered_digests
-from artifacts.runs.lineage import made_by, trained_prompts
+from artifacts.runs.lineage import base_of, made_by, trained_prompts
 from artifacts.runs.measured import StoredMeasurement
 from artifacts.store.tables import Store
 from artifacts.text.numbers import level_in_words, points, points_interval
@@ -171,10 +171,20 @@ def held_at(pair: Pair, look: int) -> tuple[GateLevel, float]:
 
 
 def confirmation_number(archive: Archive, version: RegisteredVersion, decided: Decision) -> int:
-    """Which confirmation the next one against the decision's opponent would be, from 1 on."""
-    champion = champion_of(archive, version.model)
+    """Which confirmation the next one against the decision's opponent would be, from 1 on.
+
+    Confirmations against a champion count from when the gate made it one. An opponent that the gate
+    did not choose can be made anew for each: against such a one, all count whose opponent was
+    learned from the same base.
+    """
+    champion, opponent = champion_of(archive, version.model), decided.against.digest
     since = champion_since_ms(archive, champion) if champion else 0
-    return 1 + confirmations(archive.history, decided.against.digest, since)
+    earlier = confirmed_against(archive.history, since)
+    if since:
+        return 1 + earlier.count(opponent)
+    runs = archive.history.every(deleted=True)
+    base = base_of(opponent, runs)
+    return 1 + sum(base_of(one, runs) == base for one in earlier)
 
 
 def _look(
@@ -197,3 +207,33 @@ def _look(
     made = {run.tags.get("model_digest_after", "") for run in runs if run.loop is LEARNING}
     candidates = {version.digest} | registered_digests(archive) | (made - {""})
     return looks(runs, candidates, against.digest, since)
+
+
+def still_against(archive: Archive, version: RegisteredVersion, decided: Decision) -> Decision:
+    """The decision, refused where it is not about the present champion any more.
+
+    Measuring takes long enough for somebody to give the alias to another version by hand.
+    """
+    champion = champion_of(archive, version.model)
+    now = champion.name if champion else ""
+    if not decided.promoted or now == (
+        decided.against.name if decided.against.role == "champion" else ""
+    ):
+        return decided
+    return refused(
+        decided,
+        f"while it was measured, {now or 'none'} was made the champion in place of "
+        f"{decided.against.name}; ask again",
+    )
+
+
+def refused(decided: Decision, reason: str) -> Decision:
+    """The decision, refused for one more reason."""
+    return decided.model_copy(
+        update={
+            "decision": "refused",
+            "promoted": False,
+            "champion": None,
+            "reasons": (*decided.reasons, reason),
+        }
+    )

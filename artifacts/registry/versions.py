@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +26,9 @@ ABOUT = (
     "that the gate accepted last, on evidence from the holdout (`threeloops promote`)."
 )
 CANDIDATE, CHAMPION = "candidate", "champion"
+# what MLflow says of a model or version that is not there, and of an alias that nothing has
+MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+MOST_DIGITS = 18  # of the number of a version: MLflow's database holds none that is longer
 
 
 @dataclass(frozen=True)
@@ -55,21 +59,19 @@ class RegisteredVersion:
 
 def registered_version(archive: Archive, model: str, where: str = "--model") -> RegisteredVersion:
     """The version behind `models:/NAME@ALIAS` or `models:/NAME/VERSION`; InputError without one."""
-    from mlflow.exceptions import MlflowException
-
     client = archive.tracking.client
     name, mark, rest = _registry_name(model, where)
-    try:
-        version = (
-            client.get_model_version_by_alias(name, rest)
-            if mark == "@"
-            else client.get_model_version(name, rest)
-        )
-    except MlflowException:
+    version = None
+    with _or_missing(f"{where} {model}"):
+        if mark == "@":
+            version = client.get_model_version_by_alias(name, rest)
+        elif len(rest) <= MOST_DIGITS:
+            version = client.get_model_version(name, rest)
+    if version is None:
         remedy = f"the registry has {', '.join(registered_versions(archive)) or 'none yet'}"
         if rest == CHAMPION:
             remedy += "; `threeloops promote` makes one of them the champion"
-        raise InputError("no such version in the registry", f"{where} {model}", remedy) from None
+        raise InputError("no such version in the registry", f"{where} {model}", remedy)
     return RegisteredVersion(
         model=name,
         number=str(version.version),
@@ -78,6 +80,26 @@ def registered_version(archive: Archive, model: str, where: str = "--model") -> 
         run_id=version.run_id or "",
         files=files_of_tag(version.tags.get(f"{TAG}files", "")),
     )
+
+
+@contextmanager
+def _or_missing(where: str) -> Iterator[None]:
+    """Leave the block where MLflow's registry says that there is no such thing.
+
+    Raises InputError for every other error, such as a database that is locked.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code not in MISSING:
+            reason = (str(error).splitlines() or ["no reason given"])[0]
+            raise InputError(
+                f"MLflow's registry cannot be read ({reason})",
+                where,
+                "try again later; another command may be using the database",
+            ) from error
 
 
 def files_of_tag(tag: str) -> dict[str, str]:
@@ -91,14 +113,15 @@ def files_of_tag(tag: str) -> dict[str, str]:
 
 
 def champion_of(archive: Archive, model: str) -> RegisteredVersion | None:
-    """The version of a registered model that has the alias `champion`, or None."""
-    from mlflow.exceptions import MlflowException
+    """The version of a registered model that has the alias `champion`, or None.
 
-    try:
+    Raises InputError where the registry cannot say: then there may be one.
+    """
+    name = f"{REGISTRY}{model}@{CHAMPION}"
+    with _or_missing(name):
         archive.tracking.client.get_model_version_by_alias(model, CHAMPION)
-    except MlflowException:
-        return None
-    return registered_version(archive, f"{REGISTRY}{model}@{CHAMPION}")
+        return registered_version(archive, name)
+    return None
 
 
 def registered_digests(archive: Archive) -> set[str]:
@@ -201,9 +224,10 @@ def register_version(
             _be_candidate(client, name, known.version)
             return policy.model_copy(update={"name": f"{REGISTRY}{name}/{known.version}"})
     try:
-        client.get_registered_model(name)
-    except MlflowException:
         client.create_registered_model(name, description=ABOUT)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
     kept = {"digest": policy.digest, "files": canonical_json(files)}
     version = client.create_model_version(
         name,

@@ -57,6 +57,12 @@ def made_by(digest: str, runs: Sequence[RunRecord]) -> Iterator[RunRecord]:
         digest = made[0].tags.get("model_digest_before", "")
 
 
+def base_of(digest: str, runs: Sequence[RunRecord]) -> str:
+    """The policy that the learning runs behind a policy began with; itself where none made it."""
+    makers = list(made_by(digest, runs))
+    return (makers[-1].tags.get("model_digest_before", "") if makers else "") or digest
+
+
 def trained_prompts(store: Store, run: RunRecord) -> set[str]:
     """Every prompt that a learning run sampled completions of, by its training table.
 

@@ -95,7 +95,7 @@ def demo(runtime: Runtime, options: Namespace, terminal: Terminal) -> DemoOutput
 
     audience = Audience(begins, lambda result: print_result(terminal.out, result))
     terminal.note("starting the flows with Prefect; the first time takes half a minute")
-    _start_prefect(runtime, terminal)
+    start_prefect(runtime, terminal)
     with terminal.progress(runtime.progress):
         output = demo_flow(audience)(config)
     terminal.out.rule("The three loops on the same holdout", align="left", style="bold")
@@ -147,22 +147,36 @@ def prepare(runtime: Runtime, terminal: Terminal, config: P, loop: Loop) -> P:
 
 
 def run_flow(
-    runtime: Runtime, flow: Any, config: RunConfig, terminal: Terminal, **more: Any
+    runtime: Runtime,
+    flow: Any,
+    config: RunConfig,
+    terminal: Terminal,
+    *,
+    started: bool = False,
+    **more: Any,
 ) -> Any:
-    """Run a flow under Prefect; a replay without a server is a plain call, done in a moment."""
+    """Run a flow under Prefect; a replay without a server is a plain call, done in a moment.
+
+    So is a flow after Prefect's server has gone away. With `started`, the server is there already.
+    """
     served = "PREFECT_API_URL" in os.environ
     from flows.preflight import replayed
 
     call = flow.fn if replayed(config) is not None and not served else flow
-    if call is flow:
-        where = os.environ.get("PREFECT_API_URL", "a server of its own")
-        terminal.note(f"starting the flow with Prefect ({where})")
-        _start_prefect(runtime, terminal)
+    if call is flow and not started and not runtime.side_channel.gone:
+        terminal.note(f"starting the flow with Prefect ({where_prefect_is()})")
+        start_prefect(runtime, terminal)
     with terminal.progress(runtime.progress):
         return call(config, **more)
 
 
-def _start_prefect(runtime: Runtime, terminal: Terminal) -> None:
+def where_prefect_is() -> str:
+    """Prefect's server in words."""
+    return os.environ.get("PREFECT_API_URL", "a server of its own")
+
+
+def start_prefect(runtime: Runtime, terminal: Terminal) -> None:
+    """Start Prefect's server, or see that the one that is named answers; InputError if not."""
     from flows.orchestration.lost import tell_of_lost_runs
     from flows.orchestration.own_server import start_own_server
 

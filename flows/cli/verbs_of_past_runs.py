@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from artifacts.tracking.history import RunRecord
 from flows.cli.options import config_from
 from flows.cli.terminal import Terminal
-from flows.cli.verbs import Verb, evaluate, run_flow
+from flows.cli.verbs import Verb, evaluate, run_flow, start_prefect, where_prefect_is
 from flows.orchestration.settings import configure_prefect
 from schemas.config import EvalConfig
 from schemas.errors import InputError
@@ -98,14 +98,18 @@ def promote(runtime: Runtime, options: Namespace, terminal: Terminal) -> Decisio
     version = registered_version(runtime.archive, options.version, "promote")
     terminal.note(f"reading the evidence for {version.name}")
 
-    def evaluate_anew(config: EvalConfig) -> EvalResult:
+    def prepare() -> None:
         configure_prefect(runtime.data_dir)  # before anything imports Prefect
+        terminal.note(f"starting the flows with Prefect ({where_prefect_is()})")
+        start_prefect(runtime, terminal)
+
+    def evaluate_anew(config: EvalConfig) -> EvalResult:
         from flows.eval import eval_flow
 
-        result: EvalResult = run_flow(runtime, eval_flow, config, terminal)
+        result: EvalResult = run_flow(runtime, eval_flow, config, terminal, started=True)
         return result
 
-    decided = decide_and_record(runtime, version, evaluate_anew, options.min_gain)
+    decided = decide_and_record(runtime, version, evaluate_anew, options.min_gain, prepare)
     print_decision(terminal.out, decided)
     if not decided.promoted:
         terminal.fail(f"refused: {version.name} is not promoted; {decided.reasons[0]}")

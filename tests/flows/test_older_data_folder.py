@@ -122,8 +122,10 @@ def test_a_version_is_promoted_on_the_evidence_of_then(
     older: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("flows.cli.verbs_of_past_runs.configure_prefect", lambda data_dir: None)
+    monkeypatch.setattr("flows.cli.verbs_of_past_runs.start_prefect", lambda *_: None)
     monkeypatch.setattr(
-        "flows.cli.verbs_of_past_runs.run_flow", lambda runtime, flow, config, _: flow.fn(config)
+        "flows.cli.verbs_of_past_runs.run_flow",
+        lambda runtime, flow, config, _, **more: flow.fn(config),
     )
     then = _recorded(older, "promote")
     code, decided = _said(capsys, "promote", "models:/threeloops/1")

@@ -108,11 +108,28 @@ def print_decision(console: Console, result: Decision) -> None:
             f"{points_interval(gain)}; this is the gain to quote, because nothing depended on it",
             style="bold",
         )
+    if result.gain_missing is not None:
+        _print_missing_gain(console, result)
     for reason in result.reasons:
         console.print(printable(f"- {reason}"), markup=False, soft_wrap=True)
     if result.promoted:
         console.print(f"{result.champion} is the champion now", style="bold", markup=False)
     console.print(f"decision {result.run_id}", style="dim")
+
+
+def _print_missing_gain(console: Console, result: Decision) -> None:
+    """Why there is no gain to quote, and how to get one."""
+    lines = [
+        f"its gain was not measured once more after it had passed: {result.gain_missing}",
+        "What decided shows more than the true gain. For a gain to quote, evaluate both with the",
+        "options of the runs above and one new seed, and compare these two runs:",
+        *(
+            f"  threeloops eval --model {side.name} --seed SEED ..."
+            for side in (result.against, result.candidate)
+        ),
+    ]
+    for line in lines:
+        console.print(printable(line), markup=False, soft_wrap=True)
 
 
 def _one_run(letter: str, run: ComparedRun) -> Text:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from artifacts.promotion import decisions
 from artifacts.registry.versions import (
     RegisteredVersion,
     register_version,
@@ -16,6 +17,7 @@ from artifacts.tracking.archive import Archive
 from artifacts.tracking.history import RunRecord
 from schemas.measurements import Measurement
 from schemas.references import PolicyRef
+from schemas.results import Decision
 from tests.artifacts.measuring import learned, measure, policy_in, training_table
 
 PROBLEMS = 12
@@ -47,3 +49,15 @@ def learning(archive: Archive, tmp_path: Path) -> Learning:
     )
     version = registered_version(archive, made.name)
     return Learning(run, version, start, trained, before, after)
+
+
+def record_decision(archive: Archive, version: RegisteredVersion, decided: Decision) -> Decision:
+    """Begin a decision and keep it."""
+    run_id = decisions.begin_decision(archive, version, decided)
+    return decisions.record_decision(archive, version, decided, run_id)
+
+
+def tags_of(archive: Archive) -> dict[str, str]:
+    """What the version says of itself."""
+    tags = archive.tracking.client.get_model_version("mine", "1").tags
+    return {name.removeprefix("threeloops."): value for name, value in tags.items()}

@@ -6,11 +6,8 @@ import pytest
 
 from artifacts.promotion.decisions import (
     DECISION_FILE,
-    RECORD_DIGEST,
     all_decisions,
     find_decision,
-    record_decision,
-    settle_cut_off,
 )
 from artifacts.promotion.gate import decide
 from artifacts.registry.versions import champion_of
@@ -18,14 +15,9 @@ from artifacts.tracking.archive import Archive
 from artifacts.tracking.connection import NOTE
 from schemas.errors import InputError
 from schemas.results import Decision
-from tests.artifacts.promotion.conftest import Learning
+from tests.artifacts.promotion.conftest import Learning, record_decision, tags_of
 
 pytestmark = pytest.mark.slow
-
-
-def tags_of(archive: Archive) -> dict[str, str]:
-    tags = archive.tracking.client.get_model_version("mine", "1").tags
-    return {name.removeprefix("threeloops."): value for name, value in tags.items()}
 
 
 @pytest.fixture
@@ -121,52 +113,3 @@ def test_a_decision_is_found_by_its_id_its_start_or_its_name(
         assert found.run_id == promoted.run_id
     for name in (promoted.run_id[:3], "promote", ""):
         assert find_decision(archive.history, name) is None
-
-
-def killed(*_: object) -> None:
-    raise KeyboardInterrupt
-
-
-def close_running(archive: Archive) -> None:
-    """What the next command does with the run of one that was killed."""
-    (cut_off,) = (run for run in archive.history.mlflow_runs() if run.info.status == "RUNNING")
-    archive.tracking.client.set_terminated(cut_off.info.run_id, "KILLED")
-
-
-def killed_once_it_is_settled(_: str, tag: str, value: str) -> None:
-    if tag != RECORD_DIGEST:  # which is set before the alias is given
-        raise KeyboardInterrupt
-
-
-@pytest.mark.parametrize("last", ["set_tag", "set_model_version_tag", "set_terminated"])
-def test_a_promotion_that_was_killed_after_it_gave_the_alias_is_finished_by_the_next_command(
-    archive: Archive, learning: Learning, monkeypatch: pytest.MonkeyPatch, last: str
-) -> None:
-    client = archive.tracking.client
-    decided = decide(archive, learning.version, 0.0)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(client, last, killed_once_it_is_settled if last == "set_tag" else killed)
-        with pytest.raises(KeyboardInterrupt):
-            record_decision(archive, learning.version, decided)
-    close_running(archive)
-    assert champion_of(archive, "mine") == learning.version
-    assert all_decisions(archive.history) == []
-    settled = settle_cut_off(archive, learning.version)
-    assert settled is not None
-    (found,) = all_decisions(archive.history)
-    assert found.result() == settled == decided.model_copy(update={"run_id": found.run_id})
-    assert tags_of(archive)["decision_run"] == found.run_id
-    assert settle_cut_off(archive, learning.version) is None, "once"
-
-
-def test_a_promotion_that_was_killed_before_the_alias_is_decided_anew(
-    archive: Archive, learning: Learning, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    decided = decide(archive, learning.version, 0.0)
-    monkeypatch.setattr("artifacts.promotion.decisions.make_champion", killed)
-    with pytest.raises(KeyboardInterrupt):
-        record_decision(archive, learning.version, decided)
-    close_running(archive)
-    assert settle_cut_off(archive, learning.version) is None
-    assert champion_of(archive, "mine") is None

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from artifacts.promotion.gate import decide
+from artifacts.promotion.decisions import begin_decision
+from artifacts.promotion.gate import confirmation_number, decide
 from artifacts.registry.versions import make_champion, register_version, registered_version
 from artifacts.tracking.archive import Archive
 from schemas.results import Decision
@@ -17,7 +18,7 @@ from tests.artifacts.measuring import (
     policy_in,
     training_table,
 )
-from tests.artifacts.promotion.conftest import PROBLEMS, Learning
+from tests.artifacts.promotion.conftest import PROBLEMS, Learning, record_decision
 
 pytestmark = pytest.mark.slow
 
@@ -156,3 +157,28 @@ def test_of_several_pairs_the_strict_scorers_decides(
     decision = decide(archive, learning.version, min_gain=0.0)
     assert decision.pairs_considered == 2
     assert decision.promoted == (scorer == "last_int@1")
+
+
+def test_a_start_that_was_made_anew_does_not_begin_the_count_of_confirmations(
+    archive: Archive, learning: Learning, tmp_path: Path
+) -> None:
+    decided = decide(archive, learning.version, 0.0)
+    assert confirmation_number(archive, learning.version, decided) == 1
+    archive.tracking.client.delete_run(begin_decision(archive, learning.version, decided))
+    after = measure(
+        archive.store, *["r"] * PROBLEMS, policy=policy_in(archive, tmp_path / "2", weights="2")
+    )
+    batch = measure(archive.store, "rw", policy=learning.trained, split="train", first=100)
+    run = learned(archive, learning.after, after, training_table(archive.store, batch))
+    assert after.policy is not None
+    made = register_version(
+        archive, "mine", after.policy, archive.folders.find(after.policy), run.run_id, "a card"
+    )
+    second = registered_version(archive, made.name)
+    against = decide(archive, second, 0.0)
+    assert (against.against.role, against.against.digest) == ("start", learning.trained.digest)
+    assert confirmation_number(archive, second, against) == 2
+    record_decision(archive, learning.version, decided)
+    against = decide(archive, second, 0.0)
+    assert against.against.role == "champion"
+    assert confirmation_number(archive, second, against) == 1, "the gate chose this opponent"

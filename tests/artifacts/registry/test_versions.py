@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
+from mlflow.entities.model_registry import RegisteredModel
+from mlflow.exceptions import MlflowException
 
 from artifacts.registry.versions import (
     RegisteredVersion,
@@ -118,6 +124,67 @@ def test_a_missing_version_is_refused_with_those_that_there_are(
         registered_version(archive, "models:/mine/9")
     with pytest.raises(InputError, match="has models:/mine/1; `threeloops promote` makes one"):
         registered_version(archive, "models:/mine@champion", "--against")
+
+
+def test_a_number_that_no_version_can_have_is_one_that_is_missing(archive: Archive) -> None:
+    with pytest.raises(InputError, match="no such version"):
+        registered_version(archive, f"models:/a/{'9' * 30}")
+
+
+@pytest.fixture
+def locked(archive: Archive, policy: PolicyRef, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A version is the champion, and another process holds the database."""
+    from sqlalchemy import sql
+
+    make_champion(archive, register(archive, policy))
+    text = sql.text
+    path = archive.data_dir.tracking_database
+    with monkeypatch.context() as patched, contextlib.closing(sqlite3.connect(path)) as other:
+        # MLflow waits for 20 seconds
+        patched.setattr(sql, "text", lambda words: text(words.replace("20000", "1")))
+        other.execute("BEGIN EXCLUSIVE")
+        yield
+
+
+def test_a_registry_that_cannot_be_read_is_not_one_without_a_champion(
+    archive: Archive, locked: None
+) -> None:
+    for ask in (
+        lambda: champion_of(archive, "mine"),
+        lambda: registered_version(archive, "models:/mine/1"),
+        lambda: registered_version(archive, "models:/mine@champion"),
+    ):
+        with pytest.raises(InputError, match=r"cannot be read \(.*database is locked\)") as caught:
+            ask()
+        assert "\n" not in str(caught.value)
+        assert "no such version" not in str(caught.value)
+
+
+def test_a_model_that_another_command_registers_at_this_moment_is_no_error(
+    archive: Archive, policy: PolicyRef, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = archive.tracking.client
+    create = client.create_registered_model
+
+    def other_is_faster(name: str, **more: Any) -> RegisteredModel:
+        with contextlib.suppress(MlflowException):
+            create(name)
+        return create(name, **more)
+
+    monkeypatch.setattr(client, "create_registered_model", other_is_faster)
+    assert register(archive, policy).name == "models:/mine/1"
+    assert register(archive, policy).name == "models:/mine/2"
+
+
+def test_why_a_model_cannot_be_registered_is_not_hidden(
+    archive: Archive, policy: PolicyRef, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> NoReturn:
+        raise MlflowException("database or disk is full")
+
+    monkeypatch.setattr(archive.tracking.client, "create_registered_model", full)
+    with pytest.raises(MlflowException, match="is full"):
+        register(archive, policy)
 
 
 @pytest.mark.parametrize("name", ["models:/a", "models:/a/b", "models:/a b/1", "models:/a/1/2"])

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from artifacts.runs.lineage import (
+    base_of,
     made_by,
     numerics_of_steps,
     policies_on_the_way,
@@ -50,6 +51,12 @@ def test_only_learning_made_a_policy_however_it_ended() -> None:
 def test_a_circle_ends() -> None:
     assert names("b", run("there", "a", "b"), run("back", "b", "a")) == ["there", "back"]
     assert names("a", run("nothing changed", "a", "a")) == ["nothing changed"]
+
+
+def test_a_policy_leads_back_to_its_first_base() -> None:
+    runs = [run("two", "b", "c"), run("one", "a", "b"), run("other", "x", "y")]
+    assert [base_of(digest, runs) for digest in "abcyz"] == ["a", "a", "a", "x", "z"]
+    assert base_of("b", [run("of nothing known", "", "b")]) == "b"
 
 
 def test_the_way_of_a_policy_has_its_start_and_every_step(store: Store) -> None:

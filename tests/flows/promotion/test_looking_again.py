@@ -130,7 +130,7 @@ def test_what_is_shown_decides_nothing(learn: Learn, promote: Run, rates: list[f
 def test_a_version_that_cannot_be_measured_again_is_refused(
     learn: Learn, promote: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def gone(*_: object) -> None:
+    def gone(*_: object, **__: object) -> None:
         raise InputError("no such file", "--dataset sums.jsonl")
 
     learn(0.25, 0.9)
@@ -160,7 +160,7 @@ def test_evidence_that_was_chosen_is_not_confirmed(
 def test_each_confirmation_is_held_to_more_than_the_one_before(
     learn: Learn, promote: Run, rates: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stopped(*_: object) -> None:
+    def stopped(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     learn(0.25, 0.9)

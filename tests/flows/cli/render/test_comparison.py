@@ -147,6 +147,17 @@ def test_a_decision_says_how_strict_it_was_and_what_the_gain_is_on_fresh_samples
     assert "confirmation 2 against this opponent: the gain must hold at 99.7 %" in said
 
 
+def test_a_decision_without_a_gain_to_quote_says_why_and_how_to_get_one(
+    shown: Shown, comparison: RatedComparison
+) -> None:
+    given = {"decision": "promoted", "promoted": True, "reasons": (), "champion": "models:/t/2"}
+    said = shown(print_decision, decided(comparison, **given, gain_missing="[no] disk"), wide=True)
+    assert "its gain was not measured once more after it had passed: [no] disk\n" in said
+    for number in (1, 2):
+        assert f"\n  threeloops eval --model models:/t/{number} --seed SEED ...\n" in said
+    assert said.index("SEED") < said.index("models:/t/2 is the champion now")
+
+
 def changes(*groups: VerdictGroup, scored_before: bool = True) -> ScorerChange:
     return ScorerChange(
         before="final_int@1",

@@ -1,0 +1,102 @@
+"""A decision of the gate that was stopped: its run says why, and what it had given is finished."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from artifacts.promotion.decisions import (
+    CANDIDATE,
+    DECISION_FILE,
+    RECORD_DIGEST,
+    all_decisions,
+    settle,
+)
+from artifacts.registry.versions import RegisteredVersion, champion_of
+from artifacts.store.process import is_gone
+from artifacts.text.visible import printable
+from artifacts.tracking.archive import Archive
+from artifacts.tracking.connection import TAG, local_path
+from artifacts.tracking.history import History
+from artifacts.tracking.owner import OWNER
+from schemas.identity import file_digest
+from schemas.results import Decision
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+ERROR = f"{TAG}error"
+
+
+@contextmanager
+def broken_off(archive: Archive, run_id: str) -> Iterator[None]:
+    """End the run of a decision with the reason, where the block raises before it is decided."""
+    try:
+        yield
+    except BaseException as error:
+        reason = printable(f"{type(error).__name__}: {error}", keep="\n")
+        try:
+            archive.tracking.client.set_tag(run_id, ERROR, reason[:5000])
+            archive.tracking.client.set_terminated(run_id, "KILLED")
+        except Exception as failed:  # the record must not hide why it was broken off
+            error.add_note(f"the decision's run could not be ended: {failed}")
+        raise
+
+
+def settle_cut_off(archive: Archive, model: str) -> Decision | None:
+    """Finish the record of a promotion that was killed after it had given the alias, if any was.
+
+    It is the promotion of the model's present champion. The alias says that it was decided, and the
+    decision with its evidence had been kept before. What was decided since then, of this version or
+    with another one as champion, leaves nothing to finish.
+    """
+    champion = champion_of(archive, model)
+    if champion is None:
+        return None
+    since = _decided_since_ms(archive.history, champion)
+    for run in archive.history.mlflow_runs():
+        if _is_cut_off(run) and run.info.start_time >= since:
+            decided = _promotion(run, champion)
+            if decided is not None:
+                settle(archive, champion, decided, run.info.run_id)
+                if ERROR in run.data.tags:
+                    archive.tracking.client.delete_tag(run.info.run_id, ERROR)
+                return decided
+    return None
+
+
+def _decided_since_ms(history: History, champion: RegisteredVersion) -> int:
+    """When a version of this model was promoted last, or this one was decided on; 0 if never."""
+    of_model = champion.name.rpartition("/")[0]
+    return max(
+        (
+            made.settled_ms
+            for made in all_decisions(history)
+            if (made.candidate == champion.name and made.against != champion.name)
+            or (made.decision == "promoted" and made.candidate.rpartition("/")[0] == of_model)
+        ),
+        default=0,
+    )
+
+
+def _is_cut_off(run: Run) -> bool:
+    """Whether a run was ended from outside; in a process that goes on, it may not be closed yet."""
+    dead = run.info.status == "RUNNING" and is_gone(run.data.tags.get(OWNER, ""))
+    return dead or run.info.status == "KILLED"
+
+
+def _promotion(run: Run, champion: RegisteredVersion) -> Decision | None:
+    """The decision that a run had kept, if it is whole and made this version the champion."""
+    if run.data.tags.get(CANDIDATE) != champion.name:
+        return None
+    path = local_path(run.info.artifact_uri) / DECISION_FILE
+    try:
+        decided = Decision.model_validate_json(path.read_bytes())
+        whole = run.data.tags.get(RECORD_DIGEST) in (None, file_digest(path))
+    except (OSError, ValidationError):
+        return None
+    ours = decided.promoted and decided.candidate.digest == champion.digest
+    return decided if whole and ours else None
