@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import platform
 from functools import lru_cache
+from pathlib import Path
 
 import psutil
 
-PROCESS_IDS = "/proc/self/ns/pid"  # links to `pid:[NUMBER]`, the namespace of process ids
+PROCESS_IDS = Path("/proc/self/ns/pid")  # links to `pid:[NUMBER]`, the namespace of process ids
 
 
 @lru_cache
@@ -44,7 +45,7 @@ def is_gone(named: str) -> bool:
 def _machine() -> str:
     """The machine, and within which namespace a process id has its meaning: `HOST:NUMBER`."""
     try:
-        namespace = os.readlink(PROCESS_IDS)
+        namespace = str(PROCESS_IDS.readlink())
     except OSError:  # no such thing here
         return platform.node()
     return f"{platform.node()}:{namespace.removeprefix('pid:').strip('[]')}"

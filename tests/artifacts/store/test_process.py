@@ -44,7 +44,7 @@ def test_of_a_process_in_another_container_of_this_machine_nothing_is_known() ->
         ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("a namespace of process ids cannot be made here")
-    machine, number, began = inside.rsplit(" ", 2)
+    machine, _, began = inside.rsplit(" ", 2)
     assert machine.partition(":")[0] == platform.node()
     assert machine != this_process().rsplit(" ", 2)[0]
     assert not is_gone(inside), "its number means another process, or none, out here"
