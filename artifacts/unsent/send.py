@@ -129,10 +129,13 @@ def _send_file(
             "go on without",
         )
         outcome.elsewhere += waiting
-    elif not mine and not kept.is_own:
-        outcome.leave(waiting, f"the command that writes {path} goes on")
-    elif client is None or not mine:
+    elif not mine and kept.is_own:
         outcome.leave(waiting, f"MLflow does not answer at {server.address}")
+    elif not mine:
+        outcome.leave(waiting, f"the command that writes {path} goes on")
+    elif client is None:
+        why = refusal(path)
+        outcome.leave(waiting, _refused(path, why) if why else f"{path} waits for {server.address}")
     else:
         _send_records(client, data_dir, kept, (done, names), until, outcome)
 
@@ -159,7 +162,7 @@ def _send_records(
             except NotTakenError as error:
                 if refusal(kept.path) != error.what:
                     progress.keep({"sent": number - 1, "names": {}, "refused": error.what})
-                outcome.leave(left, f"{error.what}; it is kept in {kept.path}: {error.remedy}")
+                outcome.leave(left, _refused(kept.path, error.what))
                 return
             except InputError as error:
                 outcome.leave(left, f"{error.what}; it is kept in {kept.path}")
@@ -201,14 +204,17 @@ def _send(
     except MlflowException as error:
         if what := _gone(client, words):
             return what
-        raise NotTakenError(
-            f"MLflow refuses to {call} ({str(error).splitlines()[0]})",
-            remedy="change that on MLflow's page, or `threeloops doctor --repair` sets the file "
-            "aside and MLflow never gets it",
-        ) from error
+        raise NotTakenError(f"MLflow refuses to {call} ({str(error).splitlines()[0]})") from error
     if "id" not in words:
         return {}
     return {words["id"]: take_name(data_dir, call, words["id"], made)}
+
+
+def _refused(path: Path, why: str) -> str:
+    return (
+        f"{why}; it is kept in {path}: change that on MLflow's page, or `threeloops doctor "
+        "--repair` sets the file aside and MLflow never gets it"
+    )
 
 
 def _gone(client: MlflowClient, words: Mapping[str, object]) -> str:

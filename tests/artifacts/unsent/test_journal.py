@@ -109,7 +109,7 @@ def test_what_cannot_be_sent_is_counted_with_the_reason(
     assert elsewhere.missing == 0, "the server in use lacks nothing"
     away = send_to_mlflow(None, data_dir, Server(ADDRESS), 0.0)
     assert away.missing == 3
-    assert (away.left, away.reasons) == (3, [f"MLflow does not answer at {ADDRESS}"])
+    assert (away.left, away.reasons) == (3, [f"{journal.path} waits for {ADDRESS}"])
     journal.path.write_bytes(journal.path.read_bytes()[5:])
     damaged = send_to_mlflow(None, data_dir, Server(ADDRESS), 0.0)
     assert damaged.left == 1
