@@ -101,12 +101,13 @@ class Tracking:
 
             mlflow.set_tracking_uri(uri)
             mlflow.set_registry_uri(uri)
-            # it keeps nothing: where nobody answers, nothing has begun yet
-            client = MlflowClient(uri, uri)
             if self.remote:
                 self._experiment = self._of_server(uri)
             else:
                 prepare_database(self.data_dir, EXPERIMENT, EXPERIMENT_TAGS)
+            # on a server it keeps nothing: where nobody answers, nothing has begun yet
+            client = MlflowClient(uri, uri)
+            if self._experiment is None:
                 self._experiment = client.get_experiment_by_name(EXPERIMENT)
             # before runs are closed: what ended a run may be among it
             self.unsent = send_to_mlflow(client, self.data_dir, self.server, self.send_seconds)

@@ -63,7 +63,7 @@ def _to_prefect(runtime: Runtime, terminal: Terminal) -> Outcome:
     from flows.orchestration.own_server import start_own_server
     from flows.orchestration.untold import kept_for, prefect_address, tell_prefect
 
-    if not kept_for(runtime.data_dir, prefect_address()):
+    if not kept_for(runtime.data_dir, prefect_address(runtime.data_dir)):
         return tell_prefect(runtime.data_dir, outcome, reachable=False)
     try:
         start_own_server(runtime.data_dir, terminal.note, outcome)
