@@ -58,7 +58,9 @@ def way(
 
 
 @pytest.fixture
-def opened(way: Between, data_dir: DataDir) -> Callable[[], Archive]:
+def opened(
+    way: Between, data_dir: DataDir, ended: Callable[[Archive], None]
+) -> Callable[[], Archive]:
     """Open the data folder as another command would, after those before it have ended."""
     earlier: list[Archive] = []
 
@@ -71,9 +73,14 @@ def opened(way: Between, data_dir: DataDir) -> Callable[[], Archive]:
     return open_anew
 
 
-def ended(archive: Archive) -> None:
-    """Let go of what is kept, as the end of a process does."""
-    way = getattr(vars(archive.tracking).get("client"), "_way", None)
-    if way is not None and way._journal is not None:
-        way._journal.close()
-        way._journal = None
+@pytest.fixture
+def ended() -> Callable[[Archive], None]:
+    """Let go of what an archive keeps, as the end of its process does."""
+
+    def end(archive: Archive) -> None:
+        way = getattr(vars(archive.tracking).get("client"), "_way", None)
+        if way is not None and way._journal is not None:
+            way._journal.close()
+            way._journal = None
+
+    return end
