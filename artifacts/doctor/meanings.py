@@ -175,8 +175,8 @@ MEANINGS: Mapping[str, Meaning] = {
     ),
     "refused-unsent": _damage(
         "MLflow does not take the next record of this file, so the rest of it waits, and the gate",
-        f"change on MLflow's page what it says, and run `threeloops sync`; or {REPAIR} sets the "
-        "file aside, and MLflow never gets it",
+        f"put right what it says, and run `threeloops sync`; or {REPAIR} sets the file aside, and "
+        "MLflow never gets it",
     ),
     # what killed processes left
     "half-written-file": _remark(

@@ -6,11 +6,12 @@ that we gave them, by which they are found; metrics are read back; all else repl
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from artifacts.unsent.answers import no_answer
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -202,10 +203,14 @@ def _alias(client: MlflowClient, words: Words, again: bool) -> None:
     """An alias means the newest version, so it is not given back to an older one."""
     from mlflow.exceptions import MlflowException
 
-    with contextlib.suppress(MlflowException):  # nothing has the alias yet
-        holder = client.get_model_version_by_alias(words["name"], words["alias"])
-        if int(holder.version) > int(words["version"]):
-            return
+    try:
+        held = int(client.get_model_version_by_alias(words["name"], words["alias"]).version)
+    except MlflowException as error:
+        if no_answer(error):
+            raise
+        held = 0  # nothing has the alias yet
+    if words["version"].isdigit() and held > int(words["version"]):
+        return
     client.set_registered_model_alias(words["name"], words["alias"], words["version"])
 
 

@@ -47,7 +47,7 @@ PATIENCE = 5.0  # seconds for a server that has just answered
 
 
 class NotTakenError(InputError):
-    """MLflow refuses a call, and what it is for is there."""
+    """MLflow refuses a call, and what it is for is there; or what it is to be given is missing."""
 
 
 @dataclass
@@ -95,8 +95,9 @@ def send_to_mlflow(
                 try:
                     with claimed(path) as mine:
                         _send_file(client, data_dir, path, (server, mine, until), outcome)
-                except FileNotFoundError:  # somebody moved it away
-                    continue
+                except FileNotFoundError:
+                    if path.exists():
+                        raise  # another file is missing
                 except ThreeLoopsError as error:
                     outcome.leave(1, str(error))
             if not list(unsent_folder(data_dir).glob(f"*{RECORDS}")):
@@ -199,6 +200,8 @@ def _send(
     call = words.pop("call")
     if call == "keep file":
         words["file"] = str(data_dir.root / words["file"])
+        if not Path(words["file"]).is_file():
+            raise NotTakenError(f"{words['file']}, which MLflow is to keep, is missing")
     try:
         made = asked(lambda before: make(client, call, words, again=again or before), PATIENCE)
     except MlflowException as error:
@@ -212,8 +215,8 @@ def _send(
 
 def _refused(path: Path, why: str) -> str:
     return (
-        f"{why}; it is kept in {path}: change that on MLflow's page, or `threeloops doctor "
-        "--repair` sets the file aside and MLflow never gets it"
+        f"{why}; it is kept in {path}: put that right and run `threeloops sync`, or `threeloops "
+        "doctor --repair` sets the file aside and MLflow never gets it"
     )
 
 

@@ -158,3 +158,16 @@ def test_a_file_that_another_command_has_sent_meanwhile_is_passed_over(data_dir:
             journals._locked(file)
     finally:
         os.close(file)
+
+
+def test_a_file_that_mlflow_is_to_keep_and_that_is_missing_is_said(data_dir: DataDir) -> None:
+    journal = begin_journal(data_dir, "mlflow", HERE.address)
+    words = {"run": "r", "name": "a.json", "folder": None, "file": "unsent/files/none"}
+    journal.keep({"call": "keep file", **words})
+    journal.close()
+    outcome = send_to_mlflow(cast(MlflowClient, Takes()), data_dir, HERE, 60.0)
+    assert (outcome.left, outcome.sent.total()) == (1, 0)
+    (reason,) = outcome.reasons
+    assert "unsent/files/none, which MLflow is to keep, is missing" in reason
+    assert "doctor --repair" in reason
+    assert journal.path.exists()

@@ -127,13 +127,17 @@ def test_what_is_for_a_model_or_version_that_was_deleted_is_done(
     name = f"deleted-{experiment}"
     client.create_registered_model(name)
     page.create_registered_model(f"{name}-2")
+    page.create_registered_model(f"{name}-3")
     folder = data_dir.run_artifacts / "models" / model / "artifacts"
+    held = page.create_model_version(f"{name}-3", folder.as_uri(), model_id=model).version
+    page.set_registered_model_alias(f"{name}-3", "candidate", held)
     version = client.create_model_version(name, folder.as_uri(), model_id=model).version
     way.decide = lambda path: REFUSE
     client.set_logged_model_tags(model, {"a": "b"})
     client.set_registered_model_alias(name, "candidate", version)
-    another = client.create_model_version(f"{name}-2", folder.as_uri(), model_id=model).version
-    client.set_registered_model_alias(f"{name}-2", "candidate", another)
+    for other in (f"{name}-2", f"{name}-3"):
+        another = client.create_model_version(other, folder.as_uri(), model_id=model).version
+        client.set_registered_model_alias(other, "candidate", another)
     way.decide = lambda path: PASS
     page.delete_logged_model(model)
     page.delete_model_version(name, version)
@@ -143,9 +147,11 @@ def test_what_is_for_a_model_or_version_that_was_deleted_is_done(
     later.tracking.client  # noqa: B018  # sends it
     assert later.tracking.unsent.reasons == []
     assert later.tracking.unsent.gone == {
-        "for a model that was deleted": 2,
-        "for a version that was deleted": 2,
+        "for a model that was deleted": 3,
+        "for a version that was deleted": 3,
     }
+    kept = later.tracking.client.get_model_version_by_alias(f"{name}-3", "candidate")
+    assert kept.version == held
     assert unsent_files(data_dir, "mlflow") == []
 
 
@@ -167,7 +173,7 @@ def test_another_refusal_says_what_to_do_and_does_not_hold_up_other_runs(
         assert status(later, dead) == "KILLED"
         (reason,) = later.tracking.unsent.reasons
         assert reason.startswith("MLflow refuses to log metrics and parameters (")
-        assert "`threeloops doctor --repair` sets the file aside" in reason
+        assert "or `threeloops doctor --repair` sets the file aside" in reason
         assert "\n" not in reason
         assert later.tracking.unsent.left == 1
         with pytest.raises(InputError, match="doctor --repair"):
