@@ -173,6 +173,11 @@ MEANINGS: Mapping[str, Meaning] = {
         "what is kept here for a server is not sent, and the gate does not decide before it is",
         f"put back a copy of it; or {REPAIR} sets it aside, and the server never gets it",
     ),
+    "refused-unsent": _damage(
+        "MLflow does not take the next record of this file, so the rest of it waits, and the gate",
+        f"put right what it says, and run `threeloops sync`; or {REPAIR} sets the file aside, and "
+        "MLflow never gets it",
+    ),
     # what killed processes left
     "half-written-file": _remark(
         "a command was killed while it wrote it; it is never read", f"{REPAIR} sets it aside"

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import platform
 from functools import lru_cache
+from pathlib import Path
 
 import psutil
+
+PROCESS_IDS = Path("/proc/self/ns/pid")  # links to `pid:[NUMBER]`, the namespace of process ids
 
 
 @lru_cache
 def process(number: int) -> str:
     """A process in words: machine, process id, and when it began, in seconds after the boot."""
-    return f"{platform.node()} {number} {_began(number):.1f}"
+    return f"{_machine()} {number} {_began(number):.1f}"
 
 
 def this_process() -> str:
@@ -23,11 +26,12 @@ def this_process() -> str:
 def is_gone(named: str) -> bool:
     """Whether a process, as `process` named it, has ended.
 
-    Of a process of another machine nothing is known here, so it is taken to be there.
+    Of a process of another machine, or of another container, nothing is known here, so it is taken
+    to be there. An earlier version named the machine alone.
     """
     try:
         machine, number, began = named.rsplit(" ", 2)
-        if machine != platform.node():
+        if machine not in (_machine(), platform.node()):
             return False
         found = psutil.Process(int(number))
         other = abs(_began(found.pid) - float(began)) > 1  # its number was given to another one
@@ -36,6 +40,15 @@ def is_gone(named: str) -> bool:
         return True
     except (ValueError, psutil.AccessDenied):
         return False
+
+
+def _machine() -> str:
+    """The machine, and within which namespace a process id has its meaning: `HOST:NUMBER`."""
+    try:
+        namespace = str(PROCESS_IDS.readlink())
+    except OSError:  # no such thing here
+        return platform.node()
+    return f"{platform.node()}:{namespace.removeprefix('pid:').strip('[]')}"
 
 
 def _began(number: int) -> float:

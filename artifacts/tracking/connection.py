@@ -18,13 +18,13 @@ from artifacts.tracking.database import prepare_database
 from artifacts.tracking.owner import close_abandoned
 from artifacts.unsent.answers import UnreachableError, asked, reason
 from artifacts.unsent.send import Outcome, send_to_mlflow
-from schemas.errors import InputError
+from artifacts.unsent.servers import Server
+from artifacts.unsent.waiting import runs_waiting
+from schemas.errors import InputError, StoreError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Experiment
-
-    from artifacts.unsent.client import KeepingClient
 
 # names an MLflow server, whose database is used; the files of runs stay in the data folder
 SERVER = "THREELOOPS_TRACKING_URI"
@@ -102,25 +102,54 @@ class Tracking:
             mlflow.set_tracking_uri(uri)
             mlflow.set_registry_uri(uri)
             if self.remote:
-                client: MlflowClient = self._of_server(uri)
+                self._experiment = self._of_server(uri)
             else:
                 prepare_database(self.data_dir, EXPERIMENT, EXPERIMENT_TAGS)
-                client = MlflowClient(uri, uri)
+            # on a server it keeps nothing: where nobody answers, nothing has begun yet
+            client = MlflowClient(uri, uri)
+            if self._experiment is None:
+                self._experiment = client.get_experiment_by_name(EXPERIMENT)
             # before runs are closed: what ended a run may be among it
-            self.unsent = send_to_mlflow(
-                MlflowClient(uri, uri), self.data_dir, uri, self.send_seconds
-            )
-        self._say_what_was_sent()
-        experiment = self._experiment = client.get_experiment_by_name(EXPERIMENT)
-        if experiment and not self.unsent.missing:  # how a run ended may be what is left
-            close_abandoned(client, str(experiment.experiment_id))
-        remove_leftovers(self.data_dir)
+            self.unsent = send_to_mlflow(client, self.data_dir, self.server, self.send_seconds)
+            self._say_what_was_sent()
+            self._close_abandoned(client)
+            remove_leftovers(self.data_dir)
+            if self.remote:
+                from artifacts.unsent.client import KeepingClient
+
+                return KeepingClient(self.server, self.data_dir)
         return client
 
-    def _of_server(self, uri: str) -> KeepingClient:
-        """The client for a server; UnreachableError where it does not answer within seconds."""
-        from artifacts.unsent.client import KeepingClient
+    @property
+    def server(self) -> Server:
+        """Who is asked; known by its experiment once it was asked, whatever its address."""
+        found = self._experiment
+        known = f"{found.experiment_id} {found.creation_time}" if found else ""
+        return Server(self.address, known)
 
+    def _close_abandoned(self, client: MlflowClient) -> None:
+        """End the runs of dead processes but those of which something is still to be sent."""
+        if self._experiment is None:
+            return
+        try:
+            but = runs_waiting(self.data_dir)
+        except StoreError:  # which runs a damaged file is about is not known
+            return
+        experiment = str(self._experiment.experiment_id)
+        try:
+            asked(lambda again: close_abandoned(client, experiment, but))
+        except UnreachableError as error:
+            raise self._nobody_answers(error) from None
+
+    def _nobody_answers(self, error: UnreachableError) -> UnreachableError:
+        return UnreachableError(
+            f"no MLflow server answers there ({reason(error)})",
+            f"{SERVER}={self.address}",
+            "start it, or unset the variable to use the data folder's own database",
+        )
+
+    def _of_server(self, uri: str) -> Experiment:
+        """Our experiment on a server; UnreachableError where it does not answer within seconds."""
         if not uri.startswith(("http://", "https://")):
             raise InputError(
                 "is no address of a server", f"{SERVER}={uri}", "write http://HOST:PORT"
@@ -129,22 +158,20 @@ class Tracking:
         try:
             found = asked(lambda again: _experiment(uri, location), patience=0)
         except UnreachableError as error:
-            raise UnreachableError(
-                f"no MLflow server answers there ({reason(error)})",
-                f"{SERVER}={uri}",
-                "start it, or unset the variable to use the data folder's own database",
-            ) from None
-        if found != location:
+            raise self._nobody_answers(error) from None
+        if found.artifact_location != location:
             raise InputError(
                 f"its experiment {EXPERIMENT} belongs to another data folder",
                 f"{SERVER}={uri}",
                 "use that folder, or another server",
             )
-        return KeepingClient(uri, self.data_dir)
+        return found
 
     def _say_what_was_sent(self) -> None:
         if sent := self.unsent.sent.total():
             logger.warning("sent to MLflow what was kept: %s", records(sent))
+        for what, count in sorted(self.unsent.gone.items()):
+            logger.warning("not needed by MLflow any more: %s %s", records(count), what)
         if self.unsent.missing:
             logger.warning("%s", self.what_is_unsent())
 
@@ -161,7 +188,7 @@ class Tracking:
     def refuse_unsent(self, what: str) -> None:
         """InputError where MLflow was not told everything that this data folder has for it."""
         away = self.away  # what is kept is sent before anything is looked at
-        unsent = send_to_mlflow(None, self.data_dir, self.address, 0.0)
+        unsent = send_to_mlflow(None, self.data_dir, self.server, 0.0)
         if unsent.missing or away:
             self.unsent = unsent
             raise InputError(self.what_is_unsent(), what, "run `threeloops sync` first")
@@ -184,20 +211,22 @@ class Tracking:
         return str(found.experiment_id)
 
 
-def _experiment(uri: str, location: str) -> str:
-    """Where the files of our experiment on a server lie; it is made where it is not there."""
+def _experiment(uri: str, location: str) -> Experiment:
+    """Our experiment on a server; it is made where it is not there."""
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
     client = MlflowClient(uri, uri)
-    if client.get_experiment_by_name(EXPERIMENT) is None:
+    found = client.get_experiment_by_name(EXPERIMENT)
+    if found is None:
         try:
             client.create_experiment(EXPERIMENT, location, dict(EXPERIMENT_TAGS))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another command was faster
                 raise
-    found = client.get_experiment_by_name(EXPERIMENT)
-    return str(found and found.artifact_location)
+        found = client.get_experiment_by_name(EXPERIMENT)
+    assert found is not None  # it was made
+    return found
 
 
 def records(count: int) -> str:

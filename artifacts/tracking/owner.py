@@ -3,29 +3,40 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Container
 from typing import TYPE_CHECKING
 
 from artifacts.store.process import is_gone
+from artifacts.unsent.calls import IDENTITY
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
 OWNER = "threeloops.owner"  # the tag with the process that writes a run
+ERROR = "threeloops.error"  # the tag with why a run ended without a result
 CUT_OFF = "its process was ended from outside, and could not say so"
 logger = logging.getLogger(__name__)
 
 
-def close_abandoned(client: MlflowClient, experiment_id: str) -> list[str]:
+def close_abandoned(
+    client: MlflowClient, experiment_id: str, but: Container[str] = ()
+) -> list[str]:
     """End the runs whose process is gone, and warn of each; returns their names.
 
-    A process that was killed could not say that its runs have ended.
+    A process that was killed could not say that its runs have ended. `but` are the ids of runs
+    of which something is still to be sent: how they ended may be among it.
     """
     running = client.search_runs([experiment_id], "attributes.status = 'RUNNING'")
-    gone = [run for run in running if is_gone(run.data.tags.get(OWNER, ""))]
+    gone = [
+        run
+        for run in running
+        if is_gone(run.data.tags.get(OWNER, ""))
+        and not (run.info.run_id in but or run.data.tags.get(IDENTITY) in but)
+    ]
     for run in gone:
         name, reason = _name(run), CUT_OFF
-        client.set_tag(run.info.run_id, "threeloops.error", reason)
+        client.set_tag(run.info.run_id, ERROR, reason)
         client.update_run(run.info.run_id, status="KILLED", name=name)
         client.set_terminated(run.info.run_id, "KILLED")
         logger.warning("%s was cut off: %s; it is listed as killed from now on", name, reason)
@@ -33,14 +44,23 @@ def close_abandoned(client: MlflowClient, experiment_id: str) -> list[str]:
 
 
 def flow_runs_cut_off(client: MlflowClient, experiment_id: str) -> list[str]:
-    """The ids of the Prefect flow runs of the newest runs that `close_abandoned` has ended."""
+    """The ids of the Prefect flow runs of the newest runs that `close_abandoned` has ended.
+
+    None where MLflow's server is away: what a process knows by itself is not how a run ended.
+    """
     found = client.search_runs(
         [experiment_id],
-        f"attributes.status = 'KILLED' and tags.`threeloops.error` = '{CUT_OFF}'",
+        f"attributes.status = 'KILLED' and tags.`{ERROR}` = '{CUT_OFF}'",
         max_results=50,
     )
-    ids = [run.data.tags.get("threeloops.flow_run", "") for run in found]
+    if getattr(client, "away", False):
+        return []
+    ids = [run.data.tags.get("threeloops.flow_run", "") for run in found if _was_cut_off(run)]
     return [one for one in dict.fromkeys(ids) if one]
+
+
+def _was_cut_off(run: Run) -> bool:
+    return run.info.status == "KILLED" and run.data.tags.get(ERROR) == CUT_OFF
 
 
 def _name(run: Run) -> str:

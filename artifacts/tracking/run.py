@@ -19,6 +19,7 @@ from artifacts.text.visible import printable
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.connection import CONFIG_FILE, NOTE, PARENT, TAG, Tracking, local_path
 from artifacts.tracking.owner import OWNER
+from artifacts.unsent.waiting import runs_waiting
 from schemas.config import RunConfig
 from schemas.errors import InputError
 from schemas.instrument import Instrument
@@ -42,9 +43,9 @@ class TrackedRun:
     archive: Archive
     tables: dict[str, TableRef] = field(default_factory=dict)
     links: list[str] = field(default_factory=list)  # lines of markdown that end its description
-    goes_on: bool = False  # it was cut off before, and may have logged some of what comes
+    # steps and values of each metric before it was cut off; it may log some of them again
+    logged: Mapping[str, list[tuple[int, float]]] = field(default_factory=dict)
     _views: list[dict[str, str]] = field(default_factory=list)
-    _logged: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
 
     @property
     def reference(self) -> RunRef:
@@ -96,18 +97,17 @@ class TrackedRun:
         logged = [
             Metric(name, float(value), now, step or 0, **(of or {}))
             for name, value in values.items()
-            if not (self.goes_on and self._has_logged(name, step or 0, float(value)))
+            if not self._has_logged(name, step or 0, float(value))
         ]
         if logged:
             self._client.log_batch(self.run_id, metrics=logged)
 
     def _has_logged(self, name: str, step: int, value: float) -> bool:
-        """Whether a value is there already. Seconds never repeat: the first ones stay."""
-        if name not in self._logged:
-            history = self._client.get_metric_history(self.run_id, name)
-            self._logged[name] = [(one.step, one.value) for one in history]
+        """Whether a value was there when the run went on. Seconds never repeat: the first stay."""
         any_value = name.endswith("seconds")
-        return any(at == step and (any_value or found == value) for at, found in self._logged[name])
+        return any(
+            at == step and (any_value or found == value) for at, found in self.logged.get(name, ())
+        )
 
     def table(self, name: str, reference: TableRef, *, copy: bool = True) -> None:
         """Name a stored table as the run's, by a tag with its digest.
@@ -168,14 +168,15 @@ def tracked_run(
 ) -> Iterator[TrackedRun]:
     """Open an MLflow run for one loop; it ends FINISHED, FAILED with the reason, or KILLED.
 
-    Raises InputError for a run that is to go on and has finished: what it says stays as it is.
+    Raises InputError for a run that is to go on and has finished: what it says stays as it is. So
+    it does while MLflow has not been told all of what it did: that would come after what it does.
     """
     client = archive.tracking.client
     former = place.resume
     if place.parent and place.stage:
         former = former or _child(archive.tracking, place.parent, place.stage)
     if former:
-        run = _reopened(TrackedRun(former, "", loop, archive, goes_on=True), config)
+        run = _reopened(TrackedRun(former, "", loop, archive), config)
     else:
         run = _opened(TrackedRun("", "", loop, archive), place, config)
     run.describe(describe_start(loop, config))
@@ -223,6 +224,17 @@ def _reopened(run: TrackedRun, config: RunConfig) -> TrackedRun:
     found = client.get_run(run.run_id)
     if found.info.status == "FINISHED":
         raise InputError("the run has finished", f"run {found.info.run_name}")
+    if run.run_id in runs_waiting(run.archive.data_dir, of_others=True):
+        raise InputError(
+            "MLflow has not been told all that it did before",
+            f"run {found.info.run_name}",
+            "run `threeloops sync` first",
+        )
+    # now: a server that goes away later cannot be asked
+    run.logged = {
+        name: [(one.step, one.value) for one in client.get_metric_history(run.run_id, name)]
+        for name in found.data.metrics
+    }
     client.set_tag(run.run_id, OWNER, this_process())
     client.update_run(run.run_id, status="RUNNING")
     run.name = found.info.run_name

@@ -6,17 +6,20 @@ that we gave them, by which they are found; metrics are read back; all else repl
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from artifacts.unsent.answers import no_answer
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric
 
 IDENTITY = "threeloops.identity"  # the tag by which what we made is found again
+WAITING = "unsent-"  # begins what stands for the number of a version that is not registered yet
+MISSING = "RESOURCE_DOES_NOT_EXIST"  # the code of MLflow's refusal where something is not there
 Words = Mapping[str, Any]
 Call = Callable[["MlflowClient", Words, bool], Any]
 
@@ -43,8 +46,15 @@ def _set_tag(client: MlflowClient, words: Words, again: bool) -> None:
 
 
 def _delete_tag(client: MlflowClient, words: Words, again: bool) -> None:
-    if not again or words["key"] in client.get_run(words["run"]).data.tags:
+    """A tag that is not there, since it was deleted on MLflow's page or before, stays so."""
+    from mlflow.exceptions import MlflowException
+
+    try:
         client.delete_tag(words["run"], words["key"])
+    except MlflowException as error:
+        there = client.get_run(words["run"]).data.tags
+        if error.error_code != MISSING or words["key"] in there:
+            raise
 
 
 def _update_run(client: MlflowClient, words: Words, again: bool) -> None:
@@ -68,6 +78,41 @@ def _log_batch(client: MlflowClient, words: Words, again: bool) -> None:
         metrics = [one for one in metrics if _place(one) not in known]
     params = [Param(*one) for one in words["params"]]
     client.log_batch(words["run"], metrics=metrics, params=params)
+
+
+def gone(client: MlflowClient, words: Words) -> str:
+    """What a refused call was for, where that was deleted on MLflow's page: `run`; else empty.
+
+    Raises MlflowException where MLflow does not answer, or has another reason.
+    """
+    if "id" not in words and words.get("run"):  # a model may be made for a run that is gone
+        run = _found(client.get_run, words["run"])
+        if run is None or run.info.lifecycle_stage == "deleted":
+            return "run"
+    models = [words.get("model"), *(words.get("models") or ())]
+    named = [one[0] if isinstance(one, list) else one for one in models if one]
+    if any(_found(client.get_logged_model, model) is None for model in named):
+        return "model"
+    if "source" in words and _found(client.get_registered_model, words["name"]) is None:
+        return "registered model"
+    if version := words.get("version"):
+        # what would have registered it may have been for something that is gone
+        never = version.startswith(WAITING)
+        if never or _found(client.get_model_version, words["name"], version) is None:
+            return "version"
+    return ""
+
+
+def _found(ask: Callable[..., Any], *words: str) -> Any:
+    """What MLflow answers; None where there is no such thing."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return ask(*words)
+    except MlflowException as error:
+        if error.error_code != MISSING:
+            raise
+        return None
 
 
 def _place(metric: Metric) -> tuple[str, int, int, str]:
@@ -158,11 +203,14 @@ def _alias(client: MlflowClient, words: Words, again: bool) -> None:
     """An alias means the newest version, so it is not given back to an older one."""
     from mlflow.exceptions import MlflowException
 
-    with contextlib.suppress(MlflowException):  # nothing has the alias yet
-        if again:
-            holder = client.get_model_version_by_alias(words["name"], words["alias"])
-            if int(holder.version) > int(words["version"]):
-                return
+    try:
+        held = int(client.get_model_version_by_alias(words["name"], words["alias"]).version)
+    except MlflowException as error:
+        if no_answer(error):
+            raise
+        held = 0  # nothing has the alias yet
+    if words["version"].isdigit() and held > int(words["version"]):
+        return
     client.set_registered_model_alias(words["name"], words["alias"], words["version"])
 
 

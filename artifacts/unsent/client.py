@@ -6,41 +6,29 @@ Files of runs whose folder lies here are written without the server.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import urlparse
 from uuid import uuid4
 
-from mlflow import MlflowClient
-from mlflow.entities import LoggedModel, LoggedModelStatus, Metric, Param, Run, ViewType
+from mlflow.entities import LoggedModel, LoggedModelStatus, Metric, Param, Run
 from mlflow.entities.model_registry import ModelVersion, RegisteredModel
-from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
-from mlflow.store.entities import PagedList
 
 from artifacts.store.data_dir import DataDir
-from artifacts.unsent.calls import IDENTITY
+from artifacts.unsent.calls import IDENTITY, WAITING
 from artifacts.unsent.known import model_to_be, run_to_be, version_to_be
-from artifacts.unsent.way import Way
+from artifacts.unsent.reads import ReadingClient
+from artifacts.unsent.servers import Server
 
-WAITING = "unsent-"  # begins what stands for the number of a version that is not registered yet
 
+class KeepingClient(ReadingClient):
+    """MLflow's client, for the calls that threeloops makes: what it writes is told or kept."""
 
-class KeepingClient(MlflowClient):
-    """MLflow's client, for the calls that threeloops makes."""
-
-    def __init__(self, uri: str, data_dir: DataDir) -> None:
-        super().__init__(uri, uri)
-        self._way = Way(uri, data_dir)
+    def __init__(self, server: Server, data_dir: DataDir) -> None:
+        super().__init__(server, data_dir)
         self._artifacts = data_dir.run_artifacts.as_uri()
-
-    @property
-    def away(self) -> bool:
-        """Whether the server stopped answering this process."""
-        return self._way.lost
-
-    # what is written
 
     def create_run(
         self,
@@ -187,82 +175,6 @@ class KeepingClient(MlflowClient):
     def set_registered_model_alias(self, name: str, alias: str, version: str) -> None:
         self._way.tell("set alias", {"name": name, "alias": alias, "version": str(version)})
 
-    # what is read
-
-    def get_experiment_by_name(self, name: str) -> Any:
-        return self._way.read(lambda: self._way.plain.get_experiment_by_name(name))
-
-    def get_run(self, run_id: str) -> Run:
-        if self.away and run_id in self._way.known.runs:
-            return self._way.known.runs[run_id]
-        run: Run = self._way.read(
-            lambda: self._way.plain.get_run(run_id), lambda: self._way.known.runs[run_id]
-        )
-        self._way.known.see_runs([run])
-        return run
-
-    def search_runs(
-        self,
-        experiment_ids: list[str],
-        filter_string: str = "",
-        run_view_type: int = ViewType.ACTIVE_ONLY,
-        max_results: int = 1000,
-        order_by: list[str] | None = None,
-        page_token: str | None = None,
-    ) -> PagedList[Run]:
-        """As MLflow finds them; without the server every run that is known, newest first."""
-        found: PagedList[Run] = self._way.read(
-            lambda: self._way.plain.search_runs(
-                experiment_ids, filter_string, run_view_type, max_results, order_by, page_token
-            ),
-            lambda: PagedList(
-                sorted(self._way.known.runs.values(), key=lambda run: -run.info.start_time), None
-            ),
-        )
-        self._way.known.see_runs(found)
-        return found
-
-    def search_logged_models(
-        self, experiment_ids: list[str], filter_string: str | None = None, *more: Any, **others: Any
-    ) -> PagedList[LoggedModel]:
-        """As MLflow finds them; without the server every model that is known."""
-        found: PagedList[LoggedModel] = self._way.read(
-            lambda: self._way.plain.search_logged_models(
-                experiment_ids, filter_string, *more, **others
-            ),
-            lambda: PagedList(list(self._way.known.models.values()), None),
-        )
-        self._way.known.see_models(found)
-        return found
-
-    def search_model_versions(
-        self, filter_string: str | None = None, *more: Any, **others: Any
-    ) -> PagedList[ModelVersion]:
-        """As MLflow finds them; without the server none."""
-        found: PagedList[ModelVersion] = self._way.read(
-            lambda: self._way.plain.search_model_versions(filter_string, *more, **others),
-            lambda: PagedList([], None),
-        )
-        return found
-
-    def get_registered_model(self, name: str) -> RegisteredModel:
-        def unknown() -> NoReturn:
-            raise MlflowException("not known without the server")
-
-        found: RegisteredModel = self._way.read(
-            lambda: self._way.plain.get_registered_model(name), unknown
-        )
-        return found
-
-    def get_model_version(self, name: str, version: str) -> ModelVersion:
-        return self._version(
-            name, version, lambda: self._way.plain.get_model_version(name, version)
-        )
-
-    def get_model_version_by_alias(self, name: str, alias: str) -> ModelVersion:
-        ask = self._way.plain.get_model_version_by_alias
-        return self._version(name, alias, lambda: ask(name, alias))
-
     def set_model_version_tag(
         self,
         name: str,
@@ -273,21 +185,9 @@ class KeepingClient(MlflowClient):
     ) -> None:
         self._way.read(lambda: self._way.plain.set_model_version_tag(name, version, key, value))
 
-    # both
-
     def make_champion(self, name: str, alias: str, version: str) -> None:
         """Give an alias now or not at all: what others rely on must not come later."""
         self._way.read(lambda: self._way.plain.set_registered_model_alias(name, alias, version))
-
-    def _run(self, run_id: str) -> Run:
-        """A run of which only what never changes is asked."""
-        return self._way.known.runs.get(run_id) or self.get_run(run_id)
-
-    def _version(self, name: str, which: str, ask: Callable[[], ModelVersion]) -> ModelVersion:
-        known, place = self._way.known.versions, (name, which)
-        found = self._way.read(ask, (lambda: known[place]) if place in known else None)
-        known[place] = found
-        return found
 
 
 def _metric(metric: Metric) -> dict[str, Any]:

@@ -1,24 +1,29 @@
 """Files of records that a server has not been told yet: each record is there whole or not at all.
 
 A record is one line with a digest before it. It is on the disk before the call that keeps it
-returns. A file belongs to one process, is only ever appended to, and is deleted when every record
-of it was sent. How far it was sent stands in a file of the same form beside it.
+returns. A file belongs to one process, which holds its lock as long as it lives, is only ever
+appended to, and is deleted when every record of it was sent. Who sends it holds the lock too. How
+far it was sent stands in a file of the same form beside it.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from fcntl import LOCK_EX, LOCK_NB
+from fcntl import flock as lock
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from artifacts.store.data_dir import DataDir
-from artifacts.store.process import is_gone, this_process
+from artifacts.store.process import this_process
 from policy.model.atomic_folder import flush
 from schemas.errors import StoreError
 
@@ -28,13 +33,19 @@ DIGITS = 16  # of the digest that stands before a record
 
 
 class Journal:
-    """A file of records that this process appends to."""
+    """A file of records that this process appends to, and whose lock it holds."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        lock(self._file, LOCK_EX)
         flush(path.parent)
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the file is still there: a sender deletes an empty one that nobody has locked."""
+        return os.fstat(self._file).st_nlink > 0
 
     def keep(self, record: Mapping[str, Any]) -> None:
         """Append a record; it survives a power cut. OSError where it cannot be written.
@@ -58,26 +69,70 @@ class Journal:
 
 @dataclass(frozen=True)
 class Kept:
-    """A file of records: which server they are for, where it answers, and who writes the file."""
+    """A file of records: which server they are for, where it answers, and who writes the file.
+
+    `server` tells one server from another, whatever its address; empty where that is not known.
+    """
 
     path: Path
     to: str
     address: str
     owner: str
     records: tuple[Record, ...]
+    server: str = ""
 
     @property
     def in_use(self) -> bool:
-        """Whether the process that writes it goes on."""
-        return self.owner != this_process() and not is_gone(self.owner)
+        """Whether the process that writes it goes on, or another one sends it."""
+        with claimed(self.path) as mine:
+            return not mine
+
+    @property
+    def is_own(self) -> bool:
+        """Whether this process began it."""
+        return self.owner == this_process()
 
 
-def begin_journal(data_dir: DataDir, to: str, address: str) -> Journal:
+def begin_journal(data_dir: DataDir, to: str, address: str, server: str = "") -> Journal:
     """A new file of records for a server, which the data folder's next command finds."""
-    name = f"{time.time_ns()}-{uuid4().hex[:8]}-{to}{RECORDS}"
-    journal = Journal(unsent_folder(data_dir) / name)
-    journal.keep({"to": to, "address": address, "owner": this_process()})
+    while True:
+        name = f"{time.time_ns()}-{uuid4().hex[:8]}-{to}{RECORDS}"
+        journal = Journal(unsent_folder(data_dir) / name)
+        if journal.in_place:
+            break
+        journal.close()
+    journal.keep({"to": to, "address": address, "owner": this_process(), "server": server})
     return journal
+
+
+@contextlib.contextmanager
+def claimed(path: Path) -> Iterator[bool]:
+    """Hold the lock of a file of records for a block; whether nobody else has it.
+
+    The system takes a lock away from a process that ends, however it ends, in whichever container
+    it ran. FileNotFoundError where the file was sent meanwhile.
+    """
+    try:
+        file = os.open(path, os.O_RDWR)
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+        yield True  # nobody writes there
+        return
+    try:
+        yield _locked(file)
+    finally:
+        os.close(file)
+
+
+def _locked(file: int) -> bool:
+    try:
+        lock(file, LOCK_EX | LOCK_NB)
+    except BlockingIOError:
+        return False
+    if os.fstat(file).st_nlink == 0:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    return True
 
 
 def unsent_folder(data_dir: DataDir) -> Path:
@@ -99,7 +154,8 @@ def read_kept(path: Path) -> Kept:
     if not records:  # not even its first line was kept
         return Kept(path, "", "", "", ())
     head, *rest = records
-    return Kept(path, head["to"], head["address"], head["owner"], tuple(rest))
+    server = head.get("server", "")
+    return Kept(path, head["to"], head["address"], head["owner"], tuple(rest), server)
 
 
 def read_sent(path: Path) -> tuple[int, dict[str, str]]:
@@ -110,6 +166,13 @@ def read_sent(path: Path) -> tuple[int, dict[str, str]]:
     for step in steps:
         names |= step["names"]
     return (steps[-1]["sent"] if steps else 0), names
+
+
+def refusal(path: Path) -> str:
+    """Why the server refuses the next record of a file; empty where it has not refused it."""
+    progress = path.with_suffix(SENT)
+    steps = _read(progress) if progress.exists() else []
+    return str(steps[-1].get("refused", "")) if steps else ""
 
 
 def delete_kept(path: Path) -> None:

@@ -117,8 +117,11 @@ def _terminate(known: Known, words: Words) -> None:
 
 
 def _log_batch(known: Known, words: Words) -> None:
+    from mlflow.entities import Metric
+
     if run := known.runs.get(words["run"]):
         run.data.metrics.update({one["key"]: one["value"] for one in words["metrics"]})
+        run.data._metric_objs.extend(Metric(**one) for one in words["metrics"])
         run.data.params.update(dict(words["params"]))
 
 

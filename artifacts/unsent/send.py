@@ -13,15 +13,13 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from artifacts.store.atomic_file import write_atomic
 from artifacts.store.data_dir import DataDir
-from artifacts.store.policy_folders import PolicyFolders
 from artifacts.unsent.answers import asked
-from artifacts.unsent.calls import make
+from artifacts.unsent.calls import gone, make
 from artifacts.unsent.journal import (
     COPIES,
     RECORDS,
@@ -29,30 +27,39 @@ from artifacts.unsent.journal import (
     Journal,
     Kept,
     Record,
+    claimed,
     delete_kept,
     read_kept,
     read_sent,
+    refusal,
     unsent_files,
     unsent_folder,
 )
+from artifacts.unsent.names import rename_in_texts, renamed, take_name
+from artifacts.unsent.servers import Server
 from schemas.errors import InputError, ThreeLoopsError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 TO = "mlflow"
-TEXTS = {".json", ".html", ".md", ".txt", ".yaml", ""}  # files in which our ids are replaced
 PATIENCE = 5.0  # seconds for a server that has just answered
+
+
+class NotTakenError(InputError):
+    """MLflow refuses a call, and what it is for is there; or what it is to be given is missing."""
 
 
 @dataclass
 class Outcome:
     """What was sent, by kind of call; how many records are left, and why.
 
-    `elsewhere` are those of them that are for another server than the one in use.
+    `gone` counts the records that nobody needs any more, by what was deleted on MLflow's page.
+    `elsewhere` are those of the ones left that are for another server than the one in use.
     """
 
     sent: Counter[str] = field(default_factory=Counter)
+    gone: Counter[str] = field(default_factory=Counter)
     left: int = 0
     elsewhere: int = 0
     reasons: list[str] = field(default_factory=list)
@@ -70,9 +77,9 @@ class Outcome:
 
 
 def send_to_mlflow(
-    client: MlflowClient | None, data_dir: DataDir, address: str, seconds: float
+    client: MlflowClient | None, data_dir: DataDir, server: Server, seconds: float
 ) -> Outcome:
-    """Send what is kept for the MLflow at an address, within some seconds.
+    """Send what is kept for an MLflow server, within some seconds.
 
     Without a client nothing is sent, only counted. Files that a process goes on writing wait for
     its end. One process sends at a time.
@@ -86,7 +93,11 @@ def send_to_mlflow(
         with FileLock(data_dir.locks / "unsent.lock", timeout=min(seconds, 600)):
             for path in unsent_files(data_dir, TO):
                 try:
-                    _send_file(client, data_dir, path, address, until, outcome)
+                    with claimed(path) as mine:
+                        _send_file(client, data_dir, path, (server, mine, until), outcome)
+                except FileNotFoundError:
+                    if path.exists():
+                        raise  # another file is missing
                 except ThreeLoopsError as error:
                     outcome.leave(1, str(error))
             if not list(unsent_folder(data_dir).glob(f"*{RECORDS}")):
@@ -100,23 +111,32 @@ def _send_file(
     client: MlflowClient | None,
     data_dir: DataDir,
     path: Path,
-    address: str,
-    until: float,
+    about: tuple[Server, bool, float],
     outcome: Outcome,
 ) -> None:
+    """Send a file, or say why not; `about`: for whom, whether we hold its lock, until when."""
+    server, mine, until = about
     kept = read_kept(path)
-    if not kept.records and not kept.in_use:
-        delete_kept(path)
+    if not kept.records:
+        if mine:
+            delete_kept(path)
         return
     done, names = read_sent(path)
     waiting = len(kept.records) - done
-    if kept.address != address:
-        outcome.leave(waiting, f"{path} is for MLflow at {kept.address}")
+    if not server.is_meant_by(kept):
+        outcome.leave(
+            waiting,
+            f"{path} is for MLflow at {kept.address}; use that server, or move the file away and "
+            "go on without",
+        )
         outcome.elsewhere += waiting
-    elif kept.in_use:
+    elif not mine and kept.is_own:
+        outcome.leave(waiting, f"MLflow does not answer at {server.address}")
+    elif not mine:
         outcome.leave(waiting, f"the command that writes {path} goes on")
     elif client is None:
-        outcome.leave(waiting, f"MLflow does not answer at {address}")
+        why = refusal(path)
+        outcome.leave(waiting, _refused(path, why) if why else f"{path} waits for {server.address}")
     else:
         _send_records(client, data_dir, kept, (done, names), until, outcome)
 
@@ -138,84 +158,72 @@ def _send_records(
                 outcome.leave(left, f"{kept.path} takes longer to send")
                 return
             try:
-                added = _send(client, data_dir, record, names)
+                # its writer, or a sender that was killed, may have made this call and no later one
+                added = _send(client, data_dir, record, names, again=number == done + 1)
+            except NotTakenError as error:
+                if refusal(kept.path) != error.what:
+                    progress.keep({"sent": number - 1, "names": {}, "refused": error.what})
+                outcome.leave(left, _refused(kept.path, error.what))
+                return
             except InputError as error:
                 outcome.leave(left, f"{error.what}; it is kept in {kept.path}")
                 return
+            if isinstance(added, str):
+                outcome.gone[f"for a {added} that was deleted"] += 1
+                added = {}
+            else:
+                outcome.sent[record["call"]] += 1
             names |= added
             progress.keep({"sent": number, "names": added})
-            outcome.sent[record["call"]] += 1
     finally:
         progress.close()
-    _rename_in_texts(data_dir, kept, names)
+    rename_in_texts(data_dir, kept, names)
     delete_kept(kept.path)
 
 
 def _send(
-    client: MlflowClient, data_dir: DataDir, record: Record, names: Mapping[str, str]
-) -> dict[str, str]:
-    """Make one call; returns the server's name for what it made. InputError where it cannot be."""
+    client: MlflowClient,
+    data_dir: DataDir,
+    record: Record,
+    names: Mapping[str, str],
+    *,
+    again: bool,
+) -> dict[str, str] | str:
+    """Make one call; returns the server's name for what it made, by ours.
+
+    Returns in a word what it was for, where that was deleted. InputError where it cannot be made:
+    NotTakenError where MLflow has another reason.
+    """
     from mlflow.exceptions import MlflowException
 
-    words = json.loads(_renamed(json.dumps(record), names))
+    words = json.loads(renamed(json.dumps(record), names))
     call = words.pop("call")
     if call == "keep file":
         words["file"] = str(data_dir.root / words["file"])
+        if not Path(words["file"]).is_file():
+            raise NotTakenError(f"{words['file']}, which MLflow is to keep, is missing")
     try:
-        made = asked(lambda again: make(client, call, words, again=True), PATIENCE)
+        made = asked(lambda before: make(client, call, words, again=again or before), PATIENCE)
     except MlflowException as error:
-        raise InputError(f"MLflow refuses to {call} ({str(error).splitlines()[0]})") from error
+        if what := _gone(client, words):
+            return what
+        raise NotTakenError(f"MLflow refuses to {call} ({str(error).splitlines()[0]})") from error
     if "id" not in words:
         return {}
-    return {words["id"]: _take_name(data_dir, call, words["id"], made)}
+    return {words["id"]: take_name(data_dir, call, words["id"], made)}
 
 
-def _take_name(data_dir: DataDir, call: str, ours: str, made: Any) -> str:
-    """The server's name for what we named ourselves; folders of that name are renamed."""
-    if call == "register version":
-        return str(made.version)
-    artifacts = data_dir.run_artifacts
-    if call == "create model":
-        theirs = str(made.model_id)
-        _rename(artifacts / "models" / ours, artifacts / "models" / theirs)
-        return theirs
-    theirs = str(made.info.run_id)
-    _rename(artifacts / ours, artifacts / theirs)
-    _rename(data_dir.checkpoints / ours, data_dir.checkpoints / theirs)
-    return theirs
+def _refused(path: Path, why: str) -> str:
+    return (
+        f"{why}; it is kept in {path}: put that right and run `threeloops sync`, or `threeloops "
+        "doctor --repair` sets the file aside and MLflow never gets it"
+    )
 
 
-def _rename(before: Path, now: Path) -> None:
-    if before.is_dir() and not now.exists():
-        before.rename(now)
+def _gone(client: MlflowClient, words: Mapping[str, object]) -> str:
+    from mlflow.exceptions import MlflowException
 
-
-def _rename_in_texts(data_dir: DataDir, kept: Kept, names: Mapping[str, str]) -> None:
-    if not names:
-        return
-    runs = {_renamed(str(record.get("run")), names) for record in kept.records}
-    folders = [data_dir.run_artifacts / name for name in {*runs, *names.values()}]
-    models = [data_dir.run_artifacts / "models" / name for name in names.values()]
-    for folder in [*folders, *models]:
-        for path in folder.rglob("*"):
-            if path.suffix in TEXTS and path.is_file():
-                _rename_in_text(path, names)
-    remembered = PolicyFolders(data_dir)
-    for model in models:
-        if (model / "artifacts" / "config.json").exists():
-            remembered.digest(model / "artifacts")  # it is found by its digest again
-
-
-def _rename_in_text(path: Path, names: Mapping[str, str]) -> None:
     try:
-        before = path.read_bytes().decode()
-    except UnicodeDecodeError:
-        return
-    if (now := _renamed(before, names)) != before:
-        write_atomic(path, now.encode())
-
-
-def _renamed(text: str, names: Mapping[str, str]) -> str:
-    for ours, theirs in names.items():
-        text = text.replace(ours, theirs)
-    return text
+        return asked(lambda again: gone(client, words), PATIENCE)
+    except MlflowException:
+        return ""

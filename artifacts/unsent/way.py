@@ -20,6 +20,7 @@ from artifacts.unsent.answers import UnreachableError, asked
 from artifacts.unsent.calls import make
 from artifacts.unsent.journal import COPIES, Journal, begin_journal, unsent_folder
 from artifacts.unsent.known import Known
+from artifacts.unsent.servers import Server, without_password
 from policy.model.atomic_folder import flush
 from schemas.identity import file_digest
 
@@ -31,10 +32,10 @@ logger = logging.getLogger(__name__)
 class Way:
     """The way of one process to a server. `plain` is a client whose calls fail without answers."""
 
-    def __init__(self, uri: str, data_dir: DataDir) -> None:
-        self.plain = MlflowClient(uri, uri)
+    def __init__(self, server: Server, data_dir: DataDir) -> None:
+        self.plain = MlflowClient(server.address, server.address)
         self.known = Known()
-        self._uri = uri
+        self._server = server
         self._data_dir = data_dir
         self._journal: Journal | None = None
         self._writes = False
@@ -79,18 +80,19 @@ class Way:
         return known()
 
     def _go_on_without(self, error: UnreachableError) -> Journal:
-        journal = begin_journal(self._data_dir, TO, self._uri)
+        address = without_password(self._server.address)
+        journal = begin_journal(self._data_dir, TO, address, self._server.identity)
         logger.warning(
             "%s at %s; the work goes on, what MLflow was not told is kept in %s, and the next "
             "command or `threeloops sync` sends it",
             error,
-            self._uri,
+            address,
             journal.path,
         )
         return journal
 
     def _unreachable(self, error: UnreachableError) -> UnreachableError:
-        return UnreachableError(error.what, self._uri, "start it, and run this again")
+        return UnreachableError(error.what, self._server.address, "start it, and run this again")
 
     def _copied(self, path: Path) -> str:
         """A copy of a file by its digest, which lasts until it was sent."""

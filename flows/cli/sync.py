@@ -23,11 +23,13 @@ def send_kept(runtime: Runtime, terminal: Terminal) -> SyncOutput:
     Its exit code is 1 where something is left.
     """
     outcomes = [_to_mlflow(runtime), _to_prefect(runtime, terminal)]
-    sent: Counter[str] = sum((one.sent for one in outcomes), Counter())
+    sent: Counter[str] = sum((one.sent + one.gone for one in outcomes), Counter())
     left = sum(one.left for one in outcomes)
     reasons = tuple(reason for one in outcomes for reason in one.reasons)
-    for kind, count in sorted(sent.items()):
-        terminal.out.print(f"sent  {count:6}  {kind}", markup=False)
+    for one in outcomes:
+        for word, counted in (("sent", one.sent), ("gone", one.gone)):
+            for kind, count in sorted(counted.items()):
+                terminal.out.print(f"{word}  {count:6}  {kind}", markup=False)
     for reason in reasons:
         terminal.fail(reason)
     if left:
@@ -47,7 +49,7 @@ def _to_mlflow(runtime: Runtime) -> Outcome:
     try:
         tracking.client  # noqa: B018  # what is kept is sent when it is made
     except ThreeLoopsError as error:
-        outcome = send_to_mlflow(None, runtime.data_dir, tracking.address, 0.0)
+        outcome = send_to_mlflow(None, runtime.data_dir, tracking.server, 0.0)
         outcome.reasons.append(str(error))
         return outcome
     return tracking.unsent
@@ -61,7 +63,7 @@ def _to_prefect(runtime: Runtime, terminal: Terminal) -> Outcome:
     from flows.orchestration.own_server import start_own_server
     from flows.orchestration.untold import kept_for, prefect_address, tell_prefect
 
-    if not kept_for(runtime.data_dir, prefect_address()):
+    if not kept_for(runtime.data_dir, prefect_address(runtime.data_dir)):
         return tell_prefect(runtime.data_dir, outcome, reachable=False)
     try:
         start_own_server(runtime.data_dir, terminal.note, outcome)

@@ -77,7 +77,7 @@ def _tell_what_is_kept(
     """Tell the server how flow runs ended that it could not be told then."""
     if outcome is not None:
         tell_prefect(data_dir, outcome, reachable=True)
-    elif kept_for(data_dir, prefect_address()):
+    elif kept_for(data_dir, prefect_address(data_dir)):
         told = tell_prefect(data_dir, Outcome(), reachable=True)
         if ended := told.sent.total():
             log_message(f"told Prefect what was kept: how flow runs ended, {ended} of them")
@@ -163,7 +163,8 @@ def orphans(data_dir: DataDir) -> list[tuple[Path, int | None]]:
 def _remember_own(data_dir: DataDir) -> None:
     """Write down which server belongs to this process."""
     folder = data_dir.prefect / "servers"
-    folder.mkdir(exist_ok=True)
+    # with a database that the user named nothing was made here yet
+    folder.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(psutil.Error):
         for child in psutil.Process().children():
             if FACTORY in child.cmdline():

@@ -5,26 +5,46 @@ from __future__ import annotations
 import contextlib
 import os
 from datetime import UTC, datetime
+from pathlib import Path
 from uuid import UUID
 
 from filelock import FileLock, Timeout
 
 from artifacts.store.data_dir import DataDir
 from artifacts.text.visible import printable
-from artifacts.unsent.journal import Record, begin_journal, delete_kept, read_kept, unsent_files
+from artifacts.unsent.journal import (
+    Record,
+    begin_journal,
+    claimed,
+    delete_kept,
+    read_kept,
+    unsent_files,
+)
 from artifacts.unsent.send import Outcome
+from artifacts.unsent.servers import same_address, without_password
+from flows.orchestration.prefect_database import database_url
 from schemas.errors import ThreeLoopsError
 from tasks.runtime.runtime import Runtime
 
 TO = "prefect"
-OWN = "own"  # the database in the data folder, whichever command's server has it
+# the database in the data folder, whichever command's server has it; one that the user named
+# follows after a colon
+OWN = "own"
 LONGEST = 2000  # characters of a message
 STATES = {"COMPLETED": "Completed", "FAILED": "Failed", "CRASHED": "Crashed"}
 
 
-def prefect_address() -> str:
+def prefect_address(data_dir: DataDir) -> str:
     """The server that this process uses, in a form that a later command compares."""
-    return os.environ.get("PREFECT_API_URL") or OWN
+    if url := os.environ.get("PREFECT_API_URL"):
+        return url
+    from prefect.settings import get_current_settings
+
+    secret = get_current_settings().server.database.connection_url
+    database = secret.get_secret_value() if secret else ""
+    if database == database_url(data_dir.prefect / "prefect.db"):
+        return OWN
+    return f"{OWN}:{without_password(database)}"
 
 
 def keep_end(runtime: Runtime, flow_run: str, error: BaseException | None) -> None:
@@ -41,9 +61,10 @@ def keep_end(runtime: Runtime, flow_run: str, error: BaseException | None) -> No
         "at": datetime.now(UTC).isoformat(),
     }
     try:
-        journal = begin_journal(runtime.data_dir, TO, prefect_address())
-        journal.keep(record)
-        journal.close()
+        address = without_password(prefect_address(runtime.data_dir))
+        journal = begin_journal(runtime.data_dir, TO, address)
+        with contextlib.closing(journal):
+            journal.keep(record)
     except OSError as failed:  # the result matters more
         runtime.progress.log_message(
             f"warning: how the flow run ended could not be kept for Prefect ({failed.strerror})"
@@ -57,9 +78,15 @@ def keep_end(runtime: Runtime, flow_run: str, error: BaseException | None) -> No
 
 def kept_for(data_dir: DataDir, address: str) -> bool:
     """Whether something is kept for a server."""
-    with contextlib.suppress(ThreeLoopsError):
-        return any(read_kept(path).address == address for path in unsent_files(data_dir, TO))
-    return True
+    for path in unsent_files(data_dir, TO):
+        try:
+            if same_address(read_kept(path).address, address):
+                return True
+        except FileNotFoundError:  # it was told meanwhile
+            continue
+        except ThreeLoopsError:  # it is damaged: whoever tells says so
+            return True
+    return False
 
 
 def tell_prefect(data_dir: DataDir, outcome: Outcome, *, reachable: bool) -> Outcome:
@@ -69,20 +96,37 @@ def tell_prefect(data_dir: DataDir, outcome: Outcome, *, reachable: bool) -> Out
     server that is gone; both are done. Without the server everything is counted as left.
     """
     data_dir.locks.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(Timeout), FileLock(data_dir.locks / "untold.lock", timeout=0):
-        for path in unsent_files(data_dir, TO):
-            try:
-                kept = read_kept(path)
-            except ThreeLoopsError as error:
-                outcome.leave(1, str(error))
-                continue
-            if kept.records and kept.address != prefect_address():
-                outcome.leave(len(kept.records), f"{path} is for Prefect at {kept.address}")
-            elif kept.records and not reachable:
-                outcome.leave(len(kept.records), f"Prefect does not answer; {path} is for it")
-            elif _told(kept.records, outcome, str(path)):
-                delete_kept(path)
+    try:
+        with FileLock(data_dir.locks / "untold.lock", timeout=0):
+            for path in unsent_files(data_dir, TO):
+                try:
+                    with claimed(path) as mine:
+                        _tell_file(data_dir, path, outcome, mine=mine, reachable=reachable)
+                except FileNotFoundError:  # it was told meanwhile
+                    continue
+                except ThreeLoopsError as error:
+                    outcome.leave(1, str(error))
+    except Timeout:
+        outcome.leave(1, "another command is telling it")
     return outcome
+
+
+def _tell_file(
+    data_dir: DataDir, path: Path, outcome: Outcome, *, mine: bool, reachable: bool
+) -> None:
+    kept = read_kept(path)
+    count = len(kept.records)
+    if not count:
+        if mine:
+            delete_kept(path)
+    elif not same_address(kept.address, prefect_address(data_dir)):
+        outcome.leave(count, f"{path} is for Prefect at {kept.address}")
+    elif not mine:
+        outcome.leave(count, f"the command that writes {path} goes on")
+    elif not reachable:
+        outcome.leave(count, f"Prefect does not answer; {path} is for it")
+    elif _told(kept.records, outcome, str(path)):
+        delete_kept(path)
 
 
 def _told(records: tuple[Record, ...], outcome: Outcome, where: str) -> bool:

@@ -58,6 +58,29 @@ def way(
 
 
 @pytest.fixture
-def opened(way: Between, data_dir: DataDir) -> Callable[[], Archive]:
-    """Open the data folder as another command would."""
-    return lambda: Archive(data_dir)
+def opened(
+    way: Between, data_dir: DataDir, ended: Callable[[Archive], None]
+) -> Callable[[], Archive]:
+    """Open the data folder as another command would, after those before it have ended."""
+    earlier: list[Archive] = []
+
+    def open_anew() -> Archive:
+        for one in earlier:
+            ended(one)
+        earlier.append(Archive(data_dir))
+        return earlier[-1]
+
+    return open_anew
+
+
+@pytest.fixture
+def ended() -> Callable[[Archive], None]:
+    """Let go of what an archive keeps, as the end of its process does."""
+
+    def end(archive: Archive) -> None:
+        way = getattr(vars(archive.tracking).get("client"), "_way", None)
+        if way is not None and way._journal is not None:
+            way._journal.close()
+            way._journal = None
+
+    return end

@@ -22,6 +22,7 @@ from artifacts.unsent.journal import (
     unsent_files,
 )
 from artifacts.unsent.send import send_to_mlflow
+from artifacts.unsent.servers import Server, same_address, without_password
 from schemas.errors import StoreError
 
 ADDRESS = "http://127.0.0.1:9"
@@ -101,15 +102,54 @@ def test_how_far_a_file_was_sent_is_remembered(journal: Journal) -> None:
 def test_what_cannot_be_sent_is_counted_with_the_reason(
     journal: Journal, data_dir: DataDir, tmp_path: Path
 ) -> None:
-    elsewhere = send_to_mlflow(None, data_dir, "http://127.0.0.1:8", 0.0)
+    journal.close()
+    elsewhere = send_to_mlflow(None, data_dir, Server("http://127.0.0.1:8"), 0.0)
     assert (elsewhere.left, elsewhere.sent.total()) == (3, 0)
     assert f"is for MLflow at {ADDRESS}" in elsewhere.reasons[0]
     assert elsewhere.missing == 0, "the server in use lacks nothing"
-    away = send_to_mlflow(None, data_dir, ADDRESS, 0.0)
+    away = send_to_mlflow(None, data_dir, Server(ADDRESS), 0.0)
     assert away.missing == 3
-    assert (away.left, away.reasons) == (3, [f"MLflow does not answer at {ADDRESS}"])
+    assert (away.left, away.reasons) == (3, [f"{journal.path} waits for {ADDRESS}"])
     journal.path.write_bytes(journal.path.read_bytes()[5:])
-    damaged = send_to_mlflow(None, data_dir, ADDRESS, 0.0)
+    damaged = send_to_mlflow(None, data_dir, Server(ADDRESS), 0.0)
     assert damaged.left == 1
     assert "line 1 is damaged" in damaged.reasons[0]
     assert journal.path.exists(), "it is left as it is"
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["HTTP://localhost:9", "http://127.0.0.1:9/", "http://[::1]:9", "http://me:secret@LOCALHOST:9"],
+)
+def test_a_server_is_the_same_however_its_address_is_written(
+    address: str, journal: Journal, data_dir: DataDir
+) -> None:
+    journal.close()
+    assert send_to_mlflow(None, data_dir, Server(address), 0.0).missing == 3
+
+
+def test_addresses_that_differ_in_more_are_two_servers() -> None:
+    assert same_address("http://a.example", "http://A.example:80/")
+    assert same_address("https://a.example:443", "https://a.example")
+    for other in ("https://a.example", "http://a.example:81", "http://a.example/b", "http://[::2"):
+        assert not same_address("http://a.example", other)
+
+
+def test_a_server_is_known_by_what_it_holds_and_not_by_its_address(data_dir: DataDir) -> None:
+    journal = begin_journal(data_dir, "mlflow", ADDRESS, "1 1700000000000")
+    journal.keep({"call": "set tag", "value": "v"})
+    journal.close()
+    moved = Server("http://mlflow.example", "1 1700000000000")
+    assert send_to_mlflow(None, data_dir, moved, 0.0).missing == 1
+    made_anew = Server(ADDRESS, "1 1800000000000")
+    outcome = send_to_mlflow(None, data_dir, made_anew, 0.0)
+    assert (outcome.left, outcome.missing) == (1, 0)
+    assert send_to_mlflow(None, data_dir, Server(ADDRESS), 0.0).missing == 1, "not known"
+
+
+def test_an_address_is_kept_without_its_password() -> None:
+    address = "postgresql+asyncpg://me:secret@db.example:5432/prefect?password=secret"
+    assert without_password(address) == "postgresql+asyncpg://me@db.example:5432/prefect"
+    assert without_password(ADDRESS) == ADDRESS
+    file = "sqlite+aiosqlite:////home/me/prefect.db"
+    assert without_password(file) == file

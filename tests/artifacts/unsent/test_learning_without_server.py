@@ -55,7 +55,11 @@ def _models_forgotten() -> Iterator[None]:
 
 
 def test_a_version_gets_its_number_when_mlflow_is_back(
-    config: LearningConfig, way: Between, opened: Callable[[], Archive], data_dir: DataDir
+    config: LearningConfig,
+    way: Between,
+    opened: Callable[[], Archive],
+    ended: Callable[[Archive], None],
+    data_dir: DataDir,
 ) -> None:
     def goes_away(event: Event) -> None:
         if isinstance(event, Progress) and event.work == "learning":
@@ -69,6 +73,7 @@ def test_a_version_gets_its_number_when_mlflow_is_back(
     assert printed.model.name.startswith(f"models:/{NAME}/unsent-")
     assert printed.model.digest is not None
 
+    ended(runtime.archive)
     way.decide = lambda path: PASS
     later = opened()
     run = later.history.find(printed.run_id)

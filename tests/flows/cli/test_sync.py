@@ -47,7 +47,7 @@ def test_what_is_for_servers_that_nobody_uses_now_stays(
     answer = json.loads(printed.out)
     assert (answer["sent"], answer["left"]) == ({}, 2)
     assert [one.partition(" is for ")[2] for one in answer["reasons"]] == [
-        "MLflow at http://mlflow.example",
+        "MLflow at http://mlflow.example; use that server, or move the file away and go on without",
         "Prefect at http://prefect.example/api",
     ]
     assert printed.err.splitlines()[-1] == "threeloops: 2 records not sent; nothing of it is lost"

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from artifacts.store.data_dir import DataDir
 from artifacts.store.process import process, this_process
 from flows.orchestration.own_server import NoServerError, end_orphans, start_own_server
+from flows.orchestration.prefect_database import URL, database_url
 from schemas.errors import InputError
 
 GONE = f"{platform.node()} 999999999 5.0"
@@ -87,3 +90,25 @@ def test_a_server_that_takes_the_call_and_never_answers_is_refused(
         monkeypatch.setattr("prefect.settings.PREFECT_API_URL.value", lambda: url)
         with pytest.raises(InputError, match=r"no Prefect server answers there \(ReadTimeout\)"):
             start_own_server(data_dir, print)
+
+
+@pytest.mark.server
+@pytest.mark.slow
+@pytest.mark.parametrize("named", ["PREFECT_HOME", "PREFECT_API_DATABASE_CONNECTION_URL"])
+def test_a_command_on_a_new_folder_uses_the_database_that_the_user_named(
+    named: str, tiny: str, tmp_path: Path
+) -> None:
+    database = tmp_path / "named" / "prefect.db"
+    database.parent.mkdir()
+    values = {"PREFECT_HOME": str(database.parent), URL: database_url(database)}
+    kept = {name: v for name, v in os.environ.items() if not name.startswith("PREFECT_")}
+    words = ["eval", "--model", tiny, "--limit", "1", "--samples", "1", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli", *words],
+        env=kept | {"THREELOOPS_HOME": str(tmp_path / "new"), named: values[named]},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert database.exists()
+    assert not (tmp_path / "new" / "prefect" / "prefect.db").exists()
