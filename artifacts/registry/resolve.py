@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from artifacts.registry.hub import from_hub, hub_folder, is_fetched
 from artifacts.registry.integrity import intact_folder
 from artifacts.registry.versions import REGISTRY, registered_version
 from artifacts.tracking.archive import Archive
@@ -18,9 +19,6 @@ from schemas.references import PolicyRef
 
 DEFAULT = "default"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-# weights and what it takes to read them; never pickles, never code
-HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt"]
-HUB_FILES += ["README.md"]  # the model's card, which names its licence
 LogMessage = Callable[[str], None]
 
 
@@ -65,7 +63,8 @@ def known_folder(archive: Archive, model: str) -> Path | None:
     if model == DEFAULT:
         local = archive.data_dir.models / DEFAULT_FOLDER
     elif not exists(local):
-        local = _hub_folder(archive, model)
+        folder = hub_folder(archive.data_dir.models, model)
+        return folder.absolute() if is_fetched(folder) else None
     return local.absolute() if exists(local / "config.json") else None
 
 
@@ -76,35 +75,12 @@ def _folder(archive: Archive, model: str, log_message: LogMessage) -> Path:
     if model.startswith(REGISTRY):
         return _registered_folder(archive, model, log_message)
     local = of_user(model)
-    return local.absolute() if exists(local) else _from_hub(archive, model, log_message)
+    if exists(local):
+        return local.absolute()
+    return from_hub(archive.data_dir.models, model, log_message)
 
 
 def _registered_folder(archive: Archive, model: str, log_message: LogMessage) -> Path:
     version = registered_version(archive, model)
     check_folder(version.folder)
     return intact_folder(archive.folders, version, model, log_message)
-
-
-def _from_hub(archive: Archive, model: str, log_message: LogMessage) -> Path:
-    import logging
-
-    from huggingface_hub import snapshot_download
-
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    target = _hub_folder(archive, model)
-    if (target / "config.json").exists():
-        return target
-    log_message(f"fetching {model} from the hub")
-    try:
-        fetched = snapshot_download(model, allow_patterns=HUB_FILES, local_dir=target)
-    except Exception:  # the hub client raises many kinds, all meaning: not fetched
-        raise InputError(
-            "could not be fetched from the hub: there is no such model, or no way to the hub",
-            f"--model {model}",
-            "check the id and the network, or give a local folder",
-        ) from None
-    return Path(fetched)
-
-
-def _hub_folder(archive: Archive, model: str) -> Path:
-    return archive.data_dir.models / "hub" / model.replace("/", "--")

@@ -304,7 +304,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if terminated or isinstance(error, KeyboardInterrupt):
                 terminal.fail("stopped")
                 return TERMINATED if terminated else INTERRUPTED
-            if not isinstance(error, Exception):
+            if isinstance(error, SystemExit | GeneratorExit):  # a panic of Rust is neither
                 raise
             line, code = explained(error, None if options.verb == "doctor" else _logs())
             terminal.fail(line)

@@ -55,6 +55,7 @@ def ask(archive: Archive, options: Namespace, terminal: Terminal) -> AskOutput:
     terminal.note(f"loading {config.model}")
     from policy.model.load import decode_completion, load_policy
     from policy.model.template import get_template
+    from policy.model.tokenizer_trial import explaining_tokenizer
     from policy.sampling.sample import sample
 
     folder = archive.folders.find(reference)
@@ -71,7 +72,8 @@ def ask(archive: Archive, options: Namespace, terminal: Terminal) -> AskOutput:
 
     @cache
     def piece(token: int) -> str:
-        return str(tokenizer.decode([token], skip_special_tokens=False))
+        with explaining_tokenizer(str(folder)):
+            return str(tokenizer.decode([token], skip_special_tokens=False))
 
     output = AskOutput(
         question=options.question,

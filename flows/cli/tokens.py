@@ -11,6 +11,7 @@ from flows.cli.render.tokens import print_tokens
 from flows.cli.terminal import Terminal
 from policy.model.load import load_policy, load_tokenizer
 from policy.model.template import get_template
+from policy.model.tokenizer_trial import explaining_tokenizer, try_texts
 from schemas.config import EvalConfig
 from schemas.outputs import TokenRow, TokensModel, TokensOutput
 
@@ -25,8 +26,10 @@ def show_tokens(archive: Archive, options: Namespace, terminal: Terminal) -> Tok
     reference = resolve_policy(archive, config.model, terminal.note)
     folder = archive.folders.find(reference)
     tokenizer = load_tokenizer(folder)
-    ids = [int(i) for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
-    pieces = [str(tokenizer.decode([token], skip_special_tokens=False)) for token in ids]
+    try_texts(tokenizer, [text])
+    with explaining_tokenizer(str(folder)):
+        ids = [int(i) for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
+        pieces = [str(tokenizer.decode([token], skip_special_tokens=False)) for token in ids]
     if question is None:
         rows = [TokenRow(id=token, piece=p) for token, p in zip(ids, pieces, strict=True)]
     else:

@@ -1,35 +1,15 @@
-"""A program of its own: render chat templates within limits of time and memory.
+"""Render chat templates, as a program of `limited_child.py`.
 
-It is given JSON objects on stdin, one a line, and answers each with one on stdout. It imports
-jinja2 alone, so that it starts in a moment, and nothing of this project, so that it can be started
-by its path.
+It imports jinja2 alone, so that it starts in a moment, and nothing of this project, so that it can
+be started by its path.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import math
-import resource
-import sys
-import time
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
-
-
-def limit_memory(most: int) -> None:
-    """Let the system refuse this process more memory, and keep no image of its memory."""
-    for kind, value in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_AS, most)):
-        with contextlib.suppress(ValueError, OSError):  # macOS does not know every limit
-            resource.setrlimit(kind, (value, value))
-
-
-def limit_seconds(more: float) -> None:
-    """Let the system end this process when it computes so many seconds more than until now."""
-    until = math.ceil(time.process_time() + more)
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_CPU, (until, resource.RLIM_INFINITY))
 
 
 def environment() -> Any:
@@ -89,18 +69,3 @@ def answer(asked: dict[str, Any]) -> dict[str, Any]:
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         return {"error": reason or type(error).__name__, "kind": type(error).__name__}
-
-
-def main() -> None:
-    """Answer each line of stdin until there are no more."""
-    limit_memory(int(sys.argv[1]))
-    for line in sys.stdin:
-        asked = json.loads(line)
-        limit_seconds(asked["cpu_seconds"])
-        # at once, so that nothing of an answer that fails is written
-        sys.stdout.write(json.dumps(answer(asked)) + "\n")
-        sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    main()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from policy.model.dry_build import refuse_larger_than_its_weights
 from policy.model.header import stored_tensors
 from policy.model.model_files import (
     DEFINING_FILES,
@@ -18,9 +19,11 @@ from policy.model.model_files import (
     one_line,
     read_json,
     refuse_detours,
+    refuse_no_files,
     weight_files,
 )
 from policy.model.sizes import check_sizes
+from policy.model.tokenizer_trial import explaining_tokenizer, is_panic, try_file, try_loaded
 from policy.model.vocabulary import check_vocabulary
 from schemas.errors import InputError
 from schemas.files import MOST_JSON_BYTES
@@ -33,9 +36,7 @@ if TYPE_CHECKING:
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 VOCABULARIES = (*TOKENIZER_FILES, "merges.txt")
 MOST_VOCABULARY_BYTES = 64 * 2**20  # those with 262,000 tokens have 33 MB
-MOST_MISSING = 2  # times the stored weights: a model that needs more is another model
 MOST_END_TOKENS = 1000
-MOST_PACKED = 16  # weights in one stored number
 UNKNOWN_TOKEN_TEXT = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -118,7 +119,9 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The tokenizer of a model folder, without the model."""
     if not any((folder / file).is_file() for file in TOKENIZER_FILES):
         raise InputError("no tokenizer in this folder", str(folder), "add its tokenizer.json")
-    check_vocabulary(folder / "tokenizer.json")
+    if (file := folder / "tokenizer.json").is_file():
+        check_vocabulary(file)
+        try_file(file)
     from transformers import AutoTokenizer
 
     try:
@@ -126,10 +129,13 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
             tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False
             )
-    except Exception as error:  # a broken tokenizer.json raises even a bare Exception
+    except BaseException as error:  # a broken tokenizer.json raises even a bare Exception
+        if not (isinstance(error, Exception) or is_panic(error)):
+            raise
         raise InputError(
             f"the tokenizer cannot be loaded ({one_line(error)})", str(folder)
         ) from error
+    try_loaded(tokenizer, str(folder))
     if type(longest := tokenizer.model_max_length) not in (int, float):
         raise InputError(
             f"model_max_length is {str(longest)[:40]!r}, not a number",
@@ -160,6 +166,7 @@ def check_folder(folder: Path) -> None:
     where = str(folder)
     if not folder.is_dir():
         raise InputError("no such model folder", where, "name a folder with a config.json")
+    refuse_no_files(folder)
     config = read_json(folder / "config.json")
     if (folder / "adapter_config.json").is_file():
         raise InputError(
@@ -210,9 +217,11 @@ def decode_completion(
         if token is not None and 0 <= token < size:
             known.append(token)
             continue
-        text += str(
-            tokenizer.decode(known, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        )
+        with explaining_tokenizer(str(tokenizer.name_or_path)):
+            part = tokenizer.decode(
+                known, skip_special_tokens=False, clean_up_tokenization_spaces=False
+            )
+        text += str(part)
         text += UNKNOWN_TOKEN_TEXT if token is not None else ""
         known = []
     return text
@@ -273,29 +282,20 @@ def _refuse_many_end_tokens(folder: Path) -> None:
 
 
 def _refuse_larger_than_its_weights(folder: Path) -> None:
-    """InputError where a config describes a model of many more numbers than its files hold.
-
-    The model is made without memory for its numbers. A few missing weights are named later.
-    """
-    import torch
     from transformers import AutoModelForCausalLM
 
     maker: Any = AutoModelForCausalLM
-    config = load_config(folder)
+    config, tensors = load_config(folder), stored_tensors(weight_files(folder))
+    packed = bool(getattr(config, "quantization_config", None))
     try:
-        with quiet_transformers(), torch.device("meta"):
-            model = maker.from_config(config)
+        with quiet_transformers():
+            refuse_larger_than_its_weights(
+                lambda: maker.from_config(config), tensors, packed=packed, folder=folder
+            )
+    except InputError:
+        raise
     except Exception as error:
         raise _not_loadable(error, folder) from error
-    needed = sum(weight.numel() for weight in model.parameters())
-    stored = sum(tensor.numbers for tensor in stored_tensors(weight_files(folder)))
-    packed = MOST_PACKED if getattr(config, "quantization_config", None) else 1
-    if needed > MOST_MISSING * packed * stored:
-        raise InputError(
-            f"config.json describes a model of {needed:,} weights, and its files hold {stored:,}",
-            str(folder),
-            "config.json and weights must come from one model",
-        )
 
 
 def _not_loadable(error: Exception, folder: Path) -> InputError:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.errors import InputError
-from schemas.files import is_file, read_json_object
+from schemas.files import exists, is_file, read_json_object
 
 # besides the weights, these files decide which tokens come out and which text they are
 DEFINING_FILES = (
@@ -32,6 +32,8 @@ DETOURS = {
     "tokenizer_config.json": ("fast_tokenizer_files",),
 }
 COPY_AGAIN = "copy the whole folder again"
+TEMPLATES = "additional_chat_templates"  # transformers reads every *.jinja in it
+MOST_TEMPLATES, MOST_TEMPLATE_BYTES = 100, 2 * 2**20
 
 
 def defining_files(folder: Path) -> list[Path]:
@@ -85,10 +87,51 @@ def refuse_detours(folder: Path) -> None:
                     "save the model again with save_pretrained",
                 )
     # beside chat_template.jinja, this one would take its place
-    if (other := folder / "additional_chat_templates" / "default.jinja").exists():
+    if (other := folder / TEMPLATES / "default.jinja").exists():
         raise InputError(
             "is a second default chat template", str(other), "leave one, as chat_template.jinja"
         )
+    _refuse_large_templates(folder / TEMPLATES)
+
+
+def refuse_no_files(folder: Path) -> None:
+    """InputError for an entry of a model's folder that is neither a file, a folder, nor a link.
+
+    transformers opens files by their names: it waits for a pipe, and reads a device without end.
+    """
+    for place in (folder, folder / TEMPLATES):
+        for entry in _entries(place):
+            is_there = exists(entry)  # a link to nothing is read by nobody
+            if is_there and not (is_file(entry) or entry.is_dir()):
+                raise InputError(
+                    "is no plain file and no folder",
+                    str(entry),
+                    "move it out of the model's folder",
+                )
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise InputError(f"cannot be read ({error.strerror})", str(folder)) from None
+
+
+def _refuse_large_templates(folder: Path) -> None:
+    templates = [entry for entry in _entries(folder) if entry.suffix == ".jinja" and is_file(entry)]
+    if len(templates) > MOST_TEMPLATES:
+        raise InputError(
+            f"holds {len(templates):,} chat templates",
+            str(folder),
+            f"leave {MOST_TEMPLATES} at most",
+        )
+    for template in templates:
+        if template.stat().st_size > MOST_TEMPLATE_BYTES:
+            raise InputError(
+                f"is larger than {MOST_TEMPLATE_BYTES // 2**20} MB", str(template), "leave it out"
+            )
 
 
 def _implementations(config: Any) -> Iterator[tuple[str, str]]:

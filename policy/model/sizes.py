@@ -23,6 +23,13 @@ PARTS = (
     "num_attention_heads", "n_head", "num_heads", "num_key_value_heads", "num_local_experts",
     "num_experts", "n_routed_experts",
 )  # fmt: skip
+MOST_COUNTED = 2_000
+# whatever else is counted: parts of a model are made for each
+COUNTED = frozenset({"layers", "blocks", "groups", "depth", "depths", "stages"})
+# numbers are computed for each position, but a model with rotations has no weight for it
+MOST_POSITIONS = 2**24
+POSITIONS = re.compile(r"(?:^|_)(?:positions|position_embeddings|n_ctx|max_seq_len\w*|seq_length)$")
+NOT_SIZES = ("quantization_config",)  # it counts weights that share a number
 MOST = {**dict.fromkeys(LAYERS, 2_000), **dict.fromkeys((*DIMENSIONS, *PARTS), 2**24)}
 MUST_FIT = "config.json and weights must come from one model"
 NUMBER = re.compile(r"(?:^|\.)(\d+)(?=\.)")
@@ -37,6 +44,7 @@ def check_sizes(config: Mapping[str, Any], weights: Sequence[Path], file: Path) 
         if isinstance(part, dict):
             for name, size in _sizes(part):
                 _refuse_no_size(name, size, file)
+    _refuse_large_counts(config, file)
     tensors = stored_tensors(weights)
     text = config.get("text_config")
     _check_against(text if isinstance(text, dict) else config, tensors, file)
@@ -49,6 +57,29 @@ def _sizes(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         for size in given if isinstance(given, list) else [given]:
             if size is not None:
                 yield name, size
+
+
+def _refuse_large_counts(config: Mapping[str, Any], file: Path) -> None:
+    """InputError for a setting that counts more parts or positions than any model has."""
+    for name, value in _settings(config):
+        counted = not COUNTED.isdisjoint(name.split("_"))
+        most = MOST_COUNTED if counted else MOST_POSITIONS if POSITIONS.search(name) else None
+        for size in value if isinstance(value, list) else [value]:
+            if most is not None and type(size) in (int, float) and size > most:
+                raise InputError(
+                    f"{name} is {str(size)[:40]}, more than {most:,}", str(file), MUST_FIT
+                )
+
+
+def _settings(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Each setting by its name, those of the parts of a model too."""
+    waiting: list[Any] = [config]
+    while waiting:
+        for name, value in waiting.pop().items():
+            if isinstance(value, dict) and name not in NOT_SIZES:
+                waiting.append(value)
+            else:
+                yield name, value
 
 
 def _refuse_no_size(name: str, size: Any, file: Path) -> None:

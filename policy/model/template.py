@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from policy.model.chat import Chat, ChatError, Fault, rendered
+from policy.model.tokenizer_trial import explaining_tokenizer, try_texts
 from schemas.errors import InputError
 from schemas.identity import digest_of
 
@@ -68,13 +69,14 @@ class PromptTemplate:
         asked = list(prompts)
         frame, *texts = self._render_all([PLACE, *asked], tokenizer)
         before, _, after = frame.partition(PLACE)
+        questions = [text[len(before) : len(text) - len(after)] for text in texts]
+        try_texts(tokenizer, [before, after, *texts, *questions])
         # a chat template writes its own start token; plain text gets the tokenizer's
         start = [] if self.chat else _start_token(tokenizer)
         framing = _controls(before, tokenizer) + _controls(after, tokenizer)
         encoded = []
-        for prompt, text in zip(asked, texts, strict=True):
+        for prompt, text, question in zip(asked, texts, questions, strict=True):
             ids = _encode(text, tokenizer)
-            question = text[len(before) : len(text) - len(after)]
             if not (text.startswith(before) and text.endswith(after)):
                 raise InputError(
                     "the chat template shows something other than the question of this problem",
@@ -165,16 +167,18 @@ def _encode(
     text: str, tokenizer: PreTrainedTokenizerBase, *, literal: bool = False
 ) -> Sequence[int]:
     """Token ids of `text`; `literal` treats the spelling of a control token as plain text."""
-    tokens: Any = tokenizer(
-        text, add_special_tokens=False, split_special_tokens=literal, verbose=False
-    )
+    with explaining_tokenizer(str(tokenizer.name_or_path)):
+        tokens: Any = tokenizer(
+            text, add_special_tokens=False, split_special_tokens=literal, verbose=False
+        )
     ids: Sequence[int] = tokens.input_ids
     return ids
 
 
 def _start_token(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """What this tokenizer puts before a text by itself: its start token or nothing."""
-    wrapping: Any = tokenizer("")
+    with explaining_tokenizer(str(tokenizer.name_or_path)):
+        wrapping: Any = tokenizer("")
     first = list(wrapping.input_ids)[:1]
     return first if first == [tokenizer.bos_token_id] else []
 

@@ -19,6 +19,9 @@ from schemas.errors import InputError
 MOST_GROWTH = 200  # times; NFKC makes 18 characters of one, and others double some of them
 MOST_ADDED = 20_000  # tokens beside the vocabulary; each costs time at the start
 LONGEST_TOKEN = 4096  # characters; real ones have less than 300
+MOST_STEPS = 64  # of each kind, for a text; real ones have less than ten
+MOST_AROUND = 100  # tokens that are put around a text
+INNER = ("normalizers", "pretokenizers", "processors", "decoders")
 UNICODE_FORMS = {"NFKC": 18, "NFKD": 18, "NFC": 3, "NFD": 4, "Nmt": 1, "BertNormalizer": 4}
 LENGTH_BYTES = 4  # a map of characters begins with the length of its index
 COPY_AGAIN = "copy the model's folder again, or take another model"
@@ -32,13 +35,9 @@ def check_vocabulary(file: Path) -> None:
         return  # whoever loads it gives the reason
     if not isinstance(content, dict):
         return
-    for part in ("normalizer", "decoder"):
-        growth = math.prod(_growth(step) for step in _steps(content.get(part)))
-        if growth > MOST_GROWTH:
-            times = f"{growth:,.0f}" if growth < 1e9 else f"{growth:.0e}"
-            raise InputError(
-                f"its {part} makes a text up to {times} times as long", str(file), COPY_AGAIN
-            )
+    for part in ("normalizer", "pre_tokenizer", "post_processor", "decoder"):
+        if fault := _fault(part, list(_steps(content.get(part)))):
+            raise InputError(f"its {part} {fault}", str(file), COPY_AGAIN)
     model = content.get("model")
     if isinstance(model, dict) and model.get("dropout"):
         raise InputError(
@@ -54,28 +53,62 @@ def check_vocabulary(file: Path) -> None:
         raise InputError(f"it has a token of {longest:,} characters", str(file), COPY_AGAIN)
 
 
+def _fault(part: str, steps: list[dict[str, Any]]) -> str:
+    """What is wrong with the steps of a part; empty where nothing is."""
+    if len(steps) > MOST_STEPS:
+        return f"has {len(steps):,} steps"
+    if part == "decoder" and any(_is_regex(step.get("pattern")) for step in steps):
+        return "has a regular expression, which may take hours for a text"
+    growth = math.prod(map(_growth, steps))
+    if growth > MOST_GROWTH:
+        times = f"{growth:,.0f}" if growth < 1e9 else f"{growth:.0e}"
+        return f"makes a text up to {times} times as long"
+    around = sum(map(_around, steps))
+    return f"puts {around:,} tokens around a text" if around > MOST_AROUND else ""
+
+
 def _steps(part: Any) -> Iterator[dict[str, Any]]:
-    """The steps of a normalizer or decoder, those inside of sequences too."""
+    """The steps of a part, those inside of sequences too."""
     waiting = [part]
     while waiting:
         step = waiting.pop()
         if isinstance(step, dict):
             yield step
-            for inner in ("normalizers", "decoders"):
+            for inner in INNER:
                 if isinstance(step.get(inner), list):
                     waiting += step[inner]
 
 
 def _growth(step: dict[str, Any]) -> float:
-    """How many times as long a text may be after a step."""
-    kind = step.get("type")
-    if kind == "Replace":
-        return _replaced(step.get("pattern"), str(step.get("content", "")))
-    if kind == "Precompiled":
-        return _longest_in_map(step.get("precompiled_charsmap"))
-    if kind == "Prepend":
-        return 1 + len(str(step.get("prepend", "")))  # of an empty text: once, not each character
-    return UNICODE_FORMS.get(str(kind), 1)
+    """How many times as long a text may be after a step.
+
+    The type may be left out, and is then found by what else is there. So it is never relied on.
+    """
+    growth: float = UNICODE_FORMS.get(str(step.get("type")), 1)
+    if "pattern" in step and "content" in step:
+        growth = max(growth, _replaced(step["pattern"], str(step["content"])))
+    if "precompiled_charsmap" in step:
+        growth = max(growth, _longest_in_map(step["precompiled_charsmap"]))
+    # of an empty text: once, not each character
+    return max(growth, 1 + len(str(step.get("prepend", ""))))
+
+
+def _around(step: dict[str, Any]) -> int:
+    """How many tokens a template puts around a text: each of its pieces may stand for several."""
+    pieces = max(len(_listed(step, name)) for name in ("single", "pair"))
+    named = step.get("special_tokens")
+    tokens = named.values() if isinstance(named, dict) else named if isinstance(named, list) else ()
+    longest = [len(_listed(token, "ids")) for token in tokens] or [0]
+    return pieces * max(1, *longest)  # a piece may also be the text once more
+
+
+def _listed(value: Any, name: str) -> list[Any]:
+    found = value.get(name) if isinstance(value, dict) else None
+    return found if isinstance(found, list) else []
+
+
+def _is_regex(pattern: Any) -> bool:
+    return isinstance(pattern, dict) and "Regex" in pattern
 
 
 def _replaced(pattern: Any, content: str) -> float:

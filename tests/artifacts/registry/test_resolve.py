@@ -5,11 +5,13 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from artifacts.registry.resolve import HUB_FILES, check_model_name, known_folder, resolve_policy
+from artifacts.registry.hub import HUB_FILES
+from artifacts.registry.resolve import check_model_name, known_folder, resolve_policy
 from artifacts.registry.versions import register_version
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.run import Place, tracked_run
@@ -27,14 +29,17 @@ def asked(tiny: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What was asked of a hub that has the tiny model under every name but `owner/none`."""
     names: list[str] = []
 
-    def download(model: str, *, allow_patterns: list[str], local_dir: Path) -> str:
-        names.append(model)
-        assert allow_patterns == HUB_FILES
+    def info(model: str) -> SimpleNamespace:
         if model == "owner/none":
             raise FileNotFoundError(model)
-        shutil.copytree(tiny, local_dir)
-        return str(local_dir)
+        return SimpleNamespace(sha="c0ffee")
 
+    def download(model: str, *, revision: str, allow_patterns: list[str], local_dir: Path) -> None:
+        names.append(model)
+        assert (revision, allow_patterns) == ("c0ffee", HUB_FILES)
+        shutil.copytree(tiny, local_dir, dirs_exist_ok=True)
+
+    monkeypatch.setattr("huggingface_hub.model_info", info)
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     return names
 

@@ -8,6 +8,7 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -61,6 +62,39 @@ def test_a_defect_is_one_line_and_a_log_with_the_traceback(tmp_path: Path) -> No
     )
     assert "KeyError: 'cause'" in log.read_text()
     assert "raise error from cause" in log.read_text()
+
+
+@pytest.mark.parametrize("name", ["PanicException", "CancelledError"])
+def test_what_is_no_exception_is_one_line_too(
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    """A panic in a library that is written in Rust comes as such an error."""
+    kind = type(name, (BaseException,), {})
+
+    def panic(*arguments: object) -> NoReturn:
+        raise kind("index out of bounds")
+
+    monkeypatch.setenv("THREELOOPS_HOME", str(tmp_path))
+    monkeypatch.setattr("flows.cli.parser._done", panic)
+    assert main(["runs"]) == 70
+    said = capsys.readouterr().err
+    assert f"threeloops: a defect of threeloops: {name}: index out of bounds; the details" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("kind", [SystemExit, GeneratorExit])
+def test_what_ends_a_program_on_purpose_is_left_alone(
+    kind: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(*arguments: object) -> NoReturn:
+        raise kind
+
+    monkeypatch.setattr("flows.cli.parser._done", end)
+    with pytest.raises(kind):
+        main(["runs"])
 
 
 def test_a_file_that_is_not_there_is_a_defect_unless_it_was_checked(tmp_path: Path) -> None:

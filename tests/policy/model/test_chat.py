@@ -12,9 +12,10 @@ import psutil
 import pytest
 from transformers import PreTrainedTokenizerBase
 
-from policy.model import chat
-from policy.model.chat import CHILD, ChatError, Fault, Renderer, rendered
+from policy.model import chat, limited
+from policy.model.chat import MEMORY_BYTES, PROGRAM, ChatError, Fault, render, rendered
 from policy.model.chat_child import answer
+from policy.model.limited import CHILD, LimitedProcess
 from policy.model.load import load_tokenizer
 from policy.model.template import get_template
 from schemas.errors import InputError
@@ -59,12 +60,11 @@ def test_memory_is_limited_also_where_the_system_does_not_limit_it(
     limitless = tmp_path / "child.py"
     limitless.write_text(CHILD.read_text().replace("resource.setrlimit(", "print and ("))
     assert limitless.read_text() != CHILD.read_text()
-    monkeypatch.setattr(chat, "CHILD", limitless)
-    monkeypatch.setattr(chat, "MEMORY_BYTES", 100 * 2**20)
+    monkeypatch.setattr(limited, "CHILD", limitless)
     template = "{% set a = messages[0].content * 2 * 10**8 %}" + ENDLESS
-    renderer = Renderer()
+    renderer = LimitedProcess(PROGRAM, 100 * 2**20)
     with pytest.raises(ChatError) as caught:
-        renderer.render(template, VARIABLES, [MESSAGES])
+        render(renderer, template, VARIABLES, [MESSAGES])
     assert caught.value.fault is chat.TOO_MUCH
 
 
@@ -76,7 +76,7 @@ def test_many_chats_are_rendered_by_one_process_in_their_order(
     wanted = [f"{chat[0]['content']}<|end|>" for chat in chats]
     assert rendered(template, VARIABLES, chats[:3]) == wanted[:3]
     monkeypatch.setattr(
-        "policy.model.chat.subprocess.Popen", lambda *_, **__: pytest.fail("another process")
+        "policy.model.limited.subprocess.Popen", lambda *_, **__: pytest.fail("another process")
     )
     assert rendered(template, VARIABLES, chats) == wanted
 
@@ -107,22 +107,22 @@ def test_a_template_that_turns_bad_for_a_later_question_is_ended_too(
 
 
 def test_the_process_is_replaced_when_somebody_ends_it() -> None:
-    renderer = Renderer()
-    assert renderer.render("{{ messages[0].content }}", VARIABLES, [MESSAGES]) == ["é?"]
+    renderer = LimitedProcess(PROGRAM, MEMORY_BYTES)
+    assert render(renderer, "{{ messages[0].content }}", VARIABLES, [MESSAGES]) == ["é?"]
     child = renderer._child
     assert child is not None
     child.kill()
     child.wait()
-    assert renderer.render("{{ messages[0].content }}", VARIABLES, [MESSAGES]) == ["é?"]
+    assert render(renderer, "{{ messages[0].content }}", VARIABLES, [MESSAGES]) == ["é?"]
     renderer.close()
 
 
 def test_the_process_ends_with_the_one_that_started_it() -> None:
     code = (
         "import os, signal\n"
-        "from policy.model.chat import _kept, rendered\n"
+        "from policy.model.chat import RENDERER, rendered\n"
         "rendered('x', {}, [[]])\n"
-        "print(_kept[0]._child.pid, flush=True)\n"
+        "print(RENDERER._child.pid, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -184,7 +184,7 @@ def test_it_is_rendered_as_transformers_renders_it(
 
 def test_the_program_imports_nothing_large() -> None:
     code = (
-        f"import runpy, sys; runpy.run_path({str(CHILD)!r})['environment']();"
+        f"import runpy, sys; runpy.run_path({str(PROGRAM)!r})['environment']();"
         "print({'torch', 'transformers', 'numpy', 'policy'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from policy.model.load import check_folder, fingerprint, load_policy
 from schemas.errors import InputError
 
 INDEX = "model.safetensors.index.json"
+TEMPLATES = "additional_chat_templates"
 
 
 @pytest.fixture
@@ -96,6 +99,56 @@ def test_a_snapshot_in_the_cache_of_the_hub_is_links_into_its_blobs(
     (snapshot / "part.safetensors").unlink()
     (snapshot / "part.safetensors").symlink_to(tmp_path / "outside.safetensors")
     assert "outside this folder" in refusal(snapshot)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "device"])
+@pytest.mark.parametrize("name", ["adapter_config.json", "anything", TEMPLATES + "/a.jinja"])
+def test_what_is_no_file_is_refused_before_anybody_waits_for_it(
+    tiny: str, tmp_path: Path, kind: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(shutil.copytree(tiny, tmp_path / "model"))
+    path = folder / name
+    path.parent.mkdir(exist_ok=True)
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        monkeypatch.chdir(path.parent)  # the name of a socket has less than 108 bytes
+        with socket.socket(socket.AF_UNIX) as one:
+            one.bind(path.name)
+    with pytest.raises(InputError) as caught:
+        check_folder(folder)
+    assert str(caught.value).startswith(f"{path}: is no plain file and no folder; move it out")
+
+
+def test_links_to_nothing_and_other_folders_do_no_harm(tiny: str, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny, tmp_path / "model"))
+    (folder / "notes").mkdir()
+    (folder / "gone").symlink_to(tmp_path / "nowhere")
+    (folder / "circle").symlink_to(folder / "circle")
+    (folder / "linked").symlink_to(folder / "config.json")
+    check_folder(folder)
+
+
+def test_a_multitude_of_chat_templates_and_a_large_one_are_refused(
+    tiny: str, tmp_path: Path
+) -> None:
+    """transformers reads all of them whole."""
+    folder = Path(shutil.copytree(tiny, tmp_path / "model"))
+    templates = folder / TEMPLATES
+    templates.mkdir()
+    for number in range(100):
+        (templates / f"{number}.jinja").write_text("x")
+    check_folder(folder)
+    with (templates / "99.jinja").open("wb") as file:
+        file.truncate(3 * 2**20)
+    with pytest.raises(InputError, match=r"99.jinja: is larger than 2 MB"):
+        check_folder(folder)
+    for name in ("99.jinja", "100.jinja"):
+        (templates / name).write_text("x")
+    with pytest.raises(InputError, match="holds 101 chat templates"):
+        check_folder(folder)
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,14 @@ def test_the_sizes_of_a_model_are_those_of_its_weights(
         ("head_dim", 10**6, "the weights have no dimension above 264"),
         ("num_experts", 10**6, "the weights have no dimension above 264"),
         ("text_config", {"num_hidden_layers": 10**6}, "not a whole number"),
+        ("decoder_layers", 50_000_000, "decoder_layers is 50000000, more than 2,000"),
+        ("decoder_layers", 1e30, "decoder_layers is 1e.30, more than 2,000"),
+        ("num_blocks", [2, 2001], "num_blocks is 2001, more than 2,000"),
+        ("vision_config", {"depth": 10**9}, "depth is 1000000000, more than 2,000"),
+        ("a", {"b": {"n_groups": 2001}}, "n_groups is 2001, more than 2,000"),
+        ("n_positions", 10**8, "n_positions is 100000000, more than 16,777,216"),
+        ("max_position_embeddings", 10**8, "more than 16,777,216"),
+        ("text_config", {"max_position_embeddings": 10**8}, "more than 16,777,216"),
     ],
 )
 def test_a_size_that_is_none_or_another_s_is_refused(
@@ -71,9 +79,28 @@ def test_a_size_that_is_none_or_another_s_is_refused(
         assert len(str(caught.value)) < 400
 
 
+def test_settings_that_count_no_parts_may_be_large(folder: Path) -> None:
+    """As real models have them."""
+    change(
+        folder,
+        max_position_embeddings=10_485_760,
+        encoder_layers=12,
+        no_rope_layers=[0, 1, 1, 1],
+        layer_types=["full_attention"] * 2,
+        n_group=8,
+        num_key_value_groups=4,
+        vocab_size_per_layer_input=262_144,
+        intermediate_layers_indices=[3, 7],
+        block_size=4096,
+        depth_multiplier=1.0,
+        quantization_config={"quant_method": "none", "config_groups": {"a": {"groups": 10**6}}},
+    )
+    check_weights(folder)
+
+
 def test_a_model_that_is_far_larger_than_its_weights_is_not_made(folder: Path) -> None:
     """Each size is one of the weights', and together they are another model."""
     change(folder, hidden_size=264, intermediate_size=264, head_dim=264, num_attention_heads=264)
     check_weights(folder)
-    with pytest.raises(InputError, match=r"describes a model of [\d,]+ weights, and its files"):
+    with pytest.raises(InputError, match=r"a model of more than [\d,]+ weights, and its files"):
         load_policy(folder, name="model", device="cpu")

@@ -25,6 +25,18 @@ def mapping(*texts: str) -> dict[str, Any]:
     return {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(content).decode()}
 
 
+def untyped(one: dict[str, Any]) -> dict[str, Any]:
+    """A step without its type, which tokenizers finds by what else is there."""
+    return {name: value for name, value in one.items() if name != "type"}
+
+
+def template(pieces: int, ids: int) -> dict[str, Any]:
+    token = {"id": "[A]", "ids": [0] * ids, "tokens": ["a"] * ids}
+    single = [{"SpecialToken": {"id": "[A]", "type_id": 0}}] * pieces
+    return {"type": "TemplateProcessing", "single": single, "special_tokens": {"[A]": token}}
+
+
+UNTYPED = untyped(step({"String": "a"}, "a" * 30))
 TEN = step({"String": "a"}, "a" * 10)
 SEVERAL = {"type": "Sequence", "normalizers": [TEN, {"type": "Sequence", "normalizers": [TEN] * 8}]}
 
@@ -49,6 +61,16 @@ def changed(folder: Path, **parts: Any) -> Path:
         ("normalizer", step({"String": ""}, "b" * 200), "up to 201 times"),
         ("normalizer", mapping("a", "é" * 300), "up to 300 times"),
         ("decoder", {"type": "Sequence", "decoders": [TEN] * 3}, "its decoder makes"),
+        ("normalizer", {"normalizers": [UNTYPED] * 3}, "its normalizer makes a text up to 27,000"),
+        ("decoder", {"decoders": [UNTYPED] * 3}, "its decoder makes a text up to 27,000 times"),
+        ("normalizer", {"normalizers": [UNTYPED | {"type": "Lowercase"}] * 3}, "27,000 times"),
+        ("normalizer", untyped(mapping("a", "é" * 300)), "up to 300 times"),
+        ("normalizer", {"normalizers": [{"prepend": "a" * 20}] * 2}, "up to 441 times"),
+        ("decoder", step({"Regex": "a"}, ""), "its decoder has a regular expression"),
+        ("pre_tokenizer", {"pretokenizers": [{"type": "Digits"}] * 64}, "has 65 steps"),
+        ("post_processor", template(3000, 3000), "puts 9,000,000 tokens around a text"),
+        ("post_processor", untyped(template(3000, 3000)), "puts 9,000,000 tokens around a text"),
+        ("post_processor", {"processors": [template(101, 0)]}, "puts 101 tokens around a text"),
     ],
 )
 def test_steps_that_multiply_a_text_are_refused_in_one_line(
@@ -69,10 +91,18 @@ def test_steps_that_multiply_a_text_are_refused_in_one_line(
         step({"String": " "}, "▁"),
         {"type": "Sequence", "normalizers": [mapping("a" * 18), step({"Regex": " {2,}"}, "▁")]},
         {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}, "what", 5]},
+        {"type": "Sequence", "normalizers": [untyped(step({"Regex": "x"}, "y")), {"type": "NFD"}]},
     ],
 )
 def test_what_real_tokenizers_do_is_accepted(steps: Any, folder: Path) -> None:
     check_vocabulary(changed(folder, normalizer=steps))
+
+
+def test_what_real_tokenizers_put_around_a_text_is_accepted(folder: Path) -> None:
+    for steps in (template(2, 1), {"type": "Sequence", "processors": [template(4, 1), {}]}):
+        check_vocabulary(changed(folder, post_processor=steps))
+    llama = [step({"String": "▁"}, " "), {"type": "Fuse"}, {"type": "Strip", "content": " "}]
+    check_vocabulary(changed(folder, decoder={"type": "Sequence", "decoders": llama}))
 
 
 def test_a_token_of_great_length_is_refused(folder: Path) -> None:
