@@ -16,8 +16,6 @@ ATHERIS := atheris==3.0.0
 PIP := -m pip install --quiet --disable-pip-version-check
 # Two tests at a time with a thread each: most wait for a server more than they compute.
 TESTS := -m pytest -rs --numprocesses 2 --dist loadfile
-# The sample of faults is left out until its time on a slow machine is known: make faults QUICK=1
-CHOSEN := -m "not faults"
 
 .PHONY: help demo test test-fast check setup hooks model bench faults fuzz prove-lock lock clean python
 
@@ -29,7 +27,7 @@ demo: model  ## measure, select, learn and measure again with the default model
 
 test: model check  ## everything that CI runs, with the share of lines that it covers
 	@$(BIN)/coverage erase
-	@OMP_NUM_THREADS=1 $(BIN)/coverage run $(TESTS) $(CHOSEN)
+	@OMP_NUM_THREADS=1 $(BIN)/coverage run $(TESTS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/python scripts/coverage_floor.py
 
