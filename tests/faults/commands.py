@@ -103,7 +103,8 @@ class Zygote:
         self._ends: dict[int, queue.Queue[int]] = {}
         self._writing = threading.Lock()
         self._ready = threading.Event()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def start(
         self,
@@ -156,17 +157,19 @@ class Zygote:
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait(LONGEST)
+        self._reader.join(LONGEST)
 
     def _read(self) -> None:
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            answer = json.loads(line)
-            if "ready" in answer:
-                self._ready.set()
-            elif "pid" in answer:
-                self._pids.pop(answer["id"]).put(answer["pid"])
-            else:
-                self._ends.pop(answer["id"]).put(answer["code"])
+        with self._process.stdout as answers:
+            for line in answers:
+                answer = json.loads(line)
+                if "ready" in answer:
+                    self._ready.set()
+                elif "pid" in answer:
+                    self._pids.pop(answer["id"]).put(answer["pid"])
+                else:
+                    self._ends.pop(answer["id"]).put(answer["code"])
 
 
 SETTINGS = {

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from flows.cli.parser import build_parser
-from schemas.outputs import OUTPUTS, write_schemas
+from schemas.outputs import CONFIGS, OUTPUTS, write_schemas
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "json"
+CONFIGURED = [f"{verb}.config" for verb in CONFIGS]
 
 
 def test_every_verb_has_an_output() -> None:
@@ -17,7 +18,7 @@ def test_every_verb_has_an_output() -> None:
     assert set(verbs.choices or ()) == set(OUTPUTS)
 
 
-@pytest.mark.parametrize("verb", sorted(OUTPUTS))
+@pytest.mark.parametrize("verb", [*sorted(OUTPUTS), *CONFIGURED])
 def test_the_schema_in_the_documentation_is_the_one_of_the_code(verb: str, tmp_path: Path) -> None:
     write_schemas(tmp_path)
     written, current = ((folder / f"{verb}.json").read_text() for folder in (SCHEMAS, tmp_path))
@@ -25,4 +26,4 @@ def test_the_schema_in_the_documentation_is_the_one_of_the_code(verb: str, tmp_p
 
 
 def test_nothing_else_lies_among_the_schemas() -> None:
-    assert {path.stem for path in SCHEMAS.iterdir()} == set(OUTPUTS)
+    assert {path.stem for path in SCHEMAS.iterdir()} == {*OUTPUTS, *CONFIGURED}
