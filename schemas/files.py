@@ -38,7 +38,7 @@ def of_user(name: str) -> Path:
     """The path of a name in which `~` may stand for a home; one of nobody's is taken literally."""
     try:
         return Path(name).expanduser()
-    except RuntimeError:
+    except (RuntimeError, ValueError):
         return Path(name)
 
 
