@@ -7,12 +7,12 @@ question and endless for the next, so every rendering happens there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from policy.model.limited import LimitedProcess, MemoryLimitError, TimeLimitError
+from policy.model.limited import LimitedProcess, MemoryLimitError, TimeLimitError, batches
 
 PROGRAM = Path(__file__).with_name("chat_child.py")
 CPU_SECONDS, EACH_CPU_SECONDS = 2.0, 0.02  # a chat template takes a fraction of a millisecond
@@ -53,7 +53,7 @@ def rendered(template: str, variables: Mapping[str, Any], chats: Sequence[Chat])
     if len(template) > LONGEST_TEMPLATE:
         raise ChatError(Fault(f"it has more than {LONGEST_TEMPLATE:,} characters"))
     texts: list[str] = []
-    for batch in _batches(chats):
+    for batch in batches(chats, _characters, BATCH_CHARACTERS, most=BATCH):
         texts += render(RENDERER, template, variables, batch)
     return texts
 
@@ -78,19 +78,6 @@ def render(
         raise ChatError(Fault(answer["error"], answer.get("kind") == "TemplateError"))
     texts: list[str] = answer["texts"]
     return texts
-
-
-def _batches(chats: Sequence[Chat]) -> Iterator[list[Chat]]:
-    batch: list[Chat] = []
-    size = 0
-    for chat in chats:
-        if batch and (len(batch) == BATCH or size + _characters(chat) > BATCH_CHARACTERS):
-            yield batch
-            batch, size = [], 0
-        batch.append(chat)
-        size += _characters(chat)
-    if batch:
-        yield batch
 
 
 def _characters(chat: Chat) -> int:

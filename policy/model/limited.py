@@ -17,11 +17,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
+
+T = TypeVar("T")
 
 CHILD = Path(__file__).with_name("limited_child.py")
 # where the system has no limit of time, and for a machine that gives the child no time at all
@@ -135,6 +137,25 @@ class LimitedProcess:
                     raise TimeLimitError
                 if memory > self.memory_bytes:
                     raise MemoryLimitError
+
+
+def batches(
+    items: Iterable[T], size: Callable[[T], int], largest: int, *, most: int | None = None
+) -> Iterator[list[T]]:
+    """Items in their order, together at most `largest` in size and `most` of them.
+
+    An item that is larger by itself is a batch of its own.
+    """
+    batch: list[T] = []
+    held = 0
+    for item in items:
+        if batch and (len(batch) == most or held + size(item) > largest):
+            yield batch
+            batch, held = [], 0
+        batch.append(item)
+        held += size(item)
+    if batch:
+        yield batch
 
 
 def _used(process: int) -> tuple[int, float]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from policy.model.limited import LimitedProcess, MemoryLimitError, TimeLimitError
+from policy.model.limited import LimitedProcess, MemoryLimitError, TimeLimitError, batches
 from policy.model.model_files import one_line
 from schemas.errors import InputError
 
@@ -76,7 +76,7 @@ def try_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> None:
         try_loaded(tokenizer, where)
     if (key := _keys.get(tokenizer)) is None:
         return
-    for batch in _batches(texts):
+    for batch in batches(texts, len, BATCH_CHARACTERS):
         answer = _ask({"key": key}, batch, where)
         if answer.get("missing"):  # another one was tried since, or the process was ended
             backend: Any = tokenizer
@@ -131,16 +131,3 @@ def _ask(
         reason = answer["error"]
     done = "loaded" if whole else "used"
     raise InputError(f"the tokenizer cannot be {done} ({reason})", where, COPY_AGAIN)
-
-
-def _batches(texts: Sequence[str]) -> Iterator[list[str]]:
-    batch: list[str] = []
-    size = 0
-    for text in texts:
-        if batch and size + len(text) > BATCH_CHARACTERS:
-            yield batch
-            batch, size = [], 0
-        batch.append(text)
-        size += len(text)
-    if batch:
-        yield batch
