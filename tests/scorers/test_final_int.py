@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from scorers.final_int import FINAL_INT_1, KINDS, SPEC, score_one
 from scorers.final_int_rules import RULES
+from tests.scorers.verdict_rows import Row, Shown, by_columns, by_definition, storable
 
 TABLE = Path(__file__).with_name("final_int_cases.jsonl")
 CASES = [json.loads(line) for line in TABLE.read_text("ascii").splitlines()]
@@ -24,20 +25,12 @@ KEYS = ("text", "finish_reason", "expected_answer")
 LONG = random.Random(0).choice("123456789") + "0123456789" * 500  # past the digits that int() takes
 
 
-def storable(text: str) -> bool:
-    """Whether an Arrow column can hold the text; it holds Unicode, so no lone surrogates."""
-    return not re.search("[\ud800-\udfff]", text)
+def score_column(rows: list[Row]) -> list[Shown]:
+    return by_columns(FINAL_INT_1, rows)
 
 
-def score_column(rows: list[tuple[str, str, str]]) -> list[tuple[float, str, str, str | None]]:
-    columns = [pa.array(list(column), pa.string()) for column in zip(*rows, strict=True)]
-    table = FINAL_INT_1.score(*columns)
-    return [tuple(row.values()) for row in table.to_pylist()]
-
-
-def score_row(row: tuple[str, str, str]) -> tuple[float, str, str, str | None]:
-    verdict = score_one(*row)
-    return verdict.reward, verdict.outcome, verdict.code, verdict.parsed_answer
+def score_row(row: Row) -> Shown:
+    return by_definition(score_one, row)
 
 
 # ---- the table ----

@@ -25,6 +25,7 @@ from scorers.final_line_int import (
     score_one,
 )
 from scorers.registry import get_scorer
+from tests.scorers.verdict_rows import Row, Shown, by_columns, by_definition, storable
 
 TABLE = Path(__file__).with_name("final_line_int_cases.jsonl")
 CASES = [json.loads(line) for line in TABLE.read_text("ascii").splitlines()]
@@ -37,18 +38,12 @@ PIECES = st.sampled_from(
 BREAKS = re.findall(f"[{LINE_BREAKS}]", "".join(map(chr, range(0x3000))))
 
 
-def storable(text: str) -> bool:
-    return not re.search("[\ud800-\udfff]", text)
+def score_column(rows: list[Row]) -> list[Shown]:
+    return by_columns(FINAL_LINE_INT_1, rows)
 
 
-def score_column(rows: list[tuple[str, str, str]]) -> list[tuple[float, str, str, str | None]]:
-    columns = [pa.array(list(column), pa.string()) for column in zip(*rows, strict=True)]
-    return [tuple(row.values()) for row in FINAL_LINE_INT_1.score(*columns).to_pylist()]
-
-
-def score_row(row: tuple[str, str, str]) -> tuple[float, str, str, str | None]:
-    verdict = score_one(*row)
-    return verdict.reward, verdict.outcome, verdict.code, verdict.parsed_answer
+def score_row(row: Row) -> Shown:
+    return by_definition(score_one, row)
 
 
 def test_the_table_has_hundreds_of_traps_and_none_twice() -> None:
