@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from artifacts.doctor.examination import Examination, Found, Repair
 from artifacts.store.checkpoints import RECORD, CheckpointRecord
-from policy.model.atomic_folder import is_written
+from policy.files.atomic_folder import is_written
 
 
 def check_checkpoints(at: Examination) -> Iterator[Found]:

@@ -15,7 +15,7 @@ from artifacts.doctor.snapshot import InUseError, UnreadableError
 from artifacts.store.data_dir import DataDir
 from artifacts.store.stored_bytes import StoredBytes
 from artifacts.tracking.connection import Tracking
-from policy.model.atomic_folder import held_alone
+from policy.files.atomic_folder import held_alone
 from schemas.health import Finding
 
 FIRST, USUAL = 0, 1  # the turns of repairs

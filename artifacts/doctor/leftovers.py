@@ -19,7 +19,7 @@ from artifacts.doctor.set_aside import FOLDER, SetAside
 from artifacts.store.atomic_file import WRITING, writer_of
 from artifacts.store.data_dir import MINE_ALONE
 from artifacts.store.process import is_gone
-from policy.model.atomic_folder import held_alone, is_written
+from policy.files.atomic_folder import held_alone, is_written
 
 HALF_FOLDER = re.compile(r"\.(.+)\.(partial|former)")
 # databases that are being made, and the lock of whoever makes one

@@ -14,8 +14,8 @@ from pydantic import ValidationError
 from artifacts.doctor.examination import SHOWN, Examination, Found, Repair
 from artifacts.registry.versions import RegisteredVersion
 from artifacts.store.policy_folders import Remembered
+from policy.files.model_files import defining_files
 from policy.model.load import fingerprint_of
-from policy.model.model_files import defining_files
 from schemas.errors import InputError
 
 FETCHING = "*.incomplete"  # a file that the hub's client is fetching

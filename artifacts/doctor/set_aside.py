@@ -9,7 +9,7 @@ from pathlib import Path
 
 from artifacts.store.atomic_file import being_written
 from artifacts.store.data_dir import MINE_ALONE, DataDir
-from policy.model.atomic_folder import flush
+from policy.files.atomic_folder import flush
 from schemas.errors import StoreError
 from schemas.identity import file_digest
 

@@ -20,8 +20,8 @@ from artifacts.registry.versions import (
 from artifacts.store.stored_bytes import StoredBytes
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.history import RunRecord
+from policy.files.model_files import defining_files
 from policy.model.load import fingerprint_of
-from policy.model.model_files import defining_files
 from schemas.errors import InputError
 from schemas.lineage import LineageLink, LineageOutput, LinkState
 from schemas.loops import DEMO

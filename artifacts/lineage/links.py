@@ -13,8 +13,8 @@ from artifacts.store.stored_bytes import StoredBytes
 from artifacts.store.tables import provenance_in
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.history import RunRecord
+from policy.files.model_files import defining_files
 from policy.model.load import fingerprint_of
-from policy.model.model_files import defining_files
 from schemas.errors import InputError, StoreError
 from schemas.lineage import LineageLink, LinkState, Role
 from schemas.loops import AFTER, BEFORE, LEARNING

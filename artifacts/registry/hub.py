@@ -13,7 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from policy.model.atomic_folder import flush
+from policy.files.atomic_folder import flush
 from policy.model.load import check_folder
 from schemas.errors import InputError
 from schemas.files import exists

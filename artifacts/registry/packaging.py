@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from artifacts.store.atomic_file import write_atomic
-from policy.model.model_files import DEFINING_FILES
+from policy.files.model_files import DEFINING_FILES
 
 FLAVOR = "transformers"
 # what mlflow.transformers.load_model imports

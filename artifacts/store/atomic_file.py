@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from artifacts.store.data_dir import DataDir
 from artifacts.store.process import is_gone, this_process
-from policy.model.atomic_folder import flush, remove_unless_written
+from policy.files.atomic_folder import flush, remove_unless_written
 
 # a file that is being written has its writer in its name, between these
 WRITING, AFTER_WRITER = ".writing-", "~"

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from artifacts.store.atomic_file import write_atomic
 from artifacts.store.data_dir import DataDir
-from policy.model.atomic_folder import being_written, remove_unless_written
+from policy.files.atomic_folder import being_written, remove_unless_written
 from schemas.config import Frozen
 from schemas.errors import InputError, StoreError
 from schemas.files import is_file

@@ -15,8 +15,8 @@ from pydantic import ValidationError
 
 from artifacts.store.atomic_file import write_atomic
 from artifacts.store.data_dir import DataDir
+from policy.files.model_files import defining_files
 from policy.model.load import fingerprint_of
-from policy.model.model_files import defining_files
 from schemas.config import Frozen
 from schemas.errors import StoreError
 from schemas.identity import file_digest

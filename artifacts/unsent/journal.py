@@ -24,7 +24,7 @@ from uuid import uuid4
 
 from artifacts.store.data_dir import DataDir
 from artifacts.store.process import this_process
-from policy.model.atomic_folder import flush
+from policy.files.atomic_folder import flush
 from schemas.errors import StoreError
 
 Record = dict[str, Any]

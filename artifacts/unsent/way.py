@@ -21,7 +21,7 @@ from artifacts.unsent.calls import make
 from artifacts.unsent.journal import COPIES, Journal, begin_journal, unsent_folder
 from artifacts.unsent.known import Known
 from artifacts.unsent.servers import Server, without_password
-from policy.model.atomic_folder import flush
+from policy.files.atomic_folder import flush
 from schemas.identity import file_digest
 
 T = TypeVar("T")

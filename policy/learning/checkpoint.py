@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from policy.model.saving import saving
+from policy.files.saving import saving
 from schemas.errors import InputError
 
 

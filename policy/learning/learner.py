@@ -16,6 +16,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from policy.attention.prefix_tree import Tokens
+from policy.files.atomic_folder import atomic_folder
+from policy.files.saving import saving
 from policy.learning.checkpoint import read_state, trainable, write_state
 from policy.learning.gradient import PolicyAndReference, accumulate_gradient, gradients_of
 from policy.learning.guard import KlReading, refuse_bad_update
@@ -25,11 +27,9 @@ from policy.learning.step_batch import flat_logprobs, step_batch
 from policy.learning.step_metrics import StepMetrics, Update, step_metrics
 from policy.logprobs.completion_logprobs import CompletionLogprobs
 from policy.model.adapter import is_adapted, merged_weights
-from policy.model.atomic_folder import atomic_folder
 from policy.model.load import Policy, quiet_transformers
 from policy.model.passes import automatic_budget
 from policy.model.precision import largest_rounding_gap
-from policy.model.saving import saving
 from schemas.config import LearningSettings
 from schemas.errors import InputError, StoppedError
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from policy.model.atomic_folder import atomic_folder
+from policy.files.atomic_folder import atomic_folder
+from policy.files.saving import saving
 from policy.model.load import quiet_transformers
-from policy.model.saving import saving
 from schemas.errors import InputError
 from schemas.identity import file_digest
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from policy.model.dry_build import refuse_larger_than_its_weights
-from policy.model.header import stored_tensors
-from policy.model.model_files import (
+from policy.files.dry_build import refuse_larger_than_its_weights
+from policy.files.header import stored_tensors
+from policy.files.model_files import (
     DEFINING_FILES,
     defining_files,
     one_line,
@@ -22,9 +22,9 @@ from policy.model.model_files import (
     refuse_no_files,
     weight_files,
 )
-from policy.model.sizes import check_sizes
-from policy.model.tokenizer_trial import explaining_tokenizer, is_panic, try_file, try_loaded
-from policy.model.vocabulary import check_vocabulary
+from policy.files.sizes import check_sizes
+from policy.files.vocabulary import check_vocabulary
+from policy.limited.tokenizer_trial import explaining_tokenizer, is_panic, try_file, try_loaded
 from schemas.errors import InputError
 from schemas.files import MOST_JSON_BYTES
 from schemas.identity import digest_of, file_digest

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import psutil
 
-from policy.model.header import stored_tensors
-from policy.model.model_files import weight_files
+from policy.files.header import stored_tensors
+from policy.files.model_files import weight_files
 from schemas.errors import InputError
 
 CGROUP = Path("/sys/fs/cgroup")

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from policy.model.chat import Chat, ChatError, Fault, rendered
-from policy.model.tokenizer_trial import explaining_tokenizer, try_texts
+from policy.limited.chat import Chat, ChatError, Fault, rendered
+from policy.limited.tokenizer_trial import explaining_tokenizer, try_texts
 from schemas.errors import InputError
 from schemas.identity import digest_of
 

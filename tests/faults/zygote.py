@@ -32,7 +32,7 @@ MODULES = (
     "transformers.models.llama.modeling_llama",
 )
 WITH_PREFECT = (
-    "flows.cli.verbs_of_past_runs",
+    "flows.cli.verbs.past_runs",
     "flows.eval",
     "flows.gate",
     "flows.learning",

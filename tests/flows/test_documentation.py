@@ -102,8 +102,8 @@ def workplace(
     with pytest.MonkeyPatch.context() as patch:
         go_to(place, patch)
         patch.setattr("artifacts.registry.resolve.prepare_default", lambda *_, **__: Path(tiny))
-        patch.setattr("flows.cli.verbs.configure_prefect", lambda data_dir: None)
-        patch.setattr("flows.cli.verbs.run_flow", without_server)
+        patch.setattr("flows.cli.verbs.loops.configure_prefect", lambda data_dir: None)
+        patch.setattr("flows.cli.verbs.loops.run_flow", without_server)
         for command in ("eval", "select", "learn", "learn"):
             assert main(small(["threeloops", command, "--dataset", "mine.jsonl"])) == 0
         with patch.context() as cut:

@@ -15,8 +15,8 @@ from artifacts.registry import versions
 from artifacts.runs import listing
 from artifacts.store import tables
 from artifacts.store.policy_folders import PolicyFolders
-from flows.cli import verbs
 from flows.cli.parser import main
+from flows.cli.verbs import loops as verbs
 from flows.learning import learning_flow
 from policy.model import load
 from schemas.config import LearningConfig

@@ -226,8 +226,8 @@ def test_a_checkpoint_is_kept_until_the_one_after_is_known_to_be_good(
 def test_a_stop_is_one_line_and_exit_1_and_a_higher_limit_goes_on(
     config: LearningConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from flows.cli import verbs
     from flows.cli.parser import main
+    from flows.cli.verbs import loops as verbs
 
     monkeypatch.setattr(verbs, "configure_prefect", lambda data_dir: None)
     kl = _mean_kl_nats(learning_flow.fn(config))

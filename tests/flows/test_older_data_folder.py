@@ -121,10 +121,10 @@ def test_a_run_is_replayed_to_the_same_rates_and_instrument(
 def test_a_version_is_promoted_on_the_evidence_of_then(
     older: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flows.cli.verbs_of_past_runs.configure_prefect", lambda data_dir: None)
-    monkeypatch.setattr("flows.cli.verbs_of_past_runs.start_prefect", lambda *_: None)
+    monkeypatch.setattr("flows.cli.verbs.past_runs.configure_prefect", lambda data_dir: None)
+    monkeypatch.setattr("flows.cli.verbs.past_runs.start_prefect", lambda *_: None)
     monkeypatch.setattr(
-        "flows.cli.verbs_of_past_runs.run_flow",
+        "flows.cli.verbs.past_runs.run_flow",
         lambda runtime, flow, config, _, **more: flow.fn(config),
     )
     then = _recorded(older, "promote")

@@ -27,7 +27,7 @@ NEEDED = (
     "transformers",
     "artifacts.compare.rescoring",
     "artifacts.runs.replay",
-    "flows.cli.verbs_of_past_runs",
+    "flows.cli.verbs.past_runs",
     "flows.preflight",
     "flows.eval",
     "flows.learning",

@@ -100,7 +100,7 @@ def test_the_wheel_holds_every_file_of_the_packages(source: Path, wheel: Path) -
         deployments = archive.read("flows/prefect.yaml")
     assert held == expected
     assert {f"{name}/py.typed" for name in PACKAGES} < held
-    assert {"artifacts/report/page/report.html", "flows/cli/verbs.py"} < held
+    assert {"artifacts/report/page/report.html", "flows/cli/verbs/loops.py"} < held
     assert deployments == (ROOT / "prefect.yaml").read_bytes()
 
 

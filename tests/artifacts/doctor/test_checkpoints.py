@@ -17,7 +17,7 @@ from artifacts.store.checkpoints import RECORD, CheckpointRecord, write_checkpoi
 from artifacts.store.data_dir import DataDir
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.connection import EXPERIMENT, SERVER
-from policy.model.atomic_folder import being_written
+from policy.files.atomic_folder import being_written
 from schemas.references import PolicyRef, TableRef
 
 Look = Callable[[], Examination]

@@ -10,7 +10,7 @@ from filelock import FileLock
 from artifacts.doctor.examination import Examination, Found
 from artifacts.doctor.leftovers import check_folder, check_leftovers
 from artifacts.store.data_dir import DataDir
-from policy.model.atomic_folder import being_written
+from policy.files.atomic_folder import being_written
 
 Look = Callable[[], Examination]
 Repaired = Callable[[Iterable[Found]], list[str | None]]

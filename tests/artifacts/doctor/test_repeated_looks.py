@@ -19,7 +19,7 @@ from artifacts.store import stored_bytes
 from artifacts.store.data_dir import DataDir
 from artifacts.store.keys import task_key
 from artifacts.store.tables import Store
-from policy.model.atomic_folder import being_written
+from policy.files.atomic_folder import being_written
 from schemas.errors import StoreError
 
 Look = Callable[[], Examination]

@@ -85,7 +85,7 @@ def test_folders_of_a_killed_process_go_and_those_that_are_being_written_stay(
     write_atomic(whole / "checkpoint.json", b"{}")
     writing = "import os, sys; from pathlib import Path\n"
     writing += "from artifacts.store.checkpoints import CheckpointRecord, write_checkpoint\n"
-    writing += "from policy.model.atomic_folder import atomic_folder\n"
+    writing += "from policy.files.atomic_folder import atomic_folder\n"
     writing += "def save(folder):\n"
     writing += "    with atomic_folder(folder) as partial:\n"
     writing += "        (partial / 'weights').write_text('half')\n"

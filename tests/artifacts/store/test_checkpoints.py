@@ -19,7 +19,7 @@ from artifacts.store.checkpoints import (
     write_checkpoint,
 )
 from artifacts.store.data_dir import DataDir
-from policy.model.atomic_folder import held_alone
+from policy.files.atomic_folder import held_alone
 from schemas.errors import InputError, StoreError
 from schemas.references import PolicyRef, TableRef
 

@@ -74,8 +74,10 @@ def test_a_run_of_a_file_is_a_run_of_its_options(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # without a server, which would stay for as long as this process
-    monkeypatch.setattr("flows.cli.verbs.configure_prefect", lambda data_dir: None)
-    monkeypatch.setattr("flows.cli.verbs.run_flow", lambda _, flow, config, __: flow.fn(config))
+    monkeypatch.setattr("flows.cli.verbs.loops.configure_prefect", lambda data_dir: None)
+    monkeypatch.setattr(
+        "flows.cli.verbs.loops.run_flow", lambda _, flow, config, __: flow.fn(config)
+    )
     path = tmp_path / "run.yaml"
     path.write_text(
         f"model: {tiny}\ndataset: {small_sums}\nlimit: 4\nsampling: {{max_new_tokens: 4}}\n"

@@ -118,7 +118,7 @@ def test_a_verb_that_fails_ends_with_one_line_and_no_traceback(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("by nothing")
 
-    monkeypatch.setattr("flows.cli.verbs_of_past_runs.PAST_VERBS", {"runs": broken})
+    monkeypatch.setattr("flows.cli.verbs.past_runs.PAST_VERBS", {"runs": broken})
     assert main(["runs"]) == 70
     said = capsys.readouterr().err
     assert said.count("\n") == 1
@@ -144,7 +144,7 @@ def _open_to_others(*paths: Path) -> list[Path]:
 def test_the_story_of_a_defect_is_nobody_elses(
     data_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flows.cli.verbs_of_past_runs.PAST_VERBS", {"runs": _broken})
+    monkeypatch.setattr("flows.cli.verbs.past_runs.PAST_VERBS", {"runs": _broken})
     monkeypatch.setattr("tasks.runtime.runtime.process_runtime", lambda: None)
     assert main(["runs"]) == 70
     (log,) = (data_path / "logs").iterdir()
@@ -159,7 +159,7 @@ def test_a_defect_of_the_doctor_makes_no_data_folder_and_its_story_is_nobody_els
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("flows.cli.doctor.visit", _broken)
+    monkeypatch.setattr("flows.cli.verbs.doctor.visit", _broken)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
     assert main(["doctor"]) == 70

@@ -65,7 +65,7 @@ def test_a_replay_needs_no_torch() -> None:
 def test_what_was_asked_is_said_before_anything_heavy_is_imported() -> None:
     heavy = "torch", "transformers", "mlflow", "prefect"
     code = (
-        "import sys; from flows import preflight; from flows.cli import verbs\n"
+        "import sys; from flows import preflight; from flows.cli.verbs import loops as verbs\n"
         "def heavy_part(runtime, config):\n"
         f"    print([name for name in {heavy} if name in sys.modules]); sys.exit(0)\n"
         "preflight.check_model = heavy_part\n"

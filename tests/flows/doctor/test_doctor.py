@@ -27,7 +27,7 @@ from artifacts.tracking.archive import Archive
 from artifacts.tracking.history import RunRecord
 from artifacts.tracking.owner import OWNER
 from artifacts.unsent.journal import Journal, begin_journal
-from policy.model.atomic_folder import being_written
+from policy.files.atomic_folder import being_written
 from schemas.identity import file_digest
 
 pytestmark = pytest.mark.slow

@@ -110,10 +110,10 @@ def learn(learning_config: LearningConfig, rates: list[float]) -> Learn:
 @pytest.fixture
 def promote(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     """Ask the gate for a decision, with --json; what it measures again needs no server."""
-    monkeypatch.setattr("flows.cli.verbs_of_past_runs.configure_prefect", lambda data_dir: None)
-    monkeypatch.setattr("flows.cli.verbs_of_past_runs.start_prefect", lambda *_: None)
+    monkeypatch.setattr("flows.cli.verbs.past_runs.configure_prefect", lambda data_dir: None)
+    monkeypatch.setattr("flows.cli.verbs.past_runs.start_prefect", lambda *_: None)
     monkeypatch.setattr(
-        "flows.cli.verbs_of_past_runs.run_flow",
+        "flows.cli.verbs.past_runs.run_flow",
         lambda runtime, flow, config, _, **more: flow.fn(config),
     )
 

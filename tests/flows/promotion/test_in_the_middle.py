@@ -13,7 +13,7 @@ from artifacts.registry.versions import make_champion, registered_version
 from artifacts.tracking.connection import TAG, Tracking
 from flows.cli.parser import main
 from flows.cli.terminal import Terminal
-from flows.cli.verbs import run_flow
+from flows.cli.verbs.loops import run_flow
 from flows.eval import eval_flow
 from flows.learning import learning_flow
 from schemas.config import EvalConfig, LearningConfig
@@ -24,7 +24,7 @@ from tests.flows.conftest import problems_file
 from tests.flows.promotion.conftest import COUNT, VERSION, Learn, Run, champion
 
 pytestmark = pytest.mark.slow
-RUN_FLOW = "flows.cli.verbs_of_past_runs.run_flow"
+RUN_FLOW = "flows.cli.verbs.past_runs.run_flow"
 Before = Callable[[int], None]
 
 
@@ -130,7 +130,7 @@ def test_what_stands_in_the_way_before_it_is_measured_costs_no_confirmation(
 
     learn(0.25, 0.9)
     with monkeypatch.context() as patched:
-        patched.setattr("flows.cli.verbs_of_past_runs.start_prefect", silent)
+        patched.setattr("flows.cli.verbs.past_runs.start_prefect", silent)
         assert main(["promote", VERSION]) == 2
     assert "nobody answers there" in capsys.readouterr().err
     assert all_decisions(process_runtime().archive.history) == []

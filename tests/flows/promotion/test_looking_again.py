@@ -134,7 +134,7 @@ def test_a_version_that_cannot_be_measured_again_is_refused(
         raise InputError("no such file", "--dataset sums.jsonl")
 
     learn(0.25, 0.9)
-    monkeypatch.setattr("flows.cli.verbs_of_past_runs.run_flow", gone)
+    monkeypatch.setattr("flows.cli.verbs.past_runs.run_flow", gone)
     result = promote(VERSION, code=1)
     assert result["reasons"] == [
         "it could not be measured again: --dataset sums.jsonl: no such file"
@@ -165,7 +165,7 @@ def test_each_confirmation_is_held_to_more_than_the_one_before(
 
     learn(0.25, 0.9)
     with monkeypatch.context() as patch:
-        patch.setattr("flows.cli.verbs_of_past_runs.run_flow", stopped)
+        patch.setattr("flows.cli.verbs.past_runs.run_flow", stopped)
         promote_stopped = main(["promote", VERSION])
     assert promote_stopped == 130
     client, runs = process_runtime().archive.tracking.client, process_runtime().archive.history

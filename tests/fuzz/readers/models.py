@@ -6,11 +6,11 @@ import json
 import shutil
 
 from artifacts.registry.resolve import HUB_ID, check_model_name, known_folder
-from policy.model.chat import ChatError, rendered
-from policy.model.header import stored_tensors
+from policy.files.header import stored_tensors
+from policy.files.model_files import defining_files
+from policy.limited.chat import ChatError, rendered
 from policy.model.load import check_folder, check_weights, load_config
 from policy.model.memory import learning_needs, measuring_needs, parameter_count
-from policy.model.model_files import defining_files
 from policy.model.readiness import check_can_answer
 from schemas.errors import InputError
 from schemas.files import exists, of_user

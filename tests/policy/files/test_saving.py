@@ -14,8 +14,8 @@ import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
+from policy.files.saving import saving
 from policy.learning.checkpoint import write_state
-from policy.model.saving import saving
 
 LIMIT = 4096  # bytes; a limit of a process's own stands for the end of the disk
 

@@ -15,7 +15,7 @@ from artifacts.runs.measured import StoredMeasurement, find_measurement
 from artifacts.store.atomic_file import write_new
 from artifacts.text.visible import printable
 from flows.cli.terminal import Terminal
-from policy.model.atomic_folder import atomic_folder
+from policy.files.atomic_folder import atomic_folder
 from policy.model.load import fingerprint
 from schemas.errors import InputError, StoreError
 from schemas.files import exists

@@ -12,10 +12,10 @@ import psutil
 import pytest
 from transformers import PreTrainedTokenizerBase
 
-from policy.model import chat, limited
-from policy.model.chat import MEMORY_BYTES, PROGRAM, ChatError, Fault, render, rendered
-from policy.model.chat_child import answer
-from policy.model.limited import CHILD, LimitedProcess
+from policy.limited import chat, process
+from policy.limited.chat import MEMORY_BYTES, PROGRAM, ChatError, Fault, render, rendered
+from policy.limited.chat_child import answer
+from policy.limited.process import CHILD, LimitedProcess
 from policy.model.load import load_tokenizer
 from policy.model.template import get_template
 from schemas.errors import InputError
@@ -60,7 +60,7 @@ def test_memory_is_limited_also_where_the_system_does_not_limit_it(
     limitless = tmp_path / "child.py"
     limitless.write_text(CHILD.read_text().replace("resource.setrlimit(", "print and ("))
     assert limitless.read_text() != CHILD.read_text()
-    monkeypatch.setattr(limited, "CHILD", limitless)
+    monkeypatch.setattr(process, "CHILD", limitless)
     template = "{% set a = messages[0].content * 2 * 10**8 %}" + ENDLESS
     renderer = LimitedProcess(PROGRAM, 100 * 2**20)
     with pytest.raises(ChatError) as caught:
@@ -76,7 +76,7 @@ def test_many_chats_are_rendered_by_one_process_in_their_order(
     wanted = [f"{chat[0]['content']}<|end|>" for chat in chats]
     assert rendered(template, VARIABLES, chats[:3]) == wanted[:3]
     monkeypatch.setattr(
-        "policy.model.limited.subprocess.Popen", lambda *_, **__: pytest.fail("another process")
+        "policy.limited.process.subprocess.Popen", lambda *_, **__: pytest.fail("another process")
     )
     assert rendered(template, VARIABLES, chats) == wanted
 
@@ -120,7 +120,7 @@ def test_the_process_is_replaced_when_somebody_ends_it() -> None:
 def test_the_process_ends_with_the_one_that_started_it() -> None:
     code = (
         "import os, signal\n"
-        "from policy.model.chat import RENDERER, rendered\n"
+        "from policy.limited.chat import RENDERER, rendered\n"
         "rendered('x', {}, [[]])\n"
         "print(RENDERER._child.pid, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
@@ -135,7 +135,7 @@ def test_the_process_ends_with_the_one_that_started_it() -> None:
 def test_a_fork_renders_in_a_process_of_its_own() -> None:
     code = (
         "import os\n"
-        "from policy.model.chat import rendered\n"
+        "from policy.limited.chat import rendered\n"
         "before = rendered('a', {}, [[]])\n"
         "if os.fork() == 0: print(rendered('b', {}, [[]]), flush=True)\n"
         "else: os.wait(); print(rendered('c', {}, [[]]))"

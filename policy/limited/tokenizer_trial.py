@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from policy.model.limited import LimitedProcess, MemoryLimitError, TimeLimitError, batches
-from policy.model.model_files import one_line
+from policy.files.model_files import one_line
+from policy.limited.process import LimitedProcess, MemoryLimitError, TimeLimitError, batches
 from schemas.errors import InputError
 
 if TYPE_CHECKING:

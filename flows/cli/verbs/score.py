@@ -53,9 +53,9 @@ def ask(archive: Archive, options: Namespace, terminal: Terminal) -> AskOutput:
     check_model_name(archive, config.model)
     reference = resolve_policy(archive, config.model, terminal.note)
     terminal.note(f"loading {config.model}")
+    from policy.limited.tokenizer_trial import explaining_tokenizer
     from policy.model.load import decode_completion, load_policy
     from policy.model.template import get_template
-    from policy.model.tokenizer_trial import explaining_tokenizer
     from policy.sampling.sample import sample
 
     folder = archive.folders.find(reference)

@@ -14,15 +14,15 @@ import pytest
 import torch
 from torch import nn
 
-from policy.model.dry_build import (
+from policy.files.dry_build import (
     FEWEST_PARTS,
     MOST_TABLES_BYTES,
     PARTS_A_TENSOR,
     refuse_larger_than_its_weights,
 )
-from policy.model.header import StoredTensor
+from policy.files.header import StoredTensor
 from schemas.errors import InputError
-from tests.policy.model.hostile import outcomes
+from tests.policy.limited.hostile import outcomes
 
 STORED = [StoredTensor("a", (10, 10))]
 FOLDER = Path("model")

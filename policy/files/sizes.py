@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from policy.model.header import StoredTensor, stored_tensors
+from policy.files.header import StoredTensor, stored_tensors
 from schemas.errors import InputError
 
 LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from policy.files.vocabulary import check_vocabulary
 from policy.model.load import load_tokenizer
-from policy.model.vocabulary import check_vocabulary
 from schemas.errors import InputError
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from policy.model.limited import LimitedProcess, MemoryLimitError, TimeLimitError, batches
+from policy.limited.process import LimitedProcess, MemoryLimitError, TimeLimitError, batches
 
 PROGRAM = Path(__file__).with_name("chat_child.py")
 CPU_SECONDS, EACH_CPU_SECONDS = 2.0, 0.02  # a chat template takes a fraction of a millisecond

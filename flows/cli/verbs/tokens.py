@@ -9,9 +9,9 @@ from artifacts.tracking.archive import Archive
 from flows.cli.options import config_from
 from flows.cli.render.tokens import print_tokens
 from flows.cli.terminal import Terminal
+from policy.limited.tokenizer_trial import explaining_tokenizer, try_texts
 from policy.model.load import load_policy, load_tokenizer
 from policy.model.template import get_template
-from policy.model.tokenizer_trial import explaining_tokenizer, try_texts
 from schemas.config import EvalConfig
 from schemas.outputs import TokenRow, TokensModel, TokensOutput
 

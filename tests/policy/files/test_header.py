@@ -11,8 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from policy.model import header
-from policy.model.header import stored_tensors
+from policy.files import header
+from policy.files.header import stored_tensors
 from schemas.errors import InputError
 
 

@@ -13,19 +13,19 @@ from typing import Any
 
 import pytest
 
-from policy.model import tokenizer_trial
-from policy.model.limited import LimitedProcess
-from policy.model.load import decode_completion, load_tokenizer
-from policy.model.template import get_template
-from policy.model.tokenizer_trial import (
+from policy.limited import tokenizer_trial
+from policy.limited.process import LimitedProcess
+from policy.limited.tokenizer_trial import (
     PROGRAM,
     explaining_tokenizer,
     try_file,
     try_loaded,
     try_texts,
 )
+from policy.model.load import decode_completion, load_tokenizer
+from policy.model.template import get_template
 from schemas.errors import InputError
-from tests.policy.model.hostile import outcomes
+from tests.policy.limited.hostile import outcomes
 
 PANICS = "(?:a|aa|aaa|[ab])+$c"  # it tries every way to cut a row of letters
 BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}

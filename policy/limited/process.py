@@ -25,7 +25,7 @@ import psutil
 
 T = TypeVar("T")
 
-CHILD = Path(__file__).with_name("limited_child.py")
+CHILD = Path(__file__).with_name("process_child.py")
 # where the system has no limit of time, and for a machine that gives the child no time at all
 WALL_FACTOR, PATIENCE_SECONDS = 3.0, 60.0
 IDLE_SECONDS = 0.5  # a child that has computed no longer has only waited for the machine

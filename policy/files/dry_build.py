@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from policy.model.header import StoredTensor
+from policy.files.header import StoredTensor
 from schemas.errors import InputError
 
 MOST_MISSING = 2  # times the stored weights: a model that needs more is another model

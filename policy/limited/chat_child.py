@@ -1,4 +1,4 @@
-"""Render chat templates, as a program of `limited_child.py`.
+"""Render chat templates, as a program of `process_child.py`.
 
 It imports jinja2 alone, so that it starts in a moment, and nothing of this project, so that it can
 be started by its path.

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from artifacts.tracking.history import RunRecord
 from flows.cli.options import config_from
 from flows.cli.terminal import Terminal
-from flows.cli.verbs import Verb, evaluate, run_flow, start_prefect, where_prefect_is
+from flows.cli.verbs.loops import Verb, evaluate, run_flow, start_prefect, where_prefect_is
 from flows.orchestration.settings import configure_prefect
 from schemas.config import EvalConfig
 from schemas.errors import InputError
@@ -223,7 +223,7 @@ def _lineage(runtime: Runtime, name: str, terminal: Terminal) -> LineageOutput:
 
 def sync(runtime: Runtime, options: Namespace, terminal: Terminal) -> SyncOutput:
     """What servers could not be told is sent."""
-    from flows.cli.sync import send_kept
+    from flows.cli.verbs.sync import send_kept
 
     return send_kept(runtime, terminal)
 
@@ -250,7 +250,7 @@ def _check_golden(runtime: Runtime, options: Namespace, terminal: Terminal) -> G
 
 def export(runtime: Runtime, options: Namespace, terminal: Terminal) -> ExportOutput:
     """A version as a folder, or a run's answers as a file."""
-    from flows.cli.export import export as exported
+    from flows.cli.verbs.export import export as exported
 
     return exported(runtime, options, terminal)
 

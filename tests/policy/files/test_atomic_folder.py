@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from policy.model.atomic_folder import (
+from policy.files.atomic_folder import (
     atomic_folder,
     being_written,
     held_alone,

@@ -108,14 +108,14 @@ def demo(runtime: Runtime, options: Namespace, terminal: Terminal) -> DemoOutput
 
 def tokens(runtime: Runtime, options: Namespace, terminal: Terminal) -> TokensOutput:
     """The tokens of a text."""
-    from flows.cli.tokens import show_tokens
+    from flows.cli.verbs.tokens import show_tokens
 
     return show_tokens(runtime.archive, options, terminal)
 
 
 def ask(runtime: Runtime, options: Namespace, terminal: Terminal) -> AskOutput:
     """Answers to one question."""
-    from flows.cli.score import ask as answered
+    from flows.cli.verbs.score import ask as answered
 
     return answered(runtime.archive, options, terminal)
 
@@ -123,7 +123,7 @@ def ask(runtime: Runtime, options: Namespace, terminal: Terminal) -> AskOutput:
 def up(runtime: Runtime, options: Namespace, terminal: Terminal) -> UpOutput:
     """The servers and the deployments, until Ctrl-C."""
     refuse_settings_here(Path())  # before anything imports Prefect
-    from flows.cli.up import serve
+    from flows.cli.verbs.up import serve
     from flows.services.addresses import Addresses
 
     given = {field.name: vars(options)[field.name] for field in fields(Addresses)}

@@ -1,4 +1,4 @@
-"""Load a tokenizer and encode and decode texts with it, as a program of `limited_child.py`.
+"""Load a tokenizer and encode and decode texts with it, as a program of `process_child.py`.
 
 It imports tokenizers alone, so that it starts in a moment, and nothing of this project, so that it
 can be started by its path.
