@@ -36,5 +36,5 @@ class PassRateSoFar:
         verdicts = self._scorer.score(shard["text"], shard["finish_reason"], expected)
         self._correct += pc.sum(pc.equal(verdicts["reward"], 1.0)).as_py()
         self._scored += shard.num_rows
-        rate = percent(self._correct / self._scored)
+        rate = f"{percent(self._correct / self._scored)} (n = {self._scored})"
         self._runtime.progress.note(event.work, "pass rate so far", rate)

@@ -157,6 +157,12 @@ def _alone(path: Path, lock: Path | None) -> Iterator[bool]:
         yield True
 
 
+def after_repair(found: Finding) -> Finding:
+    """What is left after a repair, with what to do then."""
+    left = MEANINGS[found.name].left
+    return found.model_copy(update={"advice": left}) if left else found
+
+
 def finding(name: str, where: str, what: str) -> Finding:
     """The finding of this name, with what it means and what to do."""
     meaning = MEANINGS[name]

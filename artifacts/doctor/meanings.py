@@ -8,20 +8,26 @@ from dataclasses import dataclass
 from schemas.health import Level
 
 REPAIR = "`threeloops doctor --repair`"
+NO_COPY = "there is no whole copy here; "
 AGAIN = "run it again with the same options, which makes the same table, or put back a copy"
+RESTORE = "put back what was registered, or delete the version on MLflow's page and learn again"
 
 
 @dataclass(frozen=True)
 class Meaning:
-    """What every finding of one name has in common."""
+    """What every finding of one name has in common.
+
+    `left` is the advice where a repair has been tried and could not help.
+    """
 
     level: Level
     means: str
     advice: str
+    left: str = ""
 
 
-def _damage(means: str, advice: str) -> Meaning:
-    return Meaning("damage", means, advice)
+def _damage(means: str, advice: str, left: str = "") -> Meaning:
+    return Meaning("damage", means, advice, left)
 
 
 def _remark(means: str, advice: str) -> Meaning:
@@ -74,10 +80,12 @@ MEANINGS: Mapping[str, Meaning] = {
     "changed-table": _damage(
         "what was measured with it cannot be shown, compared or promoted",
         f"{REPAIR} puts a whole copy in its place, or sets it aside; if there is no copy, {AGAIN}",
+        NO_COPY + AGAIN,
     ),
     "missing-table": _damage(
         "what was measured with it cannot be shown, compared or promoted",
         f"{REPAIR} puts a whole copy in its place; if there is none, {AGAIN}",
+        NO_COPY + AGAIN,
     ),
     "damaged-key": _damage(
         "the result behind it is not found, and is computed anew",
@@ -130,13 +138,13 @@ MEANINGS: Mapping[str, Meaning] = {
     # models, versions, checkpoints
     "changed-version": _damage(
         "the version is refused everywhere: its weights are not those that were measured",
-        f"{REPAIR} puts a whole copy of the file in its place, or sets it aside; else put back "
-        "what was registered, or delete the version on MLflow's page and learn again",
+        f"{REPAIR} puts a whole copy of the file in its place, or sets it aside; else {RESTORE}",
+        NO_COPY + RESTORE,
     ),
     "missing-version": _damage(
         "the version is refused everywhere: files that were registered are gone",
-        f"{REPAIR} puts a whole copy in their place; else put back what was registered, or delete "
-        "the version on MLflow's page and learn again",
+        f"{REPAIR} puts a whole copy in their place; else {RESTORE}",
+        NO_COPY + RESTORE,
     ),
     "version-without-run": _remark(
         "nothing says what it was trained on, so the gate refuses it",

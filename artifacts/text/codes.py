@@ -19,10 +19,11 @@ _BY_SCORER = {FINAL_INT_1.name: _WORDS, FINAL_LINE_INT_1.name: _WORDS | OWN_CODE
 
 
 def rule_in_words(spec: str) -> str:
-    """A scorer's rule without the codes whose patterns it gives one by one."""
+    """A scorer's rule, its codes by their names alone instead of one by one with their patterns."""
     for rule in RULES:
-        spec = spec.replace(f"{rule.code}: {rule.words}: /{rule.pattern}/\n", "")
-    return " ".join(spec.split())
+        spec = spec.replace(f"{rule.code}: {rule.words}: /{rule.pattern}/\n", f"{rule.code};\n")
+    told = " ".join(spec.split())
+    return told.replace(f"{RULES[-1].code};", f"{RULES[-1].code}.")
 
 
 def code_words(scorer: str) -> Mapping[str, str]:

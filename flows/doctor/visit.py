@@ -11,7 +11,7 @@ from pathlib import Path
 
 from artifacts.doctor.checkpoints import check_checkpoints
 from artifacts.doctor.databases import check_prefect_database, check_tracking_database, recorded_in
-from artifacts.doctor.examination import Examination, Found, Repair
+from artifacts.doctor.examination import Examination, Found, Repair, after_repair
 from artifacts.doctor.leftovers import check_folder, check_leftovers, check_locks
 from artifacts.doctor.machine import check_space, check_versions_of_packages
 from artifacts.doctor.models import check_models, check_versions
@@ -68,7 +68,7 @@ def visit(root: Path, hub: ProgressHub, *, repair: bool) -> DoctorOutput:
             hub.log_message("looking again")
             reading = Reading(data_dir, hub)
             found = list(_look(data_dir, reading))
-    findings = tuple(one.finding for one in found)
+    findings = tuple(after_repair(one.finding) if repair else one.finding for one in found)
     damaged = sum(one.level == "damage" for one in findings)
     return DoctorOutput(
         folder=str(root),

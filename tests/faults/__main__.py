@@ -26,6 +26,10 @@ def main() -> int:
         "--minutes", type=float, default=55.0, help="after which no trial begins; default 55"
     )
     options.add_argument("--seed", type=int, default=0, help="which moments; default 0")
+    options.add_argument(
+        "--skip", type=int, default=0, metavar="N",
+        help="leave out the first N, to go on where a run with the same seed had no more time",
+    )  # fmt: skip
     given = options.parse_args()
     began = time.monotonic()
 
@@ -40,11 +44,11 @@ def main() -> int:
                 write_list(met)
             faults = faults_of_list(met)
             extent = QUICK if given.quick else FULL
-            ran = run_trials(ground, extent, given.seed, say, given.minutes)
+            ran = run_trials(ground, extent, given.seed, say, given.minutes, given.skip)
     finally:
         shutil.rmtree(place, ignore_errors=True)
     minutes = (time.monotonic() - began) / 60
-    text = f"{table(ran.harmed)}\n{_in_words(ran, minutes, given.seed)}\n"
+    text = f"{table(ran.harmed)}\n{_in_words(ran, minutes, given)}\n"
     print(text)
     for line in faults:
         print(line)
@@ -53,9 +57,11 @@ def main() -> int:
     return 0 if not faults and all(outcome.recovered for outcome in ran.harmed) else 1
 
 
-def _in_words(ran: Ran, minutes: float, seed: int) -> str:
+def _in_words(ran: Ran, minutes: float, given: argparse.Namespace) -> str:
     """What the table does not say: how long it took, and what is missing."""
-    line = f"{len(ran.harmed)} trials in {minutes:.0f} minutes with seed {seed}."
+    line = f"{len(ran.harmed)} trials in {minutes:.0f} minutes with seed {given.seed}."
+    if given.skip:
+        line += f" {given.skip} before them were left out."
     if ran.left_out:
         line += f" {ran.left_out} more had no time, and are not in it."
     return line

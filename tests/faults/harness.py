@@ -116,9 +116,14 @@ def points_met(scenes: Mapping[str, Scene]) -> Points:
 
 
 def run_trials(
-    ground: Ground, extent: Extent, seed: int, say: Say, minutes: float | None = None
+    ground: Ground,
+    extent: Extent,
+    seed: int,
+    say: Say,
+    minutes: float | None = None,
+    skip: int = 0,
 ) -> Ran:
-    """Every trial of this extent; the same seed gives the same trials.
+    """Every trial of this extent but for the first `skip`; the same seed gives the same trials.
 
     None begins after so many minutes.
     """
@@ -135,6 +140,7 @@ def run_trials(
         parallel += _full_disks(ground, extent, chance, disks)
         chance.shuffle(parallel)
         alone = [*_at_once(ground, extent), *_servers(ground, extent, chance)]
+        alone, parallel = alone[skip:], parallel[max(0, skip - len(alone)) :]
         say(f"{len(alone)} trials one by one, then {len(parallel)}, {WORKERS} at a time")
         _collect(outcomes, map(partial(_in_time, end), alone), say)
         with ThreadPoolExecutor(WORKERS) as workers:

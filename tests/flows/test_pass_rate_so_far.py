@@ -61,9 +61,9 @@ def notes_after(scorer: str, *shards: ShardStored) -> dict[str, str]:
 def test_the_pass_rate_so_far_is_of_all_shards_that_are_done() -> None:
     first = shard(("a", "Final: 4"), ("a", "Final: 5"))
     assert notes_after("final_int@1") == {}
-    assert notes_after("final_int@1", first) == {"pass rate so far": "50 %"}
+    assert notes_after("final_int@1", first) == {"pass rate so far": "50 % (n = 2)"}
     second = shard(("b", "Final: 5"), ("b", "Final: 5"))
-    assert notes_after("final_int@1", first, second) == {"pass rate so far": "75 %"}
+    assert notes_after("final_int@1", first, second) == {"pass rate so far": "75 % (n = 4)"}
 
 
 def test_the_scorer_of_a_user_is_not_run_twice() -> None:

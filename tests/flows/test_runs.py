@@ -11,6 +11,7 @@ import pytest
 from flows.cli.parser import main
 from flows.learning import learning_flow
 from schemas.config import LearningConfig
+from tests.data_folder import find_run
 
 pytestmark = pytest.mark.slow
 
@@ -177,3 +178,14 @@ def test_decisions_of_the_gate_are_listed_and_shown(
     assert ask("show", decision["name"])["reasons"] == decided["reasons"]
     assert main(["runs"]) == 0
     assert "refused" in capsys.readouterr().out
+
+
+def test_a_finished_run_without_its_result_is_not_called_unfinished(
+    runs: dict[str, dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = runs["one"]["run_id"]
+    (find_run(name).folder / "result.json").unlink()
+    assert main(["show", name]) == 2
+    said = capsys.readouterr().err
+    assert "the run has finished, and its result is not there any more" in said
+    assert "`threeloops doctor`" in said

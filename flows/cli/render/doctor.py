@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
+from textwrap import wrap
 
 from rich.console import Console
-from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from artifacts.text.visible import printable, short_digests
 from schemas.health import Checked, DoctorOutput, Finding
 
+MOST_NARROW = 20  # characters of a line of text
 MOST = 4  # places that are shown of one kind
 STYLES = {"damage": "bold red", "remark": "yellow"}
 
@@ -56,18 +56,24 @@ def _print_group(console: Console, group: Sequence[Finding]) -> None:
         _print_place(console, one.where, one.what)
     if len(group) > MOST:
         console.print(f"  and {len(group) - MOST} more; --json names them all", style="dim")
-    lines = Table.grid(padding=(0, 1))
-    lines.add_row(Text("means", style="dim"), Text(printable(first.means)))
-    lines.add_row(Text("do", style="dim"), Text(printable(first.advice)))
-    console.print(Padding(lines, (0, 0, 0, 2), expand=False))
+    _print_told(console, "  means ", first.means)
+    _print_told(console, "  do    ", first.advice)
 
 
 def _print_place(console: Console, where: str, what: str) -> None:
     """Where something is, its digests cut, and below it what is said of it."""
     place = Text(f"  {short_digests(printable(where), '…')}")
     console.print(place, soft_wrap=True)  # a path that is cut in two cannot be copied
-    said = Text(short_digests(printable(what), "…"), style="dim")
-    console.print(Padding(said, (0, 0, 0, 4), expand=False))
+    _print_told(console, "    ", short_digests(printable(what), "…"), style="dim")
+
+
+def _print_told(console: Console, begin: str, told: str, style: str = "") -> None:
+    """A text in lines below each other, with nothing behind them and no word cut in two."""
+    width = max(console.width - len(begin), MOST_NARROW)
+    lines = wrap(printable(told), width, break_long_words=False, break_on_hyphens=False)
+    for number, line in enumerate(lines):
+        text = Text(begin if not number else " " * len(begin), style="dim")
+        console.print(text.append(line, style=style or "none"), soft_wrap=True)
 
 
 def _print_repaired(console: Console, group: Sequence[Finding]) -> None:

@@ -31,12 +31,15 @@ def export(runtime: Runtime, options: Namespace, terminal: Terminal) -> ExportOu
     if what.startswith(REGISTRY):
         if options.out is not None:
             raise InputError("is for runs", "--out", "name the folder with --to")
+        _refuse_existing(Path(options.to), "--to")
         output = _version(runtime, what, Path(options.to))
     else:
         if options.to not in FORMATS:
             raise InputError(
                 "is no format for a run", f"--to {options.to}", f"give {', '.join(FORMATS)}"
             )
+        if options.out is not None:
+            _refuse_existing(options.out, "--out")  # before the stored tables are read
         measured = find_measurement(archive, what)
         name = measured.name.replace(":", "-")
         output = _answers(measured, options.out or Path(f"{name}.{options.to}"))
@@ -46,7 +49,6 @@ def export(runtime: Runtime, options: Namespace, terminal: Terminal) -> ExportOu
 
 def _version(runtime: Runtime, name: str, folder: Path) -> ExportOutput:
     policy = resolve_policy(runtime.archive, name)
-    _refuse_existing(folder, "--to")
     source = runtime.archive.folders.find(policy)
     with atomic_folder(folder) as partial:
         shutil.copytree(source, partial, dirs_exist_ok=True, copy_function=_copied)

@@ -188,6 +188,12 @@ def show(
     run = history.find(options.run)
     result = run.result()
     if result is None:
+        if run.status == "FINISHED":
+            raise InputError(
+                "the run has finished, and its result is not there any more",
+                f"run {run.name}",
+                "`threeloops doctor` says what is missing and what to do",
+            )
         reason = run.tags.get("error", "it has not finished")
         raise InputError(f"the run has no result ({reason})", f"run {run.name}")
     if isinstance(result, DemoResult):

@@ -47,6 +47,7 @@ def test_a_command_is_stopped_at_once(
     process.stderr.close()
     assert process.wait() == code
     assert time.monotonic() - began < 30
+    assert "stopping; what is done is kept\n" in said
     assert said[-1] == "threeloops: stopped\n"
     assert "Traceback" not in "".join(said)
     (run,) = all_runs()

@@ -322,6 +322,9 @@ def test_a_version_without_another_copy_is_set_aside_and_refused_in_one_line(
     assert set(_named(ask("doctor")[1])) == {"changed-version"}
     code, output = ask("doctor", "--repair")
     assert (code, set(_named(output))) == (1, {"missing-version"})
+    (left,) = _named(output)["missing-version"]
+    assert "there is no whole copy here" in left["advice"]
+    assert "--repair" not in left["advice"], "it has just been tried"
     kept = Path(output["set_aside"]) / weights.relative_to(home.root)
     assert file_digest(kept) == damaged
     assert ask("promote", "models:/threeloops/1")[1]["decision"] == "refused"

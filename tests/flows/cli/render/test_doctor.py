@@ -48,6 +48,15 @@ def test_digests_are_cut_and_what_a_terminal_obeys_is_written_out() -> None:
     assert "\x1b" not in shown
 
 
+def test_no_line_ends_in_spaces_and_no_path_is_cut_in_two() -> None:
+    path = f"/home/{'deep/' * 30}report.html"
+    shown = _shown(finding("missing-table", f"tables/{'x' * 90}", f"of {path} is not there"))
+    assert path in shown
+    assert [line for line in shown.splitlines() if line != line.rstrip()] == []
+    assert "  means what was measured" in shown
+    assert "\n  do    `threeloops doctor --repair`" in shown
+
+
 def test_what_was_repaired_is_said_with_where_it_went() -> None:
     done = finding("half-written-file", "a", "b").model_copy(update={"repaired": "set aside"})
     shown = _shown(repaired=(done,))

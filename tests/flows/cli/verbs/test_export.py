@@ -29,6 +29,21 @@ def answer(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, object]
     return found
 
 
+def test_a_taken_place_is_refused_before_anything_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(*_: object) -> None:
+        pytest.fail("it was read first")
+
+    monkeypatch.setattr("flows.cli.verbs.export.find_measurement", read)
+    monkeypatch.setattr("flows.cli.verbs.export.resolve_policy", read)
+    taken = tmp_path / "taken"
+    taken.mkdir()
+    for words in (["eval-1", "--to", "jsonl", "--out"], ["models:/threeloops/1", "--to"]):
+        assert main(["export", *words, str(taken)]) == 2
+        assert "is there already" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_a_version_and_a_run_become_files_of_ones_own(
     learned_here: LearningResult,
