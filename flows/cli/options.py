@@ -170,7 +170,7 @@ def _metavar(name: str) -> str:
     return {
         "model": "MODEL", "dataset": "NAME|FILE", "split": "SPLIT", "completions": "RUN|FILE",
         "template": "NAME@V", "scorer": "NAME@V", "register_as": "NAME", "train_split": "SPLIT",
-        "max_kl_nats": "NATS", "baseline": "RULE",
+        "max_kl_nats": "NATS", "max_minutes": "M", "baseline": "RULE",
     }.get(name, "N")  # fmt: skip
 
 

@@ -14,7 +14,6 @@ from rich.progress import (
     ProgressColumn,
     TaskID,
     TextColumn,
-    TimeRemainingColumn,
 )
 from rich.progress import Progress as Bars
 
@@ -22,6 +21,7 @@ from artifacts.text.visible import printable
 from flows.cli.console import SafeConsole
 from flows.cli.streams import BROKEN_PIPE, discard_stdout
 from tasks.runtime.progress import Event, Message, Progress, ProgressHub
+from tasks.runtime.time_left import in_words
 
 WIDTH = 80
 LONGEST_LINE = 1600  # characters of a note or a failure; its middle is left out beyond that
@@ -116,7 +116,7 @@ def bar_columns() -> list[ProgressColumn]:
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TextColumn("{task.fields[notes]}", markup=False),
-        TimeRemainingColumn(),
+        TextColumn("{task.fields[left]}", markup=False),
     ]
 
 
@@ -161,8 +161,11 @@ class LiveBars:
         if name not in self.ids:
             if progress.done >= progress.total or progress.part:
                 return  # the work is too short for a bar of its own
-            self.ids[name] = self.bars.add_task(one_line(name), total=progress.total, notes="")
-        self.bars.update(self.ids[name], completed=progress.done, notes=shown)
+            self.ids[name] = self.bars.add_task(
+                one_line(name), total=progress.total, notes="", left=""
+            )
+        left = "" if progress.seconds_left is None else in_words(progress.seconds_left)
+        self.bars.update(self.ids[name], completed=progress.done, notes=shown, left=left)
         if progress.done >= progress.total:
             self.bars.update(self.ids.pop(name), visible=False)
             self.begun.pop(name)
@@ -183,5 +186,4 @@ class SparseLines:
         if not isinstance(event, Progress) or event.part or now - self.last < 10:
             return
         self.last = now
-        notes = "".join(f", {key} {value}" for key, value in event.notes.items())
-        self.terminal.note(f"{event.work}: {event.done} of {event.total} {event.unit}{notes}")
+        self.terminal.note(event.words)
