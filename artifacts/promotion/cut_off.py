@@ -18,6 +18,7 @@ from artifacts.promotion.decisions import (
 )
 from artifacts.registry.versions import RegisteredVersion, champion_of
 from artifacts.store.process import is_gone
+from artifacts.text.secrets import without_secrets
 from artifacts.text.visible import printable
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.connection import TAG, local_path
@@ -38,7 +39,7 @@ def broken_off(archive: Archive, run_id: str) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        reason = printable(f"{type(error).__name__}: {error}", keep="\n")
+        reason = printable(without_secrets(f"{type(error).__name__}: {error}"), keep="\n")
         try:
             archive.tracking.client.set_tag(run_id, ERROR, reason[:5000])
             archive.tracking.client.set_terminated(run_id, "KILLED")

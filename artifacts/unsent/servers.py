@@ -35,11 +35,13 @@ def same_address(one: str, other: str) -> bool:
 
 
 def without_password(address: str) -> str:
-    """An address as it may be kept: without a password, and without what follows a `?`."""
+    """An address as it may be kept: without a login, and without what follows a `?`.
+
+    A token can stand in the place of a user's name.
+    """
     scheme, sep, rest = address.partition("?")[0].partition("://")
     login, slash, path = rest.partition("/")
-    user, at, host = login.rpartition("@")
-    return scheme + sep + user.partition(":")[0] + at + host + slash + path
+    return scheme + sep + login.rpartition("@")[2] + slash + path
 
 
 def _plain(address: str) -> tuple[object, ...]:

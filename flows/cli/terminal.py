@@ -17,6 +17,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 
+from artifacts.text.secrets import without_secrets
 from artifacts.text.visible import printable
 from flows.cli.console import SafeConsole
 from flows.cli.streams import BROKEN_PIPE, discard_stdout
@@ -99,10 +100,11 @@ class Terminal:
 
 
 def one_line(text: str) -> str:
-    """A text as one printable line, its middle left out where it is very long.
+    """A text as one printable line without secrets, its middle left out where it is very long.
 
     What is wrong stands at the start of a failure, and what to do at its end.
     """
+    text = without_secrets(text)
     if len(text) > LONGEST_LINE:
         half = (LONGEST_LINE - len(LEFT_OUT)) // 2
         text = text[:half] + LEFT_OUT + text[-half:]

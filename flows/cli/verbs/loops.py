@@ -171,7 +171,7 @@ def run_flow(
 
 
 def where_prefect_is() -> str:
-    """Prefect's server in words."""
+    """Prefect's server in words; who shows them hides the login in an address."""
     return os.environ.get("PREFECT_API_URL", "a server of its own")
 
 
