@@ -28,8 +28,8 @@ class StepClock:
     `evaluation` is how long the first evaluation took, None where its completions were found.
     """
 
-    _started: float = field(default_factory=time.monotonic)
-    _step_started: float = field(default_factory=time.monotonic)
+    _started: float = field(default_factory=lambda: time.monotonic())
+    _step_started: float = field(default_factory=lambda: time.monotonic())
     _steps: list[float] = field(default_factory=list)
     _dev: list[float] = field(default_factory=list)
     evaluation: float | None = None

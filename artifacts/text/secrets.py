@@ -19,7 +19,7 @@ _LOGIN = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*:)(//[^\s/]+|/[^\s/:]+:[^\s/]+)@")
 _NAMES = "token|secret|password|passwd|pwd|api_?key|access_?key|signature|sig|credentials?"
 _PARAMETER = re.compile(rf"([?&;](?:[\w-]*[_-])?(?:{_NAMES})=)[^&;#\s'\"]+", re.IGNORECASE)
 _VARIABLE = re.compile(
-    r"(?:^|_)(?:TOKEN|SECRET|PASSWORD|PASSWD|PWD|APIKEY|API_KEY|ACCESS_KEY|PRIVATE_KEY"
+    r"(?:^|_)(?:TOKEN|SECRET|PASSWORD|PASSWD|APIKEY|API_KEY|ACCESS_KEY|PRIVATE_KEY"
     r"|CREDENTIALS?|AUTH_STRING|CUSTOM_HEADERS)(?:_ID)?$",
     re.IGNORECASE,
 )

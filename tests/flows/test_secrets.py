@@ -91,6 +91,7 @@ def test_no_command_leaves_a_secret_of_its_environment_behind(tmp_path: Path, ti
     assert "codes 0 2 70 2 2" in err, err
     (log,) = (place / "home" / "logs").iterdir()
     assert "RuntimeError: 401 for https://***@127.0.0.1:9/data.jsonl" in log.read_text()
+    assert f'File "{ROOT}/flows/eval.py"' in log.read_text(), "what is no secret is told"
     databases = {path.name for path in (place / "home").rglob("*.db")}
     assert databases == {"mlflow.db", "prefect.db"}, "both were looked into"
     (place / "stdout").write_text(out)

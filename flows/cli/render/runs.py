@@ -20,8 +20,8 @@ from flows.cli.render.results import table
 from schemas.outputs import SharedFailure
 
 MODEL_WIDTH = 21  # with a loop's letter
-CANDIDATE_WIDTH = 18
-REASON_WIDTH = 22
+CANDIDATE_WIDTH = 17
+REASON_WIDTH = 20
 EXAMPLE_WIDTH = 60
 
 
@@ -52,9 +52,9 @@ def print_runs(
 
 
 def print_decisions(console: Console, decisions: Sequence[DecisionRecord]) -> None:
-    """One line a decision of the gate."""
+    """One line a decision of the gate, or a rollback with its reason in place of a gain."""
     console.print()
-    lines = table("decision", "decided", "what", "candidate", "gain in points, or why")
+    lines = table("decision", "decided", "what", "candidate", "gain in points")
     for made in decisions:
         gain = [made.metrics.get(f"gain_{part}") for part in ("value", "low", "high")]
         value, low, high = ("" if part is None else points(part) for part in gain)
@@ -62,7 +62,7 @@ def print_decisions(console: Console, decisions: Sequence[DecisionRecord]) -> No
         lines.add_row(
             made.name,
             _started(made.started_ms),
-            made.decision,
+            "rollback" if made.kind == "rollback" else made.decision,
             _end_of(made.candidate, CANDIDATE_WIDTH),
             _start_of(visible(made.reasons), REASON_WIDTH)
             if made.kind == "rollback"

@@ -56,7 +56,9 @@ def test_the_value_of_a_variable_that_is_secret_by_its_name_is_hidden(name: str)
     assert without_secrets("401 for canary-1!", {name: "canary-1"}) == "401 for ***!"
 
 
-@pytest.mark.parametrize("name", ["HF_TOKEN_PATH", "TOKENIZERS_PARALLELISM", "HOME", "PWD_FILE"])
+@pytest.mark.parametrize(
+    "name", ["HF_TOKEN_PATH", "TOKENIZERS_PARALLELISM", "HOME", "PWD", "OLDPWD"]
+)
 def test_other_variables_may_be_told(name: str) -> None:
     assert without_secrets("at /home/me/x", {name: "/home/me/x"}) == "at /home/me/x"
 

@@ -21,9 +21,9 @@ BACK = ["promote", MODEL, "--rollback", "--reason"]
 @pytest.fixture
 def two_champions(learn: Learn, promote: Run) -> dict[str, Any]:
     """Version 1 was champion, and version 2 is; the gate's answer about version 2."""
-    learn(0.25, 0.75)
+    learn(0.1, 0.5)
     promote(VERSION)
-    learn(0.75, 1.0, model=VERSION, seed=2)
+    learn(0.5, 1.0, model=VERSION, seed=2)
     return promote(SECOND)
 
 
@@ -39,8 +39,10 @@ def test_a_rollback_is_said_wherever_decisions_are(
     name = all_decisions(process_runtime().archive.history)[0].name
     assert name.startswith("rollback-")
     assert main(["runs"]) == 0
-    (line,) = (line for line in capsys.readouterr().out.splitlines() if name in line)
-    assert "rolled back" in line
+    listing = capsys.readouterr().out.splitlines()
+    (line,) = (line for line in listing if name in line)
+    assert " rollback " in line
+    assert max(map(len, listing)) <= 80
     assert "wrong on dates" in line
     assert main(["show", name, "--json"]) == 0
     shown = json.loads(capsys.readouterr().out.splitlines()[-1])
@@ -53,7 +55,8 @@ def test_a_rollback_is_said_wherever_decisions_are(
     assert (listed["kind"], listed["reasons"]) == ("rollback", shown["rollback"]["reason"])
     for version in (VERSION, SECOND):
         assert main(["show", "--lineage", version]) == 0
-        assert f"from {SECOND} to {VERSION}: wrong on dates" in capsys.readouterr().out
+        said = " ".join(capsys.readouterr().out.split())
+        assert f"from {SECOND} to {VERSION}: wrong on dates" in said
     client = process_runtime().archive.tracking.client
     note = client.get_run(shown["run_id"]).data.tags["mlflow.note.content"]
     assert "Champion taken back" in note
