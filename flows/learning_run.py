@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from statistics import median
 
@@ -18,7 +19,9 @@ from tasks.runtime.runtime import Runtime
 from tasks.runtime.time_left import RECENT
 from tasks.train_step import kl_readings
 
-MORE_THAN_EVALUATION = 1.5  # times: KL to the start, registering and the report come on top
+MORE_THAN_EVALUATION = 1.5  # times: KL to the start and the report come on top
+COPIES = 4  # of the weights that are written at the end: the checkpoint's three, and the version
+BYTES_PER_SECOND = 60e6  # of weights that are written and have their digest taken
 
 
 @dataclass
@@ -156,7 +159,13 @@ class LearningRun:
             in_a_step = min(config.problems_per_step, self.problems.rows) * config.samples
             completions = self.measured_problems * config.evaluation_samples
             evaluation = self.clock.seconds_for(1, 0) * completions / in_a_step
-        return 60 * max_minutes - self.clock.wall_seconds - MORE_THAN_EVALUATION * evaluation
+        after = MORE_THAN_EVALUATION * evaluation + COPIES * self._weights / BYTES_PER_SECOND
+        return 60 * max_minutes - self.clock.wall_seconds - after
+
+    @cached_property
+    def _weights(self) -> int:
+        """Bytes of the weights that it starts from."""
+        return sum(file.stat().st_size for file in self.start_folder.glob("*.safetensors"))
 
     @property
     def checkpoints(self) -> int:

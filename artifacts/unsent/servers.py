@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from artifacts.unsent.journal import Kept
 
 PORTS = {"http": 80, "https": 443}
+LOGIN = re.compile(r"//[^/?]*@")
 HERE = ("localhost", "127.0.0.1", "::1")  # ways to write this machine
 
 
@@ -45,6 +47,7 @@ def without_password(address: str) -> str:
 
 
 def _plain(address: str) -> tuple[object, ...]:
+    address = LOGIN.sub("//", address)  # earlier versions kept a user's name
     try:
         parts = urlsplit(address)
         host, port = parts.hostname or "", parts.port or PORTS.get(parts.scheme)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -164,3 +166,19 @@ def test_where_a_part_of_an_evaluation_was_found_the_whole_takes_longer(
 def test_without_a_limit_no_time_is_out(clock: StepClock, seconds: list[float]) -> None:
     steps_of(clock, seconds, 1e9)
     assert not run_with(clock).out_of_time(1)
+
+
+def test_the_time_that_writing_the_weights_takes_is_kept_free(
+    clock: StepClock, seconds: list[float], tmp_path: Path
+) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    os.truncate(tmp_path / "model.safetensors", 300_000_000)  # no block of it is on the disk
+    run = run_with(clock, max_minutes=1.0)
+    sampled(clock, seconds, 10.0)
+    free = run.seconds_left(1)
+    assert replace(run, start_folder=tmp_path).out_of_time(1) is False
+    clock.start_step()
+    steps_of(clock, seconds, 10.0)
+    assert run.seconds_left(1) == 25.0
+    assert replace(run, start_folder=tmp_path).seconds_left(1) == 5.0, "1.2 GB are written"
+    assert free == 0.0, "nothing is known of steps yet"
