@@ -8,6 +8,7 @@ import pyarrow as pa
 from artifacts.store.data_dir import current_data_dir
 from artifacts.store.tables import Store
 from bench.process import Record, answer
+from schemas.finish_reasons import LENGTH, STOP
 
 SAMPLES = 8
 # what follows `answer` in a share of the rows: right, wrong, and five ways of breaking the format
@@ -55,7 +56,7 @@ def measure(rows: int, seed: int = 0) -> Record:
             "sample_index": pa.array(np.tile(np.arange(SAMPLES), count), pa.int32()),
             "text": pa.array(texts, pa.string()),
             "finish_reason": pa.array(
-                np.where(generator.random(rows) < CUT_OFF, "length", "stop"), pa.string()
+                np.where(generator.random(rows) < CUT_OFF, LENGTH, STOP), pa.string()
             ),
             "token_count": pa.array(np.full(rows, tokens), pa.int32()),
             "sum_logprob": pa.array(logprobs.reshape(rows, tokens).sum(axis=1), pa.float64()),

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from artifacts.store.data_dir import current_data_dir
 from artifacts.store.tables import Store
 from bench.process import Record, answer
+from schemas.finish_reasons import STOP
 from schemas.problems import expected_answers
 from schemas.references import TableRef
 from scorers.final_int import FINAL_INT_1
@@ -52,7 +53,7 @@ def measure(
 def column_operations(text: Any, finish_reason: Any, expected: Any) -> pa.Table:
     """Four columns as large as verdicts, from one comparison of text."""
     wanted = pc.binary_join_element_wise("Final: ", expected, "")
-    right = pc.and_(pc.equal(text, wanted), pc.equal(finish_reason, "stop"))
+    right = pc.and_(pc.equal(text, wanted), pc.equal(finish_reason, STOP))
     return pa.table(
         {
             "reward": pc.cast(right, pa.float64()),

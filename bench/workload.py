@@ -16,6 +16,7 @@ from artifacts.datasets.arithmetic import arithmetic
 from policy.model.load import Policy, decode_completion, load_policy
 from policy.model.template import get_template
 from schemas.config import SamplingSettings
+from schemas.finish_reasons import LENGTH, STOP
 from scorers.final_int import FINAL_INT_1
 
 TEMPLATE = "few_shot_chat@1"
@@ -54,7 +55,7 @@ def rewards(
 ) -> list[float]:
     """The strict rewards of completions given as token ids, one expected answer each."""
     texts = [decode_completion(tokenizer, ids, end_token_ids) for ids in completions]
-    reasons = ["stop" if ids[-1] in end_token_ids else "length" for ids in completions]
+    reasons = [STOP if ids[-1] in end_token_ids else LENGTH for ids in completions]
     verdicts = FINAL_INT_1.score(pa.array(texts), pa.array(reasons), pa.array(expected))
     found: list[float] = verdicts["reward"].to_pylist()
     return found

@@ -35,7 +35,7 @@ def evaluate_dev(run: LearningRun, policy: PolicyRef, training: TableRef | None)
         rate = measure(run.runtime, run.config.development(), policy).summary.pass_rate
     seen = StepRate(step=policy.step, rate=rate)
     run.runtime.progress.log_message(record_dev(run.tracked, seen))
-    run.clock.start_step()  # measuring is no part of a step
+    run.clock.end_dev()  # measuring is no part of a step
     return [seen]
 
 

@@ -9,7 +9,8 @@ from artifacts.promotion.confirmation import confirmed, evaluations_anew, with_g
 from artifacts.promotion.cut_off import broken_off, settle_cut_off
 from artifacts.promotion.decisions import begin_decision, record_decision
 from artifacts.promotion.gate import confirmation_number, decide, refused, still_against
-from artifacts.registry.versions import RegisteredVersion, registered_version
+from artifacts.promotion.rollback import decide_rollback
+from artifacts.registry.versions import REGISTRY, RegisteredVersion, registered_version
 from flows.orchestration.turns import taking_turns
 from schemas.config import EvalConfig
 from schemas.errors import ThreeLoopsError
@@ -42,8 +43,10 @@ def decide_and_record(
         told_all()
         if settled := settle_cut_off(archive, version.model):
             name = settled.candidate.name
-            log_message(f"{name} was promoted by a command that was killed before it said so")
-            if name == version.name:
+            log_message(
+                f"{name} was {settled.decision} by a command that was killed before it said so"
+            )
+            if name == version.name and settled.promoted:
                 return settled
         decided = decide(archive, version, min_gain)
         if decided.promoted:
@@ -56,6 +59,27 @@ def decide_and_record(
                 decided = _measured_again(runtime, decided, evaluate, number)
                 told_all()  # it may have gone meanwhile
                 decided = still_against(archive, version, decided)
+            return record_decision(archive, version, decided, run_id)
+
+
+def roll_back(runtime: Runtime, model: str, number: str, reason: str) -> Decision:
+    """Make a model's former champion the champion again, and keep that as a decision with a reason.
+
+    Nothing is measured. `number` is the champion that is expected, or empty. Takes turns with the
+    gate; a rollback that was killed after it had given the alias is finished, and not made twice.
+    Raises RefusedError where there is no former champion that is whole.
+    """
+    archive, log_message = runtime.archive, runtime.progress.log_message
+    with taking_turns(runtime.data_dir, "gate", "another decision of the gate", log_message):
+        archive.tracking.refuse_unsent(f"promote {REGISTRY}{model} --rollback")
+        settled = settle_cut_off(archive, model)
+        if settled and settled.rollback:
+            log_message("the rollback of a command that was killed is finished; no other is made")
+            return settled
+        decided = decide_rollback(archive, model, number, reason)
+        version = registered_version(archive, decided.candidate.name)
+        run_id = begin_decision(archive, version, decided)
+        with broken_off(archive, run_id):
             return record_decision(archive, version, decided, run_id)
 
 

@@ -93,7 +93,9 @@ def learning_flow(
         recorded_run(runtime, LEARNING, config, place) as tracked,
     ):
         run = begin(runtime, config, tracked, StepClock())
-        before = evaluate(run, run.start, BEFORE)
+        with run.clock.evaluating(runtime.progress):
+            before = evaluate(run, run.start, BEFORE)
+        run = replace(run, measured_problems=before.measured.problems.rows)
         record_measurement(tracked, before, config.dataset, BEFORE)
         try:
             learned, after = improve(run, before.measured, resumed=resume is not None)
@@ -192,21 +194,35 @@ def evaluate(run: LearningRun, policy: PolicyRef, stage: str) -> MeasuredRows:
 
 
 def learn(run: LearningRun, *, resumed: bool) -> tuple[PolicyRef, TableRef, list[StepRate]]:
-    """Every step from the start or from the newest checkpoint, and what dev showed on the way."""
+    """Every step from the start or from the newest checkpoint, and what dev showed on the way.
+
+    Where no other step fits into `max_minutes` it ends, after one step or more.
+    """
     config = run.config
     policy, training = run.start, None
     if resumed:
         policy, training = restore(run.start, run.tracked.reference, config)
+    run.clock.start_step()
     dev = restore_dev_rates(run, training) if training else evaluate_dev(run, policy, training)
     run.clock.start_step()
     for step in range(policy.step + 1, config.steps + 1):
         with run.attributed(policy, training):
             policy, training = take_step(run, policy, training)
         recorded = record_step(run.tracked, config, training, run.clock.end_step())
-        report_step(run.runtime.progress, config.steps, recorded)
+        left = run.seconds_left(step)
+        report_step(run.runtime.progress, config.steps, recorded, left)
         dev += evaluate_dev(run, policy, training)
-        if step % config.checkpoint_every == 0 and step < config.steps:
+        if step == config.steps:
+            break
+        ended = run.out_of_time(step)
+        if ended or step % config.checkpoint_every == 0:
             checkpoint(policy, training, run.tracked.reference, run.checkpoints)
+        if ended:
+            run.runtime.progress.log_message(
+                f"no other step fits into {config.max_minutes:g} minutes: learning ends after "
+                f"{step} of {config.steps} steps"
+            )
+            break
     assert training is not None  # a configuration has at least one step
     return policy, training, dev
 
@@ -243,7 +259,9 @@ def rewind_to(run: LearningRun, last: int) -> TableRef:
     return training
 
 
-def report_step(progress: ProgressHub, steps: int, recorded: RecordedStep) -> None:
+def report_step(
+    progress: ProgressHub, steps: int, recorded: RecordedStep, seconds_left: float | None = None
+) -> None:
     """Report that a step of learning is done, with its reward and its KL.
 
     Every `WITHOUT_SIGNAL_WARNING` steps whose rewards could teach nothing there is a warning with
@@ -251,7 +269,9 @@ def report_step(progress: ProgressHub, steps: int, recorded: RecordedStep) -> No
     """
     row, idle = recorded.row, recorded.without_signal
     notes = {"reward": f"{row.reward_mean:.2f}", "KL": f"{row.kl_nats:.2f}"}
-    progress.report(Progress("learning", row.step, steps, "steps", notes=notes))
+    progress.report(
+        Progress("learning", row.step, steps, "steps", notes=notes, seconds_left=seconds_left)
+    )
     if idle and idle % WITHOUT_SIGNAL_WARNING == 0:
         problems = "harder" if row.reward_mean > 0.5 else "easier"
         progress.log_message(

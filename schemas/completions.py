@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from schemas.finish_reasons import FINISH_REASONS
 from schemas.tables import Column, TableSchema
-
-FINISH_REASONS = ("stop", "length")
 
 COMPLETIONS = TableSchema(
     kind="completions",

@@ -269,6 +269,10 @@ class LearningConfig(RunConfig):
     learning: Annotated[LearningSettings, Field(description="the update of the policy")] = (
         LearningSettings()
     )
+    max_minutes: Annotated[
+        float | None,
+        Field(gt=0, le=MOST, description="take no step that would end the run later than this"),
+    ] = None
     max_kl_nats: Annotated[
         float | None,
         Field(gt=0, description="stop if KL to the start exceeds it, in nats a completion"),

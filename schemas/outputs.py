@@ -13,7 +13,13 @@ from pydantic import Field, TypeAdapter
 from schemas.config import EvalConfig, LearningConfig, RunConfig, SelectionConfig
 from schemas.health import DoctorOutput
 from schemas.lineage import LineageOutput
-from schemas.result_parts import OMITTED_IF_NONE, CompletionRow, DemoRow, ResultModel
+from schemas.result_parts import (
+    OMITTED_IF_NONE,
+    CompletionRow,
+    DecisionKind,
+    DemoRow,
+    ResultModel,
+)
 from schemas.results import (
     Comparison,
     Decision,
@@ -78,13 +84,15 @@ class ListedRun(ResultModel):
 
 
 class ListedDecision(ResultModel):
-    """One decision of the gate."""
+    """One decision of the gate, or a rollback with its reason in `reasons`."""
 
     run_id: str
     name: str
+    kind: DecisionKind
     decision: str
     candidate: str
     against: str
+    reasons: str
     metrics: Mapping[str, float]
 
 

@@ -11,6 +11,8 @@ from schemas.config import SelectionRule
 from schemas.instrument import Instrument
 from schemas.measurements import Estimate, Summary
 
+EndedBy = Literal["steps", "time"]
+DecisionKind = Literal["gate", "rollback"]
 Interval = tuple[float, float]  # both ends of a 95 % interval
 
 
@@ -306,6 +308,21 @@ class Opponent(ResultModel):
     role: str
     name: str
     digest: str
+
+
+class Rollback(ResultModel):
+    """A champion that was taken back to the one before.
+
+    - `by`: the user name, as the environment has it.
+    - `at`: ISO 8601, UTC.
+    - `reason`: one line, in which characters that a terminal would obey are escapes.
+    """
+
+    from_version: str
+    to_version: str
+    by: str
+    at: str
+    reason: str
 
 
 class GateLevel(ResultModel):

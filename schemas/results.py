@@ -12,8 +12,10 @@ from schemas.result_parts import (
     BestOfN,
     Candidate,
     ComparedRun,
+    DecisionKind,
     DemoRow,
     DevRate,
+    EndedBy,
     FailureGroup,
     Flipped,
     GateLevel,
@@ -25,6 +27,7 @@ from schemas.result_parts import (
     PairedDifference,
     Rates,
     ResultModel,
+    Rollback,
     ScorerChange,
     SelectionMetrics,
     ShownRow,
@@ -78,13 +81,15 @@ class LearningResult(ResultHead):
     """The result of loop C. `outcomes` and `failures` are those after learning.
 
     `gain` is the paired difference of pass@1, after minus before; results of earlier versions have
-    none.
+    none. `ended_by` is `time` where no other step fitted into `max_minutes`: how many did is then
+    not the same from run to run.
     """
 
     loop: Literal["C"] = "C"
     model: LearnedModel
     metrics: LearningMetrics
     config: LearningConfig
+    ended_by: EndedBy = "steps"
     kl_nats: Estimate
     gain: Annotated[PairedDifference | None, OMITTED_IF_NONE] = None
     dev: tuple[DevRate, ...]
@@ -135,8 +140,12 @@ class Decision(ResultModel):
     and `fresh_held` says how strict that confirmation was: it must show the gain too. `gain` was
     measured after that. It decided nothing, so being promoted does not make it larger.
     `gain_missing` says why a version that was promoted has no `gain`.
+
+    A `kind` of `rollback` is no answer of the gate: it made the `candidate` champion again, whose
+    former place `against` has, and needs no evidence.
     """
 
+    kind: DecisionKind = "gate"
     decision: str
     promoted: bool
     reasons: tuple[str, ...]
@@ -152,6 +161,7 @@ class Decision(ResultModel):
     gain: Annotated[RatedComparison | None, OMITTED_IF_NONE] = None
     gain_missing: Annotated[str | None, OMITTED_IF_NONE] = None
     champion: str | None = None
+    rollback: Annotated[Rollback | None, OMITTED_IF_NONE] = None
     run_id: str = ""
     exit_code: Annotated[int | None, OMITTED_IF_NONE] = None
 

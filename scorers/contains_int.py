@@ -10,8 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from schemas.finish_reasons import STOP
 from scorers.integers_in_text import NUMBERS, integers_in, integers_in_block
-from scorers.scorer import FINISHED, Scorer, Verdict, coded_table, in_blocks
+from scorers.scorer import Scorer, Verdict, coded_table, in_blocks
 
 SPEC = "\n".join(
     [
@@ -34,7 +35,7 @@ CONTAINED, OTHER_INTEGERS, NO_INTEGER, CUT_OFF = range(4)
 
 def score_one(text: str, finish_reason: str, expected_answer: str) -> Verdict:
     """The verdict on one completion, for any text."""
-    if finish_reason != FINISHED:
+    if finish_reason != STOP:
         return Verdict(0.0, "truncated", "cut_off", None)
     found = {number for number in integers_in(text) if number is not None}
     parsed = next(iter(found)) if len(found) == 1 else None
@@ -57,7 +58,7 @@ def _score_block(text: pa.Array, finish_reason: pa.Array, expected_answer: pa.Ar
     kinds = np.full(len(text), NO_INTEGER, dtype=np.int8)
     kinds[rows] = OTHER_INTEGERS
     kinds[rows[equal]] = CONTAINED
-    cut_off = pc.not_equal(finish_reason, FINISHED).to_numpy(zero_copy_only=False)
+    cut_off = pc.not_equal(finish_reason, STOP).to_numpy(zero_copy_only=False)
     kinds[cut_off] = CUT_OFF
 
     # parsed_answer is the first integer of a row, where all others of the row equal it

@@ -14,8 +14,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from schemas.errors import InputError
+from schemas.finish_reasons import STOP
 from schemas.scores import OUTCOMES
-from scorers.scorer import FINISHED, Scorer, Verdict, check_identity, verdict_table
+from scorers.scorer import Scorer, Verdict, check_identity, verdict_table
 
 RowFunction = Callable[[str, str, str], "bool | float | Verdict"]
 
@@ -77,7 +78,7 @@ def _score_row(
     reward = float(given)
     if reward == 1.0:
         return Verdict(reward, "correct", "accepted", None)
-    outcome = "wrong_answer" if finish_reason == FINISHED else "truncated"
+    outcome = "wrong_answer" if finish_reason == STOP else "truncated"
     return Verdict(reward, outcome, "partial" if reward else "rejected", None)
 
 

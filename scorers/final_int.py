@@ -12,8 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from schemas.finish_reasons import STOP
 from scorers.final_int_rules import INTEGER, PREFIX, RULES
-from scorers.scorer import FINISHED, Scorer, Verdict, coded_table, in_blocks
+from scorers.scorer import Scorer, Verdict, coded_table, in_blocks
 
 SPEC = "\n".join(
     [
@@ -54,7 +55,7 @@ def score_one(text: str, finish_reason: str, expected_answer: str) -> Verdict:
     integers may be of any length.
     """
     matches = text == PREFIX + expected_answer
-    if finish_reason != FINISHED:
+    if finish_reason != STOP:
         return Verdict(0.0, "truncated", "cut_off_match" if matches else "cut_off", None)
     if matches:
         return Verdict(1.0, "correct", "exact", expected_answer)
@@ -98,7 +99,7 @@ def _score_block(text: pa.Array, finish_reason: pa.Array, expected_answer: pa.Ar
         pa.scalar(PREFIX, pa.large_string()), expected_answer, pa.scalar("", pa.large_string())
     )
     matches = pc.equal(text, prefixed).to_numpy(zero_copy_only=False)
-    finished = pc.equal(finish_reason, FINISHED).to_numpy(zero_copy_only=False)
+    finished = pc.equal(finish_reason, STOP).to_numpy(zero_copy_only=False)
     kinds = np.full(len(text), EXACT, dtype=np.int8)
     kinds[~finished] = CUT_OFF
     kinds[~finished & matches] = CUT_OFF_MATCH

@@ -13,9 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from schemas.finish_reasons import STOP
 from scorers.final_int import broken_rules, format_code
 from scorers.final_int_rules import INTEGER, LINE_BREAKS, PREFIX, RULES, SPACES
-from scorers.scorer import FINISHED, Scorer, Verdict, coded_table, in_blocks
+from scorers.scorer import Scorer, Verdict, coded_table, in_blocks
 
 MARK = PREFIX.rstrip()  # a line that begins with it is a final line
 OWN_CODES = {
@@ -82,7 +83,7 @@ def score_one(text: str, finish_reason: str, expected_answer: str) -> Verdict:
     last = _last_line(text)
     alone = final_lines(text) == 1
     matches = alone and last == PREFIX + expected_answer and not _lone_surrogate.search(text)
-    if finish_reason != FINISHED:
+    if finish_reason != STOP:
         return Verdict(0.0, "truncated", "cut_off_match" if matches else "cut_off", None)
     if matches:
         return Verdict(1.0, "correct", "exact", expected_answer)
@@ -130,7 +131,7 @@ def _score_block(text: pa.Array, finish_reason: pa.Array, expected_answer: pa.Ar
     """The verdicts of a block of rows: whole texts first, reasons only for the rows that failed."""
     last = _last_lines(text)
     alone = _final_lines(text) == 1
-    finished = _mask(pc.equal(finish_reason, FINISHED))
+    finished = _mask(pc.equal(finish_reason, STOP))
     well_formed = alone & _mask(pc.match_substring_regex(last, f"^{PREFIX}{INTEGER}$"))
     read = pc.utf8_slice_codeunits(last, len(PREFIX))
     equal = well_formed & _mask(pc.equal(read, expected_answer))

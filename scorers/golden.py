@@ -10,7 +10,8 @@ from typing import Any
 import pyarrow as pa
 
 from schemas.errors import InputError
-from scorers.scorer import FINISHED, Scorer
+from schemas.finish_reasons import STOP
+from scorers.scorer import Scorer
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class GoldenRow:
     completion: str
     expected_answer: str
     expected_reward: float
-    finish_reason: str = FINISHED
+    finish_reason: str = STOP
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def golden_rows(
             raise InputError(f"its completion is {completion!r}, not text", where)
         if not isinstance(reward, int | float) or not 0 <= reward <= 1:
             raise InputError(f"its expected_reward is {reward!r}, not from 0 to 1", where)
-        finish_reason = record.get("finish_reason", FINISHED)
+        finish_reason = record.get("finish_reason", STOP)
         rows.append(
             GoldenRow(
                 identity, completion, expected_answers[identity], float(reward), finish_reason

@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from schemas.finish_reasons import STOP
 from scorers.integers_in_text import NUMBERS, integers_in, integers_in_block
-from scorers.scorer import FINISHED, Scorer, Verdict, coded_table, in_blocks
+from scorers.scorer import Scorer, Verdict, coded_table, in_blocks
 
 SPEC = "\n".join(
     [
@@ -35,7 +36,7 @@ LAST_INTEGER, OTHER_INTEGER, NOT_AN_INTEGER, NO_NUMBER, CUT_OFF = range(5)
 
 def score_one(text: str, finish_reason: str, expected_answer: str) -> Verdict:
     """The verdict on one completion, for any text."""
-    if finish_reason != FINISHED:
+    if finish_reason != STOP:
         return Verdict(0.0, "truncated", "cut_off", None)
     numbers = integers_in(text)
     if not numbers:
@@ -54,7 +55,7 @@ def _score_block(text: pa.Array, finish_reason: pa.Array, expected_answer: pa.Ar
     last = np.full(len(text), -1, dtype=np.int64)
     last[rows] = np.arange(len(rows))  # of several numbers in a row the last one stays
     some = last >= 0
-    cut_off = pc.not_equal(finish_reason, FINISHED).to_numpy(zero_copy_only=False)
+    cut_off = pc.not_equal(finish_reason, STOP).to_numpy(zero_copy_only=False)
     answer = numbers.take(pa.array(last, mask=~some | cut_off))
     read = answer.is_valid().to_numpy(zero_copy_only=False)
     right = pc.fill_null(pc.equal(answer, expected_answer), False).to_numpy(zero_copy_only=False)

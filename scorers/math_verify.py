@@ -22,7 +22,8 @@ from typing import Any
 import pyarrow as pa
 
 from schemas.errors import InputError
-from scorers.scorer import FINISHED, Scorer, Verdict, verdict_table
+from schemas.finish_reasons import STOP
+from scorers.scorer import Scorer, Verdict, verdict_table
 
 SECONDS = 5.0  # for one text
 START_SECONDS = 120.0  # for a worker to import the package
@@ -140,7 +141,7 @@ def _score_columns(
         raise InputError("it needs the package math-verify", "scorer math_verify@1", REMEDY)
     texts, reasons = text.to_pylist(), finish_reason.to_pylist()
     rows = list(zip(texts, reasons, expected_answer.to_pylist(), strict=True))
-    questions = list(dict.fromkeys((t, e) for t, reason, e in rows if reason == FINISHED))
+    questions = list(dict.fromkeys((t, e) for t, reason, e in rows if reason == STOP))
     workers = min(WORKERS, os.cpu_count() or 1, len(questions))
     answers: dict[tuple[str, str], dict[str, Any]] = {}
     queue = _Shared(questions)
@@ -158,9 +159,7 @@ def _score_columns(
             finally:
                 queue.close()  # after an error or Ctrl-C the other workers only finish their text
     return verdict_table(
-        _verdict(answers[t, e])
-        if reason == FINISHED
-        else Verdict(0.0, "truncated", "cut_off", None)
+        _verdict(answers[t, e]) if reason == STOP else Verdict(0.0, "truncated", "cut_off", None)
         for t, reason, e in rows
     )
 

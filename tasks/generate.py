@@ -146,6 +146,7 @@ def _sample_shard(
     on_progress: Callable[[int], None],
 ) -> pa.Table:
     held = runtime.models.policy(policy, settings.device)
+    on_progress(0)  # what follows takes the time that is left; loading took another
     prompts = get_template(settings.template).encode(problems["prompt"].to_pylist(), held.tokenizer)
     samples = sample(
         held,

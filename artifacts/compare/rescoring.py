@@ -22,6 +22,7 @@ from artifacts.tracking.run import TrackedRun
 from schemas.config import Columns
 from schemas.errors import InputError
 from schemas.files import is_file, source_of
+from schemas.finish_reasons import FINISH_REASONS
 from schemas.outputs import GoldenMiss, GoldenResult
 from schemas.references import TableRef
 from schemas.result_parts import ChangedVerdict, ScorerChange, VerdictGroup
@@ -140,7 +141,7 @@ def golden_check(
             rows += golden_rows([_plain(record)], expected)
         except InputError as error:
             raise InputError(error.what, where, error.remedy) from None
-        if rows[-1].finish_reason not in ("stop", "length"):
+        if rows[-1].finish_reason not in FINISH_REASONS:
             raise InputError(
                 f"its finish_reason is {rows[-1].finish_reason!r}", where, "write stop or length"
             )

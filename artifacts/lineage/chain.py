@@ -11,6 +11,7 @@ from artifacts.promotion.decisions import (
     all_decisions,
     find_decision,
 )
+from artifacts.promotion.words import rollback_in_words
 from artifacts.registry.versions import (
     REGISTRY,
     RegisteredVersion,
@@ -152,7 +153,8 @@ def _decision_link(
         decided = None
     evidence = _evidence(decided)
     own = {digest for kind, digest in run.table_refs().values() if kind == "completions"}
-    if made.candidate not in versions and not own & set(evidence.values()):
+    about = {made.candidate, made.against} if made.kind == "rollback" else {made.candidate}
+    if not about & set(versions) and not own & set(evidence.values()):
         return None
     state: LinkState = state_of(stored, path, made.digest) if made.digest else "not known"
     note = f"{made.decision} {made.candidate}"
@@ -160,6 +162,8 @@ def _decision_link(
         state = "missing"
     elif decided is None:
         state = "differs"
+    elif decided.rollback:
+        note = rollback_in_words(decided.rollback)
     else:
         note += f" on {len(evidence)} tables" if evidence else ", without evidence"
         if changed := _changed(archive, stored, evidence):

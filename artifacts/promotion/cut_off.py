@@ -11,12 +11,14 @@ from pydantic import ValidationError
 from artifacts.promotion.decisions import (
     CANDIDATE,
     DECISION_FILE,
+    GIVES_ALIAS,
     RECORD_DIGEST,
     all_decisions,
     settle,
 )
 from artifacts.registry.versions import RegisteredVersion, champion_of
 from artifacts.store.process import is_gone
+from artifacts.text.secrets import without_secrets
 from artifacts.text.visible import printable
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.connection import TAG, local_path
@@ -37,7 +39,7 @@ def broken_off(archive: Archive, run_id: str) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        reason = printable(f"{type(error).__name__}: {error}", keep="\n")
+        reason = printable(without_secrets(f"{type(error).__name__}: {error}"), keep="\n")
         try:
             archive.tracking.client.set_tag(run_id, ERROR, reason[:5000])
             archive.tracking.client.set_terminated(run_id, "KILLED")
@@ -47,11 +49,11 @@ def broken_off(archive: Archive, run_id: str) -> Iterator[None]:
 
 
 def settle_cut_off(archive: Archive, model: str) -> Decision | None:
-    """Finish the record of a promotion that was killed after it had given the alias, if any was.
+    """Finish the record of a decision that was killed after it had given the alias, if any was.
 
-    It is the promotion of the model's present champion. The alias says that it was decided, and the
-    decision with its evidence had been kept before. What was decided since then, of this version or
-    with another one as champion, leaves nothing to finish.
+    It is the promotion of the model's present champion, or the rollback to it. The alias says that
+    it was decided, and the decision with its evidence had been kept before. What was decided since
+    then, of this version or with another one as champion, leaves nothing to finish.
     """
     champion = champion_of(archive, model)
     if champion is None:
@@ -59,7 +61,7 @@ def settle_cut_off(archive: Archive, model: str) -> Decision | None:
     since = _decided_since_ms(archive.history, champion)
     for run in archive.history.mlflow_runs():
         if _is_cut_off(run) and run.info.start_time >= since:
-            decided = _promotion(run, champion)
+            decided = _made_champion(run, champion)
             if decided is not None:
                 settle(archive, champion, decided, run.info.run_id)
                 if ERROR in run.data.tags:
@@ -69,14 +71,14 @@ def settle_cut_off(archive: Archive, model: str) -> Decision | None:
 
 
 def _decided_since_ms(history: History, champion: RegisteredVersion) -> int:
-    """When a version of this model was promoted last, or this one was decided on; 0 if never."""
+    """When the alias was given last by a decision, or this version decided on; 0 if never."""
     of_model = champion.name.rpartition("/")[0]
     return max(
         (
             made.settled_ms
             for made in all_decisions(history)
             if (made.candidate == champion.name and made.against != champion.name)
-            or (made.decision == "promoted" and made.candidate.rpartition("/")[0] == of_model)
+            or (made.decision in GIVES_ALIAS and made.candidate.rpartition("/")[0] == of_model)
         ),
         default=0,
     )
@@ -88,7 +90,7 @@ def _is_cut_off(run: Run) -> bool:
     return dead or run.info.status == "KILLED"
 
 
-def _promotion(run: Run, champion: RegisteredVersion) -> Decision | None:
+def _made_champion(run: Run, champion: RegisteredVersion) -> Decision | None:
     """The decision that a run had kept, if it is whole and made this version the champion."""
     if run.data.tags.get(CANDIDATE) != champion.name:
         return None
@@ -98,5 +100,6 @@ def _promotion(run: Run, champion: RegisteredVersion) -> Decision | None:
         whole = run.data.tags.get(RECORD_DIGEST) in (None, file_digest(path))
     except (OSError, ValidationError):
         return None
-    ours = decided.promoted and decided.candidate.digest == champion.digest
+    made = (decided.champion, decided.candidate.digest)
+    ours = made == (champion.name, champion.digest)
     return decided if whole and ours else None

@@ -4,28 +4,38 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from artifacts.registry.versions import RegisteredVersion, make_champion, tag_version
+from artifacts.promotion.words import describe, gain_in_words, rollback_in_words, shown
+from artifacts.registry.versions import (
+    RegisteredVersion,
+    make_champion,
+    registered_version,
+    tag_version,
+)
 from artifacts.store.process import this_process
-from artifacts.text.numbers import level_in_words, points, points_interval
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.connection import NOTE, TAG, local_path
 from artifacts.tracking.history import History
 from artifacts.tracking.owner import OWNER
 from schemas.errors import InputError
 from schemas.identity import file_digest
-from schemas.result_parts import GateLevel
+from schemas.result_parts import DecisionKind, Rollback
 from schemas.results import Decision, RatedComparison
 
 DECISION_FILE = "decision.json"
+KIND = f"{TAG}kind"  # decisions of earlier versions have none: they are the gate's
+PROMOTED, ROLLED_BACK = "promoted", "rolled back"
+GIVES_ALIAS = (PROMOTED, ROLLED_BACK)  # decisions that make a version champion
 CANDIDATE = f"{TAG}candidate"
 CANDIDATE_DIGEST = f"{TAG}candidate_digest"
 SETTLED = f"{TAG}settled_ms"  # when it was decided
 RECORD_DIGEST = f"{TAG}record_digest"  # of the file with the decision and its evidence
+RUN_NAMES: Mapping[DecisionKind, str] = {"gate": "promote", "rollback": "rollback"}
 CONFIRMS = f"{TAG}confirms"  # the digest of the opponent that the candidate was measured against
 
 
@@ -37,20 +47,21 @@ def begin_decision(archive: Archive, version: RegisteredVersion, decided: Decisi
     """
     evidence = decided.evidence
     tags = {
+        KIND: decided.kind,
         CANDIDATE: version.name,
         CANDIDATE_DIGEST: version.digest,
         f"{TAG}against": decided.against.name[:5000],
         f"{TAG}instrument": evidence.instrument.digest if evidence else "",
     }
     confirms = {CONFIRMS: decided.against.digest} if decided.promoted else {}
-    client = archive.tracking.client
+    client, name = archive.tracking.client, RUN_NAMES[decided.kind]
     made = client.create_run(
         archive.tracking.experiment_id,
         tags=tags | confirms | {OWNER: this_process()},
-        run_name="promote",
+        run_name=name,
     )
     run_id = str(made.info.run_id)
-    client.update_run(run_id, name=f"promote-{run_id[:6]}")
+    client.update_run(run_id, name=f"{name}-{run_id[:6]}")
     return run_id
 
 
@@ -64,8 +75,8 @@ def record_decision(
     """
     client = archive.tracking.client
     decided = decided.model_copy(update={"run_id": run_id})
-    gain = _shown(decided)
-    numbers = {"min_gain": decided.min_gain}
+    gain = shown(decided)
+    numbers = {"min_gain": decided.min_gain} if decided.kind == "gate" else {}
     if decided.held:
         numbers |= {"look": decided.held.look, "level": decided.held.level}
     if decided.fresh_held:
@@ -75,7 +86,7 @@ def record_decision(
     client.set_tag(run_id, RECORD_DIGEST, file_digest(kept))
     _log(archive, run_id, numbers | (_gain_in_numbers(gain) if gain else {}))
     client.set_tag(run_id, SETTLED, str(_now_ms()))  # not later, also if the rest is done later
-    if decided.promoted:
+    if decided.champion is not None:
         make_champion(archive, version)
     settle(archive, version, decided, run_id)
     return decided
@@ -83,15 +94,17 @@ def record_decision(
 
 def settle(archive: Archive, version: RegisteredVersion, decided: Decision, run_id: str) -> None:
     """Say everywhere what was decided and kept, and finish the decision's run."""
-    client, gain = archive.tracking.client, _shown(decided)
-    client.set_tag(run_id, NOTE, _describe(version, decided))
+    client, gain = archive.tracking.client, shown(decided)
+    client.set_tag(run_id, NOTE, describe(version, decided))
     tags = {
         "decision": decided.decision,
-        "reasons": "; ".join(decided.reasons),
+        "reasons": decided.rollback.reason if decided.rollback else "; ".join(decided.reasons),
     }
     for name, value in tags.items():
         client.set_tag(run_id, TAG + name, value[:5000])
-    if decided.against.name != version.name:  # the champion's evidence stays as it was
+    if decided.rollback:
+        _tag_both(archive, decided.rollback, run_id)
+    elif decided.against.name != version.name:  # the champion's evidence stays as it was
         fresh = ", measured again on fresh samples" if decided.fresh else ""
         fresh = ", measured after it had passed" if decided.gain else fresh
         tag_version(
@@ -101,12 +114,23 @@ def settle(archive: Archive, version: RegisteredVersion, decided: Decision, run_
             decision=decided.decision,
             decision_run=run_id,
             decided_against=decided.against.name,
-            gain=_gain_in_words(gain) + fresh,
+            gain=gain_in_words(gain) + fresh,
         )
     client.set_terminated(run_id, "FINISHED")
 
 
+def _tag_both(archive: Archive, back: Rollback, run_id: str) -> None:
+    """Say of both versions that the champion was taken back; one may have been deleted since."""
+    words = rollback_in_words(back)
+    for name, tag in ((back.from_version, "rolled_back"), (back.to_version, "champion_again")):
+        with suppress(InputError):
+            version = registered_version(archive, name)
+            tag_version(archive, version, **{tag: words, "rollback_run": run_id})
+
+
 def _log(archive: Archive, run_id: str, numbers: Mapping[str, float]) -> None:
+    if not numbers:
+        return
     from mlflow.entities import Metric
 
     now = _now_ms()
@@ -128,22 +152,6 @@ def _gain_in_numbers(compared: RatedComparison) -> dict[str, float]:
     }
 
 
-def _shown(decided: Decision) -> RatedComparison | None:
-    """The gain that is shown of a decision: what was measured last."""
-    return decided.gain or decided.fresh or decided.evidence
-
-
-def _gain_in_words(evidence: RatedComparison | None) -> str:
-    if evidence is None:
-        return "not known"
-    gain = evidence.difference
-    return f"{points(gain.value)} ({points_interval(gain)}) points"
-
-
-def _held(held: GateLevel) -> str:
-    return f"the {level_in_words(held.level)} interval, {points_interval(held)} points"
-
-
 @dataclass(frozen=True)
 class DecisionRecord:
     """A decision of the gate as it was recorded."""
@@ -157,6 +165,8 @@ class DecisionRecord:
     against: str
     metrics: Mapping[str, float]
     folder: Path
+    kind: DecisionKind = "gate"
+    reasons: str = ""  # against it, or why the champion was taken back
     # decisions of earlier versions have neither
     digest: str = ""  # of its record
     candidate_digest: str = ""
@@ -186,6 +196,8 @@ def all_decisions(history: History) -> list[DecisionRecord]:
             candidate=run.data.tags[CANDIDATE],
             candidate_digest=run.data.tags.get(CANDIDATE_DIGEST, ""),
             against=run.data.tags.get(f"{TAG}against", ""),
+            kind="rollback" if run.data.tags.get(KIND) == "rollback" else "gate",
+            reasons=run.data.tags.get(f"{TAG}reasons", ""),
             metrics=run.data.metrics,
             folder=local_path(run.info.artifact_uri),
             digest=run.data.tags.get(RECORD_DIGEST, ""),
@@ -217,7 +229,7 @@ def champion_since_ms(archive: Archive, champion: RegisteredVersion) -> int:
         (
             made.settled_ms
             for made in all_decisions(archive.history)
-            if made.decision == "promoted"
+            if made.decision == PROMOTED
             and made.candidate == champion.name
             and made.candidate_digest in ("", champion.digest)
         ),
@@ -232,30 +244,3 @@ def find_decision(history: History, name: str) -> DecisionRecord | None:
         if name in (found.run_id, found.name) or (len(name) >= 4 and found.run_id.startswith(name)):
             return found
     return None
-
-
-def _describe(version: RegisteredVersion, decided: Decision) -> str:
-    lines = [f"**{version.name}: {decided.decision}**", ""]
-    against = decided.against
-    lines.append(f"Against the {against.role}: `{against.name or 'not known'}`")
-    if decided.evidence:
-        gain = decided.evidence.difference
-        lines.append(
-            f"Gain {points(gain.value)} points (95 % interval {points_interval(gain)}; "
-            f"{gain.problems} problems)"
-        )
-        if decided.held:
-            lines.append(f"Look {decided.held.look} at the evidence, held to {_held(decided.held)}")
-        if decided.fresh and decided.fresh_held:
-            lines.append(
-                f"Measured again on fresh samples: {_gain_in_words(decided.fresh)}; confirmation "
-                f"{decided.fresh_held.look}, held to {_held(decided.fresh_held)}"
-            )
-        if decided.gain:
-            lines.append(f"Measured after it had passed: {_gain_in_words(decided.gain)}")
-        if decided.gain_missing is not None:
-            lines.append(f"Not measured after it had passed: {decided.gain_missing}")
-        lines += decided.repeated
-        lines += [f"- {run.name}" for run in decided.evidence.runs]
-    lines += ["", *(f"- {reason}" for reason in decided.reasons)]
-    return "\n".join(lines)

@@ -29,6 +29,7 @@ from schemas.references import PolicyRef, TableRef
 from schemas.result_parts import (
     BestOfN,
     DevRate,
+    EndedBy,
     InstrumentRecord,
     LearnedModel,
     LearningMetrics,
@@ -195,6 +196,10 @@ def record_learning(
     """The result of loop C, with the learning picture; the model version is in it by name."""
     run.metrics({"kl_nats": learned.kl_nats.value, "wall_seconds": learned.wall_seconds})
     run.tag(registered=version.name)
+    ended_by: EndedBy = "time" if learned.training.rows < config.steps else "steps"
+    run.tag(ended_by=ended_by)
+    if ended_by == "time":
+        run.tag(steps_made=f"{learned.training.rows} of {config.steps} steps")
     before, summary = learned.before.summary, learned.after.summary
     steps = run.archive.store.read(learned.training)
     pictures = _keep_picture(
@@ -226,6 +231,7 @@ def record_learning(
         model=model,
         metrics=metrics,
         config=config,
+        ended_by=ended_by,
         kl_nats=learned.kl_nats,
         gain=PairedDifference.model_validate(gain),
         dev=tuple(DevRate(**dict(seen.rate), step=seen.step) for seen in learned.dev),

@@ -27,7 +27,7 @@ def register_learned(
     folder = model_folder(archive.tracking, run.reference)
     base, licence = origin(learned.start.name, start_folder)
     card = model_card(config, learned, base, licence, run_name=run.name)
-    model_id = finish_model(run, step=config.steps)
+    model_id = finish_model(run, step=learned.training.rows)
     package(
         folder,
         base=base,

@@ -18,10 +18,11 @@ from artifacts.store.parquet_size import check_decoded_size
 from artifacts.store.tables import Store, provenance_of, read_parquet
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.history import History
-from schemas.completions import COMPLETIONS, FINISH_REASONS
+from schemas.completions import COMPLETIONS
 from schemas.config import Columns
 from schemas.errors import InputError
 from schemas.files import is_file, source_of
+from schemas.finish_reasons import FINISH_REASONS, STOP
 from schemas.identity import file_digest
 from schemas.references import TableRef
 
@@ -192,7 +193,7 @@ def _samples(row: dict[str, Any], where: str) -> Iterator[tuple[str, str]]:
         raise InputError("samples is not a list with at least one answer", where)
     for sample in samples:
         value = sample if isinstance(sample, dict) else {"completion": sample}
-        text, finish = value.get("completion"), value.get("finish_reason", "stop")
+        text, finish = value.get("completion"), value.get("finish_reason", STOP)
         if type(text) is not str:
             raise InputError(f"completion is {text!r}, not text", where, "put it in quotes")
         if finish not in FINISH_REASONS:

@@ -9,8 +9,8 @@ from schemas.config import LearningConfig
 from schemas.errors import InputError
 from schemas.loops import LEARNING
 
-# where the guard stops changes no step before it
-MAY_CHANGE = "max_kl_nats"
+# where a run stops changes no step before it
+MAY_CHANGE = ("max_kl_nats", "max_minutes")
 
 
 def resumable(archive: Archive, name: str) -> RunRecord:
@@ -19,7 +19,11 @@ def resumable(archive: Archive, name: str) -> RunRecord:
     if run.loop is not LEARNING:
         raise InputError("is not a learning run", f"--resume {name}")
     if run.status == "FINISHED":
-        raise InputError("the run has finished", f"--resume {name}", "learn from its model version")
+        raise InputError(
+            f"the run has finished{_by_time(run)}",
+            f"--resume {name}",
+            f"learn from its model version{_named(run)}",
+        )
     newest_checkpoint(archive.data_dir, run.run_id)
     return run
 
@@ -30,15 +34,23 @@ def settings_of(run: RunRecord) -> LearningConfig:
 
 
 def refuse_other_settings(run: RunRecord, config: LearningConfig) -> None:
-    """InputError for the first setting that differs from the run's, but for the guard's limit."""
+    """InputError for the first setting that differs from the run's, but for where it stops."""
     before, now = settings_of(run).model_dump(), config.model_dump()
     for name in before:
-        if name != MAY_CHANGE and before[name] != now[name]:
+        if name not in MAY_CHANGE and before[name] != now[name]:
             raise InputError(
                 f"a resumed run goes on as it was set, with {name} {before[name]!r}",
                 f"{name} {now[name]!r} with resume {run.name}",
                 "give the run's own configuration",
             )
+
+
+def _by_time(run: RunRecord) -> str:
+    return f", ended by its time limit after {made}" if (made := run.tags.get("steps_made")) else ""
+
+
+def _named(run: RunRecord) -> str:
+    return f": --model {name}" if (name := run.tags.get("registered")) else ""
 
 
 def finished_stage(history: History, run_id: str, stage: str, digest: str) -> RunRecord | None:

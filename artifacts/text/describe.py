@@ -156,7 +156,17 @@ def _how_it_learned(result: LearningResult) -> str:
         f"{settings.learning_rate:g}, adapter {settings.adapter}. KL to the start "
         f"{nats(kl.value)} nats a completion (95 % interval {nats_interval(kl)}, n = "
         f"{kl.problems} problems)."
-        f"{_clipped(result)}"
+        f"{_clipped(result)}{_ended(result)}"
+    )
+
+
+def _ended(result: LearningResult) -> str:
+    if result.ended_by == "steps":
+        return ""
+    return (
+        f" It was ended by its limit of {result.config.max_minutes:g} minutes, after "
+        f"{result.metrics.steps} of {result.config.steps} steps: how many fit into a time is not "
+        "the same from run to run."
     )
 
 

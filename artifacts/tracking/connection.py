@@ -18,7 +18,7 @@ from artifacts.tracking.database import prepare_database
 from artifacts.tracking.owner import close_abandoned
 from artifacts.unsent.answers import UnreachableError, asked, reason
 from artifacts.unsent.send import Outcome, send_to_mlflow
-from artifacts.unsent.servers import Server
+from artifacts.unsent.servers import Server, without_password
 from artifacts.unsent.waiting import runs_waiting
 from schemas.errors import InputError, StoreError
 
@@ -144,7 +144,7 @@ class Tracking:
     def _nobody_answers(self, error: UnreachableError) -> UnreachableError:
         return UnreachableError(
             f"no MLflow server answers there ({reason(error)})",
-            f"{SERVER}={self.address}",
+            f"{SERVER}={without_password(self.address)}",
             "start it, or unset the variable to use the data folder's own database",
         )
 
@@ -152,7 +152,9 @@ class Tracking:
         """Our experiment on a server; UnreachableError where it does not answer within seconds."""
         if not uri.startswith(("http://", "https://")):
             raise InputError(
-                "is no address of a server", f"{SERVER}={uri}", "write http://HOST:PORT"
+                "is no address of a server",
+                f"{SERVER}={without_password(uri)}",
+                "write http://HOST:PORT",
             )
         location = self.data_dir.run_artifacts.as_uri()
         try:
@@ -162,7 +164,7 @@ class Tracking:
         if found.artifact_location != location:
             raise InputError(
                 f"its experiment {EXPERIMENT} belongs to another data folder",
-                f"{SERVER}={uri}",
+                f"{SERVER}={without_password(uri)}",
                 "use that folder, or another server",
             )
         return found

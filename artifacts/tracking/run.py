@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from artifacts.store.atomic_file import write_atomic
 from artifacts.store.process import this_process
 from artifacts.text.describe import describe_failure, describe_start
+from artifacts.text.secrets import without_secrets
 from artifacts.text.visible import printable
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.connection import CONFIG_FILE, NOTE, PARENT, TAG, Tracking, local_path
@@ -193,7 +194,7 @@ def tracked_run(
 
 def _end_early(run: TrackedRun, config: RunConfig, error: BaseException) -> None:
     """Record why a run ended without a result; a database holds no half of a surrogate pair."""
-    reason = printable(f"{type(error).__name__}: {error}", keep="\n")
+    reason = printable(without_secrets(f"{type(error).__name__}: {error}"), keep="\n")
     run.tag(error=reason)
     run.describe(describe_failure(run.loop, config, reason))
     status = "FAILED" if isinstance(error, Exception) else "KILLED"  # signals are none

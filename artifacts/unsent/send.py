@@ -36,7 +36,7 @@ from artifacts.unsent.journal import (
     unsent_folder,
 )
 from artifacts.unsent.names import rename_in_texts, renamed, take_name
-from artifacts.unsent.servers import Server
+from artifacts.unsent.servers import Server, without_password
 from schemas.errors import InputError, ThreeLoopsError
 
 if TYPE_CHECKING:
@@ -131,12 +131,15 @@ def _send_file(
         )
         outcome.elsewhere += waiting
     elif not mine and kept.is_own:
-        outcome.leave(waiting, f"MLflow does not answer at {server.address}")
+        outcome.leave(waiting, f"MLflow does not answer at {without_password(server.address)}")
     elif not mine:
         outcome.leave(waiting, f"the command that writes {path} goes on")
     elif client is None:
         why = refusal(path)
-        outcome.leave(waiting, _refused(path, why) if why else f"{path} waits for {server.address}")
+        outcome.leave(
+            waiting,
+            _refused(path, why) if why else f"{path} waits for {without_password(server.address)}",
+        )
     else:
         _send_records(client, data_dir, kept, (done, names), until, outcome)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from artifacts.unsent.journal import Kept
 
 PORTS = {"http": 80, "https": 443}
+LOGIN = re.compile(r"//[^/?]*@")
 HERE = ("localhost", "127.0.0.1", "::1")  # ways to write this machine
 
 
@@ -35,14 +37,17 @@ def same_address(one: str, other: str) -> bool:
 
 
 def without_password(address: str) -> str:
-    """An address as it may be kept: without a password, and without what follows a `?`."""
+    """An address as it may be kept: without a login, and without what follows a `?`.
+
+    A token can stand in the place of a user's name.
+    """
     scheme, sep, rest = address.partition("?")[0].partition("://")
     login, slash, path = rest.partition("/")
-    user, at, host = login.rpartition("@")
-    return scheme + sep + user.partition(":")[0] + at + host + slash + path
+    return scheme + sep + login.rpartition("@")[2] + slash + path
 
 
 def _plain(address: str) -> tuple[object, ...]:
+    address = LOGIN.sub("//", address)  # earlier versions kept a user's name
     try:
         parts = urlsplit(address)
         host, port = parts.hostname or "", parts.port or PORTS.get(parts.scheme)

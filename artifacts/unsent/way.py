@@ -92,7 +92,9 @@ class Way:
         return journal
 
     def _unreachable(self, error: UnreachableError) -> UnreachableError:
-        return UnreachableError(error.what, self._server.address, "start it, and run this again")
+        return UnreachableError(
+            error.what, without_password(self._server.address), "start it, and run this again"
+        )
 
     def _copied(self, path: Path) -> str:
         """A copy of a file by its digest, which lasts until it was sent."""

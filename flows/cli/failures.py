@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from artifacts.store.data_dir import private_files
+from artifacts.text.secrets import without_secrets
 
 BAD_INPUT, DEFECT = 2, 70
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -91,7 +92,7 @@ def _of_a_database(reason: str) -> str | None:
 
 def _keep(error: BaseException, logs: Path | None) -> Path | None:
     """The traceback in a file of its own; None where no file can be written at all."""
-    story = "".join(traceback.format_exception(error))
+    story = without_secrets("".join(traceback.format_exception(error)))
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
     # what an error says can be a completion or a path, which is nobody else's
     with private_files(), contextlib.suppress(OSError):

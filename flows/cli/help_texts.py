@@ -54,7 +54,11 @@ start). The result is a model version in the registry, which
 Every --dev-every steps it measures the split dev, so that you can choose
 settings without looking at the holdout. It stops if a number is not finite, or
 if KL to the start exceeds --max-kl: then it keeps the last good policy and
-registers nothing (exit 1). --resume RUN --max-kl NATS continues from there."""
+registers nothing (exit 1). --resume RUN --max-kl NATS continues from there.
+
+With --max-minutes M it takes no step that would end the run later: the time of
+the evaluation after learning is kept free. What was learned by then becomes a
+version as ever."""
 RESCORE = """Score stored completions again with another scorer, and show what changed, row
 by row. No model is loaded and nothing is generated.
 
@@ -106,7 +110,14 @@ decision and its evidence are kept as a run in MLflow and as tags of the
 version.
 
   threeloops promote models:/threeloops/1
-  threeloops eval --model models:/threeloops@champion"""
+  threeloops eval --model models:/threeloops@champion
+
+With --rollback the former champion is champion again, at once and without new
+evidence, if its version and weights are still those that were registered. The
+reason is kept. The next rollback goes one further back. What was rolled back
+needs the gate to be champion again.
+
+  threeloops promote models:/threeloops --rollback --reason 'wrong on dates'"""
 RUNS = """One line a run, newest first: pass@1 with its 95 % interval (for a learning run:
 after), the model that it measured or made, and the instrument. The decisions of
 the gate follow.

@@ -14,14 +14,15 @@ from rich.progress import (
     ProgressColumn,
     TaskID,
     TextColumn,
-    TimeRemainingColumn,
 )
 from rich.progress import Progress as Bars
 
+from artifacts.text.secrets import without_secrets
 from artifacts.text.visible import printable
 from flows.cli.console import SafeConsole
 from flows.cli.streams import BROKEN_PIPE, discard_stdout
 from tasks.runtime.progress import Event, Message, Progress, ProgressHub
+from tasks.runtime.time_left import in_words
 
 WIDTH = 80
 LONGEST_LINE = 1600  # characters of a note or a failure; its middle is left out beyond that
@@ -99,10 +100,11 @@ class Terminal:
 
 
 def one_line(text: str) -> str:
-    """A text as one printable line, its middle left out where it is very long.
+    """A text as one printable line without secrets, its middle left out where it is very long.
 
     What is wrong stands at the start of a failure, and what to do at its end.
     """
+    text = without_secrets(text)
     if len(text) > LONGEST_LINE:
         half = (LONGEST_LINE - len(LEFT_OUT)) // 2
         text = text[:half] + LEFT_OUT + text[-half:]
@@ -116,7 +118,7 @@ def bar_columns() -> list[ProgressColumn]:
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TextColumn("{task.fields[notes]}", markup=False),
-        TimeRemainingColumn(),
+        TextColumn("{task.fields[left]}", markup=False),
     ]
 
 
@@ -161,8 +163,11 @@ class LiveBars:
         if name not in self.ids:
             if progress.done >= progress.total or progress.part:
                 return  # the work is too short for a bar of its own
-            self.ids[name] = self.bars.add_task(one_line(name), total=progress.total, notes="")
-        self.bars.update(self.ids[name], completed=progress.done, notes=shown)
+            self.ids[name] = self.bars.add_task(
+                one_line(name), total=progress.total, notes="", left=""
+            )
+        left = "" if progress.seconds_left is None else in_words(progress.seconds_left)
+        self.bars.update(self.ids[name], completed=progress.done, notes=shown, left=left)
         if progress.done >= progress.total:
             self.bars.update(self.ids.pop(name), visible=False)
             self.begun.pop(name)
@@ -183,5 +188,4 @@ class SparseLines:
         if not isinstance(event, Progress) or event.part or now - self.last < 10:
             return
         self.last = now
-        notes = "".join(f", {key} {value}" for key, value in event.notes.items())
-        self.terminal.note(f"{event.work}: {event.done} of {event.total} {event.unit}{notes}")
+        self.terminal.note(event.words)

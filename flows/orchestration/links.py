@@ -13,6 +13,7 @@ from prefect.utilities.urls import url_for
 
 from artifacts.text.markdown import code
 from artifacts.tracking.run import Place, TrackedRun, tracked_run
+from artifacts.unsent.servers import without_password
 from flows.orchestration.page import showing_progress
 from flows.orchestration.up_file import in_use
 from schemas.config import RunConfig
@@ -49,7 +50,7 @@ def link_flow_run(
     flow_run = context.flow_run
     identity, name = str(flow_run.id), str(flow_run.name)
     run.tag(flow_run=identity)
-    address = url_for(flow_run)
+    address = without_password(url_for(flow_run) or "")  # made of PREFECT_API_URL
     if address:
         run.tag(flow_run_page=address)
         run.link(f"Prefect flow run [{_plain(name)}]({address})")

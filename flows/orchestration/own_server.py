@@ -18,6 +18,7 @@ import psutil
 from artifacts.store.data_dir import DataDir
 from artifacts.store.process import is_gone, process, this_process
 from artifacts.unsent.send import Outcome
+from artifacts.unsent.servers import without_password
 from flows.orchestration.prefect_database import prepare_prefect_database
 from flows.orchestration.untold import kept_for, prefect_address, tell_prefect
 from schemas.errors import InputError, ThreeLoopsError
@@ -180,6 +181,6 @@ def _refuse_silence(url: str) -> None:
     except (httpx.TransportError, httpx.InvalidURL) as error:
         raise InputError(
             f"no Prefect server answers there ({type(error).__name__})",
-            f"PREFECT_API_URL={url}",
+            f"PREFECT_API_URL={without_password(url)}",
             "start it, or unset the variable to use a server of this command's own",
         ) from None

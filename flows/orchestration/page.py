@@ -75,8 +75,7 @@ class ProgressArtifacts:
 
 def _publish(shown: Shown, progress: Progress) -> None:
     share = 100.0 * progress.done / progress.total
-    notes = "".join(f", {name} {value}" for name, value in progress.notes.items())
-    words = f"{progress.work}: {progress.done} of {progress.total} {progress.unit}{notes}"
+    words = progress.words
     if shown.artifact is None:
         # in a flow that is not async it is no coroutine
         shown.artifact = cast(UUID, create_progress_artifact(share, description=words))

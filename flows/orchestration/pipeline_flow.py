@@ -10,6 +10,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 from prefect import Flow
 from prefect.context import FlowRunContext
 
+from artifacts.text.secrets import hiding_secrets
 from flows.orchestration.untold import keep_end
 from tasks.runtime.runtime import process_runtime
 from tasks.runtime.side_channel import no_answer
@@ -65,7 +66,8 @@ class Body(Generic[P, R]):
         if context is not None and context.flow_run is not None:
             self.flow_run = str(context.flow_run.id)
         try:
-            self.result.append(self._function(*args, **kwargs))
+            with hiding_secrets():  # Prefect keeps what it raises
+                self.result.append(self._function(*args, **kwargs))
         except BaseException as error:
             self.error = error
             raise

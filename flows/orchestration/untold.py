@@ -11,6 +11,7 @@ from uuid import UUID
 from filelock import FileLock, Timeout
 
 from artifacts.store.data_dir import DataDir
+from artifacts.text.secrets import without_secrets
 from artifacts.text.visible import printable
 from artifacts.unsent.journal import (
     Record,
@@ -52,7 +53,8 @@ def keep_end(runtime: Runtime, flow_run: str, error: BaseException | None) -> No
     if not flow_run:
         return
     kind = "COMPLETED" if error is None else "FAILED" if isinstance(error, Exception) else "CRASHED"
-    message = printable(f"{type(error).__name__}: {error}") if error is not None else ""
+    told = f"{type(error).__name__}: {error}" if error is not None else ""
+    message = printable(without_secrets(told))
     record = {
         "call": "end flow run",
         "flow_run": flow_run,

@@ -17,6 +17,7 @@ from policy.sampling.completions import Completions
 from policy.sampling.plain_decoding import decode_plainly
 from schemas.config import SamplingSettings
 from schemas.errors import InputError
+from schemas.finish_reasons import LENGTH, STOP
 
 SHARE_OF_MEMORY = 0.25
 MOST_ROWS = 2048  # more would not be faster: the matrix products are large enough by then
@@ -91,7 +92,7 @@ def sample(
             token_ids += batch_ids
             logprobs += batch_logprobs
     ends = set(policy.end_token_ids)
-    reasons = ["stop" if tokens[-1] in ends else "length" for tokens in token_ids]
+    reasons = [STOP if tokens[-1] in ends else LENGTH for tokens in token_ids]
     return Samples(token_ids, reasons, logprobs, samples, together, decoder)
 
 

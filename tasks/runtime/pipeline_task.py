@@ -6,6 +6,7 @@ needs no server either; nor does it after the server has gone away.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
@@ -13,6 +14,7 @@ from prefect import Task
 from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
 
+from artifacts.text.secrets import hiding_secrets
 from tasks.runtime.runtime import process_runtime
 
 P = ParamSpec("P")
@@ -38,6 +40,12 @@ def pipeline_task(
 
     def decorate(function: Callable[P, R]) -> PipelineTask[P, R]:
         settings: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
-        return PipelineTask(function, name=name, task_run_name=run_name, **settings)
+
+        @functools.wraps(function)
+        def told(*args: P.args, **kwargs: P.kwargs) -> R:
+            with hiding_secrets():  # Prefect keeps what it raises
+                return function(*args, **kwargs)
+
+        return PipelineTask(told, name=name, task_run_name=run_name, **settings)
 
     return decorate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -57,3 +58,9 @@ def default_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def default_policy(default_folder: Path) -> Policy:
     """The embedded default model."""
     return load_policy(default_folder, name="default", device="cpu")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, tiny_folder: Callable[[str], Path]) -> Path:
+    """A tiny model's folder that a test may change."""
+    return Path(shutil.copytree(tiny_folder("llama"), tmp_path / "model"))

@@ -30,9 +30,10 @@ def add_loops(verb: NewVerb) -> None:
     add_options(
         made,
         LearningConfig,
-        ("steps", "problems_per_step", "samples", "learning", "evaluation_samples", "train_split",
-         "dev_every", "dev_samples", "dev_limit", "max_kl_nats", "checkpoint_every",
-         "keep_checkpoints", "register_as", "shard_size", *SHARED),
+        ("steps", "max_minutes", "problems_per_step", "samples", "learning",
+         "evaluation_samples", "train_split", "dev_every", "dev_samples", "dev_limit",
+         "max_kl_nats", "checkpoint_every", "keep_checkpoints", "register_as", "shard_size",
+         *SHARED),
     )  # fmt: skip
     add_config_file(made)
     made.add_argument(

@@ -8,8 +8,7 @@ from flows.cli.grammar.one_line_parser import NewVerb
 from flows.cli.help_texts import ASK, DOCTOR, SCORE, SYNC, TOKENS, UP
 from flows.cli.options import add_options, whole_number
 from schemas.config import EvalConfig
-
-FINISH_REASONS = ("stop", "length")
+from schemas.finish_reasons import FINISH_REASONS, STOP
 
 
 def add_others(verb: NewVerb) -> None:
@@ -31,7 +30,7 @@ def add_others(verb: NewVerb) -> None:
     made.add_argument("text", metavar="TEXT", help="the whole output, e.g. 'Final: 42'")
     made.add_argument("--expected", required=True, metavar="INT", help="the right answer")
     made.add_argument(
-        "--finish-reason", choices=FINISH_REASONS, default=FINISH_REASONS[0],
+        "--finish-reason", choices=FINISH_REASONS, default=STOP,
         help="stop: the model ended it (default); length: it was cut off",
     )  # fmt: skip
     add_options(made, EvalConfig, ("scorer",))

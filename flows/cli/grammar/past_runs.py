@@ -39,11 +39,21 @@ def add_past_runs(verb: NewVerb) -> None:
     _rows(made, "problems to show that flipped, in each direction")
 
     made = verb("promote", "the gate: a model version becomes the champion on evidence", PROMOTE)
-    made.add_argument("version", metavar="models:/NAME/VERSION", help="or models:/NAME@candidate")
     made.add_argument(
-        "--min-gain", type=number, default=0.0, metavar="X",
+        "version", metavar="models:/NAME/VERSION",
+        help="or models:/NAME@candidate; with --rollback models:/NAME",
+    )  # fmt: skip
+    made.add_argument(
+        "--min-gain", type=number, metavar="X",
         help="the gain's interval must be above this rate: 0.02 is two points; default 0",
     )  # fmt: skip
+    made.add_argument(
+        "--rollback", action="store_true",
+        help="no gate: the former champion is champion again; needs --reason",
+    )  # fmt: skip
+    made.add_argument(
+        "--reason", metavar="TEXT", help="why it is rolled back; kept with the decision"
+    )
 
     made = verb("runs", "what has been run, and what the gate decided", RUNS)
     made.add_argument("--loop", choices=("A", "B", "C"), help="only this loop")

@@ -1,4 +1,4 @@
-"""Two scorers' verdicts, two runs or a gate's decision, as a person reads them in a terminal."""
+"""Two scorers' verdicts, or two runs, as a person reads them in a terminal."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from rich.console import Console
 from rich.text import Text
 
 from artifacts.text.numbers import (
-    level_in_words,
     nats,
     percent,
     points,
@@ -16,8 +15,13 @@ from artifacts.text.numbers import (
 from artifacts.text.visible import DIGEST_SHOWN, printable, short_digests, visible
 from flows.cli.render.results import table
 from schemas.outputs import GoldenResult
-from schemas.result_parts import ComparedRun, FlippedProblem, PairedDifference, ScorerChange
-from schemas.results import Comparison, Decision, RatedComparison
+from schemas.result_parts import (
+    ComparedRun,
+    FlippedProblem,
+    PairedDifference,
+    ScorerChange,
+)
+from schemas.results import Comparison, RatedComparison
 from scorers.statistics.paired import FEWEST
 
 DIRECTIONS = {
@@ -68,68 +72,6 @@ def print_differing(console: Console, result: Comparison) -> None:
             "Compared all the same, as allowed: the difference may be the instrument's.",
             style="bold red",
         )
-
-
-def print_decision(console: Console, result: Decision) -> None:
-    """What the gate decided, the evidence it was decided on, and every reason against."""
-    against = result.against
-    style = "bold green" if result.promoted else "bold red"
-    console.print(f"{result.candidate.name}: {result.decision}", style=style, markup=False)
-    opponent = printable(against.name or "not known")
-    console.print(f"against the {against.role}, {opponent}", markup=False)
-    if result.evidence:
-        print_comparison(console, result.evidence)
-    if result.pairs_considered > 1:
-        console.print(
-            f"both were evaluated with {result.pairs_considered} common instruments; the one "
-            "of the strict scorer, with most problems and samples, decides, not the best"
-        )
-    if held := result.held:
-        console.print(
-            f"look {held.look} at evidence against this opponent: the gain must hold at "
-            f"{level_in_words(held.level)}, where it is {points_interval(held)} points"
-        )
-    for line in result.repeated:
-        console.print(printable(line), markup=False, soft_wrap=True)
-    if result.fresh and result.fresh_held:
-        gain, held = result.fresh.difference, result.fresh_held
-        console.print(
-            f"measured again on fresh samples of the same problems: {points(gain.value)} points, "
-            f"{points_interval(gain)}"
-        )
-        console.print(
-            f"confirmation {held.look} against this opponent: the gain must hold at "
-            f"{level_in_words(held.level)}, where it is {points_interval(held)} points"
-        )
-    if result.gain:
-        gain = result.gain.difference
-        console.print(
-            f"measured once more after it had passed: {points(gain.value)} points, "
-            f"{points_interval(gain)}; this is the gain to quote, because nothing depended on it",
-            style="bold",
-        )
-    if result.gain_missing is not None:
-        _print_missing_gain(console, result)
-    for reason in result.reasons:
-        console.print(printable(f"- {reason}"), markup=False, soft_wrap=True)
-    if result.promoted:
-        console.print(f"{result.champion} is the champion now", style="bold", markup=False)
-    console.print(f"decision {result.run_id}", style="dim")
-
-
-def _print_missing_gain(console: Console, result: Decision) -> None:
-    """Why there is no gain to quote, and how to get one."""
-    lines = [
-        f"its gain was not measured once more after it had passed: {result.gain_missing}",
-        "What decided shows more than the true gain. For a gain to quote, evaluate both with the",
-        "options of the runs above and one new seed, and compare these two runs:",
-        *(
-            f"  threeloops eval --model {side.name} --seed SEED ..."
-            for side in (result.against, result.candidate)
-        ),
-    ]
-    for line in lines:
-        console.print(printable(line), markup=False, soft_wrap=True)
 
 
 def _one_run(letter: str, run: ComparedRun) -> Text:

@@ -151,6 +151,11 @@ def _print_learning(console: Console, result: LearningResult) -> None:
         + (f" of {seconds:.1f} s" if seconds else "")
         + f", {metrics.wall_seconds:.0f} s in all; registered {printable(result.model.name)}"
     )
+    if result.ended_by == "time":
+        console.print(
+            f"ended by --max-minutes {result.config.max_minutes:g}, after {metrics.steps} of "
+            f"{result.config.steps} steps; another run may make more or fewer"
+        )
     if metrics.clipped_steps:
         console.print(
             f"the gradient was longer than --max-gradient-norm in {metrics.clipped_steps} of "

@@ -20,7 +20,8 @@ from flows.cli.render.results import table
 from schemas.outputs import SharedFailure
 
 MODEL_WIDTH = 21  # with a loop's letter
-CANDIDATE_WIDTH = 18
+CANDIDATE_WIDTH = 17
+REASON_WIDTH = 20
 EXAMPLE_WIDTH = 60
 
 
@@ -51,18 +52,21 @@ def print_runs(
 
 
 def print_decisions(console: Console, decisions: Sequence[DecisionRecord]) -> None:
-    """One line a decision of the gate."""
+    """One line a decision of the gate, or a rollback with its reason in place of a gain."""
     console.print()
     lines = table("decision", "decided", "what", "candidate", "gain in points")
     for made in decisions:
         gain = [made.metrics.get(f"gain_{part}") for part in ("value", "low", "high")]
         value, low, high = ("" if part is None else points(part) for part in gain)
+        gain_shown = f"{value} [{low}, {high}]" if value else "not known"
         lines.add_row(
             made.name,
             _started(made.started_ms),
-            made.decision,
+            "rollback" if made.kind == "rollback" else made.decision,
             _end_of(made.candidate, CANDIDATE_WIDTH),
-            f"{value} [{low}, {high}]" if value else "not known",
+            _start_of(visible(made.reasons), REASON_WIDTH)
+            if made.kind == "rollback"
+            else gain_shown,
         )
     console.print(lines)
 

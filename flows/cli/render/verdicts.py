@@ -7,6 +7,7 @@ from rich.text import Text
 
 from artifacts.text.codes import rule_in_words
 from artifacts.text.visible import printable, visible
+from schemas.finish_reasons import LENGTH
 from schemas.outputs import AskedAnswer, AskOutput, ScoreOutput, VerdictShown
 
 
@@ -53,7 +54,7 @@ def print_answers(console: Console, output: AskOutput) -> None:
 
 def _tokens(answer: AskedAnswer) -> Text:
     shown = "|".join(visible(piece) for piece in answer.tokens)
-    cut = ", cut off" if answer.finish_reason == "length" else ""
+    cut = ", cut off" if answer.finish_reason == LENGTH else ""
     return Text(
         f"  {len(answer.tokens)} tokens{cut}: {shown}   {answer.logprob:.2f} nats", style="dim"
     )

@@ -171,7 +171,7 @@ def run_flow(
 
 
 def where_prefect_is() -> str:
-    """Prefect's server in words."""
+    """Prefect's server in words; who shows them hides the login in an address."""
     return os.environ.get("PREFECT_API_URL", "a server of its own")
 
 
@@ -194,8 +194,9 @@ def _resumed(runtime: Runtime, options: Namespace) -> tuple[LearningConfig, str]
     from artifacts.runs.resuming import MAY_CHANGE, resumable, settings_of
 
     given = {k: v for k, v in vars(options).items() if k not in ("verb", "json", "resume")}
-    limit = {MAY_CHANGE: given.pop(MAY_CHANGE)} if MAY_CHANGE in given else {}
-    changed = {MAY_CHANGE: config_from(LearningConfig, limit).max_kl_nats} if limit else {}
+    limits = {name: given.pop(name) for name in MAY_CHANGE if name in given}
+    checked = config_from(LearningConfig, limits)
+    changed = {name: getattr(checked, name) for name in limits}
     if given:
         option = flag(next(iter(given)))
         raise InputError(

@@ -88,13 +88,19 @@ def compare(runtime: Runtime, options: Namespace, terminal: Terminal) -> Compari
 
 
 def promote(runtime: Runtime, options: Namespace, terminal: Terminal) -> Decision:
-    """The gate: the version becomes the champion on evidence, or not."""
+    """The gate: the version becomes the champion on evidence, or not; or the champion goes back."""
+    from flows.cli.verbs.rollback import refuse_reason, roll_back
+
+    if options.rollback:
+        return roll_back(runtime, options, terminal)
+    refuse_reason(options)
     from artifacts.registry.versions import registered_version
-    from flows.cli.render.comparison import print_decision
+    from flows.cli.render.decision import print_decision
     from flows.gate import decide_and_record
 
-    if not 0 <= options.min_gain < 1:
-        raise InputError("is not a rate from 0 to 1", f"--min-gain {options.min_gain}")
+    min_gain = 0.0 if options.min_gain is None else options.min_gain
+    if not 0 <= min_gain < 1:
+        raise InputError("is not a rate from 0 to 1", f"--min-gain {min_gain}")
     version = registered_version(runtime.archive, options.version, "promote")
     terminal.note(f"reading the evidence for {version.name}")
 
@@ -109,7 +115,7 @@ def promote(runtime: Runtime, options: Namespace, terminal: Terminal) -> Decisio
         result: EvalResult = run_flow(runtime, eval_flow, config, terminal, started=True)
         return result
 
-    decided = decide_and_record(runtime, version, evaluate_anew, options.min_gain, prepare)
+    decided = decide_and_record(runtime, version, evaluate_anew, min_gain, prepare)
     print_decision(terminal.out, decided)
     if not decided.promoted:
         terminal.fail(f"refused: {version.name} is not promoted; {decided.reasons[0]}")
@@ -174,7 +180,7 @@ def show(
     from artifacts.promotion.decisions import find_decision
     from artifacts.report.write import REPORT_FILE
     from artifacts.runs.listing import choose_rows, run_rows
-    from flows.cli.render.comparison import print_decision
+    from flows.cli.render.decision import print_decision
     from flows.cli.render.demo import print_loops
     from flows.cli.render.results import print_result
     from flows.cli.render.runs import print_report, print_rows

@@ -149,7 +149,7 @@ def test_a_server_is_known_by_what_it_holds_and_not_by_its_address(data_dir: Dat
 
 def test_an_address_is_kept_without_its_password() -> None:
     address = "postgresql+asyncpg://me:secret@db.example:5432/prefect?password=secret"
-    assert without_password(address) == "postgresql+asyncpg://me@db.example:5432/prefect"
+    assert without_password(address) == "postgresql+asyncpg://db.example:5432/prefect"
     assert without_password(ADDRESS) == ADDRESS
     file = "sqlite+aiosqlite:////home/me/prefect.db"
     assert without_password(file) == file

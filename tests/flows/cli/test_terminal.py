@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import Progress as Bars
 from rich.progress import TextColumn
 
-from flows.cli.terminal import LiveBars, SparseLines, Terminal
+from flows.cli.terminal import LiveBars, SparseLines, Terminal, bar_columns
 from schemas.references import TableRef
 from tasks.runtime.progress import Message, Progress, ProgressHub, ShardStored
 
@@ -65,6 +65,15 @@ def test_a_bar_follows_its_work_and_goes_at_its_end(bars: Bars, clock: Clock) ->
     assert drawn(bars) == [("learning", 1, 4, "")], "another piece of work of the same name"
 
 
+def test_a_bar_has_the_time_that_is_left(bars: Bars, clock: Clock) -> None:
+    listener = LiveBars(bars)
+    listener(Progress("learning", 1, 50, "steps"))
+    listener(Progress("learning", 14, 50, "steps", seconds_left=118.0))
+    (task,) = bars.tasks
+    assert task.fields["left"] == "about 2 min left"
+    assert any("left" in str(getattr(c, "text_format", "")) for c in bar_columns())
+
+
 def test_completions_are_shown_with_how_many_come_in_a_second(bars: Bars, clock: Clock) -> None:
     listener = LiveBars(bars)
     listener(Progress("holdout: tiny", 0, 100, "completions"))
@@ -109,6 +118,16 @@ def test_elsewhere_there_is_a_line_every_ten_seconds(
         "learning: 9 of 25 steps, reward 0.50",
         "learning: 19 of 25 steps, reward 0.50",
     ]
+
+
+def test_elsewhere_the_line_says_how_long_it_will_go_on(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listener = SparseLines(Terminal(as_json=False))
+    clock.seconds += 10
+    notes = {"reward": "0.46", "KL": "1.87"}
+    listener(Progress("learning", 14, 50, "steps", notes=notes, seconds_left=118.0))
+    assert lines(capsys) == ["learning: 14 of 50 steps, reward 0.46, KL 1.87, about 2 min left"]
 
 
 def test_elsewhere_every_message_is_a_line(

@@ -41,6 +41,17 @@ def test_a_run_and_its_flow_run_name_each_other(eval_config: EvalConfig) -> None
     assert run.run_id in link.data
 
 
+@pytest.mark.usefixtures("prefect_server")
+def test_the_page_of_a_flow_run_is_linked_without_a_login_in_its_address(
+    eval_config: EvalConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = "https://me:pa55word@host/runs/flow-run/1"
+    monkeypatch.setattr("flows.orchestration.links.url_for", lambda _: address)
+    run = find_run(eval_flow(eval_config).run_id)
+    assert run.tags["flow_run_page"] == "https://host/runs/flow-run/1"
+    assert "pa55word" not in note(run.run_id)
+
+
 def test_a_plain_call_has_no_flow_run_to_name(eval_config: EvalConfig) -> None:
     result = eval_flow.fn(eval_config)
     assert "flow_run" not in find_run(result.run_id).tags

@@ -14,6 +14,7 @@ from prefect.settings import (
 from artifacts.store.data_dir import DataDir
 from artifacts.unsent.journal import begin_journal, read_kept, unsent_files
 from artifacts.unsent.send import Outcome
+from artifacts.unsent.servers import same_address
 from flows.orchestration import untold
 from flows.orchestration.prefect_database import database_url
 from flows.orchestration.untold import TO, keep_end, kept_for, prefect_address, tell_prefect
@@ -98,7 +99,10 @@ def test_the_database_that_the_user_named_is_another_server_than_the_folders_own
     with temporary_settings({PREFECT_SERVER_DATABASE_CONNECTION_URL: own}):
         assert prefect_address(data_dir) == "own", "as earlier versions wrote, also once moved"
     with temporary_settings({PREFECT_SERVER_DATABASE_CONNECTION_URL: named}):
-        assert prefect_address(data_dir) == "own:postgresql+asyncpg://me@db.example/prefect"
+        assert prefect_address(data_dir) == "own:postgresql+asyncpg://db.example/prefect"
+        assert same_address(
+            prefect_address(data_dir), "own:postgresql+asyncpg://me@db.example/prefect"
+        ), "as earlier versions kept it"
         keep_end(Runtime(data_dir), "f", None)
         (path,) = unsent_files(data_dir, TO)
         assert kept_for(data_dir, prefect_address(data_dir))

@@ -81,8 +81,33 @@ RIGHT_IN: Mapping[str, list[Any]] = {
     "finish_reason": ["stop", "length"], "expected_answer": ["2", "-3"], "id": ["a", "b", "c", "d"],
     "outcome": ["wrong_answer"], "reward": [0.0], "rule": ["random"], "split": ["holdout"],
 }  # fmt: skip
+# values that a completion may have, or that only later checks can refuse
+ANSWERED: Mapping[str, list[Any]] = {
+    "text": [
+        "Final: 2",
+        "Final: 4",
+        "Final: 2 ",
+        "",
+        "\0",
+        "\x1b[31m",
+        "\u202e\n",
+        "2" * 5000,
+        "Ω",
+    ],
+    "finish_reason": ["stop", "stop", "length"],
+    "token_count": [3, 0, None, 2**31 - 1],
+    "sum_logprob": [-1.5, -0.0, None, float("-inf")],
+    "shard_seed": [0, None, 2**63 - 1],
+    "token_ids": [[1, 2], [], None, [None], [-1, 2**31 - 1]],
+    "logprobs": [[-0.5, -1.0], [], None, [float("nan")], [0.5, float("inf")]],
+}
 DATASET = dict.fromkeys(("id", "prompt", "expected_answer", "split", "family"), pa.string())
-PROVENANCE = Provenance(kind="completions", producer="fuzz", parents={"problems": "0" * 64})
+PROVENANCE = Provenance(
+    kind="completions",
+    producer="fuzz",
+    parents={"problems": "0" * 64},
+    config={"template": "a@1:0", "sampling": "{}", "policy": "external"},
+)
 METADATA = (
     *(canonical_json(PROVENANCE.model_dump()).encode(),) * 15,
     b"", b"{}", b"[]", b"\xff", b"null", b"[" * 5000, b'{"parents": 5}', b'{"kind": "\\ud800"}',
@@ -157,7 +182,39 @@ def dataset_parquet() -> SearchStrategy[bytes]:
 
 
 def completions_parquet() -> SearchStrategy[bytes]:
-    return files((_arrow("completions"),))
+    return answers() | files((_arrow("completions"),))
+
+
+@st.composite
+def answers(draw: DrawFn) -> bytes:
+    """Answers to the problems of the room, most of them whole: what is odd is in the values."""
+    samples = draw(st.sampled_from((1, 2, 3)))
+    keys = [(problem, index) for problem in "ab" for index in range(samples)]
+    match draw(st.sampled_from(("", "", "", "", "unknown", "fewer", "twice", "gap", "order"))):
+        case "unknown":
+            keys[-1] = (draw(st.sampled_from(("c", "", "\0"))), 0)
+        case "fewer":
+            del keys[draw(st.integers(0, len(keys) - 1))]
+        case "twice":
+            keys.append(keys[0])
+        case "gap":
+            keys[-1] = (keys[-1][0], draw(st.sampled_from((2**31 - 1, -1))))
+        case "order":
+            keys.reverse()
+    columns = {
+        name: pa.array([draw(st.sampled_from(ANSWERED[name])) for _ in keys], kind)
+        for name, kind in _arrow("completions").items()
+        if name in ANSWERED
+    }
+    problems, indexes = ([key[at] for key in keys] for at in (0, 1))
+    columns["text"] = columns["text"].cast(
+        draw(st.sampled_from((pa.string(), pa.string(), pa.large_string(), pa.string_view())))
+    )
+    table = pa.table(
+        {"problem_id": problems, "sample_index": pa.array(indexes, pa.int32())} | columns
+    )
+    made = draw(st.sampled_from(METADATA) if draw(one_in(8)) else st.sampled_from(METADATA[:1]))
+    return draw(_bytes_of(table.replace_schema_metadata({PROVENANCE_KEY: made})))
 
 
 def table() -> SearchStrategy[bytes]:

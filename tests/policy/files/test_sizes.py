@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,12 +13,6 @@ import pytest
 from policy.model.load import check_weights, load_policy
 from policy.model.tiny import ARCHITECTURES
 from schemas.errors import InputError
-
-
-@pytest.fixture
-def folder(tiny_folder: Callable[[str], Path], tmp_path: Path) -> Path:
-    """A copy of a tiny model's folder."""
-    return Path(shutil.copytree(tiny_folder("llama"), tmp_path / "model"))
 
 
 def change(folder: Path, **changes: Any) -> None:

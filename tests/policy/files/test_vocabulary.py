@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import pytest
 from policy.files.vocabulary import check_vocabulary
 from policy.model.load import load_tokenizer
 from schemas.errors import InputError
+from tests.policy.tokenizers import changed
 
 
 def step(pattern: dict[str, str], content: str) -> dict[str, Any]:
@@ -39,18 +38,6 @@ def template(pieces: int, ids: int) -> dict[str, Any]:
 UNTYPED = untyped(step({"String": "a"}, "a" * 30))
 TEN = step({"String": "a"}, "a" * 10)
 SEVERAL = {"type": "Sequence", "normalizers": [TEN, {"type": "Sequence", "normalizers": [TEN] * 8}]}
-
-
-@pytest.fixture
-def folder(tmp_path: Path, tiny_folder: Callable[[str], Path]) -> Path:
-    """A model's folder that a test may change."""
-    return Path(shutil.copytree(tiny_folder("llama"), tmp_path / "model"))
-
-
-def changed(folder: Path, **parts: Any) -> Path:
-    file = folder / "tokenizer.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | parts))
-    return file
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from policy.model.load import decode_completion, load_tokenizer
 from policy.model.template import get_template
 from schemas.errors import InputError
 from tests.policy.limited.hostile import outcomes
+from tests.policy.tokenizers import changed
 
 PANICS = "(?:a|aa|aaa|[ab])+$c"  # it tries every way to cut a row of letters
 BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
@@ -54,18 +55,6 @@ def ids(pieces: int) -> dict[str, Any]:
     return {
         "type": "TemplateProcessing", "single": single, "pair": single, "special_tokens": tokens,
     }  # fmt: skip
-
-
-@pytest.fixture
-def folder(tmp_path: Path, tiny_folder: Callable[[str], Path]) -> Path:
-    """A model's folder that a test may change."""
-    return Path(shutil.copytree(tiny_folder("llama"), tmp_path / "model"))
-
-
-def changed(folder: Path, **parts: Any) -> Path:
-    file = folder / "tokenizer.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | parts))
-    return file
 
 
 SLOW = "(?:a|aa|aaa|[ab]){1,10}$c"  # just below what the library allows: 10 ms a letter

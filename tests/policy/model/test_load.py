@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,12 +22,6 @@ from policy.model.load import (
     load_tokenizer,
 )
 from schemas.errors import InputError
-
-
-@pytest.fixture
-def folder(tiny_folder: Callable[[str], Path], tmp_path: Path) -> Path:
-    """A copy of a tiny model's folder, to be spoilt."""
-    return Path(shutil.copytree(tiny_folder("llama"), tmp_path / "model"))
 
 
 def change_json(file: Path, **changes: Any) -> None:

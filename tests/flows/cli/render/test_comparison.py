@@ -7,9 +7,9 @@ from collections.abc import Callable
 from flows.cli.render.comparison import (
     print_changes,
     print_comparison,
-    print_decision,
     print_golden,
 )
+from flows.cli.render.decision import print_decision
 from schemas.outputs import GoldenMiss, GoldenResult
 from schemas.result_parts import (
     Candidate,

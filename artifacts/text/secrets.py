@@ -1,0 +1,79 @@
+"""Secrets are not told: passwords in addresses, and what the environment keeps secret.
+
+Other people's errors quote what they were given, and our lines end on disks, in databases and in
+the logs of others. So whatever leaves a process as a message goes through here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+HIDDEN = "***"
+SHORTEST = 8  # characters of a value that is hidden; a shorter one would be found in plain words
+# `https://user:password@`, `https://token@`; a path that was made of it has one slash left, and
+# `models:/NAME@ALIAS` is none
+_LOGIN = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*:)(//[^\s/]+|/[^\s/:]+:[^\s/]+)@")
+_NAMES = "token|secret|password|passwd|pwd|api_?key|access_?key|signature|sig|credentials?"
+_PARAMETER = re.compile(rf"([?&;](?:[\w-]*[_-])?(?:{_NAMES})=)[^&;#\s'\"]+", re.IGNORECASE)
+_VARIABLE = re.compile(
+    r"(?:^|_)(?:TOKEN|SECRET|PASSWORD|PASSWD|APIKEY|API_KEY|ACCESS_KEY|PRIVATE_KEY"
+    r"|CREDENTIALS?|AUTH_STRING|CUSTOM_HEADERS)(?:_ID)?$",
+    re.IGNORECASE,
+)
+
+
+def without_secrets(text: str, environment: Mapping[str, str] = os.environ) -> str:
+    """A text with `***` for logins in addresses, secret parameters, and secrets of the environment.
+
+    A variable is secret by its name, such as `HF_TOKEN` or `AWS_SECRET_ACCESS_KEY`.
+    """
+    for value in _secrets(environment):
+        text = text.replace(value, HIDDEN)
+    if ":/" in text:
+        text = _LOGIN.sub(lambda found: f"{found[1]}{_slashes(found[2])}{HIDDEN}@", text)
+    return _PARAMETER.sub(rf"\1{HIDDEN}", text) if "=" in text else text
+
+
+@contextmanager
+def hiding_secrets() -> Iterator[None]:
+    """What the block raises says no secret, and neither do its causes, whoever quotes them."""
+    try:
+        yield
+    except BaseException as error:
+        seen: set[int] = set()
+        found: BaseException | None = error
+        while found is not None and id(found) not in seen:
+            seen.add(id(found))
+            _hide(found)
+            found = found.__cause__ or found.__context__
+        raise
+
+
+def _hide(error: BaseException) -> None:
+    error.args = tuple(_hidden(one) for one in error.args)
+    for name, value in dict(getattr(error, "__dict__", {})).items():
+        if isinstance(value, str):
+            setattr(error, name, without_secrets(value))
+    if isinstance(error, OSError):  # what it says is not made of its arguments
+        error.filename = _hidden(error.filename)
+
+
+def _hidden(value: object) -> object:
+    return without_secrets(value) if isinstance(value, str) else value
+
+
+def _secrets(environment: Mapping[str, str]) -> list[str]:
+    """The longest first: one may be a part of another."""
+    found = {
+        value
+        for name, value in environment.items()
+        if len(value) >= SHORTEST and _VARIABLE.search(name)
+    }
+    return sorted(found, key=len, reverse=True)
+
+
+def _slashes(login: str) -> str:
+    return "//" if login.startswith("//") else "/"
