@@ -50,7 +50,7 @@ class GymDataset:
             raise InputError(
                 f"it needs the package {PACKAGE}",
                 f"--dataset {dataset}",
-                "pip install threeloops[gym]",
+                "pip install -e '.[gym]' in the folder of threeloops",
             )
         self._settings = _settings(dataset, self._generator, given)
         self._item = _items(dataset, self._generator, self._settings)

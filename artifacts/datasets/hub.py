@@ -188,13 +188,14 @@ def _ask(name: HubName, known: Path) -> tuple[str, dict[str, dict[str, str | int
         raise _refused(
             name, "is given out on request only", "ask for it on its page, then set HF_TOKEN"
         ) from None
-    except errors.RepositoryNotFoundError:
-        raise _refused(
-            name,
-            "is not on the hub, or is private",
-            "check the name; for a private one set HF_TOKEN",
-        ) from None
-    except Exception as error:  # the hub's client raises many kinds, all meaning: no answer
+    except Exception as error:  # the hub's client raises many kinds
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        if isinstance(error, errors.RepositoryNotFoundError) or status in (401, 403):
+            raise _refused(
+                name,
+                "is not on the hub, or is private",
+                "check the name; for a private one set HF_TOKEN",
+            ) from None
         remedy = f"check the network and {ENDPOINT}"
         if is_file(known):
             remedy += f", or set {OFFLINE}=1 to use what was fetched before"

@@ -38,7 +38,12 @@ def test_a_split_is_made_no_further_than_it_goes(monkeypatch: pytest.MonkeyPatch
     made = GymDataset("rg:chain_sum")
     asked: list[int] = []
     item = made._item
-    monkeypatch.setattr(made, "_item", lambda number: [asked.append(number), item(number)][1])
+
+    def watched(number: int) -> Any:
+        asked.append(number)
+        return item(number)
+
+    monkeypatch.setattr(made, "_item", watched)
     made.problems("holdout")
     assert asked == list(range(240))
     made.problems("dev")
@@ -125,7 +130,7 @@ def test_without_the_package_one_line_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"needs the package reasoning-gym; pip install three"):
+    with pytest.raises(InputError, match=r"needs the package reasoning-gym; pip install -e"):
         GymDataset("rg:chain_sum")
     with pytest.raises(InputError, match="no generator"):
         GymDataset("rg:sudoku")

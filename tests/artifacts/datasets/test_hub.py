@@ -112,9 +112,7 @@ def test_what_was_fetched_needs_no_hub(
         without.pinned("hf:owner/other")
 
 
-def test_a_new_commit_is_another_dataset_and_an_old_one_stays(
-    hub: Hub, datasets: Datasets
-) -> None:
+def test_a_new_commit_is_another_dataset_and_an_old_one_stays(hub: Hub, datasets: Datasets) -> None:
     old = datasets.pinned(NAME)
     hub.add("owner/sums", FILES | {"main/test-00000-of-00001.parquet": parquet((9, 9))})
     hub.add("owner/sums", {"test.jsonl": '{"question": "1?", "answer": "#### 1"}'}, branch="a/b")
@@ -209,15 +207,15 @@ def test_no_path_leads_out_of_the_folder(hub: Hub, datasets: Datasets, data_dir:
 
 
 def test_a_dataset_with_one_split_may_be_split_by_hash(hub: Hub, datasets: Datasets) -> None:
-    rows = "".join(f'{{"question": "{n}?", "answer": "#### {n}"}}\n' for n in range(40))
+    rows = "".join(f'{{"question": "{n}?", "answer": "#### {n}"}}\n' for n in range(100))
     hub.add("owner/one", {"train.jsonl": rows})
     columns = COLUMNS.model_copy(update={"split_by_hash": "80/10/10"})
     counts = {
         split: datasets.load("hf:owner/one", split, columns=columns).num_rows
         for split in ("train", "dev", "holdout")
     }
-    assert sum(counts.values()) == 40
-    assert counts["train"] > 20
+    assert sum(counts.values()) == 100
+    assert counts["train"] > 60
     with pytest.raises(InputError, match=r"has the splits train, test.*leave --split-by-hash out"):
         datasets.load(NAME, "train", columns=columns)
 
