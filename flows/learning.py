@@ -79,13 +79,13 @@ def learning_flow(
     """
     runtime = process_runtime()
     archive, log_message = runtime.archive, runtime.progress.log_message
+    config = preflight(runtime, config)
     if resume is not None:
         ended_early = resumable(archive, resume)
         refuse_other_settings(ended_early, config)
         resume = ended_early.run_id
     elif seed_of_the_day:
         config = config.model_copy(update={"seed": day_of_flow_run()})
-    preflight(runtime, config)
     place = Place(parent=parent_run, resume=resume or "")
     with (
         learner_lock(runtime.data_dir, config.device, log_message),

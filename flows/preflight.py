@@ -34,7 +34,8 @@ def check_names(runtime: Runtime, config: C) -> C:
     """InputError for what is not there or does not fit together; takes a moment.
 
     Returns the configuration. What was not named is filled in: the split that a replayed file of
-    completions answers, and the tokens that answers to the template need.
+    completions answers, the tokens that answers to the template need, and the commit of a dataset
+    of the hub.
     """
     scorer = get_scorer(config.scorer)
     template = get_template(config.template)
@@ -45,6 +46,9 @@ def check_names(runtime: Runtime, config: C) -> C:
             f"add --scorer {FINAL_LINE_INT_1.id}",
         )
     config = with_answer_tokens(config)
+    if replayed(config) is None or source_of(str(replayed(config))) == "jsonl":
+        pinned = runtime.datasets.pinned(config.dataset)
+        config = config.model_copy(update={"dataset": pinned})
     if (source := replayed(config)) is not None:
         config = _of_what_was_answered(runtime, config, source)
     else:

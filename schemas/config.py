@@ -182,9 +182,13 @@ class RunConfig(Frozen):
     model: Annotated[
         str, Field(description="default, a hub id, a folder, or models:/NAME@ALIAS")
     ] = "default"
-    dataset: Annotated[str, Field(description="arithmetic, or a JSONL, CSV or Parquet file")] = (
-        "arithmetic"
-    )
+    dataset: Annotated[
+        str,
+        Field(
+            description="arithmetic, a file, a folder, hf:OWNER/NAME[:CONFIG][@REVISION], or "
+            "rg:GENERATOR[:SETTING=VALUE,...]"
+        ),
+    ] = "arithmetic"
     columns: Annotated[Columns, Field(description="how a file of one's own is read")] = Columns()
     split: Annotated[str, Field(min_length=1, description="the split to measure on")] = "holdout"
     limit: Annotated[

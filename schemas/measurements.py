@@ -19,6 +19,19 @@ class Estimate(Frozen):
     completions: int
 
 
+class ConstantAnswer(Frozen):
+    """The answer that is expected most often: the pass rate of giving it to every problem.
+
+    `rate` is `correct / problems`. It is counted, not estimated, so it has no interval. Of several
+    answers that are expected equally often it is the smallest.
+    """
+
+    answer: str
+    rate: float
+    correct: int
+    problems: int
+
+
 class StepRate(Frozen):
     """The pass rate of the policy that has done `step` steps of learning."""
 
@@ -34,7 +47,7 @@ class Summary(Frozen):
     `pass_rate` counts rewards of 1 alone; `mean_reward` is the same unless a scorer gives parts.
     `control` is pass@k of other problems' answers
     (`scorers.statistics.best_of_n.shuffled_pass_at_k`), empty where there are fewer than two
-    problems or samples.
+    problems or samples. `best_constant` is what always giving one answer would reach.
     """
 
     samples: int
@@ -46,6 +59,7 @@ class Summary(Frozen):
     codes: Mapping[str, int]
     families: Mapping[str, Estimate]
     control: Mapping[int, float]
+    best_constant: ConstantAnswer
 
 
 class Measurement(Frozen):

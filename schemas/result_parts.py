@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.config import SelectionRule
 from schemas.instrument import Instrument
-from schemas.measurements import Estimate, Summary
+from schemas.measurements import ConstantAnswer, Estimate, Summary
 
 EndedBy = Literal["steps", "time"]
 DecisionKind = Literal["gate", "rollback"]
@@ -103,13 +103,17 @@ class Control(ResultModel):
 
 
 class Rates(ResultModel):
-    """Everything that one measurement says of a policy. `codes` counts completions."""
+    """Everything that one measurement says of a policy. `codes` counts completions.
+
+    Results of earlier versions have no `best_constant`.
+    """
 
     metrics: RateMetrics
     intervals: RateIntervals
     control: Control
     families: Mapping[str, Estimate]
     codes: Mapping[str, int]
+    best_constant: Annotated[ConstantAnswer | None, OMITTED_IF_NONE] = None
 
     @classmethod
     def of(cls, summary: Summary) -> Rates:
@@ -134,6 +138,7 @@ class Rates(ResultModel):
             control=Control(pass_at_k=summary.control),
             families=summary.families,
             codes=summary.codes,
+            best_constant=summary.best_constant,
         )
 
 
@@ -350,3 +355,4 @@ class DemoRow(ResultModel):
     pass_at_4_interval: Interval | None
     valid_format_rate: float | None
     kl_nats: float | None
+    best_constant: Annotated[ConstantAnswer | None, OMITTED_IF_NONE] = None

@@ -27,7 +27,7 @@ from schemas.config import (
 )
 from schemas.instrument import Instrument
 from schemas.loops import EVALUATION, LEARNING, SELECTION, Loop
-from schemas.measurements import Estimate, Gain, SelectedRate, Summary
+from schemas.measurements import ConstantAnswer, Estimate, Gain, SelectedRate, Summary
 from schemas.result_parts import (
     BestOfN,
     DevRate,
@@ -120,6 +120,7 @@ def summary(rate: Estimate) -> Summary:
         codes={"exact": 3, "other_integer": 3, "empty": 2, "cut_off": 1},
         families={"<u>sums</u>": estimate(1 / 3, 0.1, 0.7), "pass@1": estimate(0.5, 0.2, 0.8, 2)},
         control={},
+        best_constant=ConstantAnswer(answer="3", rate=1 / 3, correct=1, problems=3),
     )
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from artifacts.datasets.problems import AS_NAMED, Datasets
+from artifacts.datasets.files import AS_NAMED
+from artifacts.datasets.problems import Datasets
 from artifacts.datasets.rows import IntegerText, jsonl_objects
 from artifacts.report.write import keep_report
 from artifacts.runs.measured import stored_table

@@ -1,35 +1,27 @@
-"""Problems: the built-in dataset by name, or a person's own JSONL, CSV or Parquet file.
+"""Problems by the name of a dataset: built in, made by a generator, a file, a folder, or the hub.
 
-Every fault of a file is one line with its row; nothing is repaired, dropped or guessed.
+Every fault of a row is one line that names it; nothing is repaired, dropped or guessed.
 """
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
-from artifacts.datasets import arithmetic
-from artifacts.datasets.columns import as_problems
-from artifacts.datasets.rows import PACKED, IntegerText, Row, csv_rows, jsonl_objects, parquet_rows
+from artifacts.datasets import arithmetic, gym, hub
+from artifacts.datasets.checked import ALL_ROWS
+from artifacts.datasets.files import AS_NAMED, READABLE, read_problem_file, read_split
+from artifacts.datasets.folder import folder_named, folder_splits
+from artifacts.datasets.gym import GymDataset
+from artifacts.datasets.hub import HubDatasets
+from artifacts.datasets.layout import Splits
+from artifacts.store.data_dir import DataDir, current_data_dir
 from schemas.config import Columns
 from schemas.errors import InputError
-from schemas.files import ending, is_file
-from schemas.problems import CANONICAL_INTEGER
-
-ALL_ROWS = "all"
-AS_NAMED = Columns()
-NEEDED = ("id", "prompt", "expected_answer")  # of a problem
-READERS: Mapping[str, Callable[[Path, Columns], Iterator[tuple[int, Row]]]] = {
-    ".jsonl": lambda path, _: jsonl_objects(path),
-    ".csv": csv_rows,
-    ".parquet": parquet_rows,
-}
+from schemas.files import is_file
 
 
 @dataclass(frozen=True)
@@ -48,12 +40,16 @@ BUILT_IN: Mapping[str, BuiltIn] = {
 class Datasets:
     """Datasets as one process reads them: a file is parsed once, and again only if it changed.
 
-    `parsed` counts the files that were parsed.
+    `parsed` counts the files that were parsed. What is fetched from the hub is kept in the data
+    folder.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, data_dir: DataDir | None = None) -> None:
         self.parsed = 0
-        self._tables: dict[tuple[Path, Columns], tuple[tuple[int, int], pa.Table]] = {}
+        self._data_dir = data_dir
+        self._tables: dict[tuple[object, Columns], tuple[object, pa.Table]] = {}
+        self._gym: dict[str, GymDataset] = {}
+        self._commits: dict[str, str] = {}
 
     def load(
         self, dataset: str, split: str, limit: int | None = None, columns: Columns = AS_NAMED
@@ -64,22 +60,41 @@ class Datasets:
         says, and the table says so (`split` is "all"). Raises InputError with the row and the
         reason.
         """
-        if (built_in := BUILT_IN.get(dataset)) is None:
+        if (known := self._by_split(dataset, columns)) is None:
             table = select_split(self._file(dataset, columns), split, dataset)
-        elif split in built_in.splits:
-            table = built_in.problems(split)
+        elif split in known.splits:
+            table = known.problems(split)
         else:
             raise InputError(
                 f"no split {split!r}",
                 f"dataset {dataset}",
-                f"use one of {', '.join(built_in.splits)}",
+                f"use one of {', '.join(known.splits)}",
             )
         return table.slice(0, limit) if limit else table
 
+    def pinned(self, dataset: str) -> str:
+        """The name that means the same problems for ever: with the commit, for one of the hub.
+
+        The hub is asked each time, and `load` means what it said last.
+        """
+        if not dataset.startswith(hub.PREFIX):
+            return dataset
+        self._commits[dataset] = self._hub.pinned(dataset)
+        return self._commits[dataset]
+
+    def source(self, dataset: str) -> str:
+        """Where problems are from, beyond what they say: it is a part of the instrument.
+
+        A commit of the hub, or a generator with all its settings; empty for everything else.
+        """
+        if dataset.startswith(hub.PREFIX):
+            return self._at_commit(dataset)
+        return self._made(dataset).identity if dataset.startswith(gym.PREFIX) else ""
+
     def has_split(self, dataset: str, split: str, columns: Columns = AS_NAMED) -> bool:
         """Whether a dataset has rows of this split; a file that knows no splits has none."""
-        if (built_in := BUILT_IN.get(dataset)) is not None:
-            return split in built_in.splits
+        if (known := self._by_split(dataset, columns)) is not None:
+            return split in known.splits
         return split in self._file(dataset, columns)["split"].unique().to_pylist()
 
     def split_of(self, dataset: str, identity: str, columns: Columns = AS_NAMED) -> str | None:
@@ -90,19 +105,95 @@ class Datasets:
         return None
 
     def expected_answers(self, dataset: str, columns: Columns = AS_NAMED) -> dict[str, str]:
-        """The expected answer of every problem of a dataset by its id, whatever its split."""
-        return {
-            identity: expected
-            for table in self._all(dataset, columns)
-            for identity, expected in zip(
-                table["problem_id"].to_pylist(), table["expected_answer"].to_pylist(), strict=True
-            )
-        }
+        """The expected answer of every problem of a dataset by its id, whatever its split.
+
+        Raises InputError where two splits have problems with one id and different answers.
+        """
+        answers: dict[str, str] = {}
+        for table in self._all(dataset, columns):
+            pairs = (table[name].to_pylist() for name in ("problem_id", "expected_answer"))
+            for identity, expected in zip(*pairs, strict=True):
+                if answers.setdefault(identity, expected) != expected:
+                    raise InputError(
+                        f"the id {identity!r} has another answer in each of two splits",
+                        f"dataset {dataset}",
+                        "name another --id-column",
+                    )
+        return answers
 
     def _all(self, dataset: str, columns: Columns) -> list[pa.Table]:
-        if (built_in := BUILT_IN.get(dataset)) is not None:
-            return [built_in.problems(split) for split in built_in.splits]
+        if (known := self._by_split(dataset, columns)) is not None:
+            return [known.problems(split) for split in known.splits]
         return [self._file(dataset, columns)]
+
+    def _by_split(self, dataset: str, columns: Columns) -> BuiltIn | None:
+        """A dataset that is read split by split, None for a file."""
+        if (built_in := BUILT_IN.get(dataset)) is not None:
+            return built_in
+        if dataset.startswith(gym.PREFIX):
+            _refuse_columns(dataset, columns)
+            return BuiltIn(gym.SPLITS, self._made(dataset).problems)
+        if dataset.startswith(hub.PREFIX):
+            pinned = self._at_commit(dataset)
+            return self._repository(
+                pinned, self._hub.splits(pinned), columns, lambda of: self._hub.files(pinned, of)
+            )
+        if (named := folder_named(dataset)) is not None:
+            folder, config = named
+            splits, state = folder_splits(folder, config)
+            return self._repository(
+                dataset, splits, columns, lambda of: [folder / path for path in of], state
+            )
+        return None
+
+    def _repository(
+        self,
+        name: str,
+        splits: Splits,
+        columns: Columns,
+        found: Callable[[tuple[str, ...]], list[Path]],
+        state: object = None,
+    ) -> BuiltIn:
+        """A dataset in the hub's layout; `found` are the files of paths, `state` that of all.
+
+        One with a single split may be split by hash.
+        """
+
+        def rows_of(split: str) -> pa.Table:
+            key = ((name, split), columns)
+            asked = (state, splits[split])
+            known = self._tables.get(key)
+            if known is None or known[0] != asked:
+                self.parsed += 1
+                table = read_split(found(splits[split]), split, columns, name)
+                known = self._tables[key] = (asked, table)
+            return known[1]
+
+        if not splits:
+            raise InputError("has no file of rows", f"--dataset {name}", f"use {READABLE}")
+        if columns.split_by_hash is None:
+            return BuiltIn(tuple(splits), rows_of)
+        if len(splits) > 1:
+            raise InputError(
+                f"has the splits {', '.join(splits)}",
+                f"--dataset {name}",
+                "leave --split-by-hash out",
+            )
+        whole = rows_of(next(iter(splits)))
+        names = tuple(dict.fromkeys(whole["split"].to_pylist()))
+        return BuiltIn(names, lambda split: select_split(whole, split, name))
+
+    def _made(self, dataset: str) -> GymDataset:
+        if dataset not in self._gym:
+            self._gym[dataset] = GymDataset(dataset)
+        return self._gym[dataset]
+
+    def _at_commit(self, dataset: str) -> str:
+        return self._commits.get(dataset) or self.pinned(dataset)
+
+    @property
+    def _hub(self) -> HubDatasets:
+        return HubDatasets((self._data_dir or current_data_dir()).datasets)
 
     def _file(self, name: str, columns: Columns) -> pa.Table:
         path = Path(name).absolute()
@@ -113,6 +204,15 @@ class Datasets:
             table = read_problem_file(name, columns)
             known = self._tables[path, columns] = (state, table)
         return known[1]
+
+
+def _refuse_columns(dataset: str, columns: Columns) -> None:
+    """InputError for what says how to read a file, where there is none."""
+    for name, value in columns.model_dump(exclude_defaults=True).items():
+        option = f"--{name.replace('_', '-')}"
+        raise InputError(
+            f"{option} {value} is for files", f"dataset {dataset}", f"leave {option} out"
+        )
 
 
 def select_split(table: pa.Table, split: str, where: str) -> pa.Table:
@@ -140,101 +240,3 @@ def refuse_shared_prompts(train: pa.Table, measured: pa.Table, where: str) -> No
                 where,
                 "give training and measuring different problems, in a column `split`",
             )
-
-
-def read_problem_file(name: str, columns: Columns = AS_NAMED) -> pa.Table:
-    """Read and check a whole file of problems; InputError names the first bad row and why."""
-    path = Path(name)
-    if not is_file(path):
-        raise InputError(
-            "no such file",
-            f"--dataset {name}",
-            f"give {', '.join(BUILT_IN)}, or a .jsonl, .csv or .parquet file",
-        )
-    packed = ending(path) in PACKED
-    kind = ending(path.with_suffix("")) if packed else ending(path)
-    if kind not in READERS or (packed and kind == ".parquet"):
-        raise InputError(
-            f"the ending {path.suffix or '(none)'} is not known",
-            name,
-            "use .jsonl, .csv, .parquet, or .jsonl and .csv with .gz or .zst behind it",
-        )
-    rows = list(READERS[kind](path, columns))
-    if not rows:
-        raise InputError("has no rows", name, "give at least one problem")
-    return _checked(as_problems(rows, columns, name), name)
-
-
-def _checked(rows: list[tuple[int, Row]], name: str) -> pa.Table:
-    first_row: dict[str, int] = {}
-    expected_of: dict[str, tuple[str, int]] = {}  # prompt to its answer and its row
-    columns: dict[str, list[str | None]] = {
-        field: [] for field in ("problem_id", "prompt", "expected_answer", "family", "split")
-    }
-    for number, row in rows:
-        where = f"{name}, row {number}"
-        for field in NEEDED:
-            if field not in row:
-                raise InputError(f"{field} is missing", where, f"give {', '.join(NEEDED)}")
-            if row[field] is None:
-                raise InputError(f"{field} is null", where, "give a value, or delete the row")
-        identity = _text(row["id"], "id", where)
-        prompt = _text(row["prompt"], "prompt", where)
-        if not identity.strip():
-            raise InputError("id is empty", where)
-        if not prompt.strip():
-            raise InputError("prompt is empty", where, "write the question")
-        expected = _integer(row["expected_answer"], where)
-        if identity in first_row:
-            raise InputError(
-                f"id {identity!r} is a duplicate of row {first_row[identity]}",
-                where,
-                "give every problem an id of its own",
-            )
-        first_row[identity] = number
-        known, at = expected_of.setdefault(prompt, (expected, number))
-        if known != expected:
-            raise InputError(
-                f"the same prompt has the answer {expected} here and {known} in row {at}",
-                where,
-                "keep the right one",
-            )
-        family, split = row.get("family"), row.get("split")
-        columns["problem_id"].append(identity)
-        columns["prompt"].append(prompt)
-        columns["expected_answer"].append(expected)
-        columns["family"].append(None if family is None else _text(family, "family", where))
-        columns["split"].append(ALL_ROWS if split is None else _text(split, "split", where))
-    if len(set(columns["split"])) > 1 and ALL_ROWS in columns["split"]:
-        number = rows[columns["split"].index(ALL_ROWS)][0]
-        raise InputError(
-            "split is missing, but other rows have one",
-            f"{name}, row {number}",
-            "give it everywhere",
-        )
-    return pa.table({field: pa.array(values, pa.string()) for field, values in columns.items()})
-
-
-def _text(value: Any, field: str, where: str) -> str:
-    if not isinstance(value, str):
-        if field in ("id", "family") and isinstance(value, int) and not isinstance(value, bool):
-            return str(value)
-        raise InputError(f"{field} is {value!r}, not text", where, "put it in quotes")
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError:
-        raise InputError(
-            f"{field} holds half of a surrogate pair, which is no character", where
-        ) from None
-    return str(value)
-
-
-def _integer(value: Any, where: str) -> str:
-    if isinstance(value, IntegerText):
-        return "0" if value == "-0" else str(value)
-    if isinstance(value, str) and re.fullmatch(CANONICAL_INTEGER, value, re.ASCII):
-        return value
-    shown = json.dumps(value, ensure_ascii=False, default=str)
-    raise InputError(
-        f"expected_answer {shown} is not an integer", where, "write it in plain digits, as 42 or -7"
-    )

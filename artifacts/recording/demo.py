@@ -61,6 +61,7 @@ def _row(loop: str, changed: str, what: str, rates: Rates, *, kl_nats: float) ->
             "pass_at_4_interval": interval,
             "valid_format_rate": metrics.valid_format_rate,
             "kl_nats": kl_nats,
+            "best_constant": rates.best_constant,
         }
     )
 

@@ -252,6 +252,7 @@ def summary_metrics(summary: Summary) -> dict[str, float]:
         "pass_rate_high": rate.high,
         "valid_format_rate": summary.valid_format_rate.value,
         "mean_reward": summary.mean_reward.value,
+        "best_constant_rate": summary.best_constant.rate,
         "problems": rate.problems,
         "completions": rate.completions,
     }

@@ -15,6 +15,7 @@ from jinja2 import Environment, StrictUndefined, Template
 from artifacts.text.describe import describe_instrument, rates_table
 from artifacts.text.markdown import code
 from artifacts.text.numbers import nats, nats_interval, percent
+from artifacts.text.rates import constant_line
 from policy.model.embedded import FOLDER as DEFAULT_FOLDER
 from policy.model.embedded import LICENCE as DEFAULT_LICENCE
 from policy.model.embedded import SOURCE as DEFAULT_SOURCE
@@ -79,6 +80,7 @@ def model_card(
             after=sides[1],
             samples=learned.after.summary.samples,
             rates=rates_table(*sides),
+            constant=constant_line(sides[1], "pass@1 after"),
             kl=learned.kl_nats,
             run_name=run_name,
             instrument=describe_instrument(InstrumentRecord.of(learned.after.instrument)),

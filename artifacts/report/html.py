@@ -26,7 +26,7 @@ from artifacts.text.numbers import (
     points_interval,
     rate_interval,
 )
-from artifacts.text.rates import needs_answer, partial_reward, rate_rows
+from artifacts.text.rates import constant_line, needs_answer, partial_reward, rate_rows
 from artifacts.text.visible import short_digests, visible
 from artifacts.tracking.run import flat
 from schemas.loops import loop_named
@@ -60,8 +60,10 @@ def report_html(
     script = _script()
     if isinstance(result, LearningResult):
         rates, mean_reward = rate_rows(result.before, result.after), None
+        constant = constant_line(result.after, "pass@1 after")
     else:
         rates, mean_reward = rate_rows(result), partial_reward(result)
+        constant = constant_line(result)
     return str(
         _templates()
         .get_template("report.html")
@@ -70,6 +72,7 @@ def report_html(
             name=f"{loop_named(result.loop).verb}-{result.run_id[:6]}",
             rates=rates,
             mean_reward=mean_reward,
+            constant=constant,
             verdicts=verdicts(counts, result.instrument.parts.scorer),
             first_codes=FIRST_CODES,
             parts=instrument_parts(result.instrument),

@@ -11,7 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from artifacts.datasets.problems import AS_NAMED, Datasets
+from artifacts.datasets.files import AS_NAMED
+from artifacts.datasets.problems import Datasets
 from artifacts.datasets.rows import jsonl_objects
 from artifacts.store.instrument import EXTERNAL
 from artifacts.store.parquet_size import check_decoded_size
@@ -113,7 +114,13 @@ def first_problems(
     stored = store.read(completions)
     mask = pc.is_in(stored["problem_id"], kept["problem_id"].combine_chunks())
     provenance = provenance_of(stored)
-    small = store.write("problems", kept, producer="limit", parents={"problems": problems.digest})
+    small = store.write(
+        "problems",
+        kept,
+        producer="limit",
+        parents={"problems": problems.digest},
+        config=provenance_of(table).config,
+    )
     return small, store.write(
         "completions",
         stored.filter(mask),

@@ -34,6 +34,10 @@ class DataDir:
         return self.root / "models"
 
     @property
+    def datasets(self) -> Path:
+        return self.root / "datasets"
+
+    @property
     def checkpoints(self) -> Path:
         return self.root / "checkpoints"
 

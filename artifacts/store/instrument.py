@@ -8,6 +8,7 @@ from artifacts.store.tables import content_digest, provenance_of
 from schemas.instrument import Instrument
 
 EXTERNAL = "external"
+SOURCE = "source"  # the setting of a problems table that says where it is from
 
 
 def dataset_digest(problems: pa.Table) -> str:
@@ -18,13 +19,20 @@ def dataset_digest(problems: pa.Table) -> str:
 def instrument_of(problems: pa.Table, completions: pa.Table, scorer: str) -> Instrument:
     """The instrument that measured these completions: read from their provenance, not assumed.
 
-    `scorer` is `NAME@VERSION:SPEC_DIGEST`.
+    `scorer` is `NAME@VERSION:SPEC_DIGEST`. A dataset of the hub is named with its commit, and a
+    generated one with its settings, before the digest.
     """
     made = provenance_of(completions)
     return Instrument(
-        dataset=dataset_digest(problems),
+        dataset=_dataset(problems),
         split="+".join(sorted(problems["split"].unique().to_pylist())),
         prompt_template=made.setting("template"),
         scorer=scorer,
         sampling=made.setting("sampling"),
     )
+
+
+def _dataset(problems: pa.Table) -> str:
+    source = provenance_of(problems).config.get(SOURCE)
+    digest = dataset_digest(problems)
+    return f"{source}:{digest}" if source else digest

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from artifacts.text.numbers import nats, short_rate
+from artifacts.text.rates import constant_words
 from schemas.result_parts import DemoRow, Interval
 
 DEMO_COLUMNS = ("loop", "what", "changed", "pass@1, %", "pass@4, %", "KL, nats")
@@ -25,8 +26,11 @@ def demo_cells(row: DemoRow) -> tuple[str, ...]:
 
 def demo_notes(rows: Sequence[DemoRow]) -> tuple[str, ...]:
     """What a reader of the table must know, a line each; the last explains `ORACLE_MARK`."""
+    best = rows[0].best_constant
+    control = () if best is None else (f"the best constant answer {constant_words(best)}",)
     return (
         f"n = {rows[0].problems} problems, 95 % intervals in brackets",
+        *control,
         f"{ORACLE_MARK} knows the expected answer: what a perfect scorer could pick",
     )
 

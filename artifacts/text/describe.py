@@ -12,7 +12,7 @@ from artifacts.text.numbers import (
     points_interval,
     rate_with_interval,
 )
-from artifacts.text.rates import needs_answer, rate_rows
+from artifacts.text.rates import constant_line, needs_answer, rate_rows
 from artifacts.text.visible import DIGEST_SHOWN, short_digests
 from schemas.config import EvalConfig, RunConfig
 from schemas.loops import Loop
@@ -103,7 +103,16 @@ def _in_one_line(result: LoopResult) -> str:
     )
     why = f": {reasons}" if failed else ""
     digest = result.instrument.digest[:DIGEST_SHOWN]
-    return f"{failed} of {total} answers failed{why} · instrument `{digest}`"
+    parts = [f"{failed} of {total} answers failed{why}", f"instrument `{digest}`"]
+    if line := _constant(result):
+        parts.insert(1, line)
+    return _in_a_row(*parts)
+
+
+def _constant(result: LoopResult) -> str:
+    if isinstance(result, LearningResult):
+        return constant_line(result.after, "pass@1 after")
+    return constant_line(result)
 
 
 def _planned(loop: Loop, config: RunConfig) -> str:

@@ -6,11 +6,13 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from artifacts.text.numbers import percent
 from schemas.config import SelectionRule
-from schemas.measurements import Estimate
+from schemas.measurements import ConstantAnswer, Estimate
 from schemas.result_parts import Interval, Rates
 
 RateKind = Literal["pass_at_k", "valid_format", "family"]
+LONGEST_ANSWER = 12  # digits shown of an answer, so that its line fits a terminal
 VALID_FORMAT = "valid format"
 RATE_NAMES = re.compile(rf"pass@\d+|{VALID_FORMAT}")
 
@@ -55,6 +57,27 @@ def partial_reward(side: Rates) -> Estimate | None:
     if abs(mean - side.metrics.pass_rate) <= 1e-9:
         return None
     return _estimate(side, mean, side.intervals.mean_reward)
+
+
+def constant_line(side: Rates, what: str = "pass@1") -> str:
+    """One line beside a pass rate: what always giving one answer would reach; empty if unknown.
+
+    It says so where the interval of `what`, the pass rate, does not lie above that.
+    """
+    best = side.best_constant
+    if best is None:
+        return ""
+    if side.metrics.pass_rate_low > best.rate:
+        return f"best constant answer: {constant_words(best)}"
+    return f"{what} is not above the best constant answer: {constant_words(best)}"
+
+
+def constant_words(best: ConstantAnswer) -> str:
+    """The best constant answer, shortened if it is long, and how often it is right."""
+    answer = best.answer
+    if len(answer) > LONGEST_ANSWER:
+        answer = f"{answer[: LONGEST_ANSWER - 1]}…"
+    return f"{answer} is right for {best.correct}/{best.problems} = {percent(best.rate)}"
 
 
 def needs_answer(rule: SelectionRule) -> bool:

@@ -168,7 +168,7 @@ def _choices(annotation: Any) -> list[str] | None:
 
 def _metavar(name: str) -> str:
     return {
-        "model": "MODEL", "dataset": "NAME|FILE", "split": "SPLIT", "completions": "RUN|FILE",
+        "model": "MODEL", "dataset": "DATASET", "split": "SPLIT", "completions": "RUN|FILE",
         "template": "NAME@V", "scorer": "NAME@V", "register_as": "NAME", "train_split": "SPLIT",
         "max_kl_nats": "NATS", "max_minutes": "M", "baseline": "RULE", "answer_pattern": "REGEX",
         "split_by_hash": "80/10/10", "prompt_column": "NAME", "answer_column": "NAME",

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from schemas.errors import InputError
-from schemas.measurements import Estimate, Summary
+from schemas.measurements import ConstantAnswer, Estimate, Summary
 from schemas.problems import problem_rows
 from schemas.scores import OUTCOMES
 from scorers.statistics.best_of_n import shuffled_pass_at_k
@@ -51,7 +51,35 @@ def summarize(problems: pa.Table, scores: pa.Table) -> Summary:
         codes=dict(codes.most_common()),
         families=family_rates(correct, samples, problems["family"].to_pylist()),
         control=_control(problems, scores, shape),
+        best_constant=best_constant(problems["expected_answer"].to_pylist()),
     )
+
+
+def best_constant(expected: Sequence[str]) -> ConstantAnswer:
+    """The most frequent of the expected answers of some problems, integers in plain digits.
+
+    Raises InputError without problems.
+    """
+    if not expected:
+        raise InputError("there are no problems, so no answer is right for most of them")
+    counts = Counter(expected)
+    most = max(counts.values())
+    often = [answer for answer, count in counts.items() if count == most]
+    return ConstantAnswer(
+        answer=min(often, key=_in_order),
+        rate=most / len(expected),
+        correct=most,
+        problems=len(expected),
+    )
+
+
+def _in_order(answer: str) -> tuple[bool, int, str]:
+    """Puts integers in order without converting them: they may have millions of digits."""
+    digits = answer.removeprefix("-")
+    if answer == digits:
+        return True, len(digits), digits
+    flipped = digits.translate(str.maketrans("0123456789", "9876543210"))
+    return False, -len(digits), flipped
 
 
 def _counts(column: pa.ChunkedArray) -> Counter[str]:

@@ -22,7 +22,7 @@ class Runtime:
     def __init__(self, data_dir: DataDir) -> None:
         self.data_dir = data_dir
         self.archive = Archive(data_dir)
-        self.datasets = Datasets()
+        self.datasets = Datasets(data_dir)
         self.progress = ProgressHub()
         self.side_channel = SideChannel(self.progress.log_message)
 

@@ -20,6 +20,7 @@ import pytest
 from flows.cli.parser import build_parser, main
 from tasks.runtime.runtime import Runtime, process_runtime
 from tests.data_folder import all_runs, find_run, stored
+from tests.hub_server import hub_server
 
 pytestmark = pytest.mark.slow
 
@@ -96,10 +97,14 @@ def workplace(
     (words,) = re.findall(r"words\.jsonl\n(.*?)\$ cat words.yaml\n(.*?)\$", setup, re.DOTALL)
     (place / "words.jsonl.gz").write_bytes(gzip.compress(words[0].encode()))
     (place / "words.yaml").write_text(words[1])
+    (of_the_hub,) = re.findall(r"cat gsm8k.yaml\n(.*?)\$ ", setup, re.DOTALL)
+    (place / "gsm8k.yaml").write_text(of_the_hub)
     (place / "nightly.yaml").write_text("samples: 2\n")
     (python,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/data.md").read_text(), re.DOTALL)
     (place / "mymodule.py").write_text(python)
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, hub_server() as hub:
+        hub.add("openai/gsm8k", word_problems())
+        patch.setenv("HF_ENDPOINT", hub.url)
         go_to(place, patch)
         patch.setattr("artifacts.registry.resolve.prepare_default", lambda *_, **__: Path(tiny))
         patch.setattr("flows.cli.verbs.loops.configure_prefect", lambda data_dir: None)
@@ -111,6 +116,16 @@ def workplace(
             assert main(small(["threeloops", "learn", "--checkpoint-every", "1"])) == 130
         yield place
     process_runtime().models.forget()
+
+
+def word_problems() -> dict[str, str | bytes]:
+    """Files in the layout of a dataset of the hub, in place of those that its page shows."""
+    rows = [{"question": f"What is {n} + 1?", "answer": f"#### {n + 1}"} for n in range(20)]
+    lines = [json.dumps(row) + "\n" for row in rows]
+    paths = [f"  - {{split: {split}, path: main/{split}*}}" for split in ("train", "test")]
+    card = "\n".join(["---", "configs:", "- config_name: main", "  data_files:", *paths, "---", ""])
+    train, test = "".join(lines[:12]), "".join(lines[12:])
+    return {"README.md": card, "main/train.jsonl": train, "main/test.jsonl": test}
 
 
 def wide(tiny: str, folder: Path) -> str:
@@ -201,7 +216,7 @@ def small(arguments: list[str]) -> list[str]:
             options[options.index(name) + 1] = SMALL[name]
         else:
             options += [name, SMALL[name]]
-    if verb == "learn" and "--dataset" not in options:
+    if verb == "learn" and not {"--dataset", "--config"} & set(options):
         options += ["--dataset", "mine.jsonl"]  # the built-in problems have thousands to read
     return [verb, *options]
 

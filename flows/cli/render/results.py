@@ -20,7 +20,7 @@ from artifacts.text.numbers import (
     points_interval,
     rate_interval,
 )
-from artifacts.text.rates import family_rows, needs_answer, partial_reward, rate_rows
+from artifacts.text.rates import constant_line, family_rows, needs_answer, partial_reward, rate_rows
 from artifacts.text.visible import printable
 from schemas.config import DEV
 from schemas.loops import loop_named
@@ -62,6 +62,8 @@ def _print_pass_rate(console: Console, result: EvalResult | SelectionResult) -> 
         f"  95 % interval {interval(metrics.pass_rate_low, metrics.pass_rate_high)}, "
         f"n = {metrics.problems} problems x {result.samples} samples"
     )
+    if line := constant_line(result):
+        console.print(f"  {line}")
     if mean := partial_reward(result):
         ends = f"{mean.low:.3f} to {mean.high:.3f}"
         console.print(f"Mean reward: {mean.value:.3f} (95 % interval {ends})")
@@ -132,6 +134,8 @@ def _print_learning(console: Console, result: LearningResult) -> None:
         f"n = {metrics.problems} problems x {result.samples} samples, none trained on\n"
         f"KL to the start {nats(kl.value)} nats a completion (95 % interval {nats_interval(kl)})"
     )
+    if line := constant_line(result.after, "pass@1 after"):
+        console.print(line)
     if kl.problems < FEW_PROBLEMS:
         console.print(
             f"fewer than {FEW_PROBLEMS} problems: where a few problems make most of the KL, its "

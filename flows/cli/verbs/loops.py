@@ -69,7 +69,7 @@ def learn(runtime: Runtime, options: Namespace, terminal: Terminal) -> LearningR
         config = config_from(LearningConfig, vars(options))
     else:
         config, resume = _resumed(runtime, options)
-    prepare(runtime, terminal, config, LEARNING)
+    config = prepare(runtime, terminal, config, LEARNING)
     from flows.learning import learning_flow
 
     try:
@@ -87,7 +87,7 @@ def demo(runtime: Runtime, options: Namespace, terminal: Terminal) -> DemoOutput
     from flows.cli.render.results import print_result
 
     config = config_from(LearningConfig, vars(options))
-    prepare(runtime, terminal, config, DEMO)
+    config = prepare(runtime, terminal, config, DEMO)
     from flows.demo import Audience, demo_flow
 
     def begins(letter: str) -> None:

@@ -18,7 +18,8 @@ from pydantic import ValidationError
 
 from artifacts.datasets import rows as rows_module
 from artifacts.datasets.columns import as_problems
-from artifacts.datasets.problems import Datasets, read_problem_file
+from artifacts.datasets.files import read_problem_file
+from artifacts.datasets.problems import Datasets
 from artifacts.datasets.rows import Row
 from schemas.config import Columns
 from schemas.errors import InputError

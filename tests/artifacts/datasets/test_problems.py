@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from artifacts.datasets.arithmetic import SPLITS, arithmetic
-from artifacts.datasets.problems import Datasets, read_problem_file, refuse_shared_prompts
+from artifacts.datasets.files import read_problem_file
+from artifacts.datasets.problems import Datasets, refuse_shared_prompts
 from artifacts.datasets.rows import MOST_LINE_BYTES
 from schemas.errors import InputError
 

@@ -96,6 +96,7 @@ def test_a_summary_has_plain_names_for_all_its_rates(measured: Measurement) -> N
         "pass_rate_high": rate.high,
         "valid_format_rate": 0.75,
         "mean_reward": 0.5,
+        "best_constant_rate": measured.summary.best_constant.rate,
         "problems": 2,
         "completions": 4,
         "pass_at_1": 0.5,

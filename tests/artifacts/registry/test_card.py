@@ -11,7 +11,7 @@ from artifacts.registry.card import UNKNOWN, model_card, origin, readme
 from policy.model.embedded import FOLDER
 from schemas.config import LearningConfig
 from schemas.instrument import Instrument
-from schemas.measurements import Estimate, Learned, Measurement, Summary
+from schemas.measurements import ConstantAnswer, Estimate, Learned, Measurement, Summary
 from schemas.references import PolicyRef, TableRef
 
 
@@ -88,6 +88,7 @@ def measured(value: float) -> Measurement:
             codes={},
             families={"<u>|sums": estimate(value)},
             control={},
+            best_constant=ConstantAnswer(answer="3", rate=1 / 3, correct=1, problems=3),
         ),
     )
 

@@ -12,7 +12,7 @@ from artifacts.report import learning_picture as module
 from artifacts.report.learning_picture import learning_picture
 from artifacts.report.pictures import save
 from schemas.config import LearningConfig, LearningSettings
-from schemas.measurements import Estimate, StepRate, Summary
+from schemas.measurements import ConstantAnswer, Estimate, StepRate, Summary
 
 pytestmark = pytest.mark.slow
 
@@ -39,6 +39,7 @@ def summary(value: float) -> Summary:
         codes={},
         families={},
         control={1: value, 2: value},
+        best_constant=ConstantAnswer(answer="3", rate=1 / 3, correct=1, problems=3),
     )
 
 

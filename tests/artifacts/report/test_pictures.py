@@ -9,7 +9,7 @@ import pytest
 
 from artifacts.report import pictures as module
 from artifacts.report.pictures import pass_at_k_picture, quiet_pyplot, save
-from schemas.measurements import Estimate, Summary
+from schemas.measurements import ConstantAnswer, Estimate, Summary
 
 
 def rate(value: float) -> Estimate:
@@ -27,6 +27,7 @@ def summary(control: dict[int, float]) -> Summary:
         codes={},
         families={},
         control=control,
+        best_constant=ConstantAnswer(answer="3", rate=1 / 3, correct=3, problems=9),
     )
 
 

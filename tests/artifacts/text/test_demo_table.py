@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from artifacts.text.demo_table import DEMO_COLUMNS, demo_cells, demo_notes
+from schemas.measurements import ConstantAnswer
 from schemas.result_parts import DemoRow
 
 START = DemoRow(
@@ -55,3 +56,10 @@ def test_the_notes_tell_the_number_of_problems_and_the_mark() -> None:
 def test_a_rate_that_is_not_1_is_not_shown_as_100() -> None:
     almost = START.model_copy(update={"pass_at_1": 957 / 960, "pass_at_1_interval": (0.99, 1.0)})
     assert demo_cells(almost)[3] == ">99 [99, 100]"
+
+
+def test_the_best_constant_answer_is_told_once() -> None:
+    best = ConstantAnswer(answer="12", rate=0.025, correct=6, problems=240)
+    notes = demo_notes([START.model_copy(update={"best_constant": best}), ORACLE])
+    assert notes[1] == "the best constant answer 12 is right for 6/240 = 2.5 %"
+    assert len(notes) == 3

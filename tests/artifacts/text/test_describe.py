@@ -38,6 +38,7 @@ def test_the_rate_comes_first_then_why_answers_failed(evaluation: EvalResult) ->
     assert lines[0] == "### pass@1 33 % (95 % interval 10 % to 70 %)"
     assert lines[1] == (
         "6 of 9 answers failed: 3 wrong answer, 2 bad format, 1 truncated · "
+        "pass@1 is not above the best constant answer: 3 is right for 1/3 = 33 % · "
         "instrument `eeeeeeeeeeee`"
     )
     assert lines[2] == (
@@ -61,7 +62,7 @@ def test_only_the_first_codes_are_told_and_the_rest_is_counted(evaluation: EvalR
 def test_a_run_without_failures_says_so(evaluation: EvalResult) -> None:
     right = evaluation.model_copy(update={"failures": (), "outcomes": {"correct": 9}})
     assert "**No answer failed**, of 9." in describe_result(right)
-    assert "0 of 9 answers failed · instrument" in describe_result(right)
+    assert "0 of 9 answers failed · pass@1" in describe_result(right)
 
 
 def test_selection_tells_what_each_rule_picked(selection: SelectionResult) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from artifacts.text.rates import family_rows, needs_answer, partial_reward, rate_rows
+from artifacts.text.rates import constant_line, family_rows, needs_answer, partial_reward, rate_rows
 from schemas.config import SELECTION_RULES
+from schemas.measurements import ConstantAnswer
 from schemas.result_parts import Rates
 
 MakeRates = Callable[..., Rates]
@@ -68,3 +69,27 @@ def test_the_mean_reward_is_shown_only_where_it_says_something_else(rates: MakeR
 
 def test_only_the_oracle_needs_the_expected_answer() -> None:
     assert [rule for rule in SELECTION_RULES if needs_answer(rule)] == ["oracle"]
+
+
+def test_the_best_constant_answer_stands_beside_pass_at_1(rates: MakeRates) -> None:
+    side = rates(0.5, 0.34, 0.7)
+    assert constant_line(side) == "best constant answer: 3 is right for 1/3 = 33 %"
+    for low in (1 / 3, 0.2):  # an interval that begins there does not lie above it
+        assert constant_line(rates(0.5, low, 0.7), "pass@1 after") == (
+            "pass@1 after is not above the best constant answer: 3 is right for 1/3 = 33 %"
+        )
+
+
+def test_an_answer_of_many_digits_is_shortened(rates: MakeRates) -> None:
+    long = ConstantAnswer(answer="1" * 5000, rate=0.25, correct=1, problems=4)
+    side = rates(0.5, 0.34, 0.7).model_copy(update={"best_constant": long})
+    assert constant_line(side) == "best constant answer: 11111111111… is right for 1/4 = 25 %"
+
+
+def test_a_result_of_an_earlier_version_has_no_best_constant_answer(rates: MakeRates) -> None:
+    side = rates(0.5, 0.34, 0.7)
+    stored = side.model_dump(mode="json")
+    del stored["best_constant"]
+    read = Rates.model_validate(stored)
+    assert constant_line(read) == ""
+    assert "best_constant" not in read.as_json()

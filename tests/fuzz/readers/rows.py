@@ -13,7 +13,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from artifacts.compare.rescoring import golden_check
-from artifacts.datasets.problems import Datasets, read_problem_file
+from artifacts.datasets.files import read_problem_file
+from artifacts.datasets.problems import Datasets
 from artifacts.runs.replay import answered_split, import_jsonl, stored_completions
 from artifacts.store.instrument import instrument_of
 from schemas.errors import InputError

@@ -15,11 +15,12 @@ def test_an_evaluation_shows_its_rate_failures_and_families(
     shown: Shown, evaluation: EvalResult
 ) -> None:
     lines = shown(print_result, evaluation).splitlines()
-    assert lines[:8] == [
+    assert lines[:9] == [
         "Loop A: evaluation (changed: nothing)",
         "model <i>mine</i>",
         "Pass rate: 3/9 = 33 %",
         "  95 % interval 10 % to 70 %, n = 3 problems x 3 samples",
+        "  pass@1 is not above the best constant answer: 3 is right for 1/3 = 33 %",
         "Failures:",
         "  - Wrong answer: 3",
         "  - Bad format: 2",
@@ -52,7 +53,7 @@ def test_a_selection_shows_what_each_rule_picked_and_its_ties(
     shown: Shown, selection: SelectionResult
 ) -> None:
     said = shown(print_result, selection)
-    heading, *rows = [" ".join(line.split()) for line in said.splitlines()[8:13]]
+    heading, *rows = [" ".join(line.split()) for line in said.splitlines()[9:14]]
     assert heading == "rate 95 % interval gain 95 % interval ties"
     assert rows == [
         "pass@1 33 % 10 % to 70 %",

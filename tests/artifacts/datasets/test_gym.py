@@ -1,0 +1,137 @@
+"""Generated problems: the same by the same name, integers alone, no question in two splits."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from artifacts.datasets import gym
+from artifacts.datasets.gym import GENERATORS, SPLITS, GymDataset
+from artifacts.datasets.problems import Datasets
+from schemas.config import Columns
+from schemas.errors import InputError
+
+SMALL = "rg:chain_sum:max_terms=2,max_digits=1,size=200"
+
+
+def test_the_same_name_makes_the_same_problems_and_another_seed_others() -> None:
+    first, again = GymDataset(SMALL), GymDataset(SMALL)
+    other = GymDataset(f"{SMALL},seed=1")
+    for split in SPLITS:
+        assert first.problems(split).equals(again.problems(split))
+    assert first.problems("holdout") != other.problems("holdout")
+
+
+def test_no_question_comes_twice_in_any_split() -> None:
+    made = GymDataset(SMALL)
+    prompts = [prompt for split in SPLITS for prompt in made.problems(split)["prompt"].to_pylist()]
+    assert max(Counter(prompts).values()) == 1
+    assert len(prompts) < 200, "this generator repeats itself, which is what is tried here"
+    assert made.problems("holdout").num_rows <= 40
+    assert set(made.problems("dev")["split"].to_pylist()) == {"dev"}
+
+
+def test_a_split_is_made_no_further_than_it_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = GymDataset("rg:chain_sum")
+    asked: list[int] = []
+    item = made._item
+
+    def watched(number: int) -> Any:
+        asked.append(number)
+        return item(number)
+
+    monkeypatch.setattr(made, "_item", watched)
+    made.problems("holdout")
+    assert asked == list(range(240))
+    made.problems("dev")
+    assert asked == list(range(360)), "and nothing is made twice"
+
+
+def test_answers_are_right() -> None:
+    for row in GymDataset(SMALL).problems("train").to_pylist():
+        question = row["prompt"].rpartition(":")[2].removesuffix("=")
+        assert eval(question) == int(row["expected_answer"]), row
+
+
+@pytest.mark.parametrize("name", [one for one in GENERATORS if one != "number_sequence"])
+def test_every_generator_makes_integers(name: str) -> None:
+    table = GymDataset(f"rg:{name}:size=200").problems("holdout")
+    assert 30 <= table.num_rows <= 40
+
+
+def test_the_slow_generator_makes_integers_too() -> None:
+    assert GymDataset("rg:number_sequence:size=10").problems("holdout").num_rows == 2
+
+
+def test_the_identity_has_the_version_and_every_setting() -> None:
+    assert Datasets().source("rg:chain_sum:max_terms=4") == (
+        "rg:chain_sum@0.1.25:allow_negation=false,max_digits=4,max_terms=4,min_digits=1,"
+        "min_terms=2,seed=0,size=2000"
+    )
+    listed = GymDataset("rg:basic_arithmetic:operators=+:-,allow_parentheses=false")
+    assert "allow_parentheses=false" in listed.identity
+    assert "operators=+:-," in listed.identity
+    asked = "".join(listed.problems("holdout")["prompt"].to_pylist())
+    assert not set("*/()") & set(asked)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("rg:sudoku", r"sudoku is no generator of integers; use rg: with one of aiw, basic"),
+        ("rg:", "it is no generator of integers"),
+        ("rg:chain_sum:terms=3", r"no setting 'terms'; it has allow_negation, max_digits"),
+        ("rg:chain_sum:max_terms", r"'max_terms' is no setting; write rg:chain_sum:NAME=VALUE"),
+        ("rg:chain_sum:seed=1,seed=2", "seed is set twice"),
+        ("rg:chain_sum:max_terms=two", "'two' is not a whole number"),
+        ("rg:chain_sum:allow_negation=yes", "'yes' is neither true nor false"),
+        ("rg:chain_sum:min_terms=9,max_terms=2", "chain_sum refuses its settings"),
+        ("rg:chain_sum:size=5", "size of --dataset .*: is not between 10 and 1000000"),
+        ("rg:chain_sum:seed=-1", "seed of --dataset .*: is not between 0"),
+        ("rg:aiw:task_types=uncles", "'uncles' is not one of siblings, friends, colleagues"),
+        ("rg:simple_equations:operators_weights=a", "'a' is not a number"),
+    ],
+)
+def test_what_cannot_be_made_is_one_line(name: str, said: str) -> None:
+    with pytest.raises(InputError, match=said) as caught:
+        GymDataset(name)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_answer_that_is_no_integer_is_refused_with_its_row() -> None:
+    made = GymDataset("rg:chain_sum:size=10")
+    answers: list[Any] = ["4", "3.5"]
+    made._item = lambda number: {"question": f"q{number}", "answer": answers[number]}
+    with pytest.raises(InputError, match=r'row 2: expected_answer "3.5" is not an integer'):
+        made.problems("holdout")
+
+
+def test_a_question_with_two_answers_is_refused() -> None:
+    made = GymDataset("rg:chain_sum:size=10")
+    made._item = lambda number: {"question": "q", "answer": str(number)}
+    with pytest.raises(InputError, match=r"row 2: the same question has the answers 0 and 1"):
+        made.problems("holdout")
+
+
+def test_options_for_files_are_refused() -> None:
+    with pytest.raises(InputError, match=r"--split-by-hash 80/20 is for files"):
+        Datasets().load("rg:chain_sum", "train", columns=Columns(split_by_hash="80/20"))
+
+
+def test_an_unknown_split_is_named() -> None:
+    with pytest.raises(InputError, match=r"no split 'test'; use one of train, dev, holdout"):
+        Datasets().load("rg:chain_sum", "test")
+
+
+def test_without_the_package_one_line_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"needs the package reasoning-gym; pip install -e"):
+        GymDataset("rg:chain_sum")
+    with pytest.raises(InputError, match="no generator"):
+        GymDataset("rg:sudoku")
+    assert gym.SIZE == 2000
