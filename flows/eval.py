@@ -14,6 +14,7 @@ from flows.pass_rate_so_far import PassRateSoFar
 from flows.preflight import preflight
 from schemas.config import EvalConfig
 from schemas.files import source_of
+from schemas.imported import Part
 from schemas.loops import EVALUATION
 from schemas.measurements import Measurement
 from schemas.references import PolicyRef
@@ -81,8 +82,8 @@ def measure(
 def replay(config: EvalConfig, source: str) -> Measurement:
     """Score and aggregate stored completions; no model is loaded."""
     asked = None
-    if source_of(source) == "jsonl":
+    if source_of(source) == "answers":
         asked = load_dataset(config.dataset, config.split, columns=config.columns)
-    problems, completions = load_completions(source, asked, config.limit)
+    problems, completions = load_completions(source, asked, Part.of(config))
     scores = score(problems, completions, config.scorer)
     return aggregate(problems, completions, scores)

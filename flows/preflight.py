@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypeVar
 
+from artifacts.datasets.checked import ALL_ROWS
 from artifacts.datasets.problems import Datasets, refuse_shared_prompts
 from artifacts.registry.resolve import check_model_name, known_folder
 from policy.learning.batches import batch_rows
@@ -15,6 +16,7 @@ from policy.model.template import get_template
 from schemas.config import DEV, GROUP_BASELINES, EvalConfig, LearningConfig, RunConfig
 from schemas.errors import InputError
 from schemas.files import source_of
+from schemas.imported import Part
 from scorers.final_int import FINAL_INT_1
 from scorers.final_line_int import FINAL_LINE_INT_1
 from scorers.registry import get_scorer
@@ -46,7 +48,9 @@ def check_names(runtime: Runtime, config: C) -> C:
             f"add --scorer {FINAL_LINE_INT_1.id}",
         )
     config = with_answer_tokens(config)
-    if replayed(config) is None or source_of(str(replayed(config))) == "jsonl":
+    if isinstance(config, EvalConfig) and config.allow_missing and config.completions is None:
+        raise InputError("is for stored completions", "--allow-missing", "add --completions")
+    if replayed(config) is None or source_of(str(replayed(config))) == "answers":
         pinned = runtime.datasets.pinned(config.dataset)
         config = config.model_copy(update={"dataset": pinned})
     if (source := replayed(config)) is not None:
@@ -69,14 +73,24 @@ def with_answer_tokens(config: C) -> C:
 
 
 def _of_what_was_answered(runtime: Runtime, config: C, source: str) -> C:
-    from artifacts.runs.replay import answered_split, check_source
+    from artifacts.runs.imported import answered_split
+    from artifacts.runs.replay import check_source
 
     check_source(runtime.archive.history, source)
-    if source_of(source) == "jsonl":
+    if source_of(source) == "answers":
+        assert isinstance(config, EvalConfig)
+        split = answered_split(
+            runtime.datasets, config.dataset, Path(source), config.columns, Part.of(config)
+        )
         if "split" not in config.model_fields_set:
-            split = answered_split(runtime.datasets, config.dataset, Path(source), config.columns)
             config = config.model_copy(update={"split": split})
         runtime.datasets.load(config.dataset, config.split, columns=config.columns)
+        if split not in (config.split, ALL_ROWS):
+            raise InputError(
+                f"the answers in {source} are to the split {split}",
+                f"--split {config.split}",
+                f"give --split {split}, or leave it out",
+            )
     return config
 
 

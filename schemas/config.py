@@ -226,8 +226,11 @@ class EvalConfig(RunConfig):
     samples: Annotated[int, Field(ge=1, le=4096, description="completions a problem (N)")] = 1
     completions: Annotated[
         str | None,
-        Field(description="score stored completions: a run, a table or a JSONL file"),
+        Field(description="score stored completions: a run, a table, or a file of any program"),
     ] = None
+    allow_missing: Annotated[
+        bool, Field(description="with --completions: leave out problems that were not answered")
+    ] = False
 
     def generation(self) -> GenerationSettings:
         """How the completions are made, where they are not stored ones."""

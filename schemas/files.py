@@ -10,7 +10,7 @@ from schemas.errors import InputError
 
 MOST_JSON_BYTES = 32 * 2**20
 MOST_JSON_DEPTH = 64  # objects and lists inside one another
-Source = Literal["jsonl", "parquet", "run"]
+Source = Literal["answers", "table", "run"]
 
 
 def ending(name: str | Path) -> str:
@@ -43,13 +43,27 @@ def of_user(name: str) -> Path:
 
 
 def source_of(name: str) -> Source:
-    """What `--completions` names: one of our tables, a file of JSON lines, or else a run.
+    """What `--completions` names: one of our tables, a file of answers, or else a run.
 
-    A file that is there is one whatever its ending; an ending alone tells files that are missing.
+    A file of answers does not say which problems it answers: JSON lines, a log of another program,
+    or its table. A file that is there is one whatever its ending; an ending alone tells files that
+    are missing.
     """
     if ending(name) == ".parquet":
-        return "parquet"
-    return "jsonl" if ending(name) == ".jsonl" or is_file(Path(name)) else "run"
+        return "answers" if _has_prompts(Path(name)) else "table"
+    return "answers" if ending(name) in (".jsonl", ".eval") or is_file(Path(name)) else "run"
+
+
+def _has_prompts(path: Path) -> bool:
+    """Whether a Parquet file is another program's, which names prompts in place of problems."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        names = pq.read_schema(path).names if is_file(path) else []
+    except (pa.ArrowException, OSError, ValueError):  # reading it gives the reason
+        return False
+    return "problem_id" not in names and {"prompt", "completion"} <= set(names)
 
 
 def json_object(content: bytes, where: str) -> dict[str, Any]:

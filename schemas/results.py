@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from schemas.config import EvalConfig, LearningConfig, SelectionConfig, SelectionRule
+from schemas.imported import ImportedFrom, PartialAnswers
 from schemas.measurements import Estimate, SelectedRate
 from schemas.result_parts import (
     OMITTED_IF_NONE,
@@ -41,6 +42,7 @@ class ResultHead(ResultModel):
 
     `tables` are the paths of the stored tables, `pictures` those of PNG files, `report` that of
     the HTML page, None where it could not be made. `rows` is what `threeloops show` lists.
+    `imported` says which program made replayed completions, `partial` what of them was missing.
     """
 
     run_id: str
@@ -55,6 +57,8 @@ class ResultHead(ResultModel):
     report: str | None = None
     format: int = RESULT_FORMAT
     rows: Annotated[tuple[ShownRow, ...] | None, OMITTED_IF_NONE] = None
+    imported: Annotated[ImportedFrom | None, OMITTED_IF_NONE] = None
+    partial: Annotated[PartialAnswers | None, OMITTED_IF_NONE] = None
 
 
 class EvalResult(ResultHead, Rates):

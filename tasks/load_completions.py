@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from artifacts.runs.replay import first_problems, stored_completions
+from artifacts.runs.parts import WHOLE
+from artifacts.runs.replay import stored_completions
+from schemas.imported import Part
 from schemas.references import TableRef
 from tasks.runtime.pipeline_task import pipeline_task
 from tasks.runtime.runtime import process_runtime
@@ -10,9 +12,7 @@ from tasks.runtime.runtime import process_runtime
 
 @pipeline_task("load-completions", "load completions of {source}")
 def load_completions(
-    source: str, problems: TableRef | None, limit: int | None
+    source: str, problems: TableRef | None, part: Part = WHOLE
 ) -> tuple[TableRef, TableRef]:
-    """The problems and completions behind a run id, a table or a JSONL file, the first `limit`."""
-    archive = process_runtime().archive
-    found = stored_completions(archive, source, problems)
-    return first_problems(archive.store, *found, limit) if limit else found
+    """The problems and completions behind a run id, a table or a file, or a part of them."""
+    return stored_completions(process_runtime().archive, source, problems, part)

@@ -159,6 +159,11 @@ def how_to_read(
                 f"{key} is a selection run, taken with all its samples, before any was picked; "
                 f"{side.run.name}:RULE compares what a rule picked."
             )
+        if part := side.partial:
+            said.append(
+                f"{key} is partial: {part.measured} of {part.asked} problems, those that have "
+                f"{part.samples} answers; only problems that both have are compared."
+            )
     return [*said, _models(first, second, runs)]
 
 

@@ -97,6 +97,10 @@ class Datasets:
             return split in known.splits
         return split in self._file(dataset, columns)["split"].unique().to_pylist()
 
+    def whole(self, dataset: str, columns: Columns = AS_NAMED) -> pa.Table:
+        """Every problem of a dataset, whatever its split."""
+        return pa.concat_tables(self._all(dataset, columns))
+
     def split_of(self, dataset: str, identity: str, columns: Columns = AS_NAMED) -> str | None:
         """The split of the problem with this id, None where no split has it."""
         for table in self._all(dataset, columns):

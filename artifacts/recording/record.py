@@ -15,6 +15,8 @@ from artifacts.report.pictures import pass_at_k_picture
 from artifacts.report.views import completions_view, failure_groups
 from artifacts.report.write import keep_report
 from artifacts.store.checkpoints import checkpoint_folder
+from artifacts.store.origin import told_of
+from artifacts.store.tables import provenance_of
 from artifacts.text.describe import describe_result
 from artifacts.text.numbers import percent
 from artifacts.tracking.connection import RESULT_FILE
@@ -56,6 +58,9 @@ def record_measurement(run: TrackedRun, rows: MeasuredRows, dataset: str, stage:
     """
     measured, suffix = rows.measured, f"_{stage}" if stage else ""
     run.instrument(measured.instrument)
+    if imported := told_of(provenance_of(rows.completions))["imported"]:
+        run.tag(imported_from=f"{imported.tool or imported.format} {imported.version}".strip())
+        run.tag(**({"imported_model": imported.model} if imported.model else {}))
     run.table("problems", measured.problems, copy=not stage)
     run.table(f"completions{suffix}", measured.completions, copy=not stage)
     run.table(f"scores{suffix}", measured.scores, copy=not stage)
@@ -291,6 +296,7 @@ def _head(run: TrackedRun, rows: MeasuredRows) -> dict[str, Any]:
         "failures": failure_groups(rows.joined),
         "tables": {name: str(run.archive.store.path(kept)) for name, kept in run.tables.items()},
         "samples": measured.summary.samples,
+        **told_of(provenance_of(rows.completions)),
     }
 
 

@@ -12,12 +12,14 @@ from pathlib import Path
 import pyarrow as pa
 
 from artifacts.store.instrument import EXTERNAL, instrument_of
+from artifacts.store.origin import told_of
 from artifacts.store.tables import Store, provenance_of
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.history import RunRecord
 from schemas.config import SELECTION_RULES
 from schemas.errors import InputError, StoreError
 from schemas.identity import file_digest
+from schemas.imported import ImportedFrom, PartialAnswers
 from schemas.instrument import Instrument
 from schemas.loops import AFTER, BEFORE, DEMO, LEARNING
 from schemas.references import TableRef
@@ -32,6 +34,7 @@ class StoredMeasurement:
     - `policy`: the digest of the policy that made the completions, or `external`.
     - `samples`: completions drawn a problem; with a rule, one of them is in the tables.
     - `digests`: of the stored tables that everything here was read from.
+    - `imported`, `partial`: which program made the completions, and what of them was missing.
     - `pooled_with`: names of further measurements of the same kind whose rows are here too.
     """
 
@@ -45,6 +48,8 @@ class StoredMeasurement:
     completions: pa.Table
     scores: pa.Table
     digests: Mapping[str, str]
+    imported: ImportedFrom | None = None
+    partial: PartialAnswers | None = None
     pooled_with: tuple[str, ...] = ()
 
     @property
@@ -61,6 +66,8 @@ class StoredMeasurement:
         if self.stage == AFTER and "registered" in self.run.tags:
             return self.run.tags["registered"]
         elsewhere = "completions made elsewhere" if self.policy == EXTERNAL else ""
+        if self.imported and self.imported.model:
+            elsewhere = self.imported.model
         return self.run.tags.get(f"model{suffix}", elsewhere)
 
 
@@ -133,6 +140,7 @@ def read_measurement(
         completions=completions,
         scores=scores,
         digests=digests,
+        **told_of(made),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from artifacts.text.imported import missing_lines, origin_lines
 from artifacts.text.markdown import code, table
 from artifacts.text.numbers import (
     interval,
@@ -42,6 +43,10 @@ def describe_failure(loop: Loop, config: RunConfig, reason: str) -> str:
 def describe_result(result: LoopResult) -> str:
     """Markdown: the rate with its interval, what was measured, why answers failed, instrument."""
     blocks = [_headline(result), _in_one_line(result), _measured(result)]
+    lines = missing_lines(result.partial) if result.partial else []
+    lines += origin_lines(result.imported) if result.imported else []
+    if lines:
+        blocks.append("\n".join(f"- {code(line)}" for line in lines))
     if isinstance(result, LearningResult):
         blocks += [_how_it_learned(result), rates_table(result.before, result.after)]
     if isinstance(result, SelectionResult):

@@ -50,9 +50,9 @@ def use_dataset(run: TrackedRun, problems: TableRef, name: str) -> tuple[str, st
 def dataset_name(config: EvalConfig, history: History) -> str:
     """What the problems of a measurement are called: those of a replayed run, as that run did."""
     source = config.completions
-    if source is None or (kind := source_of(source)) == "jsonl":
+    if source is None or (kind := source_of(source)) == "answers":
         return config.dataset
-    if kind == "parquet":
+    if kind == "table":
         return "stored problems"
     return history.find(source).parameters.get("dataset", config.dataset)
 

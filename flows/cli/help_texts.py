@@ -35,8 +35,9 @@ EVAL = """Loop A, evaluation. The model answers every problem, the scorer scores
 completion, and the pass rate is printed with its 95 % interval and the reasons
 of the failures. Nothing is changed.
 
-With --completions it scores completions that exist already. It then loads no
-model."""
+With --completions it scores completions that exist already: of a run, or of a
+file by inspect_ai, lm-eval, TRL, an OpenAI batch or verifiers. It then loads no
+model; --samples takes the first of each problem's answers."""
 SELECT = """Loop B, selection. Samples N completions for each problem and picks one of them
 by a rule:
 

@@ -26,10 +26,10 @@ LONGEST_CHOICES = 45  # characters; what is longer makes the usage wider than a 
 SHORTER = {"max_kl_nats": "max-kl"}
 # what stored completions fix already
 FIXED_BY_REPLAY = (
-    "model", "dataset", "split", "samples", "seed", "template", "shard_size", "device", "sampling",
+    "model", "dataset", "split", "seed", "template", "shard_size", "device", "sampling",
     "columns",
 )  # fmt: skip
-OF_A_FILE = ("dataset", "split", "columns")  # what a JSONL file of answers does not say
+OF_A_FILE = ("dataset", "split", "columns")  # what a file of answers does not say
 
 
 def add_options(
@@ -113,10 +113,10 @@ def number(text: str) -> float:
 def refuse_with_replay(given: Mapping[str, object]) -> None:
     """InputError for an option that stored completions have settled long ago.
 
-    A JSONL file does not say which problems it answers; a run and a table of ours do.
+    A file of answers does not say which problems it answers; a run and a table of ours do.
     """
     for name in FIXED_BY_REPLAY:
-        if name in OF_A_FILE and source_of(str(given["completions"])) == "jsonl":
+        if name in OF_A_FILE and source_of(str(given["completions"])) == "answers":
             continue
         for option in NESTED[name].model_fields if name in NESTED else (name,):
             if option in given:

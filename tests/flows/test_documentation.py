@@ -90,6 +90,13 @@ def workplace(
     write(place / "answers.jsonl", answers)
     golden = [row | {"expected_reward": 0} for row in answers]
     write(place / "golden.jsonl", golden)
+    foreign = ROOT / "tests/data/foreign"
+    for name, kept in (
+        ("asked.jsonl", "problems.jsonl"),
+        ("theirs.eval", "inspect.eval"),
+        ("partial.eval", "inspect-partial.eval"),
+    ):
+        shutil.copy(foreign / kept, place / name)
     tiny = wide(tiny, place / "wide")
     for name in ("my-model", "base-model"):
         (place / name).symlink_to(tiny)

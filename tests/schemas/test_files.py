@@ -16,10 +16,10 @@ def test_a_file_is_known_by_its_ending_in_either_case_or_by_being_there(tmp_path
     (tmp_path / "answers").touch()
     assert ending("a/B.JSONL") == ".jsonl"
     for name, kind in (
-        ("none.jsonl", "jsonl"),
-        ("NONE.JsonL", "jsonl"),
-        ("none.PARQUET", "parquet"),
-        (str(tmp_path / "answers"), "jsonl"),
+        ("none.jsonl", "answers"),
+        ("NONE.JsonL", "answers"),
+        ("none.PARQUET", "table"),
+        (str(tmp_path / "answers"), "answers"),
         (str(tmp_path), "run"),
         ("eval-1a2b3c", "run"),
         ("x" * 5000, "run"),

@@ -23,7 +23,7 @@ def test_rates_and_counts_are_those_of_the_scores(
     runtime: Runtime, problems: TableRef, tmp_path: Path
 ) -> None:
     (tmp_path / "answers.jsonl").write_text(ANSWERS)
-    _, completions = load_completions(str(tmp_path / "answers.jsonl"), problems, None)
+    _, completions = load_completions(str(tmp_path / "answers.jsonl"), problems)
     scores = score(problems, completions, "final_int@1")
     measured = aggregate(problems, completions, scores)
     summary = measured.summary

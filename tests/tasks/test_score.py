@@ -21,7 +21,7 @@ def completions(runtime: Runtime, problems: TableRef, tmp_path: Path) -> TableRe
     path = tmp_path / "answers.jsonl"
     texts = {"1+2": "Final: 3", "2+2": "Final: 5", "4+3": "seven"}
     path.write_text("\n".join(json.dumps({"id": i, "completion": t}) for i, t in texts.items()))
-    return load_completions(str(path), problems, None)[1]
+    return load_completions(str(path), problems)[1]
 
 
 def test_each_completion_has_a_reward_and_an_outcome(

@@ -28,7 +28,7 @@ ANSWERS = """
 def replayed(problems: TableRef, tmp_path: Path) -> Measurement:
     """Three problems: the majority is wrong in the first and right in the second."""
     (tmp_path / "answers.jsonl").write_text(ANSWERS)
-    _, completions = load_completions(str(tmp_path / "answers.jsonl"), problems, None)
+    _, completions = load_completions(str(tmp_path / "answers.jsonl"), problems)
     return aggregate(problems, completions, score(problems, completions, "final_int@1"))
 
 

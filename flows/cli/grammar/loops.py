@@ -19,11 +19,17 @@ def add_loops(verb: NewVerb) -> None:
     add_options(made, LearningConfig, ("model", "dataset", "limit", "seed", "steps"))
 
     made = verb("eval", "loop A: pass rate, and why completions fail; changes nothing", EVAL)
-    add_options(made, EvalConfig, ("samples", "completions", "shard_size", *SHARED))
+    add_options(
+        made, EvalConfig, ("samples", "completions", "allow_missing", "shard_size", *SHARED)
+    )
     add_config_file(made)
 
     made = verb("select", "loop B: sample N, pick one; changes which output is used", SELECT)
-    add_options(made, SelectionConfig, ("samples", "pick", "completions", "shard_size", *SHARED))
+    add_options(
+        made,
+        SelectionConfig,
+        ("samples", "pick", "completions", "allow_missing", "shard_size", *SHARED),
+    )
     add_config_file(made)
 
     made = verb("learn", "loop C: policy gradient with a KL penalty; changes the model", LEARN)

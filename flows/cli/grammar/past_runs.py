@@ -16,14 +16,16 @@ def add_past_runs(verb: NewVerb) -> None:
     """`rescore`, `compare`, `promote`, `runs`, `show` and `export`."""
     made = verb("rescore", "score stored completions with another scorer: what changed", RESCORE)
     made.add_argument(
-        "run", metavar="RUN", nargs="?", help="a run id, a completions table or a JSONL file"
+        "run", metavar="RUN", nargs="?", help="a run, a completions table or a file of answers"
     )
     made.add_argument(
         "--golden",
         metavar="FILE",
         help="instead of RUN: check the scorer on rows with known rewards",
     )
-    add_options(made, EvalConfig, ("scorer", "dataset", "columns", "limit"))
+    add_options(
+        made, EvalConfig, ("scorer", "dataset", "columns", "limit", "samples", "allow_missing")
+    )
     _rows(made, "rows to show of each group that changed")
 
     made = verb("compare", "two runs: same instrument? which is better, by how much?", COMPARE)
@@ -106,10 +108,13 @@ def add_past_runs(verb: NewVerb) -> None:
     made.add_argument("what", metavar="WHAT", help="models:/NAME/VERSION, or a run as in compare")
     made.add_argument(
         "--to", required=True, metavar="FOLDER|FORMAT",
-        help="of a version: a new folder; of a run: jsonl",
+        help="of a version: a new folder; of a run: jsonl, lm-eval or inspect",
     )  # fmt: skip
     made.add_argument(
-        "--out", type=Path, metavar="FILE", help="of a run: the new file; default RUN.jsonl here"
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="of a run: the new file; default a name like RUN.jsonl here",
     )
 
 

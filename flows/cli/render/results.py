@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from artifacts.text.describe import OUTCOME_WORDS
+from artifacts.text.imported import missing_lines, origin_lines
 from artifacts.text.numbers import (
     interval,
     nats,
@@ -64,9 +65,17 @@ def _print_pass_rate(console: Console, result: EvalResult | SelectionResult) -> 
     )
     if line := constant_line(result):
         console.print(f"  {line}")
+    for line in _origin(result):
+        console.print(printable(f"  {line}"), markup=False)
     if mean := partial_reward(result):
         ends = f"{mean.low:.3f} to {mean.high:.3f}"
         console.print(f"Mean reward: {mean.value:.3f} (95 % interval {ends})")
+
+
+def _origin(result: EvalResult | SelectionResult) -> list[str]:
+    """Lines on answers of another program, and on those that were missing."""
+    lines = missing_lines(result.partial) if result.partial else []
+    return lines + (origin_lines(result.imported) if result.imported else [])
 
 
 def _print_failures(console: Console, outcomes: Mapping[str, int]) -> None:

@@ -6,9 +6,13 @@ import json
 import shutil
 from argparse import Namespace
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from artifacts.foreign.exported import ExportedRun
+from artifacts.foreign.write_inspect import inspect_archive
+from artifacts.foreign.write_lm_eval import lm_eval_lines
 from artifacts.registry.resolve import resolve_policy
 from artifacts.registry.versions import REGISTRY
 from artifacts.runs.measured import StoredMeasurement, find_measurement
@@ -22,7 +26,8 @@ from schemas.files import exists
 from schemas.outputs import ExportOutput
 from tasks.runtime.runtime import Runtime
 
-FORMATS = ("jsonl",)
+# the file's name where --out names none
+FORMATS = {"jsonl": "{}.jsonl", "lm-eval": "samples_{}.jsonl", "inspect": "{}.eval"}
 
 
 def export(runtime: Runtime, options: Namespace, terminal: Terminal) -> ExportOutput:
@@ -41,8 +46,8 @@ def export(runtime: Runtime, options: Namespace, terminal: Terminal) -> ExportOu
         if options.out is not None:
             _refuse_existing(options.out, "--out")  # before the stored tables are read
         measured = find_measurement(archive, what)
-        name = measured.name.replace(":", "-")
-        output = _answers(measured, options.out or Path(f"{name}.{options.to}"))
+        name = FORMATS[options.to].format(measured.name.replace(":", "-"))
+        output = _answers(measured, options.to, options.out or Path(name))
     terminal.out.print(printable(f"{output.written}  {output.contents}"), markup=False)
     return output
 
@@ -66,16 +71,40 @@ def _copied(source: str, to: str) -> None:
     shutil.copyfile(source, to)
 
 
-def _answers(measured: StoredMeasurement, path: Path) -> ExportOutput:
+def _answers(measured: StoredMeasurement, form: str, path: Path) -> ExportOutput:
     _refuse_existing(path, "--out")
-    lines = [json.dumps(row, ensure_ascii=False) for row in _rows(measured)]
-    if not write_new(path, ("\n".join(lines) + "\n").encode()):
+    if not write_new(path, _content(measured, form)):
         raise InputError("is there already", f"--out {path}", "name another file")
     return ExportOutput(
-        source=measured.name, written=str(path), format="jsonl",
+        source=measured.name, written=str(path), format=form,
         digest=measured.digests["completions"],
-        contents=f"{len(lines)} problems x {measured.samples} answers of {measured.name}",
+        contents=f"{measured.problems.num_rows} problems x "
+        f"{1 if measured.rule else measured.samples} answers of {measured.name}",
     )  # fmt: skip
+
+
+def _content(measured: StoredMeasurement, form: str) -> bytes:
+    tables = (measured.problems, measured.completions, measured.scores)
+    if form == "lm-eval":
+        return lm_eval_lines(_told(measured), tables)
+    if form == "inspect":
+        return inspect_archive(_told(measured), tables)
+    lines = [json.dumps(row, ensure_ascii=False) for row in _rows(measured)]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _told(measured: StoredMeasurement) -> ExportedRun:
+    run, instrument = measured.run, measured.instrument
+    return ExportedRun(
+        name=measured.name,
+        run_id=run.run_id,
+        started_ms=run.started_ms,
+        model=measured.model or measured.policy,
+        dataset=run.parameters.get("dataset", instrument.dataset),
+        scorer=instrument.scorer.split(":")[0],
+        instrument=instrument.model_dump(),
+        version=version("threeloops"),
+    )
 
 
 def _rows(measured: StoredMeasurement) -> Iterator[dict[str, Any]]:

@@ -10,13 +10,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from artifacts.datasets.arithmetic import arithmetic
-from artifacts.runs.replay import check_source, first_problems, import_jsonl, stored_completions
+from artifacts.runs.imported import import_answers
+from artifacts.runs.parts import first_of
+from artifacts.runs.replay import check_source, stored_completions
 from artifacts.store.data_dir import DataDir
 from artifacts.store.tables import Store
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.run import Place, tracked_run
 from schemas.config import EvalConfig
 from schemas.errors import InputError
+from schemas.imported import Part
 from schemas.loops import EVALUATION
 from schemas.references import TableRef
 from tests.artifacts.measuring import evaluated, learned, measure, training_table
@@ -44,11 +47,26 @@ def test_both_forms_of_a_line_come_in_and_keep_their_text(
         {"id": IDS[0], "samples": ["a", "b"]},
         {"id": IDS[1], "samples": ["\ud800", "\n"]},
     )
-    table = Store(data_dir).read(import_jsonl(path, Store(data_dir), problems))
+    table = Store(data_dir).read(import_answers(path, Store(data_dir), problems)[1])
     assert table["problem_id"].to_pylist() == [i for i in IDS for _ in range(2)]
     assert table["text"].to_pylist() == ["a", "b", "\\ud800", "\n", "Final: 1 ", ""]
     assert table["finish_reason"].to_pylist() == ["stop"] * 5 + ["length"]
     assert table["sum_logprob"].null_count == 6
+
+
+def test_recorded_log_probabilities_are_kept(
+    data_dir: DataDir, problems: TableRef, tmp_path: Path
+) -> None:
+    path = answers(
+        tmp_path,
+        {"id": IDS[0], "completion": "a", "sum_logprob": -1.5, "token_count": 3},
+        {"id": IDS[1], "completion": "b", "logprobs": [-1, -0.25]},
+        {"id": IDS[2], "completion": "c"},
+    )
+    table = Store(data_dir).read(import_answers(path, Store(data_dir), problems)[1])
+    assert table["sum_logprob"].to_pylist() == [-1.5, -1.25, None]
+    assert table["token_count"].to_pylist() == [3, 2, None]
+    assert table["logprobs"].to_pylist() == [None, [-1.0, -0.25], None]
 
 
 GOOD = [{"id": identity, "completion": "x"} for identity in IDS]
@@ -62,7 +80,7 @@ GOOD = [{"id": identity, "completion": "x"} for identity in IDS]
             [*GOOD, {"id": "strange", "completion": "x"}],
             "1 of 4 ids are not in this split of the dataset",
         ),
-        (GOOD[:2], "1 of 3 problems have no completion"),
+        (GOOD[:2], "1 of 3 problems have no completion .*--allow-missing"),
         ([*GOOD[:2], {"id": IDS[2], "samples": ["a", "b"]}], "different numbers of completions"),
         ([*GOOD, GOOD[0]], "row 4: id .* appears twice"),
         ([{"id": IDS[0]}], 'row 1: needs either "completion" or "samples"'),
@@ -70,19 +88,22 @@ GOOD = [{"id": identity, "completion": "x"} for identity in IDS]
         ([{"id": IDS[0], "samples": []}], "row 1: samples is not a list"),
         ([{"id": IDS[0], "completion": "x", "finish_reason": "eos"}], "finish_reason is 'eos'"),
         ([{"completion": "x"}], "row 1: id is missing"),
+        ([GOOD[0] | {"sum_logprob": 1}], "row 1: the log-probability '1' is no number up to 0"),
+        ([GOOD[0] | {"token_count": 1.5}], "row 1: token_count is 1.5, not a whole number"),
+        ([GOOD[0] | {"logprobs": -1}], "row 1: logprobs is not a list"),
     ],
 )
 def test_what_does_not_belong_together_is_counted_and_refused(
     data_dir: DataDir, problems: TableRef, tmp_path: Path, rows: list[object], reason: str
 ) -> None:
     with pytest.raises(InputError, match=reason):
-        import_jsonl(answers(tmp_path, *rows), Store(data_dir), problems)
+        import_answers(answers(tmp_path, *rows), Store(data_dir), problems)
 
 
 def test_a_table_of_ours_brings_its_problems(
     archive: Archive, problems: TableRef, tmp_path: Path
 ) -> None:
-    made = import_jsonl(answers(tmp_path, *GOOD), archive.store, problems)
+    _, made = import_answers(answers(tmp_path, *GOOD), archive.store, problems)
     kept = archive.store.path(made)
     (tmp_path / "COPY.PARQUET").write_bytes(kept.read_bytes())
     for path in (kept, tmp_path / "COPY.PARQUET"):
@@ -106,18 +127,18 @@ def test_a_cut_keeps_problems_and_completions_together(
     data_dir: DataDir, problems: TableRef, tmp_path: Path
 ) -> None:
     store = Store(data_dir)
-    made = import_jsonl(answers(tmp_path, *GOOD), store, problems)
-    fewer, cut = first_problems(store, problems, made, 2)
+    _, made = import_answers(answers(tmp_path, *GOOD), store, problems)
+    fewer, cut = first_of(store, problems, made, Part(limit=2), "f")
     assert store.read(fewer)["problem_id"].to_pylist() == IDS[:2]
     assert store.read(cut)["problem_id"].to_pylist() == IDS[:2]
-    assert first_problems(store, problems, made, 9) == (problems, made)
+    assert first_of(store, problems, made, Part(limit=9), "f") == (problems, made)
 
 
 def test_a_completions_table_that_names_no_problems_is_refused(
     archive: Archive, problems: TableRef, tmp_path: Path
 ) -> None:
     store = archive.store
-    made = store.read(import_jsonl(answers(tmp_path, *GOOD), store, problems))
+    made = store.read(import_answers(answers(tmp_path, *GOOD), store, problems)[1])
     pq.write_table(made.replace_schema_metadata(None), tmp_path / "t.parquet")
     with pytest.raises(InputError, match="does not say which problems it answers"):
         stored_completions(archive, str(tmp_path / "t.parquet"))

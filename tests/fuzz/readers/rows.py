@@ -15,7 +15,8 @@ import pyarrow as pa
 from artifacts.compare.rescoring import golden_check
 from artifacts.datasets.files import read_problem_file
 from artifacts.datasets.problems import Datasets
-from artifacts.runs.replay import answered_split, import_jsonl, stored_completions
+from artifacts.runs.imported import answered_split, import_answers
+from artifacts.runs.replay import stored_completions
 from artifacts.store.instrument import instrument_of
 from schemas.errors import InputError
 from schemas.problems import CANONICAL_INTEGER, PROBLEMS, expected_answers
@@ -67,7 +68,7 @@ def completions_jsonl(content: bytes, room: Room) -> None:
     """Completions as JSON lines: what is accepted is scored by every scorer."""
     path = room.file("c.jsonl", content)
     answered_split(Datasets(), str(room.dataset), path)
-    reference = import_jsonl(path, room.store, room.problems)
+    _, reference = import_answers(path, room.store, room.problems)
     table = room.store.read(reference)
     problems = set(room.store.read(room.problems)["problem_id"].to_pylist())
     assert set(table["problem_id"].to_pylist()) == problems

@@ -91,7 +91,10 @@ def test_what_cannot_be_exported_is_one_line(
     for words, said in (
         (["models:/none/1", "--to", str(tmp_path / "x")], "no such version"),
         (["models:/none/1", "--to", "x", "--out", "y"], "--out: is for runs"),
-        (["eval-123456", "--to", "zip"], "--to zip: is no format for a run; give jsonl"),
+        (
+            ["eval-123456", "--to", "zip"],
+            "--to zip: is no format for a run; give jsonl, lm-eval, inspect",
+        ),
         (["eval-123456", "--to", "jsonl"], "no such run"),
     ):
         assert main(["export", *words]) == 2

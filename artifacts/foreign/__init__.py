@@ -1,0 +1,1 @@
+"""Logs of other programs: read into one form, matched with problems, and written."""
