@@ -23,7 +23,12 @@ from artifacts.recording.record import (
 )
 from artifacts.registry.publish import register_learned
 from artifacts.registry.resolve import resolve_policy
-from artifacts.runs.resuming import finished_stage, refuse_other_settings, resumable
+from artifacts.runs.resuming import (
+    finished_stage,
+    refuse_other_settings,
+    resumable,
+    with_kept_template,
+)
 from artifacts.store.checkpoints import drop_checkpoints
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.inputs import use_dataset
@@ -38,7 +43,7 @@ from flows.orchestration.learner_lock import learner_lock
 from flows.orchestration.links import recorded_run
 from flows.orchestration.page import day_of_flow_run, publish_decision, publish_result
 from flows.orchestration.pipeline_flow import pipeline_flow
-from flows.preflight import preflight
+from flows.preflight import preflight, with_answer_tokens
 from policy.learning.guard import refuse_bad_end
 from schemas.config import LearningConfig
 from schemas.errors import StoppedError
@@ -81,11 +86,12 @@ def learning_flow(
     archive, log_message = runtime.archive, runtime.progress.log_message
     if resume is not None:
         ended_early = resumable(archive, resume)
+        config = with_answer_tokens(with_kept_template(ended_early, config))
         refuse_other_settings(ended_early, config)
         resume = ended_early.run_id
     elif seed_of_the_day:
         config = config.model_copy(update={"seed": day_of_flow_run()})
-    preflight(runtime, config)
+    config = preflight(runtime, config)
     place = Place(parent=parent_run, resume=resume or "")
     with (
         learner_lock(runtime.data_dir, config.device, log_message),

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from artifacts.datasets.problems import Datasets, refuse_shared_prompts
+from artifacts.prompts.shown_problems import refuse_shown_problems
+from artifacts.prompts.template_file import names_file, read_template, template_of
 from artifacts.registry.resolve import check_model_name, known_folder
 from policy.learning.batches import batch_rows
 from policy.model.load import check_weights, load_config
@@ -34,9 +36,10 @@ def check_names(runtime: Runtime, config: C) -> C:
     """InputError for what is not there or does not fit together; takes a moment.
 
     Returns the configuration. What was not named is filled in: the split that a replayed file of
-    completions answers, and the tokens that answers to the template need.
+    completions answers, what a file says as the template, and the tokens that answers to it need.
     """
     scorer = get_scorer(config.scorer)
+    config = with_template(config)
     template = get_template(config.template)
     if template.reasons and scorer is FINAL_INT_1 and replayed(config) is None:
         raise InputError(
@@ -49,9 +52,20 @@ def check_names(runtime: Runtime, config: C) -> C:
         config = _of_what_was_answered(runtime, config, source)
     else:
         check_model_name(runtime.archive, config.model)
-        runtime.datasets.load(config.dataset, config.split, config.limit, config.columns)
+        measured = runtime.datasets.load(config.dataset, config.split, config.limit, config.columns)
+        refuse_shown_problems(template, measured, f"{config.dataset} {config.split}")
     if isinstance(config, LearningConfig):
         _check_learning(runtime.datasets, config)
+    return config
+
+
+def with_template(config: C) -> C:
+    """The configuration with what a file says in place of its name.
+
+    What goes on with it, or reads it again later, needs the file no more.
+    """
+    if isinstance(config.template, str) and names_file(config.template):
+        return config.model_copy(update={"template": read_template(config.template)})
     return config
 
 
@@ -59,7 +73,7 @@ def with_answer_tokens(config: C) -> C:
     """The configuration with the tokens that answers to its template need, unless it says them."""
     if "max_new_tokens" in config.sampling.model_fields_set:
         return config
-    tokens = get_template(config.template).answer_tokens
+    tokens = template_of(config.template).answer_tokens
     sampling = config.sampling.model_copy(update={"max_new_tokens": tokens})
     return config.model_copy(update={"sampling": sampling})
 
@@ -110,6 +124,8 @@ def _check_learning(datasets: Datasets, config: LearningConfig) -> None:
     if config.dev_every and datasets.has_split(config.dataset, DEV, columns):
         dev = datasets.load(config.dataset, DEV, config.dev_limit, columns)
         refuse_shared_prompts(train, dev, f"dataset {config.dataset}, split {DEV}")
+        template = get_template(config.template)
+        refuse_shown_problems(template, dev, f"{config.dataset} {DEV}")
     if measured.num_rows < 2:
         raise InputError(
             "one measured problem is too few for an interval",

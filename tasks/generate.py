@@ -111,7 +111,7 @@ def generation_key(
     template = get_template(settings.template)
     config: dict[str, str | int] = {
         "policy": policy.digest,
-        "template": f"{template.id}:{template.digest}",
+        "template": template.identity,
         "sampling": canonical_json(settings.sampling.model_dump()),
         "samples": settings.samples,
         "seed": settings.seed,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from artifacts.prompts.template_file import names_file
 from artifacts.store.checkpoints import newest_checkpoint
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.history import History, RunRecord
 from schemas.config import LearningConfig
 from schemas.errors import InputError
 from schemas.loops import LEARNING
+from schemas.own_template import OwnTemplate
 
 # where the guard stops changes no step before it
 MAY_CHANGE = "max_kl_nats"
@@ -27,6 +29,17 @@ def resumable(archive: Archive, name: str) -> RunRecord:
 def settings_of(run: RunRecord) -> LearningConfig:
     """The configuration that a learning run was started or last resumed with."""
     return run.config(LearningConfig)
+
+
+def with_kept_template(run: RunRecord, config: LearningConfig) -> LearningConfig:
+    """The configuration with the template that a run has kept, where it names a file for it.
+
+    The file may have been edited since, or be gone.
+    """
+    kept = settings_of(run).template
+    if names_file(config.template) and isinstance(kept, OwnTemplate):
+        return config.model_copy(update={"template": kept})
+    return config
 
 
 def refuse_other_settings(run: RunRecord, config: LearningConfig) -> None:

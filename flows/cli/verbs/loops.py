@@ -69,7 +69,7 @@ def learn(runtime: Runtime, options: Namespace, terminal: Terminal) -> LearningR
         config = config_from(LearningConfig, vars(options))
     else:
         config, resume = _resumed(runtime, options)
-    prepare(runtime, terminal, config, LEARNING)
+    config = prepare(runtime, terminal, config, LEARNING)
     from flows.learning import learning_flow
 
     try:

@@ -12,8 +12,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from flows.cli.options import NESTED, config_from
 from flows.cli.grammar.one_line_parser import OneLineParser
+from flows.cli.options import NESTED, config_from
 from flows.cli.parser import build_parser
 from schemas.config import EvalConfig, LearningConfig, RunConfig, SelectionConfig
 from schemas.errors import InputError
