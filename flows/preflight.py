@@ -9,6 +9,7 @@ from artifacts.datasets.problems import Datasets, refuse_shared_prompts
 from artifacts.prompts.shown_problems import refuse_shown_problems
 from artifacts.prompts.template_file import names_file, read_template, template_of
 from artifacts.registry.resolve import check_model_name, known_folder
+from artifacts.unsent.prompts import PREFIX
 from policy.learning.batches import batch_rows
 from policy.model.load import check_weights, load_config
 from policy.model.memory import Needs, free_bytes, learning_needs, measuring_needs, refuse_too_large
@@ -117,6 +118,12 @@ def _needs(config: RunConfig, folder: Path) -> Needs:
 
 
 def _check_learning(datasets: Datasets, config: LearningConfig) -> None:
+    if config.register_as.startswith(PREFIX):
+        raise InputError(
+            f"MLflow keeps prompts beside models, and {PREFIX} begins their names",
+            f"--register-as {config.register_as}",
+            "take another name",
+        )
     columns = config.columns
     train = datasets.load(config.dataset, config.train_split, columns=columns)
     measured = datasets.load(config.dataset, config.split, config.limit, columns)

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
-PREFIX = "threeloops."  # begins the name of a prompt, and the tags of ours
-TEMPLATE, DIGEST = f"{PREFIX}template", f"{PREFIX}template_digest"
+PREFIX = "prompt."  # begins the name of a prompt
+TEMPLATE, DIGEST = "threeloops.template", "threeloops.template_digest"
 IS_PROMPT = "mlflow.prompt.is_prompt"
 SOURCE = "dummy-source"  # what MLflow's own client says where a prompt has no files
 LINKED = "mlflow.linkedPrompts"
