@@ -39,7 +39,9 @@ def yaml_mapping(text: str, where: str) -> dict[str, Any]:
         raise InputError(f"is not YAML ({what})", f"{where}, line {line}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
-        reason = getattr(error, "problem", None) or str(error) or "nested too deep"
+        reason = getattr(error, "problem", None) or str(error)
+        if isinstance(error, RecursionError):
+            reason = "nested too deep"
         place = f"{where}, line {mark.line + 1}" if mark else where
         raise InputError(f"is not YAML ({' '.join(reason.split())})", place) from None
     if found is None:

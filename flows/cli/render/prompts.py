@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from rich.console import Console
 from rich.text import Text
 
 from artifacts.text.visible import printable, visible
 from schemas.outputs import PromptOutput, ShownPrompt
+
+BETWEEN = " | "
 
 
 def print_prompts(console: Console, output: PromptOutput) -> None:
@@ -28,4 +32,18 @@ def _print_one(console: Console, prompt: ShownPrompt) -> None:
         console.print(Text(visible(line)), soft_wrap=True)
     console.print()
     pieces = [f"{token.id} {visible(token.piece)}" for token in prompt.tokens]
-    console.print(Text(" | ".join(pieces), style="dim"))
+    for line in _lines(pieces, console.width):
+        console.print(Text(line, style="dim"), soft_wrap=True)
+
+
+def _lines(pieces: Iterable[str], width: int) -> Iterator[str]:
+    """As many pieces on a line as fit, none of them broken."""
+    line = ""
+    for piece in pieces:
+        longer = f"{line}{BETWEEN}{piece}" if line else piece
+        if line and len(longer) > width:
+            yield line
+            longer = piece
+        line = longer
+    if line:
+        yield line
