@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from artifacts.prompts.template_file import names_file
 from artifacts.store.checkpoints import newest_checkpoint
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.history import History, RunRecord
+from policy.model.template import get_template
 from schemas.config import LearningConfig
 from schemas.errors import InputError
 from schemas.loops import LEARNING
@@ -44,7 +47,7 @@ def with_kept_template(run: RunRecord, config: LearningConfig) -> LearningConfig
 
 def refuse_other_settings(run: RunRecord, config: LearningConfig) -> None:
     """InputError for the first setting that differs from the run's, but for the guard's limit."""
-    before, now = settings_of(run).model_dump(), config.model_dump()
+    before, now = _compared(settings_of(run)), _compared(config)
     for name in before:
         if name != MAY_CHANGE and before[name] != now[name]:
             raise InputError(
@@ -52,6 +55,14 @@ def refuse_other_settings(run: RunRecord, config: LearningConfig) -> None:
                 f"{name} {now[name]!r} with resume {run.name}",
                 "give the run's own configuration",
             )
+
+
+def _compared(config: LearningConfig) -> dict[str, Any]:
+    """Settings by name; a template of a file in a word, which its digest tells from others."""
+    template = config.template
+    if isinstance(template, OwnTemplate):
+        template = get_template(template).identity
+    return config.model_dump() | {"template": template}
 
 
 def finished_stage(history: History, run_id: str, stage: str, digest: str) -> RunRecord | None:

@@ -44,7 +44,7 @@ def ran(archive: Archive, template: str | OwnTemplate = BRIEF, **more: Any) -> T
 def versions(archive: Archive, name: str) -> list[Any]:
     """Every version of a prompt, as MLflow's own client for prompts reads it."""
     client: MlflowClient = archive.tracking.client
-    found = []
+    found: list[Any] = []
     while True:
         try:
             found.append(client.get_prompt_version(name, len(found) + 1))
