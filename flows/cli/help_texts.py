@@ -22,6 +22,7 @@ EXAMPLES = """examples:
   threeloops promote models:/threeloops/1       is it better than the champion?
   threeloops compare RUN RUN                    which is better, by how much?
   threeloops score "Final: 42" --expected 42    what would be paid, and why?
+  threeloops prompt --template mine.yaml        what would a model get?
   threeloops doctor                             is all that is kept whole?
 
 exit codes: 0 done, 1 the answer is no, 2 bad input, 70 a defect of threeloops,

@@ -96,6 +96,8 @@ def workplace(
     (words,) = re.findall(r"words\.jsonl\n(.*?)\$ cat words.yaml\n(.*?)\$", setup, re.DOTALL)
     (place / "words.jsonl.gz").write_bytes(gzip.compress(words[0].encode()))
     (place / "words.yaml").write_text(words[1])
+    (own,) = re.findall(r"\$ cat brief.yaml\n(.*?)\$", setup, re.DOTALL)
+    (place / "brief.yaml").write_text(own)
     (place / "nightly.yaml").write_text("samples: 2\n")
     (python,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/data.md").read_text(), re.DOTALL)
     (place / "mymodule.py").write_text(python)
