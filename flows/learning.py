@@ -23,7 +23,12 @@ from artifacts.recording.record import (
 )
 from artifacts.registry.publish import register_learned
 from artifacts.registry.resolve import resolve_policy
-from artifacts.runs.resuming import finished_stage, refuse_other_settings, resumable
+from artifacts.runs.resuming import (
+    finished_stage,
+    refuse_other_settings,
+    resumable,
+    with_kept_template,
+)
 from artifacts.store.checkpoints import drop_checkpoints
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.inputs import use_dataset
@@ -79,9 +84,11 @@ def learning_flow(
     """
     runtime = process_runtime()
     archive, log_message = runtime.archive, runtime.progress.log_message
+    ended_early = None if resume is None else resumable(archive, resume)
+    if ended_early is not None:
+        config = with_kept_template(ended_early, config)
     config = preflight(runtime, config)
-    if resume is not None:
-        ended_early = resumable(archive, resume)
+    if ended_early is not None:
         refuse_other_settings(ended_early, config)
         resume = ended_early.run_id
     elif seed_of_the_day:

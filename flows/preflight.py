@@ -7,7 +7,10 @@ from typing import TypeVar
 
 from artifacts.datasets.checked import ALL_ROWS
 from artifacts.datasets.problems import Datasets, refuse_shared_prompts
+from artifacts.prompts.shown_problems import refuse_shown_problems
+from artifacts.prompts.template_file import names_file, read_template, template_of
 from artifacts.registry.resolve import check_model_name, known_folder
+from artifacts.unsent.prompts import PREFIX
 from policy.learning.batches import batch_rows
 from policy.model.load import check_weights, load_config
 from policy.model.memory import Needs, free_bytes, learning_needs, measuring_needs, refuse_too_large
@@ -36,10 +39,11 @@ def check_names(runtime: Runtime, config: C) -> C:
     """InputError for what is not there or does not fit together; takes a moment.
 
     Returns the configuration. What was not named is filled in: the split that a replayed file of
-    completions answers, the tokens that answers to the template need, and the commit of a dataset
-    of the hub.
+    completions answers, what a file says as the template, the tokens that answers to it need, and
+    the commit of a dataset of the hub.
     """
     scorer = get_scorer(config.scorer)
+    config = with_template(config)
     template = get_template(config.template)
     if template.reasons and scorer is FINAL_INT_1 and replayed(config) is None:
         raise InputError(
@@ -57,9 +61,20 @@ def check_names(runtime: Runtime, config: C) -> C:
         config = _of_what_was_answered(runtime, config, source)
     else:
         check_model_name(runtime.archive, config.model)
-        runtime.datasets.load(config.dataset, config.split, config.limit, config.columns)
+        measured = runtime.datasets.load(config.dataset, config.split, config.limit, config.columns)
+        refuse_shown_problems(template, measured, f"{config.dataset} {config.split}")
     if isinstance(config, LearningConfig):
         _check_learning(runtime.datasets, config)
+    return config
+
+
+def with_template(config: C) -> C:
+    """The configuration with what a file says in place of its name.
+
+    What goes on with it, or reads it again later, needs the file no more.
+    """
+    if isinstance(config.template, str) and names_file(config.template):
+        return config.model_copy(update={"template": read_template(config.template)})
     return config
 
 
@@ -67,7 +82,7 @@ def with_answer_tokens(config: C) -> C:
     """The configuration with the tokens that answers to its template need, unless it says them."""
     if "max_new_tokens" in config.sampling.model_fields_set:
         return config
-    tokens = get_template(config.template).answer_tokens
+    tokens = template_of(config.template).answer_tokens
     sampling = config.sampling.model_copy(update={"max_new_tokens": tokens})
     return config.model_copy(update={"sampling": sampling})
 
@@ -121,6 +136,12 @@ def _needs(config: RunConfig, folder: Path) -> Needs:
 
 
 def _check_learning(datasets: Datasets, config: LearningConfig) -> None:
+    if config.register_as.startswith(PREFIX):
+        raise InputError(
+            f"MLflow keeps prompts beside models, and {PREFIX} begins their names",
+            f"--register-as {config.register_as}",
+            "take another name",
+        )
     columns = config.columns
     train = datasets.load(config.dataset, config.train_split, columns=columns)
     measured = datasets.load(config.dataset, config.split, config.limit, columns)
@@ -128,6 +149,8 @@ def _check_learning(datasets: Datasets, config: LearningConfig) -> None:
     if config.dev_every and datasets.has_split(config.dataset, DEV, columns):
         dev = datasets.load(config.dataset, DEV, config.dev_limit, columns)
         refuse_shared_prompts(train, dev, f"dataset {config.dataset}, split {DEV}")
+        template = get_template(config.template)
+        refuse_shown_problems(template, dev, f"{config.dataset} {DEV}")
     if measured.num_rows < 2:
         raise InputError(
             "one measured problem is too few for an interval",

@@ -8,7 +8,10 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+
+from schemas.frozen import Frozen
+from schemas.own_template import OwnTemplate, named_or_written
 
 Baseline = Literal["none", "running_mean", "leave_one_out", "group_mean", "group_normalized"]
 # these compare the completions of one problem with each other
@@ -23,20 +26,11 @@ MOST = 10**9  # of anything that is counted
 MOST_STEPS = 10**6
 DEV = "dev"  # the split that settings may be chosen by
 SELECTION_RULES: tuple[SelectionRule, ...] = ("oracle", "majority", "likelihood", "random")
-
-
-class Frozen(BaseModel):
-    """Immutable; an unknown field is an error and is not silently ignored."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _is_text(cls, value: Any) -> Any:
-        """A name with bytes that are no text can be neither recorded nor shown."""
-        if isinstance(value, str) and re.search("[\ud800-\udfff]", value):
-            raise ValueError("holds bytes that are not UTF-8 text")
-        return value
+# a template by its name or file; what a file said stands in its place as soon as it was read
+Template = Annotated[
+    Annotated[str, Tag("name")] | Annotated[OwnTemplate, Tag("written")],
+    Discriminator(named_or_written),
+]
 
 
 class SamplingSettings(Frozen):
@@ -167,7 +161,7 @@ class GenerationSettings(Frozen):
     are those of this process.
     """
 
-    template: str
+    template: Template
     sampling: SamplingSettings
     samples: int
     seed: int
@@ -198,7 +192,10 @@ class RunConfig(Frozen):
     sampling: Annotated[SamplingSettings, Field(description="how completions are sampled")] = (
         SamplingSettings()
     )
-    template: Annotated[str, Field(description="prompt template, NAME@VERSION")] = "few_shot_chat@1"
+    template: Annotated[
+        Template,
+        Field(description="prompt template: NAME@VERSION, or a file, .yaml or .toml"),
+    ] = "few_shot_chat@1"
     scorer: Annotated[str, Field(description="NAME@VERSION, or package.module:function")] = (
         "final_int@1"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from schemas.config import Frozen
+from schemas.frozen import Frozen
 from schemas.identity import digest_of
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from schemas.config import Frozen, SelectionRule
+from schemas.config import SelectionRule
+from schemas.frozen import Frozen
 from schemas.instrument import Instrument
 from schemas.references import PolicyRef, TableRef
 

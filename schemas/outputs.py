@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, TypeAdapter
+from pydantic import BaseModel, Field, TypeAdapter
 
 from schemas.config import EvalConfig, LearningConfig, RunConfig, SelectionConfig
 from schemas.health import DoctorOutput
 from schemas.lineage import LineageOutput
+from schemas.own_template import OwnTemplate
 from schemas.result_parts import (
     OMITTED_IF_NONE,
     CompletionRow,
@@ -143,6 +144,26 @@ class TokensOutput(ResultModel):
     tokens: tuple[TokenRow, ...]
 
 
+class ShownPrompt(ResultModel):
+    """What a model would get for one problem: the text, and the tokens that it is encoded as."""
+
+    problem_id: str
+    text: str
+    tokens: tuple[TokenRow, ...]
+
+
+class PromptOutput(ResultModel):
+    """A prompt template with its digest, and what it makes of some problems of a dataset."""
+
+    template: str
+    digest: str
+    form: str
+    model: str
+    dataset: str
+    split: str
+    prompts: tuple[ShownPrompt, ...]
+
+
 class VerdictShown(ResultModel):
     """A scorer's verdict on one text; `words` say what the code means, where it is known."""
 
@@ -241,6 +262,7 @@ OUTPUTS: Mapping[str, Any] = {
     "show": LoopResult | DemoResult | Decision | LineageOutput,
     "doctor": DoctorOutput,
     "tokens": TokensOutput,
+    "prompt": PromptOutput,
     "score": ScoreOutput,
     "ask": AskOutput,
     "export": ExportOutput,
@@ -256,15 +278,20 @@ def output_schema(verb: str) -> dict[str, Any]:
 
 
 def write_schemas(folder: Path) -> None:
-    """Write the schema of every verb as `VERB.json`, of a configuration as `VERB.config.json`."""
+    """Write the schema of every verb as `VERB.json`, of a configuration as `VERB.config.json`.
+
+    That of a file with a prompt template is `template.json`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for verb in OUTPUTS:
         text = json.dumps(output_schema(verb), indent=1, sort_keys=True, ensure_ascii=False)
         (folder / f"{verb}.json").write_text(f"{text}\n", encoding="utf-8")
-    for verb, config in CONFIGS.items():
-        schema = {"$schema": DIALECT} | config.model_json_schema()
+    files: dict[str, type[BaseModel]] = {"template.json": OwnTemplate}
+    files |= {f"{verb}.config.json": config for verb, config in CONFIGS.items()}
+    for name, model in files.items():
+        schema = {"$schema": DIALECT} | model.model_json_schema()
         text = json.dumps(schema, indent=1, sort_keys=True, ensure_ascii=False)
-        (folder / f"{verb}.config.json").write_text(f"{text}\n", encoding="utf-8")
+        (folder / name).write_text(f"{text}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import model_validator
 
-from schemas.config import Frozen
+from schemas.frozen import Frozen
 
 TableKind = Literal["problems", "completions", "scores", "selections", "training"]
 

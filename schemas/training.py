@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 from pydantic import ConfigDict
 
-from schemas.config import Frozen
+from schemas.frozen import Frozen
 from schemas.tables import Column, TableSchema
 
 DIGEST = r"^[0-9a-f]{64}$"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from policy.logprobs.log_ratios import completion_log_ratios
 from policy.model.template import get_template
 from schemas.measurements import Estimate, Measurement
+from schemas.own_template import OwnTemplate
 from schemas.references import PolicyRef
 from scorers.statistics.summary import mean_over_problems
 from tasks.runtime.pipeline_task import pipeline_task
@@ -15,7 +16,7 @@ from tasks.runtime.runtime import process_runtime
 def divergence(
     measured: Measurement,
     reference: PolicyRef,
-    template: str,
+    template: str | OwnTemplate,
     temperature: float,
     device: str = "auto",
 ) -> Estimate:

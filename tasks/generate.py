@@ -10,7 +10,7 @@ from artifacts.store.keys import TaskKey, task_key
 from artifacts.store.tables import Store
 from policy.model.load import Policy, decode_completion
 from policy.model.numerics import numerics
-from policy.model.template import get_template
+from policy.model.template import UNSAID, get_template
 from policy.sampling.sample import Samples, sample
 from schemas.completions import COMPLETIONS
 from schemas.config import GenerationSettings
@@ -111,13 +111,16 @@ def generation_key(
     template = get_template(settings.template)
     config: dict[str, str | int] = {
         "policy": policy.digest,
-        "template": f"{template.id}:{template.digest}",
+        "template": template.identity,
         "sampling": canonical_json(settings.sampling.model_dump()),
         "samples": settings.samples,
         "seed": settings.seed,
         "shard_size": settings.shard_size,
         "numerics": settings.computed_by or numerics(settings.device),
     }
+    if not template.built_in:  # its name says nothing to whoever has the table alone
+        said = template.written().model_dump(mode="json", exclude=set(UNSAID))
+        config["template_content"] = canonical_json(said)
     parents = {"problems": problems.digest}
     if shard_start is None:
         return task_key("completions", "generate", parents=parents, config=config)

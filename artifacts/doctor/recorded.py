@@ -14,6 +14,7 @@ from artifacts.store.process import is_gone
 from artifacts.tracking.connection import EXPERIMENT, TAG, local_path
 from artifacts.tracking.history import table_refs
 from artifacts.tracking.owner import OWNER
+from artifacts.unsent.prompts import IS_PROMPT
 from schemas.references import TableKind
 
 Place = Callable[[str], Path]  # from an address in the database
@@ -140,6 +141,8 @@ def _versions(connection: sqlite3.Connection, path: Place) -> dict[str, Register
         (DELETED,),
     ):
         of_version = tags.get((str(name), str(version)), {})
+        if IS_PROMPT in of_version:  # MLflow keeps prompts among the models
+            continue
         made = RegisteredVersion(
             model=str(name),
             number=str(version),

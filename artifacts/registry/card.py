@@ -19,6 +19,7 @@ from artifacts.text.rates import constant_line
 from policy.model.embedded import FOLDER as DEFAULT_FOLDER
 from policy.model.embedded import LICENCE as DEFAULT_LICENCE
 from policy.model.embedded import SOURCE as DEFAULT_SOURCE
+from policy.model.template import get_template
 from schemas.config import LearningConfig
 from schemas.measurements import Learned
 from schemas.result_parts import InstrumentRecord, Rates
@@ -73,6 +74,7 @@ def model_card(
         _template().render(
             config=config,
             learning=config.learning,
+            template=get_template(config.template),
             start=learned.start,
             base=base,
             licence=licence,

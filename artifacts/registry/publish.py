@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from artifacts.prompts.template_file import KEPT, as_yaml
 from artifacts.registry.card import model_card, origin, readme
 from artifacts.registry.packaging import package
 from artifacts.registry.versions import register_version
+from artifacts.store.atomic_file import write_atomic
 from artifacts.text.numbers import nats, percent
 from artifacts.tracking.logged_models import finish_model, model_folder, name_version
 from artifacts.tracking.run import TrackedRun
+from policy.model.template import get_template
 from schemas.config import LearningConfig
 from schemas.measurements import Learned
 from schemas.references import PolicyRef
@@ -27,7 +30,9 @@ def register_learned(
     folder = model_folder(archive.tracking, run.reference)
     base, licence = origin(learned.start.name, start_folder)
     card = model_card(config, learned, base, licence, run_name=run.name)
+    template = get_template(config.template)
     model_id = finish_model(run, step=learned.training.rows)
+    write_atomic(folder / KEPT, as_yaml(template).encode())
     package(
         folder,
         base=base,
@@ -44,6 +49,7 @@ def register_learned(
         card,
         base=base,
         licence=licence,
+        template=template.identity,
         pass_rate_before=percent(learned.before.summary.pass_rate.value),
         pass_rate_after=percent(learned.after.summary.pass_rate.value),
         kl_nats=nats(learned.kl_nats.value),

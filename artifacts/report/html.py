@@ -28,7 +28,7 @@ from artifacts.text.numbers import (
 )
 from artifacts.text.rates import constant_line, needs_answer, partial_reward, rate_rows
 from artifacts.text.visible import short_digests, visible
-from artifacts.tracking.run import flat
+from artifacts.tracking.run import settings_in_words
 from schemas.loops import loop_named
 from schemas.result_parts import ScorerChange
 from schemas.results import LearningResult, LoopResult
@@ -80,7 +80,7 @@ def report_html(
             pictures=[Picture.of(name, png) for name, png in pictures.items()],
             problems_tab=PROBLEMS_TAB[result.loop],
             note=cap_note(rows),
-            settings=flat(result.config.model_dump(mode="json")),
+            settings=settings_in_words(result.config),
             version=version("threeloops"),
             library=library,
             rows=_packed(json.dumps(rows, ensure_ascii=False, separators=(",", ":"))),

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from artifacts.prompts.template_file import names_file
 from artifacts.store.checkpoints import newest_checkpoint
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.history import History, RunRecord
+from policy.model.template import get_template
 from schemas.config import LearningConfig
 from schemas.errors import InputError
 from schemas.loops import LEARNING
+from schemas.own_template import OwnTemplate
 
 # where a run stops changes no step before it
 MAY_CHANGE = ("max_kl_nats", "max_minutes")
@@ -33,9 +38,20 @@ def settings_of(run: RunRecord) -> LearningConfig:
     return run.config(LearningConfig)
 
 
+def with_kept_template(run: RunRecord, config: LearningConfig) -> LearningConfig:
+    """The configuration with the template that a run has kept, where it names a file for it.
+
+    The file may have been edited since, or be gone.
+    """
+    kept = settings_of(run).template
+    if names_file(config.template) and isinstance(kept, OwnTemplate):
+        return config.model_copy(update={"template": kept})
+    return config
+
+
 def refuse_other_settings(run: RunRecord, config: LearningConfig) -> None:
     """InputError for the first setting that differs from the run's, but for where it stops."""
-    before, now = settings_of(run).model_dump(), config.model_dump()
+    before, now = _compared(settings_of(run)), _compared(config)
     for name in before:
         if name not in MAY_CHANGE and before[name] != now[name]:
             raise InputError(
@@ -51,6 +67,14 @@ def _by_time(run: RunRecord) -> str:
 
 def _named(run: RunRecord) -> str:
     return f": --model {name}" if (name := run.tags.get("registered")) else ""
+
+
+def _compared(config: LearningConfig) -> dict[str, Any]:
+    """Settings by name; a template of a file in a word, which its digest tells from others."""
+    template = config.template
+    if isinstance(template, OwnTemplate):
+        template = get_template(template).identity
+    return config.model_dump() | {"template": template}
 
 
 def finished_stage(history: History, run_id: str, stage: str, digest: str) -> RunRecord | None:

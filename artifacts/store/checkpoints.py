@@ -15,9 +15,9 @@ from pydantic import ValidationError
 from artifacts.store.atomic_file import write_atomic
 from artifacts.store.data_dir import DataDir
 from policy.files.atomic_folder import being_written, remove_unless_written
-from schemas.config import Frozen
 from schemas.errors import InputError, StoreError
 from schemas.files import is_file
+from schemas.frozen import Frozen
 from schemas.identity import file_digest
 from schemas.references import PolicyRef, TableRef
 

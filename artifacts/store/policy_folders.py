@@ -17,8 +17,8 @@ from artifacts.store.atomic_file import write_atomic
 from artifacts.store.data_dir import DataDir
 from policy.files.model_files import defining_files
 from policy.model.load import fingerprint_of
-from schemas.config import Frozen
 from schemas.errors import StoreError
+from schemas.frozen import Frozen
 from schemas.identity import file_digest
 from schemas.references import PolicyRef
 

@@ -20,11 +20,14 @@ from artifacts.text.visible import printable
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.connection import CONFIG_FILE, NOTE, PARENT, TAG, Tracking, local_path
 from artifacts.tracking.owner import OWNER
+from artifacts.tracking.prompts import keep_template
 from artifacts.unsent.waiting import runs_waiting
+from policy.model.template import get_template
 from schemas.config import RunConfig
 from schemas.errors import InputError
 from schemas.instrument import Instrument
 from schemas.loops import Loop
+from schemas.own_template import OwnTemplate
 from schemas.references import RunRef, TableRef
 
 if TYPE_CHECKING:
@@ -130,6 +133,10 @@ class TrackedRun:
         """Keep a model with the run, as the JSON file `name`."""
         self._write(name, json.dumps(value.model_dump(mode="json"), indent=2).encode())
 
+    def text(self, name: str, text: str) -> None:
+        """Keep a text with the run, as the file `name`."""
+        self._write(name, text.encode())
+
     def _write(self, name: str, content: bytes) -> None:
         """Keep a file among the run's artifacts: whole or as it was before, also after a kill."""
         above = self.archive.data_dir.run_artifacts
@@ -215,8 +222,9 @@ def _opened(run: TrackedRun, place: Place, config: RunConfig) -> TrackedRun:
     experiment = run.archive.tracking.experiment_id
     run.run_id = client.create_run(experiment, tags=tags, run_name=loop.verb).info.run_id
     _name(run)
-    _log_parameters(run, flat(config.model_dump(mode="json")))
+    _log_parameters(run, settings_in_words(config))
     run.record(CONFIG_FILE, config)
+    keep_template(run, config)
     return run
 
 
@@ -244,7 +252,8 @@ def _reopened(run: TrackedRun, config: RunConfig) -> TrackedRun:
     if f"{TAG}error" in found.data.tags:
         client.delete_tag(run.run_id, f"{TAG}error")
     run.record(CONFIG_FILE, config)
-    settings, before = flat(config.model_dump(mode="json")), found.data.params
+    keep_template(run, config)
+    settings, before = settings_in_words(config), found.data.params
     # whoever opened it may have been killed before it had its parameters
     if missing := {name: value for name, value in settings.items() if name not in before}:
         _log_parameters(run, missing)
@@ -276,6 +285,14 @@ def _child(tracking: Tracking, parent: str, stage: str) -> str:
         run for run in found if run.info.status != "FINISHED" and here <= run.data.tags.items()
     ]
     return str(early[0].info.run_id) if early else ""
+
+
+def settings_in_words(config: RunConfig) -> dict[str, str]:
+    """A configuration as `flat` shows it; a template of a file by name, version and digest."""
+    settings = config.model_dump(mode="json")
+    if isinstance(config.template, OwnTemplate):
+        settings["template"] = get_template(config.template).identity
+    return flat(settings)
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

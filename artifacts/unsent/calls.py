@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from artifacts.unsent.answers import no_answer
+from artifacts.unsent.prompts import register_prompt
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -230,4 +231,5 @@ CALLS: Mapping[str, Call] = {
     "create registered model": _register_model,
     "register version": _create_version,
     "set alias": _alias,
+    "register prompt": register_prompt,
 }

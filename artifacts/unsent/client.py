@@ -175,6 +175,10 @@ class KeepingClient(ReadingClient):
     def set_registered_model_alias(self, name: str, alias: str, version: str) -> None:
         self._way.tell("set alias", {"name": name, "alias": alias, "version": str(version)})
 
+    def register_template(self, words: dict[str, Any]) -> None:
+        """Register a prompt template for a run, as `artifacts.unsent.prompts` says."""
+        self._way.tell("register prompt", words)
+
     def set_model_version_tag(
         self,
         name: str,

@@ -11,18 +11,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
-from yaml.nodes import MappingNode, Node, ScalarNode
 
 from artifacts.text.visible import printable
-from flows.cli.options import NESTED, config_from, told
+from flows.cli.options import NESTED, config_from
 from flows.cli.terminal import Terminal
 from flows.preflight import with_answer_tokens
 from schemas.config import RunConfig
 from schemas.errors import InputError
-from schemas.files import exists, is_file
+from schemas.faults import place_of, told
 from schemas.outputs import CONFIGS, ConfigOutput
+from schemas.plain_yaml import text_of, yaml_mapping
 
 MOST_BYTES = 2**20
 
@@ -33,12 +32,12 @@ def read_config(path: Path, kind: type[RunConfig]) -> dict[str, Any]:
     InputError names the file and the setting where one is unknown, doubled or not allowed.
     """
     where = str(path)
-    found = _mapping(_text(path), where)
+    found = yaml_mapping(text_of(path, MOST_BYTES, "a YAML file"), where)
     try:
         kind.model_validate(found)
     except ValidationError as error:
         first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
+        name = place_of(first)
         what, remedy = told(first)
         if first["type"] == "extra_forbidden":
             what, remedy = "there is no such setting", "--print-config shows all that there are"
@@ -90,54 +89,3 @@ def _shown(value: Any) -> str:
     shown = json.dumps(value, ensure_ascii=False)
     # YAML takes 1e-05 for a text
     return shown.replace("e", ".0e") if isinstance(value, float) and "." not in shown else shown
-
-
-def _text(path: Path) -> str:
-    if exists(path) and not is_file(path):
-        raise InputError("is no plain file", str(path), "name a YAML file")
-    try:
-        with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
-        if len(content) > MOST_BYTES:
-            raise InputError("is larger than 1 MB", str(path), "name a configuration")
-        return content.decode("utf-8-sig")
-    except OSError as error:
-        raise InputError(f"cannot be read ({error.strerror})", str(path)) from None
-    except ValueError:
-        raise InputError("is not UTF-8 text", str(path), "save the file as UTF-8") from None
-
-
-def _mapping(text: str, where: str) -> dict[str, Any]:
-    try:
-        found = yaml.load(text, Loader=_PlainLoader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        reason = getattr(error, "problem", None) or str(error) or "nested too deep"
-        place = f"{where}, line {mark.line + 1}" if mark else where
-        raise InputError(f"is not YAML ({' '.join(reason.split())})", place) from None
-    if found is None:
-        return {}
-    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
-        raise InputError("holds no settings", where, "write one `name: value` a line")
-    return found
-
-
-class _PlainLoader(yaml.SafeLoader):
-    """Plain values alone: no aliases, which can grow without end, and no name twice."""
-
-    def compose_node(self, parent: Node | None, index: Any) -> Node | None:
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise yaml.MarkedYAMLError(problem="an alias (*name)", problem_mark=mark)
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for name, _ in node.value:
-            if not isinstance(name, ScalarNode) or name.value in seen:
-                problem = "a name that is no text"
-                if isinstance(name, ScalarNode):
-                    problem = f"{name.value} is set twice"
-                raise yaml.MarkedYAMLError(problem=problem, problem_mark=name.start_mark)
-            seen.add(name.value)
-        return super().construct_mapping(node, deep)

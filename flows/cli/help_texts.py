@@ -22,6 +22,7 @@ EXAMPLES = """examples:
   threeloops promote models:/threeloops/1       is it better than the champion?
   threeloops compare RUN RUN                    which is better, by how much?
   threeloops score "Final: 42" --expected 42    what would be paid, and why?
+  threeloops prompt --template mine.yaml        what would a model get?
   threeloops doctor                             is all that is kept whole?
 
 exit codes: 0 done, 1 the answer is no, 2 bad input, 70 a defect of threeloops,
@@ -181,6 +182,16 @@ ASK = """Ask a model one question, as the loops would ask it, and see its answer
 their tokens. With --expected each is judged. Nothing is recorded.
 
   threeloops ask "What is 6 * 7?" --expected 42 --samples 4"""
+PROMPT = """Show the exact text that a model would get for the first problems of a dataset,
+one where --limit says no other number, with the tokens of it and the digest of
+the template. Only the model's tokenizer is loaded. A character that cannot be
+seen is written as an escape.
+
+  threeloops prompt --template few_shot_plain@1
+  threeloops prompt --template mine.yaml --dataset mine.jsonl --limit 2
+
+A template of your own is a file, YAML or TOML, which every verb with
+--template takes."""
 TOKENS = """Show the tokens of a text under the policy's tokenizer: a tiny change of format
 is a big change of probability. With --prompt, also show the log-probability of
 each token under the policy, and its rank."""

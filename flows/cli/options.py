@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 
 from schemas.config import Columns, LearningSettings, SamplingSettings
 from schemas.errors import InputError
+from schemas.faults import told
 from schemas.files import source_of
 
 C = TypeVar("C", bound=BaseModel)
@@ -128,33 +128,6 @@ def refuse_with_replay(given: Mapping[str, object]) -> None:
                 )
 
 
-def told(error: ErrorDetails) -> tuple[str, str]:
-    """What is wrong with a value of a configuration, and what to give."""
-    return _what_is_wrong(error), _what_to_give(error)
-
-
-def _what_is_wrong(error: ErrorDetails) -> str:
-    """An error of a configuration in our words, where the library's are not plain."""
-    kind, limits = error["type"], error.get("ctx", {})
-    if kind.startswith(("int_parsing", "int_from", "int_type")):
-        return "is not a whole number"
-    if kind.startswith("float_parsing"):
-        return "is not a number"
-    if kind in ("finite_number",):
-        return "is not a finite number"
-    if kind == "value_error":
-        return str(limits["error"])
-    return f"{error['msg'][0].lower()}{error['msg'][1:]}"
-
-
-def _what_to_give(error: ErrorDetails) -> str:
-    if error["type"].startswith("int_"):
-        return "give digits, as 20"
-    if error["type"].startswith("float_"):
-        return "give digits, as 0.5"
-    return ""
-
-
 def flag(name: str) -> str:
     """The option that sets a field."""
     return f"--{SHORTER.get(name, name.replace('_', '-'))}"
@@ -169,7 +142,8 @@ def _choices(annotation: Any) -> list[str] | None:
 def _metavar(name: str) -> str:
     return {
         "model": "MODEL", "dataset": "DATASET", "split": "SPLIT", "completions": "RUN|FILE",
-        "template": "NAME@V", "scorer": "NAME@V", "register_as": "NAME", "train_split": "SPLIT",
+        "template": "NAME@V|FILE", "scorer": "NAME@V", "register_as": "NAME",
+        "train_split": "SPLIT",
         "max_kl_nats": "NATS", "max_minutes": "M", "baseline": "RULE", "answer_pattern": "REGEX",
         "split_by_hash": "80/10/10", "prompt_column": "NAME", "answer_column": "NAME",
         "id_column": "NAME", "family_column": "NAME", "split_column": "NAME",

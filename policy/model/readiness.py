@@ -10,9 +10,10 @@ from typing import Any
 
 from policy.model.load import end_token_ids, load_tokenizer, quiet_transformers
 from policy.model.template import get_template
+from schemas.own_template import OwnTemplate
 
 
-def check_can_answer(folder: Path, template: str) -> None:
+def check_can_answer(folder: Path, template: str | OwnTemplate) -> None:
     """Raise InputError for a model without a usable chat template or without an end token."""
     tokenizer = load_tokenizer(folder)
     get_template(template).render("What is 1 + 1?", tokenizer)

@@ -4,30 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from policy.limited.chat import Chat, ChatError, Fault, rendered
 from policy.limited.tokenizer_trial import explaining_tokenizer, try_texts
+from policy.model.chats import PLAIN_INSTEAD, render_chats
 from schemas.errors import InputError
 from schemas.identity import digest_of
+from schemas.own_template import PLACE, PLACEHOLDER, OwnTemplate, WorkedExample
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# stands for the question while the text around it is found; a private-use character
-PLACE = "\ue000"
 UNSAID = ("answer_tokens", "reasons")
-TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json", "tokenizer_config.json")
 
 
 @dataclass(frozen=True)
 class PromptTemplate:
     """A system message, worked examples, and the question, as a chat or as plain text.
 
-    `system` None keeps the chat template's own default. `instruction` follows every question, on a
-    separate line. In plain text the tokenizer's end token closes each worked example, so that a
-    model without a chat template can see how an answer ends.
+    `system` None keeps the chat template's own default. In `instruction` the question takes the
+    place of `{question}`; without one it follows every question, on a separate line. In plain text
+    the tokenizer's end token closes each worked example, so that a model without a chat template
+    can see how an answer ends.
 
     `answer_tokens` is how many an answer may need, where the user does not say it, and `reasons`
     whether more is asked for than the one line that `final_int@1` pays for. Neither is shown to the
@@ -52,6 +50,37 @@ class PromptTemplate:
     def digest(self) -> str:
         """SHA-256 of everything that this template says."""
         return digest_of({name: said for name, said in asdict(self).items() if name not in UNSAID})
+
+    @property
+    def built_in(self) -> bool:
+        """Whether its name stands for it; a template of a file may have any name but those."""
+        return self.id in TEMPLATES
+
+    @property
+    def identity(self) -> str:
+        """What tells it apart: name, version and digest, as instruments have it."""
+        return f"{self.id}:{self.digest}"
+
+    @property
+    def said(self) -> str:
+        """Its name for people: two files may have the same, so theirs comes with a digest."""
+        return self.id if self.built_in else f"{self.id} ({self.digest[:12]})"
+
+    def written(self) -> OwnTemplate:
+        """As a file would say it; a file must not take the name of a built-in one."""
+        instruction = self.instruction
+        if PLACEHOLDER not in instruction:
+            instruction = self._ask(PLACEHOLDER)
+        return OwnTemplate(
+            name=self.name,
+            version=self.version,
+            form="chat" if self.chat else "plain",
+            system=self.system,
+            instruction=instruction,
+            examples=tuple(WorkedExample(question=q, answer=a) for q, a in self.examples),
+            answer_tokens=self.answer_tokens,
+            reasons=self.reasons,
+        )
 
     def render(self, problem_prompt: str, tokenizer: PreTrainedTokenizerBase) -> str:
         """The text that the model completes.
@@ -81,7 +110,7 @@ class PromptTemplate:
                 raise InputError(
                     "the chat template shows something other than the question of this problem",
                     repr(prompt[:60]),
-                    "use --template few_shot_plain@1",
+                    PLAIN_INSTEAD,
                 )
             literal = _encode(question, tokenizer, literal=True)
             if _count_controls(ids, tokenizer) != framing + _count_controls(literal, tokenizer):
@@ -93,19 +122,26 @@ class PromptTemplate:
         self, problem_prompts: Sequence[str], tokenizer: PreTrainedTokenizerBase
     ) -> list[str]:
         if self.chat:
-            chats = [self._messages(prompt) for prompt in problem_prompts]
-            return _render_chats(chats, self.id, tokenizer)
-        end = tokenizer.eos_token or "\n"
+            chats = [self.messages(prompt) for prompt in problem_prompts]
+            return render_chats(chats, self.id, tokenizer)
+        end = str(tokenizer.eos_token or "\n")
+        return [self.plain_text(prompt, end) for prompt in problem_prompts]
+
+    def plain_text(self, problem_prompt: str, end: str) -> str:
+        """The text that asks a question without a chat; `end` closes each worked example."""
         head = [f"{self.system}\n\n"] if self.system else []
         shown = [f"{self._ask(question)}\n{answer}{end}" for question, answer in self.examples]
         # the prompt ends with a line break, so that an answer does not start with a space
-        start = "".join([*head, *shown])
-        return [f"{start}{self._ask(prompt)}\n" for prompt in problem_prompts]
+        return "".join([*head, *shown, f"{self._ask(problem_prompt)}\n"])
 
     def _ask(self, question: str) -> str:
+        before, placed, after = self.instruction.partition(PLACEHOLDER)
+        if placed:
+            return f"{before}{question}{after}"
         return f"{question}\n{self.instruction}" if self.instruction else question
 
-    def _messages(self, problem_prompt: str) -> list[dict[str, str]]:
+    def messages(self, problem_prompt: str) -> list[dict[str, str]]:
+        """The turns of the chat that ask a question; each has `role` and `content`."""
         messages = [{"role": "system", "content": self.system}] if self.system else []
         for question, answer in self.examples:
             messages.append({"role": "user", "content": self._ask(question)})
@@ -113,53 +149,36 @@ class PromptTemplate:
         return [*messages, {"role": "user", "content": self._ask(problem_prompt)}]
 
 
-def get_template(name: str) -> PromptTemplate:
-    """The template with this name and version; InputError lists them when there is none."""
-    if name not in TEMPLATES:
+def get_template(template: str | OwnTemplate) -> PromptTemplate:
+    """The built-in template with this name and version, or the one that a file has said.
+
+    InputError lists the built-in ones where there is none of the name, and for a file that takes
+    the name of one of them.
+    """
+    if isinstance(template, OwnTemplate):
+        return _of_file(template)
+    if template not in TEMPLATES:
         raise InputError(
-            f"no prompt template {name}", remedy=f"there are {', '.join(sorted(TEMPLATES))}"
+            f"no prompt template {template}",
+            remedy=f"there are {', '.join(sorted(TEMPLATES))}, or name a file, .yaml or .toml",
         )
-    return TEMPLATES[name]
+    return TEMPLATES[template]
 
 
-def _render_chats(
-    chats: Sequence[Chat], template_id: str, tokenizer: PreTrainedTokenizerBase
-) -> list[str]:
-    """Each chat as the model's own template shows it, as transformers would render it."""
-    if not tokenizer.chat_template:
+def _of_file(said: OwnTemplate) -> PromptTemplate:
+    if said.name in {template.name for template in TEMPLATES.values()}:
         raise InputError(
-            f"the template {template_id} is a chat, but this model has no chat template",
-            where=str(tokenizer.name_or_path),
-            remedy="use --template few_shot_plain@1",
+            f"a built-in template has the name {said.name}", "template: name", "take another"
         )
-    try:
-        template = tokenizer.get_chat_template()
-    except ValueError as error:  # there are several, and none is the default
-        raise _unusable(Fault(str(error)), template_id, tokenizer) from None
-    if not isinstance(template, str):
-        raise _unusable(Fault("it is not a text"), template_id, tokenizer)
-    variables = {
-        **tokenizer.special_tokens_map,
-        "tools": None,
-        "documents": None,
-        "add_generation_prompt": True,
-    }
-    try:
-        return rendered(template, variables, chats)
-    except ChatError as error:
-        raise _unusable(error.fault, template_id, tokenizer) from None
-
-
-def _unusable(fault: Fault, template_id: str, tokenizer: PreTrainedTokenizerBase) -> InputError:
-    folder = Path(str(tokenizer.name_or_path))
-    files = (folder / name for name in TEMPLATE_FILES)
-    file = next((file for file in files if file.is_file()), folder)
-    verb = "refuses" if fault.deliberate else "cannot show"
-    reason = " ".join(fault.reason.split())[:200]
-    return InputError(
-        f"the model's chat template {verb} {template_id} ({reason})",
-        str(file),
-        "use --template few_shot_plain@1",
+    return PromptTemplate(
+        said.name,
+        said.version,
+        said.system,
+        said.instruction,
+        tuple((example.question, example.answer) for example in said.examples),
+        chat=said.form == "chat",
+        answer_tokens=said.answer_tokens,
+        reasons=said.reasons,
     )
 
 

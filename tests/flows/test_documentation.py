@@ -106,6 +106,8 @@ def workplace(
     (place / "words.yaml").write_text(words[1])
     (of_the_hub,) = re.findall(r"cat gsm8k.yaml\n(.*?)\$ ", setup, re.DOTALL)
     (place / "gsm8k.yaml").write_text(of_the_hub)
+    (own,) = re.findall(r"\$ cat brief.yaml\n(.*?)\$", setup, re.DOTALL)
+    (place / "brief.yaml").write_text(own)
     (place / "nightly.yaml").write_text("samples: 2\n")
     (python,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/data.md").read_text(), re.DOTALL)
     (place / "mymodule.py").write_text(python)

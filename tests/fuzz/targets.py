@@ -8,10 +8,11 @@ from pathlib import Path
 
 from hypothesis.strategies import SearchStrategy
 
-from tests.fuzz.inputs import commands, models, parquet, text
+from tests.fuzz.inputs import commands, models, parquet, templates, text
 from tests.fuzz.judge import Answer, judge
 from tests.fuzz.readers import models as model_readers
 from tests.fuzz.readers import options, rows, stored
+from tests.fuzz.readers import templates as template_readers
 from tests.fuzz.room import Room
 
 CORPUS = Path(__file__).with_name("corpus")
@@ -65,6 +66,22 @@ TARGETS = {
         Target("model_name", model_readers.model_name, models.model_name, 3000, 60),
         Target("weights", model_readers.weights, models.weights, 4000, 100, 15_000),
         Target("model_folder", model_readers.model_folder, models.model_folder, 1000, 20),
+        Target(
+            "template_yaml",
+            template_readers.template_yaml,
+            templates.template_yaml,
+            4000,
+            100,
+            10_000,
+        ),
+        Target(
+            "template_toml",
+            template_readers.template_toml,
+            templates.template_toml,
+            4000,
+            100,
+            10_000,
+        ),
         Target("template", model_readers.template, models.template, 300, 5),
     )
 }

@@ -10,7 +10,7 @@ from flows.cli.parser import build_parser
 from schemas.outputs import CONFIGS, OUTPUTS, write_schemas
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "json"
-CONFIGURED = [f"{verb}.config" for verb in CONFIGS]
+CONFIGURED = [*(f"{verb}.config" for verb in CONFIGS), "template"]
 
 
 def test_every_verb_has_an_output() -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from flows.cli.grammar.one_line_parser import NewVerb
-from flows.cli.help_texts import ASK, DOCTOR, SCORE, SYNC, TOKENS, UP
+from flows.cli.help_texts import ASK, DOCTOR, PROMPT, SCORE, SYNC, TOKENS, UP
 from flows.cli.options import add_options, whole_number
 from schemas.config import EvalConfig
 from schemas.finish_reasons import FINISH_REASONS, STOP
 
 
 def add_others(verb: NewVerb) -> None:
-    """`doctor`, `sync`, `tokens`, `score`, `ask` and `up`."""
+    """`doctor`, `sync`, `tokens`, `prompt`, `score`, `ask` and `up`."""
     made = verb("doctor", "is everything whole that is kept, and the machine fit?", DOCTOR)
     made.add_argument(
         "--repair", action="store_true",
@@ -25,6 +25,9 @@ def add_others(verb: NewVerb) -> None:
     made.add_argument("text", metavar="TEXT", help="the text, e.g. 'Final: 42'")
     made.add_argument("--prompt", metavar="QUESTION", help="score TEXT as the answer to this")
     add_options(made, EvalConfig, ("model", "template", "device"))
+
+    made = verb("prompt", "the exact text and tokens that a model would get", PROMPT)
+    add_options(made, EvalConfig, ("template", "dataset", "columns", "split", "limit", "model"))
 
     made = verb("score", "one text judged by a scorer: reward, code, the rule in words", SCORE)
     made.add_argument("text", metavar="TEXT", help="the whole output, e.g. 'Final: 42'")

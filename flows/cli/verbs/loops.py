@@ -16,7 +16,7 @@ from flows.orchestration.settings import configure_prefect, refuse_settings_here
 from schemas.config import EvalConfig, LearningConfig, RunConfig, SelectionConfig
 from schemas.errors import InputError
 from schemas.loops import DEMO, EVALUATION, LEARNING, SELECTION, Loop
-from schemas.outputs import AskOutput, DemoOutput, TokensOutput, UpOutput
+from schemas.outputs import AskOutput, DemoOutput, PromptOutput, TokensOutput, UpOutput
 from schemas.result_parts import ResultModel
 from schemas.results import EvalResult, LearningResult, SelectionResult
 from tasks.runtime.runtime import Runtime
@@ -111,6 +111,13 @@ def tokens(runtime: Runtime, options: Namespace, terminal: Terminal) -> TokensOu
     from flows.cli.verbs.tokens import show_tokens
 
     return show_tokens(runtime.archive, options, terminal)
+
+
+def prompt(runtime: Runtime, options: Namespace, terminal: Terminal) -> PromptOutput:
+    """What a model would get."""
+    from flows.cli.verbs.prompt import show_prompts
+
+    return show_prompts(runtime, options, terminal)
 
 
 def ask(runtime: Runtime, options: Namespace, terminal: Terminal) -> AskOutput:
@@ -228,6 +235,7 @@ LOOP_VERBS: Mapping[str, Verb] = {
     "select": select,
     "learn": learn,
     "tokens": tokens,
+    "prompt": prompt,
     "ask": ask,
     "up": up,
 }

@@ -44,9 +44,11 @@ def score_text(options: Namespace, terminal: Terminal) -> ScoreOutput:
 def ask(archive: Archive, options: Namespace, terminal: Terminal) -> AskOutput:
     """A question of one's own, answered by a policy; with `expected`, each answer is judged."""
     from artifacts.registry.resolve import check_model_name, resolve_policy
-    from flows.preflight import with_answer_tokens
+    from flows.preflight import with_answer_tokens, with_template
+    from policy.model.template import get_template
 
-    config = with_answer_tokens(config_from(EvalConfig, vars(options)))
+    config = with_answer_tokens(with_template(config_from(EvalConfig, vars(options))))
+    template = get_template(config.template)
     scorer = get_scorer(config.scorer)
     if options.expected is not None:
         _check_expected(options.expected)
@@ -55,13 +57,12 @@ def ask(archive: Archive, options: Namespace, terminal: Terminal) -> AskOutput:
     terminal.note(f"loading {config.model}")
     from policy.limited.tokenizer_trial import explaining_tokenizer
     from policy.model.load import decode_completion, load_policy
-    from policy.model.template import get_template
     from policy.sampling.sample import sample
 
     folder = archive.folders.find(reference)
     policy = load_policy(folder, name=reference.name, device=config.device, digest=reference.digest)
     tokenizer = policy.tokenizer
-    prompts = get_template(config.template).encode([options.question], tokenizer)
+    prompts = template.encode([options.question], tokenizer)
     samples = sample(
         policy, prompts, samples=config.samples, settings=config.sampling, seed=config.seed
     )
@@ -79,7 +80,7 @@ def ask(archive: Archive, options: Namespace, terminal: Terminal) -> AskOutput:
         question=options.question,
         expected_answer=options.expected,
         model=reference.name,
-        template=config.template,
+        template=template.said,
         scorer=scorer.id,
         prompt_tokens=len(prompts[0]),
         answers=tuple(

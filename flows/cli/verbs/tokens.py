@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 
+from artifacts.prompts.template_file import template_of
 from artifacts.registry.resolve import check_model_name, resolve_policy
 from artifacts.tracking.archive import Archive
 from flows.cli.options import config_from
@@ -11,7 +12,6 @@ from flows.cli.render.tokens import print_tokens
 from flows.cli.terminal import Terminal
 from policy.limited.tokenizer_trial import explaining_tokenizer, try_texts
 from policy.model.load import load_policy, load_tokenizer
-from policy.model.template import get_template
 from schemas.config import EvalConfig
 from schemas.outputs import TokenRow, TokensModel, TokensOutput
 
@@ -21,7 +21,7 @@ def show_tokens(archive: Archive, options: Namespace, terminal: Terminal) -> Tok
     text, question = options.text, options.prompt
     config = config_from(EvalConfig, vars(options))
     check_model_name(archive, config.model)
-    template = get_template(config.template)
+    template = template_of(config.template)
     terminal.note(f"loading the tokenizer of {config.model}")
     reference = resolve_policy(archive, config.model, terminal.note)
     folder = archive.folders.find(reference)

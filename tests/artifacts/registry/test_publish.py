@@ -12,6 +12,7 @@ from artifacts.registry.versions import registered_version
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.logged_models import VERSIONS, known_model, model_folder, name_digest
 from artifacts.tracking.run import Place, TrackedRun, tracked_run
+from policy.model.template import get_template
 from schemas.config import LearningConfig
 from schemas.loops import LEARNING
 from schemas.measurements import Estimate, Learned
@@ -66,6 +67,7 @@ def test_the_version_has_card_package_tags_and_a_logged_model(
         "digest": made.digest,
         "base": str(base),
         "licence": "mit",
+        "template": get_template(LearningConfig().template).identity,
         "pass_rate_before": "50 %",
         "pass_rate_after": "100 %",
         "kl_nats": "0.25",

@@ -23,6 +23,7 @@ CONFIGURED: dict[str, type[RunConfig]] = {
     "demo": LearningConfig,
     "eval": EvalConfig,
     "learn": LearningConfig,
+    "prompt": EvalConfig,
     "rescore": EvalConfig,
     "select": SelectionConfig,
     "tokens": EvalConfig,

@@ -1,0 +1,1 @@
+"""Prompt templates of files: read, checked against a dataset, kept."""
