@@ -7,7 +7,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from schemas.config import MOST, EvalConfig, Frozen
+from schemas.config import MOST, EvalConfig
+from schemas.frozen import Frozen
 
 
 class Part(Frozen):
