@@ -28,7 +28,7 @@ from tasks.runtime.runtime import process_runtime
 from tests.data_folder import all_runs, find_run
 from tests.running_up import processes, signed_in
 
-PAGE = Path(__file__).parents[3] / "docs" / "scheduled.md"
+PAGE = Path(__file__).parents[4] / "docs" / "scheduled.md"
 Wait = Callable[[Callable[[], Any], str], Any]
 REQUESTS = re.findall(r"^prefect deployment run .*$", PAGE.read_text(), re.MULTILINE)
 
