@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from artifacts.prompts.template_file import names_file
 from artifacts.store.checkpoints import newest_checkpoint
+from artifacts.store.process import this_process
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.history import History, RunRecord
 from policy.model.template import get_template
 from schemas.config import LearningConfig
-from schemas.errors import InputError
+from schemas.errors import InputError, ThreeLoopsError
 from schemas.loops import LEARNING
 from schemas.own_template import OwnTemplate
 
@@ -31,6 +33,21 @@ def resumable(archive: Archive, name: str) -> RunRecord:
         )
     newest_checkpoint(archive.data_dir, run.run_id)
     return run
+
+
+def how_to_go_on(archive: Archive) -> str:
+    """What to do after the learning run of this process was stopped, in words."""
+    run: RunRecord | None = None
+    with contextlib.suppress(ThreeLoopsError):
+        owned = (one for one in archive.history.every() if one.tags.get("owner") == this_process())
+        run = next((one for one in owned if one.loop is LEARNING), None)
+        if run is not None:
+            newest_checkpoint(archive.data_dir, run.run_id)
+            return f"go on with: threeloops learn --resume {run.name}"
+    return (
+        "there is no checkpoint yet (--checkpoint-every): run the same command again, which takes "
+        "over what was measured"
+    )
 
 
 def settings_of(run: RunRecord) -> LearningConfig:

@@ -9,6 +9,7 @@ import pytest
 
 from artifacts.registry.versions import registered_versions
 from artifacts.runs.lineage import made_by
+from artifacts.runs.resuming import how_to_go_on
 from artifacts.store.checkpoints import drop_checkpoints
 from artifacts.store.data_dir import DataDir
 from artifacts.tracking.history import RunRecord
@@ -83,6 +84,14 @@ def test_a_run_that_is_stopped_while_it_tidies_goes_on_from_what_is_left(
     assert run.status == "FINISHED"
     assert len(registered_versions(process_runtime().archive)) == 1
     assert not (process_runtime().data_dir.checkpoints / run.run_id).exists()
+
+
+def test_who_stops_learning_is_told_the_run_only_where_it_can_go_on(cut_off: CutOff) -> None:
+    archive = process_runtime().archive
+    cut_off("train_step")
+    assert "there is no checkpoint yet" in how_to_go_on(archive)
+    run = cut_off("save_policy")
+    assert how_to_go_on(archive) == f"go on with: threeloops learn --resume {run.name}"
 
 
 def _alone() -> Iterator[None]:

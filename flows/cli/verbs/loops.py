@@ -70,12 +70,13 @@ def learn(runtime: Runtime, options: Namespace, terminal: Terminal) -> LearningR
     else:
         config, resume = _resumed(runtime, options)
     config = prepare(runtime, terminal, config, LEARNING)
+    from artifacts.runs.resuming import how_to_go_on
     from flows.learning import learning_flow
 
     try:
         result: LearningResult = run_flow(runtime, learning_flow, config, terminal, resume=resume)
     except KeyboardInterrupt:
-        terminal.note("go on with: threeloops learn --resume RUN (`threeloops runs` lists them)")
+        terminal.note(how_to_go_on(runtime.archive))
         raise
     print_result(terminal.out, result)
     return result
