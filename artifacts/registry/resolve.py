@@ -8,7 +8,7 @@ from pathlib import Path
 
 from artifacts.registry.hub import from_hub, hub_folder, is_fetched
 from artifacts.registry.integrity import intact_folder
-from artifacts.registry.versions import REGISTRY, registered_version
+from artifacts.registry.versions import REGISTRY, RegisteredVersion, registered_version
 from artifacts.tracking.archive import Archive
 from policy.model.embedded import FOLDER as DEFAULT_FOLDER
 from policy.model.embedded import prepare_default
@@ -41,7 +41,7 @@ def check_model_name(archive: Archive, model: str) -> None:
     if model == DEFAULT:
         return
     if model.startswith(REGISTRY):
-        check_folder(registered_version(archive, model).folder)
+        _check_version(registered_version(archive, model))
     elif exists(of_user(model)):
         check_folder(of_user(model))
     elif not HUB_ID.fullmatch(model):
@@ -82,5 +82,17 @@ def _folder(archive: Archive, model: str, log_message: LogMessage) -> Path:
 
 def _registered_folder(archive: Archive, model: str, log_message: LogMessage) -> Path:
     version = registered_version(archive, model)
-    check_folder(version.folder)
+    _check_version(version)
     return intact_folder(archive.folders, version, model, log_message)
+
+
+def _check_version(version: RegisteredVersion) -> None:
+    """InputError, in the version's name, where its folder is not one of a model any more."""
+    try:
+        check_folder(version.folder)
+    except InputError as fault:
+        raise InputError(
+            f"its files are not those that were registered: {fault.what}",
+            version.name,
+            "`threeloops doctor` says which, and what to do",
+        ) from None

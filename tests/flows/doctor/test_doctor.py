@@ -27,6 +27,7 @@ from artifacts.tracking.archive import Archive
 from artifacts.tracking.history import RunRecord
 from artifacts.tracking.owner import OWNER
 from artifacts.unsent.journal import Journal, begin_journal
+from flows.cli.parser import main
 from policy.files.atomic_folder import being_written
 from schemas.identity import file_digest
 
@@ -328,6 +329,11 @@ def test_a_version_without_another_copy_is_set_aside_and_refused_in_one_line(
     kept = Path(output["set_aside"]) / weights.relative_to(home.root)
     assert file_digest(kept) == damaged
     assert ask("promote", "models:/threeloops/1")[1]["decision"] == "refused"
+    capsys.readouterr()
+    assert main(["export", "models:/threeloops/1", "--to", str(kept.parent / "mine")]) == 2
+    said = capsys.readouterr().err
+    assert "models:/threeloops/1: its files are not those that were registered" in said
+    assert "`threeloops doctor`" in said
     shutil.copy(kept, weights)
     _flip(weights)  # what was registered is put back
     weights.chmod(0o600)
