@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.errors import InputError
-from schemas.finish_reasons import FINISH_REASONS
+from schemas.finish_reasons import FINISH_REASONS, STOP
 from schemas.identity import digest_of
 from schemas.problems import CANONICAL_INTEGER
 
@@ -24,6 +24,7 @@ VERDICT_SCHEMA = pa.schema(
     ]
 )
 _NAME = re.compile("[A-Za-z][A-Za-z0-9_.-]*")
+FINISHED = STOP  # the name by which scorers of users import it
 BLOCK_ROWS = 65_536  # rows scored together; bounds the memory of a pass, changes no verdict
 
 ScoreColumns = Callable[[pa.ChunkedArray, pa.ChunkedArray, pa.ChunkedArray], pa.Table]

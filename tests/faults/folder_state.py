@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from artifacts.unsent.prompts import IS_PROMPT
+
 TAG = "threeloops."
 # begun and not finished, wherever it lies
 LEFTOVERS = (".writing-*", "*.partial", "*.former", "*.new", "*.new-*", ".aside-*", "*.tmp")
@@ -190,9 +192,16 @@ def _read_tracking(database: sqlite3.Connection, root: Path, state: FolderState)
         "select alias, version from registered_model_aliases order by alias"
     ):
         aliases.setdefault(str(version), []).append(alias)
+    # MLflow keeps prompts among the models
+    prompts = set(
+        database.execute("select name, version from model_version_tags where key = ?", (IS_PROMPT,))
+    )
     for name, version, source in database.execute(
         "select name, version, source from model_versions order by name, version"
     ):
+        if (name, version) in prompts:
+            state.versions.append(f"prompt {name}/{version}")
+            continue
         folder = root / Path(source.removeprefix("file://")).relative_to(_former_root(source))
         state.weights |= set(_digests(folder))
         state.versions.append(f"{name}/{version} {' '.join(aliases.get(str(version), []))}")

@@ -192,7 +192,7 @@ def test_every_parameter_of_a_deployment_has_a_type_and_a_description(flow: Any)
     for name, model in fields.items():
         for field, what in model["properties"].items():
             assert what.get("description"), f"{name}.{field}"
-            assert {"type", "anyOf", "allOf", "$ref", "enum", "const"} & set(what), field
+            assert {"type", "anyOf", "allOf", "oneOf", "$ref", "enum", "const"} & set(what), field
     for parameter, what in schema["properties"].items():
         assert what.get("description"), parameter
 
