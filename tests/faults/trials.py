@@ -25,6 +25,7 @@ from tests.faults.tracing import Plan
 
 CUT_OFF = "was cut off"  # what the next command says of a run whose process is gone
 NOTHING_TO_RESUME = ("no checkpoint", "no such run")
+SOON = 0.1  # seconds after which every command goes on
 
 
 @dataclass
@@ -72,15 +73,24 @@ def killed_at(bench: Bench, scene: Scene, event: int, *, after: bool) -> Outcome
 
 
 def killed_at_random(bench: Bench, scene: Scene, random_numbers: random.Random) -> Outcome:
-    """SIGKILL from outside at any moment of a command."""
-    home = bench.home(scene)
+    """SIGKILL from outside at any moment of a command.
+
+    One that was faster than unharmed, and over by then, is begun again and killed at an earlier
+    moment.
+    """
     delay = random_numbers.uniform(0, scene.seconds)
-    command = bench.zygote.start(home, scene.arguments, environment=scene.environment)
-    time.sleep(delay)
-    command.signal(signal.SIGKILL)
-    command.wait()
-    what = f"{scene.name}, after {delay:.2f} of {scene.seconds:.2f} s"
-    return _killed(bench, scene, home, command, Outcome("SIGKILL, random moment", what, True), "")
+    while True:
+        home = bench.home(scene)
+        command = bench.zygote.start(home, scene.arguments, environment=scene.environment)
+        time.sleep(delay)
+        command.signal(signal.SIGKILL)
+        command.wait()
+        what = f"{scene.name}, after {delay:.2f} of {scene.seconds:.2f} s"
+        begun = Outcome("SIGKILL, random moment", what, True)
+        outcome = _killed(bench, scene, home, command, begun, "")
+        if outcome.happened or delay < SOON:
+            return outcome
+        delay *= random_numbers.uniform(0, 1)
 
 
 def _killed(
