@@ -109,6 +109,19 @@ def message_text(content: Any, what: str, where: str, between: str = "") -> str:
     return between.join(texts)
 
 
+def completion_text(value: Any, where: str) -> str:
+    """The text of a completion: a string, or a conversation of one message."""
+    if not isinstance(value, list):
+        return message_text(value, "the completion", where)
+    if len(value) != 1 or not isinstance(value[0], dict):
+        raise InputError(
+            f"the completion has {len(value)} messages, and one is read",
+            where,
+            "give the log of a single-turn task",
+        )
+    return message_text(value[0].get("content"), "the completion", where)
+
+
 def last_question(messages: Any) -> tuple[str, ...]:
     """The text of the last message of a user, and of a prompt that is a plain text; else none."""
     if isinstance(messages, str):

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from artifacts.datasets.rows import UNREADABLE
-from artifacts.foreign.answers import Answer, ForeignLog, last_question, message_text, own_score
+from artifacts.foreign.answers import Answer, ForeignLog, completion_text, last_question, own_score
 from artifacts.store.parquet_size import check_decoded_size
 from schemas.errors import InputError
 
@@ -53,7 +52,7 @@ def read(path: Path) -> ForeignLog:
         answers.append(
             Answer(
                 where=where,
-                text=_completion(row["completion"], where),
+                text=completion_text(row["completion"], where),
                 prompts=last_question(row["prompt"]),
                 place=times[asked],
                 own_scores={name: value for name, value in scores.items() if value is not None},
@@ -61,19 +60,6 @@ def read(path: Path) -> ForeignLog:
         )
         times[asked] += 1
     return ForeignLog(FORMAT, tuple(answers), TOOL)
-
-
-def _completion(value: Any, where: str) -> str:
-    """The text of a completion: a string, or a conversation of one message."""
-    if not isinstance(value, list):
-        return message_text(value, "the completion", where)
-    if len(value) != 1 or not isinstance(value[0], dict):
-        raise InputError(
-            f"the completion has {len(value)} messages, and one is read",
-            where,
-            "give the log of a single-turn task",
-        )
-    return message_text(value[0].get("content"), "the completion", where)
 
 
 def _table(path: Path) -> pa.Table:

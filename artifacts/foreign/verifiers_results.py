@@ -11,8 +11,8 @@ from artifacts.datasets.rows import jsonl_objects
 from artifacts.foreign.answers import (
     Answer,
     ForeignLog,
+    completion_text,
     last_question,
-    message_text,
     own_score,
 )
 from schemas.errors import InputError
@@ -60,7 +60,7 @@ def _answer(row: Mapping[str, Any], where: str, model: str, place: int) -> Answe
     identity = info.get("id") if isinstance(info, dict) else None
     return Answer(
         where=where,
-        text=None if failed else _completion(row["completion"], where),
+        text=None if failed else completion_text(row["completion"], where),
         finish_reason=None if not isinstance(cut_off, bool) else "length" if cut_off else "stop",
         ids=(str(identity),) if isinstance(identity, str) else (),
         prompts=last_question(row["prompt"]),
@@ -69,18 +69,6 @@ def _answer(row: Mapping[str, Any], where: str, model: str, place: int) -> Answe
         own_scores={} if reward is None else {"reward": reward},
         model=model,
     )
-
-
-def _completion(value: Any, where: str) -> str:
-    if not isinstance(value, list):
-        return message_text(value, "the completion", where)
-    if len(value) != 1 or not isinstance(value[0], dict):
-        raise InputError(
-            f"the completion has {len(value)} messages, and one is read",
-            where,
-            "give the results of a single-turn environment",
-        )
-    return message_text(value[0].get("content"), "the completion", where)
 
 
 def _metadata(path: Path) -> Mapping[str, Any]:
