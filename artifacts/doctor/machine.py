@@ -38,6 +38,17 @@ def check_versions_of_packages() -> Iterator[Found]:
         yield Found(finding("missing-package", "packages", f"not installed: {_listed(missing)}"))
 
 
+def check_place(root: Path) -> Iterator[Found]:
+    """Whether a data folder is there, or could be made: nothing else stands in its way."""
+    for path in (root, *root.parents):
+        if path.is_dir():
+            return
+        if path.is_symlink() or path.exists():
+            what = "it leads to nothing" if path.is_symlink() else "it is no folder"
+            yield Found(finding("no-folder", str(path), what))
+            return
+
+
 def check_space(root: Path) -> Iterator[Found]:
     """Whether there is room for further runs where the data folder is or will be."""
     place = next(path for path in (root, *root.parents) if path.exists())

@@ -39,6 +39,10 @@ MEANINGS: Mapping[str, Meaning] = {
     "stands-in-the-way": _damage(
         "every command refuses the data folder", f"{REPAIR} moves it into set-aside/"
     ),
+    "no-folder": _damage(
+        "no command can use or make the data folder",
+        "move it away, or set THREELOOPS_HOME to a folder that you can write to",
+    ),
     "not-writable": _damage(
         "no command can keep a result", "give yourself the right to write there (chmod u+rwx)"
     ),
@@ -54,6 +58,11 @@ MEANINGS: Mapping[str, Meaning] = {
     ),
     "missing-database": _damage(
         "the stored runs are not listed any more", "put back a copy of mlflow.db"
+    ),
+    "unlisted-runs": _remark(
+        "files of runs that the database does not have, so that no command shows them: another "
+        "database was there when they were made",
+        "put back the mlflow.db that lists them (a repair may have moved it into set-aside/)",
     ),
     "newer-database": _damage(
         "this installation cannot read it",

@@ -59,12 +59,14 @@ class Recorded:
     """The runs by id, the versions by name, the alias of each model and what it leads to.
 
     `former` is the folder of runs that the database names, where the data folder was moved since.
+    `every_run` has the ids of all runs, also of other experiments.
     """
 
     runs: Mapping[str, RecordedRun]
     versions: Mapping[str, RegisteredVersion]
     aliases: Mapping[tuple[str, str], str]
     former: str | None
+    every_run: frozenset[str] = frozenset()
 
 
 def read_recorded(connection: sqlite3.Connection, data_dir: DataDir) -> Recorded | None:
@@ -95,6 +97,9 @@ def read_recorded(connection: sqlite3.Connection, data_dir: DataDir) -> Recorded
             )
         },
         former=former if former != now else None,
+        every_run=frozenset(
+            str(run_id) for (run_id,) in connection.execute("select run_uuid from runs")
+        ),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ from artifacts.tracking.connection import RESULT_FILE
 from schemas.errors import StoreError
 from schemas.results import RESULT_FORMAT, Decision
 
+RUN_ID = re.compile("[0-9a-f]{32}")
 FORMATS = (2, RESULT_FORMAT)  # of a result: those that can be read
 
 
@@ -39,6 +41,22 @@ def check_runs(at: Examination) -> Iterator[Found]:
             continue  # its process may be writing
         yield from _check_tables(at, run)
         yield from _check_record(at, run)
+
+
+def check_unlisted(at: Examination) -> Iterator[Found]:
+    """Whether there are files of runs that the database does not list, nor has as deleted."""
+    if at.recorded is None or at.has_server:
+        return
+    folders = [path for path in at.data_dir.run_artifacts.glob("*") if RUN_ID.fullmatch(path.name)]
+    unlisted = [path for path in folders if path.name not in at.recorded.every_run]
+    if unlisted and (now := at.read_again()) is not None:  # one may have begun meanwhile
+        unlisted = [path for path in unlisted if path.name not in now.every_run]
+    if unlisted:
+        shown = ", ".join(path.name[:SHOWN] for path in unlisted[:3])
+        more = f" and {len(unlisted) - 3} more" * (len(unlisted) > 3)
+        count = "1 run" if len(unlisted) == 1 else f"{len(unlisted)} runs"
+        what = f"files of {count} that it does not list: {shown}{more}"
+        yield at.found("unlisted-runs", at.data_dir.tracking_database, what)
 
 
 def check_aliases(at: Examination) -> Iterator[Found]:

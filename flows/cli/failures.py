@@ -58,7 +58,10 @@ def _of_the_machine(error: BaseException) -> str | None:
     if isinstance(error, OSError) and error.filename is not None:
         return _of_a_file(error, os.fsdecode(error.filename))
     if isinstance(error, OSError) and error.errno in FULL:
-        return "the disk is full; make room and run the command again: it goes on where it was"
+        return (
+            "a disk is full, that of the data folder or of temporary files; make room and run the "
+            "command again: it goes on where it was"
+        )
     if isinstance(error, sqlite3.OperationalError):
         return _of_a_database(str(error))
     return None
@@ -81,7 +84,10 @@ def _of_a_database(reason: str) -> str | None:
     if "locked" in reason:
         return "a database of the data folder is in use by another command; try again later"
     if "full" in reason:
-        return "the disk is full; make room and run the command again"
+        return (
+            "the disk of the data folder is full, so its database cannot be written; make room and "
+            "run the command again"
+        )
     if "readonly" in reason or "unable to open" in reason or "disk I/O" in reason:
         return (
             f"a database of the data folder cannot be used ({reason}); see whether its disk is "

@@ -13,9 +13,9 @@ from artifacts.doctor.checkpoints import check_checkpoints
 from artifacts.doctor.databases import check_prefect_database, check_tracking_database, recorded_in
 from artifacts.doctor.examination import Examination, Found, Repair, after_repair
 from artifacts.doctor.leftovers import check_folder, check_leftovers, check_locks
-from artifacts.doctor.machine import check_space, check_versions_of_packages
+from artifacts.doctor.machine import check_place, check_space, check_versions_of_packages
 from artifacts.doctor.models import check_models, check_versions
-from artifacts.doctor.runs import check_aliases, check_runs
+from artifacts.doctor.runs import check_aliases, check_runs, check_unlisted
 from artifacts.doctor.set_aside import SetAside
 from artifacts.doctor.snapshot import InUseError, UnreadableError
 from artifacts.doctor.tables import check_keys, check_tables
@@ -34,6 +34,7 @@ CHECKS = (
     check_tables,
     check_keys,
     check_runs,
+    check_unlisted,
     check_aliases,
     check_models,
     check_versions,
@@ -101,6 +102,7 @@ class Reading:
 
 def _look(data_dir: DataDir, reading: Reading) -> Iterator[Found]:
     yield from check_versions_of_packages()
+    yield from check_place(data_dir.root)
     yield from check_space(data_dir.root)
     yield from check_ports(data_dir)
     if not data_dir.root.is_dir():

@@ -20,9 +20,9 @@ STYLES = {"damage": "bold red", "remark": "yellow"}
 def print_doctor(console: Console, output: DoctorOutput) -> None:
     """Print what was looked at, what was repaired, what is left, and the verdict."""
     console.print(Text(f"data folder  {output.folder}", style="bold"), soft_wrap=True)
-    if not output.exists:
+    if not output.exists and not output.damaged:
         console.print("It is not there yet; the first command that keeps something makes it.")
-    else:
+    elif output.exists:
         console.print(_checked(output.checked), style="dim")
     if output.repaired:
         console.print("\nRepaired", style="bold green")

@@ -27,7 +27,7 @@ def _raised(error: Exception, cause: Exception | None = None) -> Exception:
     ("cause", "line"),
     [
         (OSError(errno.ENOSPC, "No space left on device", "/x/t"), "/x/t: the disk is full; make"),
-        (OSError(errno.ENOSPC, "No space left on device"), "the disk is full; make room"),
+        (OSError(errno.ENOSPC, "No space left on device"), "a disk is full, that of the data"),
         (PermissionError(errno.EACCES, "Permission denied", "/x"), "/x: cannot be read or written"),
         (OSError(errno.EROFS, "Read-only file system", "/x"), "/x: cannot be read or written"),
         (NotADirectoryError(errno.ENOTDIR, "Not a directory", "/x/y"), "/x/y: not a directory;"),
@@ -37,7 +37,7 @@ def _raised(error: Exception, cause: Exception | None = None) -> Exception:
             "/x: file name too long;",
         ),
         (sqlite3.OperationalError("database is locked"), "in use by another command; try again"),
-        (sqlite3.OperationalError("database or disk is full"), "the disk is full; make room"),
+        (sqlite3.OperationalError("database or disk is full"), "disk of the data folder is full"),
         (sqlite3.OperationalError("attempt to write a readonly database"), "you may write to it"),
         (sqlite3.OperationalError("disk I/O error"), "cannot be used (disk I/O error)"),
     ],

@@ -255,6 +255,55 @@ def test_a_damaged_database_is_set_aside_and_the_folder_goes_on(home: DataDir, a
     assert [run["run_id"] for run in _in_a_process("runs", "--json")["runs"]] == [
         replayed["run_id"]
     ]
+    code, output = ask("doctor")
+    assert code == 0
+    (unlisted,) = _named(output)["unlisted-runs"]
+    assert "files of 5 runs that it does not list" in unlisted["what"]
+    assert "set-aside/" in unlisted["advice"]
+
+
+def test_a_table_is_written_again_from_a_copy_also_where_the_database_is_damaged(
+    home: DataDir, ask: Ask
+) -> None:
+    table = _table(home, _run(home, "A"), "scores")
+    whole = table.read_bytes()
+    _flip(table)
+    home.tracking_database.write_bytes(home.tracking_database.read_bytes()[:9000])
+    _, output = ask("doctor", "--repair")
+    (repaired,) = _named(output, "repaired")["changed-table"]
+    assert "written again from mlartifacts" in repaired["repaired"]
+    assert table.read_bytes() == whole
+
+
+def _a_file(root: Path) -> Path:
+    root.write_text("x")
+    return root
+
+
+def _below_a_file(root: Path) -> Path:
+    return _a_file(root) / "home"
+
+
+def _link_to_nowhere(root: Path) -> Path:
+    root.symlink_to(root.with_name("nowhere"))
+    return root
+
+
+@pytest.mark.parametrize("make", [_a_file, _below_a_file, _link_to_nowhere])
+def test_what_stands_where_the_data_folder_belongs_is_damage(
+    make: Callable[[Path], Path],
+    tmp_path: Path,
+    ask: Ask,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setenv("THREELOOPS_HOME", str(make(tmp_path / "place")))
+        code, output = ask("doctor")
+        assert (code, set(_named(output))) == (1, {"no-folder"})
+        assert _named(output)["no-folder"][0]["where"] == str(tmp_path / "place")
+        assert main(["doctor"]) == 1
+    assert "the first command that keeps something makes it" not in capsys.readouterr().out
 
 
 def _in_a_process(*words: str) -> dict[str, Any]:
