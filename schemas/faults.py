@@ -16,6 +16,12 @@ WORDS = {
     "finite_number": "is not a finite number",
 }
 REMEDIES = {"string_type": "write it in quotes"}
+BOUNDS = {
+    "greater_than_equal": ("at least", "ge"),
+    "greater_than": ("more than", "gt"),
+    "less_than_equal": ("at most", "le"),
+    "less_than": ("less than", "lt"),
+}
 
 
 def told(error: ErrorDetails) -> tuple[str, str]:
@@ -40,6 +46,9 @@ def _what_is_wrong(error: ErrorDetails) -> str:
         return "is not a whole number"
     if kind.startswith("float_parsing"):
         return "is not a number"
+    if kind in BOUNDS:
+        word, limit = BOUNDS[kind]
+        return f"is not {word} {limits[limit]:g}"
     if kind == "value_error":
         return str(limits["error"])
     return f"{error['msg'][0].lower()}{error['msg'][1:]}"

@@ -42,8 +42,8 @@ def add_past_runs(verb: NewVerb) -> None:
 
     made = verb("promote", "the gate: a model version becomes the champion on evidence", PROMOTE)
     made.add_argument(
-        "version", metavar="models:/NAME/VERSION",
-        help="or models:/NAME@candidate; with --rollback models:/NAME",
+        "version", metavar="models:/NAME[/VERSION]",
+        help="or models:/NAME@candidate; with --rollback, models:/NAME is enough",
     )  # fmt: skip
     made.add_argument(
         "--min-gain", type=number, metavar="X",

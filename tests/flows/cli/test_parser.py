@@ -90,7 +90,7 @@ def test_help_needs_no_heavy_import() -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["eval", "--limit", "0"], "--limit 0: input should be greater than or equal to 1"),
+        (["eval", "--limit", "0"], "--limit 0: is not at least 1"),
         (["eval", "--samples", "x"], "--samples x:"),
         (["eval", "--temperature", "-1"], "--temperature -1:"),
         (["eval", "--dataset", "none.csv"], "--dataset none.csv: no such file"),
@@ -102,7 +102,7 @@ def test_help_needs_no_heavy_import() -> None:
         (["select", "--completions", "nobody"], "run nobody: no such run"),
         (["learn", "--top-k", "5"], "without top-k and top-p"),
         (["learn", "--samples", "1"], "--samples 1:"),
-        (["learn", "--max-kl", "0"], "--max-kl 0: input should be greater than 0"),
+        (["learn", "--max-kl", "0"], "--max-kl 0: is not more than 0"),
         (["learn", "--resume", "nobody"], "no such run"),
         (["learn", "--resume", "nobody", "--max-kl", "3"], "no such run"),
         (["learn", "--resume", "x", "--steps", "3"], "--steps with --resume"),
