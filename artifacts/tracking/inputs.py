@@ -5,6 +5,8 @@ With both, a metric belongs to the model and the dataset that it was measured on
 
 from __future__ import annotations
 
+import re
+import time
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,8 +23,13 @@ from schemas.files import ending, source_of
 from schemas.references import PolicyRef, TableRef
 
 if TYPE_CHECKING:
-    from mlflow.entities import Dataset
+    from mlflow.entities import Dataset, DatasetInput
 
+TRIES, PAUSE = 5, 0.05  # how often, and after how many seconds, an input is recorded again
+# what SQLite, Postgres and MySQL say of a dataset that is there by now
+ADDED_MEANWHILE = re.compile(
+    r"UNIQUE constraint failed: datasets\.|unique constraint \"dataset|Duplicate entry .*dataset"
+)
 CONTEXT = "mlflow.data.context"
 DIGEST_LENGTH = 36  # MLflow keeps no more characters of one
 SUFFIXES = (".jsonl", ".csv", ".parquet")
@@ -43,8 +50,27 @@ def use_dataset(run: TrackedRun, problems: TableRef, name: str) -> tuple[str, st
     shown = Path(name).stem if ending(name) in SUFFIXES else name
     dataset = _dataset(table, str(run.archive.store.path(problems)), shown, whole)
     tags = [InputTag(CONTEXT, split), InputTag(f"{TAG}digest", whole)]
-    run.archive.tracking.client.log_inputs(run.run_id, datasets=[DatasetInput(dataset, tags)])
+    _log(run, DatasetInput(dataset, tags))
     return dataset.name, dataset.digest
+
+
+def _log(run: TrackedRun, given: DatasetInput) -> None:
+    """Record an input; where another run has just added the same dataset, again.
+
+    MLflow looks whether it has a dataset and then adds it, and one of two that do so at the same
+    moment fails, with nothing recorded.
+    """
+    from mlflow.exceptions import MlflowException
+
+    for _ in range(TRIES):
+        try:
+            return run.archive.tracking.client.log_inputs(run.run_id, datasets=[given])
+        except MlflowException as error:
+            if not ADDED_MEANWHILE.search(str(error)):
+                raise
+            newest = error
+            time.sleep(PAUSE)
+    raise newest
 
 
 def dataset_name(config: EvalConfig, history: History) -> str:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
+from mlflow.exceptions import MlflowException
 
 from artifacts.store.instrument import dataset_digest
 from artifacts.tracking.archive import Archive
@@ -42,6 +46,43 @@ def test_a_dataset_is_recorded_once_with_its_digest_split_and_table(
     tags = {tag.key: tag.value for tag in used.tags}
     assert tags == {CONTEXT: "holdout", "threeloops.digest": whole}
     assert str(archive.store.path(problems)) in used.dataset.source
+
+
+THERE = "(sqlite3.IntegrityError) UNIQUE constraint failed: datasets.experiment_id, datasets.name"
+IN_POSTGRES = 'duplicate key value violates unique constraint "dataset_pk"'
+
+
+@pytest.mark.parametrize(
+    ("said", "times", "recorded"),
+    [
+        (THERE, 2, True),
+        (IN_POSTGRES, 2, True),
+        (THERE, 99, False),
+        ("database is locked", 1, False),
+    ],
+)
+def test_a_dataset_that_another_run_adds_at_the_same_moment_is_recorded_again(
+    run: TrackedRun,
+    problems: TableRef,
+    monkeypatch: pytest.MonkeyPatch,
+    said: str,
+    times: int,
+    recorded: bool,
+) -> None:
+    log_inputs = run.archive.tracking.client.log_inputs
+    failed: list[tuple[Any, ...]] = []
+
+    def refused(*given: Any, **more: Any) -> None:
+        if len(failed) < times:
+            failed.append(given)
+            raise MlflowException(said)
+        log_inputs(*given, **more)
+
+    monkeypatch.setattr(run.archive.tracking.client, "log_inputs", refused)
+    with nullcontext() if recorded else pytest.raises(MlflowException, match=re.escape(said)):
+        use_dataset(run, problems, "sums")
+    inputs = run.archive.tracking.client.get_run(run.run_id).inputs
+    assert bool(inputs and inputs.dataset_inputs) == recorded
 
 
 @pytest.mark.parametrize("name", ["/data/sums.jsonl", "sums.csv", "sums.parquet", "sums"])
