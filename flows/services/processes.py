@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 
 import httpx
 import psutil
@@ -131,11 +132,28 @@ def _runs(group: int) -> bool:
     return False
 
 
+class Interrupts:
+    """A handler of signals that interrupts as Python's own does, and remembers it.
+
+    The exception can get lost: C code of a library may clear it, as looking for a key in a
+    dictionary does where comparing keys fails.
+    """
+
+    heard = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self.heard = True
+        raise KeyboardInterrupt
+
+
 def keep_alive(
-    servers: Sequence[Server], tell: Callable[[str], None], between: Callable[[], None]
+    servers: Sequence[Server],
+    tell: Callable[[str], None],
+    between: Callable[[], None],
+    interrupts: Interrupts,
 ) -> None:
     """Restart what dies, once a second, until interrupted; `between` is called as often."""
-    while True:
+    while not interrupts.heard:
         time.sleep(1.0)
         for server in servers:
             code = server.revive()

@@ -23,7 +23,7 @@ from flows.services.deployments import POOL, PROJECT, apply_deployments
 from flows.services.door import Door
 from flows.services.events import EventLines, close_lost_runs
 from flows.services.front import Behind, Front, unix_sockets
-from flows.services.processes import Server, ServerStoppedError, keep_alive
+from flows.services.processes import Interrupts, Server, ServerStoppedError, keep_alive
 from schemas.errors import InputError
 from schemas.outputs import UpOutput
 from tasks.runtime.runtime import Runtime
@@ -60,8 +60,9 @@ def _serve(runtime: Runtime, addresses: Addresses, terminal: Terminal, lock: int
         for server in servers:
             stack.callback(server.stop)
         # a shell has its jobs behind `&` ignore SIGINT, and what they start would inherit that
+        interrupts = Interrupts()
         for sign in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(sign, signal.default_int_handler)
+            signal.signal(sign, interrupts)
         with contextlib.suppress(KeyboardInterrupt):
             _start(servers, environment, front.served, terminal)
             stack.callback(remove_up_file, data_dir)
@@ -78,7 +79,7 @@ def _serve(runtime: Runtime, addresses: Addresses, terminal: Terminal, lock: int
                 if next(seconds) % LOST_SECONDS == 0:
                     close_lost_quietly(lines.client, runtime.archive.tracking)
 
-            keep_alive(servers, terminal.note, between)
+            keep_alive(servers, terminal.note, between, interrupts)
         terminal.note("stopping")
     return UpOutput(prefect=front.served.prefect, mlflow=front.served.mlflow, stopped=True)
 

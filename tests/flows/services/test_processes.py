@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -15,6 +16,7 @@ import pytest
 from flows.services import processes
 from flows.services.processes import (
     MAX_DEATHS,
+    Interrupts,
     Server,
     ServerStoppedError,
     keep_alive,
@@ -133,6 +135,24 @@ def test_a_restart_is_told_once(make: Make) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        keep_alive([server], told.append, between)
+        keep_alive([server], told.append, between, Interrupts())
     assert len(told) == 1
     assert told[0].startswith("thing ended with code -9; started again")
+
+
+def test_an_interrupt_that_a_library_loses_ends_it_all_the_same() -> None:
+    interrupts, calls = Interrupts(), 0
+
+    def between() -> None:
+        nonlocal calls
+        calls += 1
+        with contextlib.suppress(KeyboardInterrupt):  # as C code does that clears an error
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+
+    before = signal.signal(signal.SIGINT, interrupts)
+    try:
+        keep_alive([], print, between, interrupts)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert calls == 1
