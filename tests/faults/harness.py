@@ -138,6 +138,7 @@ def run_trials(
             say("no disk of its own can be mounted here: writes are refused instead")
         parallel = [*_kills(ground, extent, chance), *_clocks(ground, extent, chance)]
         parallel += _full_disks(ground, extent, chance, disks)
+        parallel += _own_servers(ground, extent, chance)
         chance.shuffle(parallel)
         alone = [*_at_once(ground, extent), *_servers(ground, extent, chance)]
         alone, parallel = alone[skip:], parallel[max(0, skip - len(alone)) :]
@@ -149,7 +150,14 @@ def run_trials(
 
 
 def _in_time(end: float | None, trial: Trial) -> Outcome | None:
-    return trial() if end is None or time.monotonic() < end else None
+    if end is not None and time.monotonic() >= end:
+        return None
+    try:
+        return trial()
+    except AssertionError as error:  # what a trial needs did not come about
+        broken = Outcome("broken trial", str(error), True)
+        broken.difference.others.append(str(error))
+        return broken
 
 
 def _kills(ground: Ground, extent: Extent, chance: random.Random) -> list[Trial]:
@@ -238,13 +246,19 @@ def _at_once(ground: Ground, extent: Extent) -> list[Trial]:
 
 
 def _servers(ground: Ground, extent: Extent, chance: random.Random) -> list[Trial]:
-    """Prefect's server, then those that commands start, harmed while a command uses them."""
+    """Prefect's server, which the other trials use too, harmed while a command uses it."""
     found: list[Trial] = []
     for number in range(extent.freezes):
         scene = ground.scenes[EVAL if number % 2 else LEARN]
         for harm in (prefect_frozen, prefect_restarted):
             event = chance.randint(1, len(scene.events))
             found.append(partial(harm, ground.bench, scene, ground.server, event))
+    return found
+
+
+def _own_servers(ground: Ground, extent: Extent, chance: random.Random) -> list[Trial]:
+    """Servers that a command has for itself, and those of `up`, harmed while they are used."""
+    found: list[Trial] = []
     scene, alone = ground.scenes[EVAL], ground.alone
     for _ in range(extent.own_servers):
         own = random.Random(chance.random())

@@ -25,6 +25,7 @@ from tests.running_up import processes
 
 TICK = 0.005
 FROZEN = 4.0  # seconds
+END_SECONDS = 120.0  # in which `up` has ended, on a machine that does much else
 OWN_SERVER_SECONDS = 20.0  # until such a command has ended on a quiet machine
 PREFECT, MLFLOW = "prefect.server.api.server:create_app", "mlflow server"  # in their commands
 
@@ -126,7 +127,11 @@ def running_up(home: Path) -> Iterator[Up]:
         yield Up(home, process.pid)
     finally:
         process.send_signal(signal.SIGINT)
-        process.wait(120)
+        try:
+            process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise AssertionError("`up` did not end when it was interrupted") from None
 
 
 def up_frozen(zygote: Zygote, scene: Scene, home: Path, words: str, event: int) -> Outcome:
