@@ -48,7 +48,8 @@ def _what_is_wrong(error: ErrorDetails) -> str:
         return "is not a number"
     if kind in BOUNDS:
         word, limit = BOUNDS[kind]
-        return f"is not {word} {limits[limit]:g}"
+        bound = limits[limit]
+        return f"is not {word} {bound if isinstance(bound, int) else f'{bound:g}'}"
     if kind == "value_error":
         return str(limits["error"])
     return f"{error['msg'][0].lower()}{error['msg'][1:]}"
