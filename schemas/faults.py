@@ -17,10 +17,10 @@ WORDS = {
 }
 REMEDIES = {"string_type": "write it in quotes"}
 BOUNDS = {
-    "greater_than_equal": ("at least", "ge"),
-    "greater_than": ("more than", "gt"),
-    "less_than_equal": ("at most", "le"),
-    "less_than": ("less than", "lt"),
+    "greater_than_equal": ("less than", "ge"),
+    "greater_than": ("not more than", "gt"),
+    "less_than_equal": ("more than", "le"),
+    "less_than": ("not less than", "lt"),
 }
 
 
@@ -49,7 +49,7 @@ def _what_is_wrong(error: ErrorDetails) -> str:
     if kind in BOUNDS:
         word, limit = BOUNDS[kind]
         bound = limits[limit]
-        return f"is not {word} {bound if isinstance(bound, int) else f'{bound:g}'}"
+        return f"is {word} {bound if isinstance(bound, int) else f'{bound:g}'}"
     if kind == "value_error":
         return str(limits["error"])
     return f"{error['msg'][0].lower()}{error['msg'][1:]}"

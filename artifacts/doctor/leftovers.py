@@ -15,6 +15,7 @@ import psutil
 from artifacts.doctor.databases import PREFECT_LOCK, TRACKING_LOCK
 from artifacts.doctor.examination import Examination, Found, Repair
 from artifacts.doctor.locks import holders_of
+from artifacts.doctor.machine import listed
 from artifacts.doctor.set_aside import FOLDER, SetAside
 from artifacts.store.atomic_file import WRITING, writer_of
 from artifacts.store.data_dir import MINE_ALONE
@@ -75,9 +76,8 @@ def check_leftovers(at: Examination) -> Iterator[Found]:
                 repair = at.moved(path, path.exists, at.data_dir.locks / lock)
                 yield at.found("half-written-file", path, "nobody is making it", repair)
     if walked.open_to_others:
-        shown = ", ".join(at.shown(path) for path in walked.open_to_others[:3])
-        more = f" and {len(walked.open_to_others) - 3} more" * (len(walked.open_to_others) > 3)
-        what = f"other users have rights on {shown}{more}"
+        shown = listed([at.shown(path) for path in walked.open_to_others], 3)
+        what = f"other users have rights on {shown}"
         yield at.found("open-to-others", at.data_dir.root, what, _closed(walked.open_to_others))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from pathlib import Path
 
@@ -33,9 +33,9 @@ def check_versions_of_packages() -> Iterator[Found]:
             except PackageNotFoundError:
                 missing.append(pinned[1])
     if others:
-        yield Found(finding("other-package", "packages", _listed(others)))
+        yield Found(finding("other-package", "packages", listed(others)))
     if missing:
-        yield Found(finding("missing-package", "packages", f"not installed: {_listed(missing)}"))
+        yield Found(finding("missing-package", "packages", f"not installed: {listed(missing)}"))
 
 
 def check_place(root: Path) -> Iterator[Found]:
@@ -65,6 +65,7 @@ def _allows(bound: str, here: tuple[int, ...]) -> bool:
     return here >= limit if match[1] == ">=" else here < limit
 
 
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" * (len(names) > SHOWN)
-    return ", ".join(names[:SHOWN]) + more
+def listed(names: Sequence[str], most: int = SHOWN) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - most} more" * (len(names) > most)
+    return ", ".join(names[:most]) + more

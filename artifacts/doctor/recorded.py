@@ -66,7 +66,7 @@ class Recorded:
     versions: Mapping[str, RegisteredVersion]
     aliases: Mapping[tuple[str, str], str]
     former: str | None
-    every_run: frozenset[str] = frozenset()
+    every_run: frozenset[str]
 
 
 def read_recorded(connection: sqlite3.Connection, data_dir: DataDir) -> Recorded | None:

@@ -14,8 +14,10 @@ from pydantic import ValidationError
 
 from artifacts.doctor.dead_runs import close_dead
 from artifacts.doctor.examination import SHOWN, Examination, Found, Repair
+from artifacts.doctor.machine import listed
 from artifacts.doctor.recorded import RecordedRun
 from artifacts.doctor.set_aside import SetAside
+from artifacts.doctor.snapshot import InUseError, UnreadableError
 from artifacts.promotion.decisions import DECISION_FILE
 from artifacts.registry.versions import CHAMPION, REGISTRY
 from artifacts.store.stored_bytes import PAUSE, TRIES
@@ -49,13 +51,17 @@ def check_unlisted(at: Examination) -> Iterator[Found]:
         return
     folders = [path for path in at.data_dir.run_artifacts.glob("*") if RUN_ID.fullmatch(path.name)]
     unlisted = [path for path in folders if path.name not in at.recorded.every_run]
-    if unlisted and (now := at.read_again()) is not None:  # one may have begun meanwhile
-        unlisted = [path for path in unlisted if path.name not in now.every_run]
-    if unlisted:
-        shown = ", ".join(path.name[:SHOWN] for path in unlisted[:3])
-        more = f" and {len(unlisted) - 3} more" * (len(unlisted) > 3)
-        count = "1 run" if len(unlisted) == 1 else f"{len(unlisted)} runs"
-        what = f"files of {count} that it does not list: {shown}{more}"
+    if not unlisted:
+        return
+    try:
+        now = at.read_again()
+    except (InUseError, UnreadableError):
+        return
+    known = now.every_run if now else frozenset()
+    names = [path.name[:SHOWN] for path in unlisted if path.name not in known]  # some are new
+    if names:
+        count = "1 run" if len(names) == 1 else f"{len(names)} runs"
+        what = f"files of {count} that it does not list: {listed(names, 3)}"
         yield at.found("unlisted-runs", at.data_dir.tracking_database, what)
 
 

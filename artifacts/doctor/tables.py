@@ -46,8 +46,8 @@ def check_tables(at: Examination) -> Iterator[Found]:
 def _read_copies(at: Examination) -> None:
     """Know the copies of tables beside runs, also where no database says whose they are."""
     if at.recorded is None:
-        for path in sorted(at.data_dir.run_artifacts.glob("*/artifacts/tables/*.parquet")):
-            at.stored.verdict(path, "")
+        copies = at.data_dir.run_artifacts.glob("*/artifacts/tables/*.parquet")
+        at.stored.digests({str(path): path for path in copies})
 
 
 def check_keys(at: Examination) -> Iterator[Found]:

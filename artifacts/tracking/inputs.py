@@ -62,15 +62,14 @@ def _log(run: TrackedRun, given: DatasetInput) -> None:
     """
     from mlflow.exceptions import MlflowException
 
-    for _ in range(TRIES):
+    for tries_left in reversed(range(TRIES)):
         try:
-            return run.archive.tracking.client.log_inputs(run.run_id, datasets=[given])
+            run.archive.tracking.client.log_inputs(run.run_id, datasets=[given])
+            return
         except MlflowException as error:
-            if not ADDED_MEANWHILE.search(str(error)):
+            if not tries_left or not ADDED_MEANWHILE.search(str(error)):
                 raise
-            newest = error
-            time.sleep(PAUSE)
-    raise newest
+        time.sleep(PAUSE)
 
 
 def dataset_name(config: EvalConfig, history: History) -> str:

@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import io
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -73,7 +72,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
     open_standard_streams()
     _write_any_character()
-    os.environ.setdefault("DO_NOT_TRACK", "1")  # Prefect looks when it is imported
     try:
         options = parsed(arguments)
     except InputError as error:

@@ -66,9 +66,9 @@ def example(question: str = "1 + 1?", answer: str = "Final: 2") -> dict[str, Any
         ({"version": "1"}, "version", "is not a whole number"),
         ({"version": True}, "version", "is not a whole number"),
         ({"version": 1.0}, "version", "is not a whole number"),
-        ({"version": 0}, "version", "is not at least 1"),
+        ({"version": 0}, "version", "is less than 1"),
         ({"reasons": "yes"}, "reasons", "is neither true nor false"),
-        ({"answer_tokens": 5000}, "answer_tokens", "is not at most 4096"),
+        ({"answer_tokens": 5000}, "answer_tokens", "is more than 4096"),
         ({"form": "Chat"}, "form", "'chat' or 'plain'"),
         ({"name": "My Prompt"}, "name", "[a-z0-9_.-]"),
         ({"name": "brief\n"}, "name", "[a-z0-9_.-]"),
@@ -123,7 +123,7 @@ def test_a_configuration_has_a_name_or_a_template_and_says_which_is_wrong() -> N
     for given, place, words in (
         (5, "template", "is not text"),
         (["x"], "template", "is not text"),
-        (RIGHT | {"version": 0}, "template.version", "is not at least 1"),
+        (RIGHT | {"version": 0}, "template.version", "is less than 1"),
         (RIGHT | example(answer="{answer}"), "template.examples.2.answer", "expected answer"),
     ):
         with pytest.raises(ValidationError) as raised:

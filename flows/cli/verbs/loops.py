@@ -130,7 +130,9 @@ def ask(runtime: Runtime, options: Namespace, terminal: Terminal) -> AskOutput:
 
 def up(runtime: Runtime, options: Namespace, terminal: Terminal) -> UpOutput:
     """The servers and the deployments, until Ctrl-C."""
-    refuse_settings_here(Path())  # before anything imports Prefect
+    # both before anything imports Prefect, which looks at once
+    refuse_settings_here(Path())
+    os.environ.setdefault("DO_NOT_TRACK", "1")
     from flows.cli.verbs.up import serve
     from flows.services.addresses import Addresses
 

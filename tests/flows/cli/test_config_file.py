@@ -99,7 +99,7 @@ BAD = {
     ),
     "a value that is not allowed": (
         "sampling: {temperature: -1}\n",
-        ": sampling.temperature: is not at least 0",
+        ": sampling.temperature: is less than 0",
     ),
     "a word for a number": ("limit: many\n", ": limit: is not a whole number"),
     "a group that is none": ("sampling: 5\n", ": sampling: "),

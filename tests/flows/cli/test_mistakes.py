@@ -43,7 +43,7 @@ def line(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         (["promote", "x", "--min-gain", "abc"], ["--min-gain: 'abc' is not a number"]),
         (["eval", "--limit", "abc"], ["--limit abc: is not a whole number; give digits, as 20"]),
         (["eval", "--limit", "1.5"], ["--limit 1.5: is not a whole number"]),
-        (["eval", "--limit", NINES], ["--limit 999", "is not at most 1000000000"]),
+        (["eval", "--limit", NINES], ["--limit 999", "is more than 1000000000"]),
         (["eval", "--limit", MORE_NINES], ["--limit 999"]),
         (["eval", "--seed", NINES], ["--seed 999"]),
         (["eval", "--temperature", "abc"], ["--temperature abc: is not a number; give digits"]),

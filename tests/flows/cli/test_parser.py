@@ -90,7 +90,7 @@ def test_help_needs_no_heavy_import() -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["eval", "--limit", "0"], "--limit 0: is not at least 1"),
+        (["eval", "--limit", "0"], "--limit 0: is less than 1"),
         (["eval", "--samples", "x"], "--samples x:"),
         (["eval", "--temperature", "-1"], "--temperature -1:"),
         (["eval", "--dataset", "none.csv"], "--dataset none.csv: no such file"),
