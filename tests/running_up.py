@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 import contextlib
+import signal
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import psutil
 
 from flows.orchestration.up_file import Served, new_links
+
+TELLS_WHERE = {"PYTHONFAULTHANDLER": "1"}  # makes Python print its threads at SIGABRT
+
+
+def end(process: subprocess.Popen[bytes], log: Path, seconds: float) -> None:
+    """Ctrl-C for a `threeloops up`.
+
+    AssertionError with what it said, and where its threads are, when it has not ended in time.
+    """
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGABRT)
+        process.wait()
+        raise AssertionError(f"it did not end in {seconds:.0f} s:\n{log.read_text()}") from None
 
 
 @contextlib.contextmanager

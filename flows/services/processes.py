@@ -19,7 +19,8 @@ import psutil
 from schemas.errors import ThreeLoopsError
 
 START_SECONDS = 180.0
-STOP_SECONDS = 15.0
+STOP_SECONDS = 8.0  # for each signal
+LOOK_SECONDS = 1.0  # between two looks at what has to run
 MAX_DEATHS, WITHIN_SECONDS = 3, 120.0
 
 
@@ -109,18 +110,28 @@ class Server:
 
     def stop(self) -> None:
         """Ask it and its children to end, and end them when they do not."""
-        for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
-            if self.process is None or not self._lives():
-                return
+        stop_together([self])
+
+    def send(self, sign: signal.Signals) -> None:
+        """Send a signal to it and its children."""
+        if self.process is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.process.pid, sign)
-            deadline = time.monotonic() + STOP_SECONDS
-            while self._lives() and time.monotonic() < deadline:
-                time.sleep(0.05)
 
-    def _lives(self) -> bool:
+    def lives(self) -> bool:
         """Whether it, or anything in its process group, still runs."""
         return self.process is not None and (self.ended() is None or _runs(self.process.pid))
+
+
+def stop_together(servers: Sequence[Server]) -> None:
+    """Ask all of them to end, and end those that do not: in 24 s at most, however many they are."""
+    for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        living = [server for server in servers if server.lives()]
+        for server in living:
+            server.send(sign)
+        deadline = time.monotonic() + STOP_SECONDS
+        while any(server.lives() for server in living) and time.monotonic() < deadline:
+            time.sleep(0.05)
 
 
 def _runs(group: int) -> bool:
@@ -133,17 +144,18 @@ def _runs(group: int) -> bool:
 
 
 class Interrupts:
-    """A handler of signals that interrupts as Python's own does, and remembers it.
+    """A handler of signals: it interrupts what is begun, and only remembers once `raises` is False.
 
-    The exception can get lost: C code of a library may clear it, as looking for a key in a
-    dictionary does where comparing keys fails.
+    An exception can come anywhere: where a library clears it, or between taking a lock and the
+    block that gives it back.
     """
 
-    heard = False
+    heard, raises = False, True
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         self.heard = True
-        raise KeyboardInterrupt
+        if self.raises:
+            raise KeyboardInterrupt
 
 
 def keep_alive(
@@ -153,10 +165,17 @@ def keep_alive(
     interrupts: Interrupts,
 ) -> None:
     """Restart what dies, once a second, until interrupted; `between` is called as often."""
-    while not interrupts.heard:
-        time.sleep(1.0)
+    while not _waited(LOOK_SECONDS, interrupts):
         for server in servers:
             code = server.revive()
             if code is not None:
                 tell(f"{server.name} ended with code {code}; started again, log {server.log}")
         between()
+
+
+def _waited(seconds: float, interrupts: Interrupts) -> bool:
+    """Wait, and say whether an interrupt has come by then."""
+    deadline = time.monotonic() + seconds
+    while not interrupts.heard and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return interrupts.heard

@@ -21,7 +21,7 @@ from tests.faults.scenes import Scene
 from tests.faults.server import PATIENCE, PrefectServer
 from tests.faults.tracing import ROOT
 from tests.faults.trials import Bench, Outcome, last_line, recover, said_badly
-from tests.running_up import processes
+from tests.running_up import TELLS_WHERE, end, processes
 
 TICK = 0.005
 FROZEN = 4.0  # seconds
@@ -114,7 +114,7 @@ def running_up(home: Path) -> Iterator[Up]:
         process = subprocess.Popen(
             [sys.executable, "-m", "flows.cli", "up", "--prefect-port", "0", "--mlflow-port", "0"],
             cwd=ROOT,
-            env={**kept, **SETTINGS, "THREELOOPS_HOME": str(home), "PATH": path},
+            env={**kept, **SETTINGS, **TELLS_WHERE, "THREELOOPS_HOME": str(home), "PATH": path},
             stdout=log,
             stderr=log,
         )
@@ -126,12 +126,7 @@ def running_up(home: Path) -> Iterator[Up]:
             time.sleep(0.2)
         yield Up(home, process.pid)
     finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(END_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            raise AssertionError("`up` did not end when it was interrupted") from None
+        end(process, home.parent / "up.log", END_SECONDS)
 
 
 def up_frozen(zygote: Zygote, scene: Scene, home: Path, words: str, event: int) -> Outcome:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -18,6 +17,7 @@ import pytest
 
 from schemas.config import EvalConfig, LearningConfig, LearningSettings, SamplingSettings
 from tasks.runtime.runtime import process_runtime
+from tests.running_up import TELLS_WHERE, end
 
 TEMPLATE = "few_shot_chat@1"
 BIN = Path(sys.executable).parent
@@ -142,7 +142,7 @@ def running(environment: dict[str, str], wait_for: Callable[..., Any]) -> Iterat
     behind_an_ampersand = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh"]
     process = subprocess.Popen(
         [*behind_an_ampersand, sys.executable, "-m", "flows.cli", "up", *words],
-        env=environment,
+        env=environment | TELLS_WHERE,
         stdout=log,
         stderr=log,
     )
@@ -156,12 +156,8 @@ def running(environment: dict[str, str], wait_for: Callable[..., Any]) -> Iterat
         wait_for(ready, "the servers")
         yield json.loads(record.read_text())
     finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(60)
-        finally:
-            process.kill()
-            log.close()
+        log.close()
+        end(process, root / "up.log", 60)
     assert process.returncode == 0
     assert not record.exists(), "nobody is sent to servers that have gone"
 

@@ -23,13 +23,22 @@ from flows.services.deployments import POOL, PROJECT, apply_deployments
 from flows.services.door import Door
 from flows.services.events import EventLines, close_lost_runs
 from flows.services.front import Behind, Front, unix_sockets
-from flows.services.processes import Interrupts, Server, ServerStoppedError, keep_alive
+from flows.services.processes import (
+    Interrupts,
+    Server,
+    ServerStoppedError,
+    keep_alive,
+    stop_together,
+)
 from schemas.errors import InputError
 from schemas.outputs import UpOutput
 from tasks.runtime.runtime import Runtime
 
 LOST_SECONDS = 10  # between two looks at flow runs whose process was killed
-ANY_PROXY = ("--forwarded-allow-ips", "*")  # nobody but our own reaches a server's socket
+UVICORN = (
+    "--forwarded-allow-ips", "*",  # nobody but our own reaches a server's socket
+    "--timeout-graceful-shutdown", "4",  # a page that is open does not hold up the end
+)  # fmt: skip
 
 
 def serve(runtime: Runtime, addresses: Addresses, terminal: Terminal) -> UpOutput:
@@ -57,14 +66,16 @@ def _serve(runtime: Runtime, addresses: Addresses, terminal: Terminal, lock: int
         servers = _servers(data_dir, behind, environment, lock)
         log = servers[0].log.with_name("pages.log")
         door = stack.enter_context(Door(front.entrances(behind, terminal.note), log))
-        for server in servers:
-            stack.callback(server.stop)
+        *pages, worker = servers
+        stack.callback(stop_together, pages)
+        stack.callback(worker.stop)  # first: it tells Prefect's server what it cuts off
         # a shell has its jobs behind `&` ignore SIGINT, and what they start would inherit that
         interrupts = Interrupts()
         for sign in (signal.SIGINT, signal.SIGTERM):
             signal.signal(sign, interrupts)
         with contextlib.suppress(KeyboardInterrupt):
             _start(servers, environment, front.served, terminal)
+            interrupts.raises = False
             stack.callback(remove_up_file, data_dir)
             write_up_file(data_dir, front.served)
             _print_links(terminal, front.links())
@@ -134,14 +145,14 @@ def _servers(
     prefect = server(
         "prefect-server",
         [sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app",
-         "--uds", str(behind.prefect), "--log-level", "warning", *ANY_PROXY],
+         "--uds", str(behind.prefect), "--log-level", "warning", *UVICORN],
         behind.prefect,
     )  # fmt: skip
     prefect.health = "/api/health"
     mlflow = server(
         "mlflow",
         ["mlflow", "server", "--workers", "1",
-         "--uvicorn-opts", shlex.join(["--uds", str(behind.mlflow), *ANY_PROXY]),
+         "--uvicorn-opts", shlex.join(["--uds", str(behind.mlflow), *UVICORN]),
          "--backend-store-uri", data_dir.tracking_uri,
          "--default-artifact-root", data_dir.run_artifacts.as_uri()],
         behind.mlflow,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import sys
@@ -20,6 +19,7 @@ from flows.services.processes import (
     Server,
     ServerStoppedError,
     keep_alive,
+    stop_together,
 )
 
 pytestmark = pytest.mark.slow
@@ -101,6 +101,36 @@ def test_a_stop_ends_the_children_too(
     assert has_ended(orphan)
 
 
+def test_servers_that_do_not_listen_are_ended_side_by_side(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deaf = "[signal.signal(sign, signal.SIG_IGN) for sign in (signal.SIGINT, signal.SIGTERM)]"
+    ready = [tmp_path / "first", tmp_path / "second"]
+    servers = [
+        make(
+            f"import signal, time; from pathlib import Path; {deaf};"
+            f"Path({str(path)!r}).touch(); time.sleep(60)"
+        )
+        for path in ready
+    ]
+    while not all(path.exists() for path in ready):
+        time.sleep(0.05)
+    sent: list[signal.Signals] = []
+    send = Server.send
+
+    def noted(self: Server, sign: signal.Signals) -> None:
+        sent.append(sign)
+        send(self, sign)
+
+    monkeypatch.setattr(processes, "STOP_SECONDS", 0.5)
+    monkeypatch.setattr(Server, "send", noted)
+    stop_together(servers)
+    assert [server.ended() for server in servers] == [-signal.SIGKILL] * 2
+    assert sent == [
+        sign for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL) for _ in servers
+    ]
+
+
 def test_a_revival_ends_what_outlived_its_server(make: Make, tmp_path: Path) -> None:
     child = tmp_path / "child"
     server = make(
@@ -140,19 +170,33 @@ def test_a_restart_is_told_once(make: Make) -> None:
     assert told[0].startswith("thing ended with code -9; started again")
 
 
-def test_an_interrupt_that_a_library_loses_ends_it_all_the_same() -> None:
-    interrupts, calls = Interrupts(), 0
+@pytest.fixture
+def interrupts() -> Iterator[Interrupts]:
+    """Handles SIGINT during a test."""
+    handler = Interrupts()
+    before = signal.signal(signal.SIGINT, handler)
+    yield handler
+    signal.signal(signal.SIGINT, before)
+
+
+def interrupt() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.1)
+
+
+def test_an_interrupt_breaks_off_a_start_and_is_remembered(interrupts: Interrupts) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        interrupt()
+    keep_alive([], print, lambda: pytest.fail("nothing is looked at any more"), interrupts)
+
+
+def test_an_interrupt_breaks_off_nothing_once_all_run(interrupts: Interrupts) -> None:
+    interrupts.raises = False
+    whole: list[int] = []
 
     def between() -> None:
-        nonlocal calls
-        calls += 1
-        with contextlib.suppress(KeyboardInterrupt):  # as C code does that clears an error
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(5)
+        interrupt()
+        whole.append(1)
 
-    before = signal.signal(signal.SIGINT, interrupts)
-    try:
-        keep_alive([], print, between, interrupts)
-    finally:
-        signal.signal(signal.SIGINT, before)
-    assert calls == 1
+    keep_alive([], print, between, interrupts)
+    assert whole == [1]
