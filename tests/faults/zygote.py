@@ -24,13 +24,21 @@ MODULES = (
     "artifacts.promotion.confirmation",
     "artifacts.registry.publish",
     "artifacts.report.write",
+    "flows.cli.failures",
     "flows.cli.parser",
+    "flows.cli.render.decision",
+    "flows.cli.render.results",
     "flows.cli.terminal",
+    "matplotlib.backends.backend_agg",
     "matplotlib.pyplot",
     "mlflow.store.tracking.sqlalchemy_store",
+    "opentelemetry.sdk.metrics",
+    "pandera.pandas",
     "policy.learning.learner",
     "policy.sampling.sample",
     "safetensors.torch",
+    "sqlalchemy.dialects.sqlite",
+    "transformers.models.auto.tokenization_auto",
     "transformers.models.llama.modeling_llama",
 )
 WITH_PREFECT = (
@@ -39,6 +47,7 @@ WITH_PREFECT = (
     "flows.gate",
     "flows.learning",
     "flows.selection",
+    "prefect.engine",
 )
 
 
