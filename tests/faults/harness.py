@@ -59,7 +59,7 @@ class Extent:
     up: bool
 
 
-FULL = Extent(80, None, None, (2, 3, 5, 8, 20), (2, 4, 8), 4, 10, 12, up=True)
+FULL = Extent(40, None, None, (2, 3, 5, 8, 20), (2, 4, 8), 4, 6, 8, up=True)
 QUICK = Extent(2, 3, 1, (2,), (), 1, 1, 0, up=False)
 
 
@@ -175,22 +175,31 @@ def _kills(ground: Ground, extent: Extent, chance: random.Random) -> list[Trial]
     return found
 
 
-def _chosen_points(scenes: Iterable[Scene], chance: random.Random) -> list[tuple[Scene, int, bool]]:
-    """Each point once before the call, in any command at any of its times.
+def _chosen_points(
+    scenes: Iterable[Scene], chance: random.Random, *, quickest: bool = False
+) -> list[tuple[Scene, int, bool]]:
+    """Each point once before the call, in any of the commands that come by it, at any time.
 
-    What takes effect by itself, as a rename or a commit, is also killed behind the call. Behind the
-    others is before the next one: every call that changes a folder is a point.
+    With `quickest`, in the one that is over first. What takes effect by itself, as a rename or a
+    commit, is also killed behind the call. Behind the others is before the next one: every call
+    that changes a folder is a point.
     """
-    met: dict[str, list[tuple[Scene, Event]]] = {}
-    for scene in scenes:
+    met: dict[str, dict[str, list[Event]]] = {}
+    for scene in (by_name := {scene.name: scene for scene in scenes}).values():
         for event in scene.events:
-            met.setdefault(event.point, []).append((scene, event))
+            met.setdefault(event.point, {}).setdefault(scene.name, []).append(event)
     chosen = []
     for times in met.values():
-        scene, event = chance.choice(times)
+
+        def one(times: dict[str, list[Event]] = times) -> tuple[Scene, Event]:
+            names = sorted(times, key=lambda name: by_name[name].seconds)
+            name = names[0] if quickest else chance.choice(names)
+            return by_name[name], chance.choice(times[name])
+
+        scene, event = one()
         chosen.append((scene, event.number, False))
         if event.kind not in PREPARE:
-            scene, event = chance.choice(times)
+            scene, event = one()
             chosen.append((scene, event.number, True))
     return chosen
 
@@ -217,7 +226,7 @@ def _full_disks(ground: Ground, extent: Extent, chance: random.Random, disks: Di
     }
     chosen = [
         (scene, event)
-        for scene, event, after in _chosen_points(ground.scenes.values(), chance)
+        for scene, event, after in _chosen_points(ground.scenes.values(), chance, quickest=True)
         if not after and kinds[scene.name, event] not in FREES
     ]
     if extent.disks is not None:
