@@ -16,7 +16,7 @@ from artifacts.doctor.examination import Examination, Found
 from artifacts.store.checkpoints import RECORD, CheckpointRecord, write_checkpoint
 from artifacts.store.data_dir import DataDir
 from artifacts.tracking.archive import Archive
-from artifacts.tracking.connection import EXPERIMENT, SERVER
+from artifacts.tracking.named import EXPERIMENT, SERVER
 from policy.files.atomic_folder import being_written
 from schemas.references import PolicyRef, TableRef
 
@@ -48,7 +48,9 @@ def _names(look: Look) -> list[str]:
 
 def _rename_experiment(data_dir: DataDir) -> None:
     with closing(sqlite3.connect(data_dir.tracking_database)) as database, database:
-        database.execute("update experiments set name = 'mine' where name = ?", (EXPERIMENT,))
+        database.execute(
+            "update experiments set artifact_location = '/mine' where name = ?", (EXPERIMENT,)
+        )
 
 
 def test_a_checkpoint_of_no_run_is_set_aside(step: Path, look: Look, repaired: Repaired) -> None:

@@ -11,7 +11,7 @@ import pytest
 from artifacts.store.data_dir import DataDir
 from artifacts.tracking import connection
 from artifacts.tracking.archive import Archive
-from artifacts.tracking.connection import SERVER
+from artifacts.tracking.named import SERVER
 from artifacts.unsent import answers
 from tests.mlflow_server import Between, MlflowServer, between
 
