@@ -103,7 +103,6 @@ def _weights(archive: Archive, version: ModelVersion) -> Weights:
         name=f"{REGISTRY}{version.name}/{version.version}",
         source=source,
         digest=version.tags.get(f"{TAG}digest", ""),
-        model_id=version.model_id or "",
     )
 
 

@@ -10,14 +10,15 @@ from tempfile import TemporaryDirectory
 from typing import Protocol
 
 from artifacts.tracking.archive import Archive
-from artifacts.tracking.logged_models import cached_model
+from artifacts.tracking.logged_models import models_cache
 from artifacts.unsent.answers import asked
 from artifacts.unsent.patience import MOST_SECONDS, patient
 from artifacts.unsent.refusals import in_one_line
 from policy.files.atomic_folder import atomic_folder
 from policy.model.load import fingerprint_of
-from schemas.errors import InputError
+from schemas.errors import InputError, StoreError
 from schemas.identity import digest_of
+from schemas.references import PolicyRef
 
 SHOWN = 16  # characters of a digest in the name of a folder
 logger = logging.getLogger(__name__)
@@ -50,16 +51,17 @@ class LocalWeights:
 class FetchedWeights:
     """Files that MLflow keeps elsewhere: fetched once, and again where the copy was changed.
 
-    What this data folder's own learning run gave to MLflow is the copy already.
+    What this data folder's own learning run gave to MLflow is a copy already.
     """
 
     archive: Archive
     name: str  # `models:/NAME/VERSION`
     source: str
     digest: str
-    model_id: str
 
     def folder(self) -> Path:
+        if (own := self._given()) is not None:
+            return own
         place = self._place()
         if not self._is_whole(place):
             self._fetch(place)
@@ -71,11 +73,17 @@ class FetchedWeights:
         return place
 
     def _place(self) -> Path:
-        tracking = self.archive.tracking
-        if self.model_id:
-            return cached_model(tracking, self.model_id)
         unique = digest_of([self.source, self.name, self.digest])[:SHOWN]
-        return tracking.data_dir.mlflow_cache / "versions" / unique
+        return self.archive.data_dir.mlflow_cache / "versions" / unique
+
+    def _given(self) -> Path | None:
+        """Where a learning run of this data folder has left them, if they are as they were."""
+        try:
+            found = self.archive.folders.find(PolicyRef(name=self.name, digest=self.digest))
+        except StoreError:
+            return None
+        ours = found.parent == models_cache(self.archive.tracking)
+        return found if ours and self._is_whole(found) else None
 
     def _is_whole(self, place: Path) -> bool:
         """Whether the copy is there, with the registered digest where there is one."""

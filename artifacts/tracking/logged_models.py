@@ -74,9 +74,9 @@ def hand_over_model(tracking: Tracking, run: RunRef) -> str:
     return uri
 
 
-def cached_model(tracking: Tracking, model_id: str) -> Path:
-    """Where the files of a logged model lie on this machine, if MLflow keeps them elsewhere."""
-    return tracking.data_dir.mlflow_cache / "models" / model_id
+def models_cache(tracking: Tracking) -> Path:
+    """Where logged models, which MLflow keeps elsewhere, are written before it gets them."""
+    return tracking.data_dir.mlflow_cache / "models"
 
 
 def name_digest(run: TrackedRun, policy: PolicyRef) -> None:
@@ -144,4 +144,4 @@ def _search(tracking: Tracking, condition: str) -> list[LoggedModel]:
 def _folder(tracking: Tracking, model: LoggedModel) -> Path:
     if tracking.holds(uri := str(model.artifact_location)):
         return local_path(uri)
-    return cached_model(tracking, str(model.model_id))
+    return models_cache(tracking) / str(model.model_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -61,8 +62,17 @@ def is_server(address: str) -> bool:
 
 
 def own_or(data_dir: DataDir, address: str) -> str:
-    """An address; the data folder's own database also where it is written in another way."""
-    return data_dir.tracking_uri if _sqlite_file(address) == data_dir.tracking_database else address
+    """An address as it is used.
+
+    The data folder's own database also where it is written in another way. `postgresql:` alone
+    means one driver for SQLAlchemy and another in our extra: the one that is there is taken.
+    """
+    if _sqlite_file(address) == data_dir.tracking_database:
+        return data_dir.tracking_uri
+    scheme, mark, rest = address.partition("://")
+    if mark and scheme in ("postgresql", "postgres") and find_spec("psycopg") is None:
+        return f"postgresql+psycopg2://{rest}"
+    return address
 
 
 def check_address(address: str, variable: str) -> None:

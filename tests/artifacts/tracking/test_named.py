@@ -109,7 +109,7 @@ def test_a_driver_that_is_missing_is_named_with_what_to_install(
     line = refused(data_dir)
     assert "the package psycopg2 is missing" in line
     assert "threeloops[mlflow-server]" in line
-    assert f"{TRACKING}=postgresql://127.0.0.1:9/runs" in line
+    assert f"{TRACKING}=postgresql+psycopg2://127.0.0.1:9/runs" in line
 
 
 def test_a_database_that_is_named_has_the_runs_and_the_data_folder_their_files(

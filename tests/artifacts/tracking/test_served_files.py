@@ -124,7 +124,7 @@ def test_what_was_kept_for_one_experiment_is_sent_by_a_command_with_another(
     run = work(archive)
     served.decide = lambda path: PASS
     monkeypatch.setenv(EXPERIMENT_NAME, f"named {run.run_id[:8]}")
-    assert opened().tracking.unsent.left == 0
+    opened().tracking.client  # noqa: B018  # what is kept is sent when it is made
     assert unsent_files(data_dir, "mlflow") == []
     monkeypatch.delenv(EXPERIMENT_NAME)
     assert opened().history.find(run.run_id).status == "FINISHED"
@@ -140,6 +140,7 @@ def test_files_of_a_run_without_a_server_are_sent_with_its_new_id_in_them(
     assert json.loads(run.files.path("notes/run.json").read_text())["run"] == run.run_id
     served.decide = lambda path: PASS
     sent = opened()
+    sent.tracking.client  # noqa: B018  # what is kept is sent when it is made
     assert sent.tracking.unsent.sent["keep file"] == 5  # one of them twice
     found = elsewhere.history.find(run.run_id)
     assert found.run_id != run.run_id
@@ -160,7 +161,7 @@ def test_a_version_is_fetched_by_its_digest_and_fetched_again_where_the_copy_was
     assert version.folder.joinpath(weights.name).read_bytes() == whole
     assert version.intact()
 
-    (theirs,) = (server.folder / "served").rglob(f"{version.folder.name}/artifacts/{weights.name}")
+    (theirs,) = (server.folder / "served").rglob(f"models/*/artifacts/{weights.name}")
     theirs.write_bytes(b"changed there")
     assert not version.intact(), "the gate looks at what the registry has, not at a copy"
     with pytest.raises(InputError, match=r"model.safetensors is not what was registered"):
@@ -178,6 +179,7 @@ def test_a_version_made_without_the_server_is_given_to_it_later(
     policy = registered(archive, tmp_path)
     served.decide = lambda path: PASS
     sent = opened()
+    sent.tracking.client  # noqa: B018  # what is kept is sent when it is made
     assert sent.tracking.unsent.reasons == []
     assert sent.tracking.unsent.sent["keep model file"] > 2
     versions = [
