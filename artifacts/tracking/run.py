@@ -186,7 +186,13 @@ def tracked_run(
     if former:
         run = _reopened(TrackedRun(former, "", loop, archive), config)
     else:
-        run = _opened(TrackedRun("", "", loop, archive), place, config)
+        run = TrackedRun("", "", loop, archive)
+        try:
+            _open(run, place, config)
+        except Exception as error:  # such as a store of files that may be read alone
+            if run.run_id:
+                _end_early(run, config, error)
+            raise
     run.describe(describe_start(loop, config))
     try:
         yield run
@@ -208,7 +214,7 @@ def _end_early(run: TrackedRun, config: RunConfig, error: BaseException) -> None
     run.archive.tracking.client.set_terminated(run.run_id, status)
 
 
-def _opened(run: TrackedRun, place: Place, config: RunConfig) -> TrackedRun:
+def _open(run: TrackedRun, place: Place, config: RunConfig) -> None:
     client, loop = run.archive.tracking.client, run.loop
     tags = {
         f"{TAG}loop": loop.letter,
@@ -225,7 +231,6 @@ def _opened(run: TrackedRun, place: Place, config: RunConfig) -> TrackedRun:
     _log_parameters(run, settings_in_words(config))
     run.record(CONFIG_FILE, config)
     keep_template(run, config)
-    return run
 
 
 def _reopened(run: TrackedRun, config: RunConfig) -> TrackedRun:
