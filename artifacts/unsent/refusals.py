@@ -58,6 +58,9 @@ def explained(error: BaseException) -> tuple[str, str]:
             return f"the package {package} is missing", remedy
         if type(cause).__name__ in ("NoCredentialsError", "PartialCredentialsError"):
             return "the store of files wants keys, and there are none", STORE_KEYS
+    for cause in causes(error):  # whatever MLflow makes of it
+        if type(cause).__module__.partition(".")[0] in ("botocore", "boto3"):
+            return _of_the_store(_first_line(cause))
     text = _first_line(error)
     status = status_of(error)
     if status == 401:
@@ -66,11 +69,14 @@ def explained(error: BaseException) -> tuple[str, str]:
         return "the server does not allow it (403)", RIGHTS
     if status is not None:
         return f"it answers {status}: {text}", "see whether it is an MLflow server, and its log"
+    return text, "see whether the address, the user and the password are right"
+
+
+def _of_the_store(text: str) -> tuple[str, str]:
+    """What a bucket refuses: keys that it does not know, or that may not do this."""
     if any(fault in text for fault in KEY_FAULTS):
         return text, STORE_KEYS
-    if "AccessDenied" in text or "Forbidden" in text:
-        return text, "give its keys the right to read and write there"
-    return text, "see whether the address, the user and the password are right"
+    return text, "give its keys the right to read and write there, or name another experiment"
 
 
 def _first_line(error: BaseException) -> str:
