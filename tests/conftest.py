@@ -17,6 +17,7 @@ import pytest
 from artifacts.store.data_dir import DataDir, current_data_dir
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.connection import Tracking
+from artifacts.tracking.named import EXPERIMENT_NAME, REGISTRY_AT, SERVER, TRACKING
 from policy.model.tiny import make_tiny_model
 from schemas.config import (
     EvalConfig,
@@ -100,6 +101,8 @@ def rows_in() -> Callable[[str], dict[str, Any]]:
 @pytest.fixture(autouse=True)
 def _no_real_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("THREELOOPS_HOME", str(tmp_path / "home"))
+    for name in (SERVER, TRACKING, REGISTRY_AT, EXPERIMENT_NAME):
+        monkeypatch.delenv(name, raising=False)
 
 
 def estimate(value: float, low: float, high: float, problems: int = 3) -> Estimate:

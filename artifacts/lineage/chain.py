@@ -145,10 +145,10 @@ def _decision_link(
     made: DecisionRecord,
 ) -> LineageLink | None:
     """A decision about one of these versions, or with this run's tables as evidence; else None."""
-    path = made.folder / DECISION_FILE
+    path = made.files.local(DECISION_FILE)
     decided: Decision | None
     try:
-        decided = made.result()
+        decided = made.result() if path else None
     except InputError:
         decided = None
     evidence = _evidence(decided)
@@ -156,9 +156,9 @@ def _decision_link(
     about = {made.candidate, made.against} if made.kind == "rollback" else {made.candidate}
     if not about & set(versions) and not own & set(evidence.values()):
         return None
-    state: LinkState = state_of(stored, path, made.digest) if made.digest else "not known"
+    state: LinkState = state_of(stored, path, made.digest) if path and made.digest else "not known"
     note = f"{made.decision} {made.candidate}"
-    if not path.exists():
+    if path is None:
         state = "missing"
     elif decided is None:
         state = "differs"
@@ -174,7 +174,7 @@ def _decision_link(
         name=made.name,
         digest=made.digest or None,
         state=state,
-        where=str(path),
+        where=str(made.files.path(DECISION_FILE)),
         note=note,
     )
 

@@ -21,10 +21,11 @@ from artifacts.store.process import is_gone
 from artifacts.text.secrets import without_secrets
 from artifacts.text.visible import printable
 from artifacts.tracking.archive import Archive
-from artifacts.tracking.connection import TAG, local_path
+from artifacts.tracking.connection import TAG
+from artifacts.tracking.files import files_of
 from artifacts.tracking.history import History
 from artifacts.tracking.owner import OWNER
-from schemas.identity import file_digest
+from schemas.identity import bytes_digest
 from schemas.results import Decision
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def settle_cut_off(archive: Archive, model: str) -> Decision | None:
     since = _decided_since_ms(archive.history, champion)
     for run in archive.history.mlflow_runs():
         if _is_cut_off(run) and run.info.start_time >= since:
-            decided = _made_champion(run, champion)
+            decided = _made_champion(archive, run, champion)
             if decided is not None:
                 settle(archive, champion, decided, run.info.run_id)
                 if ERROR in run.data.tags:
@@ -90,14 +91,14 @@ def _is_cut_off(run: Run) -> bool:
     return dead or run.info.status == "KILLED"
 
 
-def _made_champion(run: Run, champion: RegisteredVersion) -> Decision | None:
+def _made_champion(archive: Archive, run: Run, champion: RegisteredVersion) -> Decision | None:
     """The decision that a run had kept, if it is whole and made this version the champion."""
     if run.data.tags.get(CANDIDATE) != champion.name:
         return None
-    path = local_path(run.info.artifact_uri) / DECISION_FILE
     try:
-        decided = Decision.model_validate_json(path.read_bytes())
-        whole = run.data.tags.get(RECORD_DIGEST) in (None, file_digest(path))
+        kept = files_of(archive.tracking, run).read(DECISION_FILE)
+        decided = Decision.model_validate_json(kept)
+        whole = run.data.tags.get(RECORD_DIGEST) in (None, bytes_digest(kept))
     except (OSError, ValidationError):
         return None
     made = (decided.champion, decided.candidate.digest)

@@ -15,6 +15,7 @@ from artifacts.store.instrument import EXTERNAL, instrument_of
 from artifacts.store.origin import told_of
 from artifacts.store.tables import Store, provenance_of
 from artifacts.tracking.archive import Archive
+from artifacts.tracking.files import LocalFiles
 from artifacts.tracking.history import RunRecord
 from schemas.config import SELECTION_RULES
 from schemas.errors import InputError, StoreError
@@ -154,7 +155,7 @@ def stored_table(store: Store, run: RunRecord, name: str) -> TableRef:
 
 
 def _intact(store: Store, run: RunRecord, name: str, stage: str) -> pa.Table:
-    """A run's table from the store, after the copies among MLflow's artifacts were checked too."""
+    """A run's table from the store, after the copies among its files here were checked too."""
     reference = stored_table(store, run, name)
     table = store.read(reference)
     for copy in _copies(run, name, stage):
@@ -169,7 +170,12 @@ def _intact(store: Store, run: RunRecord, name: str, stage: str) -> pa.Table:
 
 
 def _copies(run: RunRecord, name: str, stage: str) -> Iterator[Path]:
-    """Where MLflow may hold a copy: in the run itself, or in the run of the stage inside it."""
+    """Where the data folder may have a copy: in the run itself, or in the one of the stage inside.
+
+    What MLflow keeps elsewhere is not fetched: nothing is read from there in place of the store.
+    """
+    if not isinstance(run.files, LocalFiles):
+        return
     yield run.folder / "tables" / f"{name}.parquet"
     if child := run.tags.get(f"measured.{stage}"):
         of_child = run.folder.parents[1] / child / run.folder.name

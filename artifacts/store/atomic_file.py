@@ -67,7 +67,7 @@ def remove_leftovers(data_dir: DataDir) -> list[Path]:
     folders among checkpoints and models. Those of processes that run, or that run on other
     machines, stay.
     """
-    above = [data_dir.models, data_dir.run_artifacts]
+    above = [data_dir.models, data_dir.run_artifacts, data_dir.mlflow_cache]
     folders = [*above, *(path for path in _there(data_dir.tables, "*") if path.is_dir())]
     begun = [path for one in folders for path in _there(one, f"{WRITING}*{AFTER_WRITER}*")]
     left = [path for path in begun if is_gone(writer_of(path))]
@@ -77,6 +77,7 @@ def remove_leftovers(data_dir: DataDir) -> list[Path]:
         *_there(data_dir.models, PARTIAL),
         *_there(data_dir.run_artifacts, f"*/models/*/{PARTIAL}"),
         *_there(data_dir.run_artifacts, f"*/models/*/*/{PARTIAL}"),
+        *_there(data_dir.mlflow_cache, f"*/{PARTIAL}"),
         *_there(data_dir.checkpoints, f"*/*/{PARTIAL}"),
     )
     # a checkpoint is one once it has its record, which may come until its lock is held

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from artifacts.store.data_dir import PATIENCE, DataDir, sqlite_uri
+from artifacts.store.data_dir import PATIENCE, RUN_ARTIFACTS, DataDir, sqlite_uri
 from schemas.errors import InputError
 
 if TYPE_CHECKING:
@@ -146,19 +146,27 @@ def _correct_addresses(data_dir: DataDir, experiment: str) -> bool:
     now = data_dir.run_artifacts.as_uri()
     with _opened(data_dir.tracking_database) as connection, connection:
         found = connection.execute(
-            "select artifact_location from experiments where name = ?", (experiment,)
+            "select 1 from experiments where name = ?", (experiment,)
         ).fetchone()
-        if found is None or found[0] == now:
-            return found is not None
-        before = str(found[0])
-        for table, columns in ADDRESSES.items():
-            for column in columns:
-                connection.execute(
-                    f"update {table} set {column} = ? || substr({column}, ?) "
-                    f"where substr({column}, 1, ?) = ?",
-                    (now, len(before) + 1, len(before), before),
-                )
-    return True
+        for before in set(places_of(connection).values()) - {now}:
+            for table, columns in ADDRESSES.items():
+                for column in columns:
+                    connection.execute(
+                        f"update {table} set {column} = ? || substr({column}, ?) "
+                        f"where substr({column}, 1, ?) = ?",
+                        (now, len(before) + 1, len(before), before),
+                    )
+    return found is not None
+
+
+def places_of(connection: sqlite3.Connection) -> dict[int, str]:
+    """Where the files of each of our experiments are, by its id: in a data folder, wherever."""
+    rows = connection.execute("select experiment_id, artifact_location from experiments")
+    return {
+        int(number): str(place)
+        for number, place in rows
+        if str(place).startswith("file:") and str(place).endswith(f"/{RUN_ARTIFACTS}")
+    }
 
 
 def _beside(database: Path, name: str) -> Path:

@@ -10,14 +10,8 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from pydantic import JsonValue, ValidationError
 
-from artifacts.tracking.connection import (
-    CONFIG_FILE,
-    PARENT,
-    RESULT_FILE,
-    TAG,
-    Tracking,
-    local_path,
-)
+from artifacts.tracking.connection import CONFIG_FILE, PARENT, RESULT_FILE, TAG, Tracking
+from artifacts.tracking.files import RunFiles, files_of
 from artifacts.tracking.formats import upgraded
 from schemas.config import RunConfig
 from schemas.errors import InputError
@@ -57,8 +51,13 @@ class RunRecord:
     metrics: Mapping[str, float]
     parameters: Mapping[str, str]
     tags: Mapping[str, str]
-    folder: Path
+    files: RunFiles
     parent: str = ""
+
+    @property
+    def folder(self) -> Path:
+        """Where its files are on this machine, or copies of those that were written or read."""
+        return self.files.path()
 
     @property
     def stage(self) -> str:
@@ -84,7 +83,7 @@ class RunRecord:
         Raises InputError where it is gone, or of another version that cannot be read any more.
         """
         try:
-            return kind.model_validate_json((self.folder / CONFIG_FILE).read_bytes())
+            return kind.model_validate_json(self.files.read(CONFIG_FILE))
         except (OSError, ValidationError):
             raise InputError(
                 "its configuration cannot be read; it is gone, or of another version",
@@ -98,8 +97,8 @@ class RunRecord:
         Raises InputError for a result that is damaged, or of another version that cannot be read
         any more.
         """
-        path = self.folder / RESULT_FILE
-        if not path.exists():
+        path = self.files.local(RESULT_FILE)
+        if path is None:
             return None
         recorded = upgraded(self._json(path))
         kind = RESULTS.get(str(recorded.get("loop")))
@@ -157,7 +156,7 @@ class History:
         With `deleted`, also those that were deleted on MLflow's page.
         """
         runs = self.mlflow_runs(deleted=deleted)
-        return [_record(run) for run in runs if f"{TAG}loop" in run.data.tags]
+        return [_record(self.tracking, run) for run in runs if f"{TAG}loop" in run.data.tags]
 
     def mlflow_runs(self, *, deleted: bool = False) -> list[Run]:
         """Every MLflow run, newest first: the loops' and the gate's."""
@@ -198,7 +197,7 @@ class History:
         )
 
 
-def _record(run: Run) -> RunRecord:
+def _record(tracking: Tracking, run: Run) -> RunRecord:
     tags = {k.removeprefix(TAG): v for k, v in run.data.tags.items() if k.startswith(TAG)}
     return RunRecord(
         run_id=run.info.run_id,
@@ -209,6 +208,6 @@ def _record(run: Run) -> RunRecord:
         metrics=run.data.metrics,
         parameters=run.data.params,
         tags=tags,
-        folder=local_path(run.info.artifact_uri),
+        files=files_of(tracking, run),
         parent=run.data.tags.get(PARENT, ""),
     )

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from artifacts.store.atomic_file import write_atomic
 from artifacts.store.process import this_process
 from artifacts.text.describe import describe_failure, describe_start
 from artifacts.text.secrets import without_secrets
 from artifacts.text.visible import printable
 from artifacts.tracking.archive import Archive
-from artifacts.tracking.connection import CONFIG_FILE, NOTE, PARENT, TAG, Tracking, local_path
+from artifacts.tracking.connection import CONFIG_FILE, PARENT, TAG, Tracking
+from artifacts.tracking.experiment import NOTE
+from artifacts.tracking.files import RunFiles, files_of
 from artifacts.tracking.owner import OWNER
 from artifacts.tracking.prompts import keep_template
 from artifacts.unsent.waiting import runs_waiting
@@ -122,38 +123,37 @@ class TrackedRun:
         self.tables[name] = reference
         self.tag(**{f"table.{name}": f"{reference.kind}:{reference.digest}"})
         if copy:
-            kept = self.archive.store.path(reference).read_bytes()
-            self._write(f"tables/{name}.parquet", kept)
+            self.files.keep(f"tables/{name}.parquet", self.archive.store.path(reference))
 
     def file(self, path: Path, folder: str = "") -> None:
         """Keep a file with the run, in place of one of its name."""
-        self._write(str(Path(folder) / path.name), path.read_bytes())
+        self.files.write(str(Path(folder) / path.name), path.read_bytes())
 
     def record(self, name: str, value: BaseModel) -> None:
         """Keep a model with the run, as the JSON file `name`."""
-        self._write(name, json.dumps(value.model_dump(mode="json"), indent=2).encode())
+        self.files.write(name, json.dumps(value.model_dump(mode="json"), indent=2).encode())
 
     def text(self, name: str, text: str) -> None:
         """Keep a text with the run, as the file `name`."""
-        self._write(name, text.encode())
-
-    def _write(self, name: str, content: bytes) -> None:
-        """Keep a file among the run's artifacts: whole or as it was before, also after a kill."""
-        above = self.archive.data_dir.run_artifacts
-        write_atomic(self.artifact_folder(name), content, begin_in=above)
+        self.files.write(name, text.encode())
 
     def view(self, rows: pd.DataFrame, name: str = VIEW_FILE) -> None:
         """Keep rows in the form that MLflow's own table viewer shows; a retry replaces them."""
         shown = rows.astype(object).where(rows.notna(), None)
         content = {"columns": list(rows.columns), "data": shown.to_numpy().tolist()}
-        self._write(name, json.dumps(content, ensure_ascii=False).encode())
+        self.files.write(name, json.dumps(content, ensure_ascii=False).encode())
         if (listed := {"path": name, "type": "table"}) not in self._views:
             self._views.append(listed)
         self._client.set_tag(self.run_id, "mlflow.loggedArtifacts", json.dumps(self._views))
 
+    @property
+    def files(self) -> RunFiles:
+        """Its files, which MLflow keeps."""
+        return files_of(self.archive.tracking, self._client.get_run(self.run_id))
+
     def artifact_folder(self, name: str) -> Path:
-        """Where a file or folder among the run's artifacts lies."""
-        return local_path(self._client.get_run(self.run_id).info.artifact_uri) / name
+        """Where a file or folder among its files is on this machine."""
+        return self.files.path(name)
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,13 @@ def tracked_run(
     if former:
         run = _reopened(TrackedRun(former, "", loop, archive), config)
     else:
-        run = _opened(TrackedRun("", "", loop, archive), place, config)
+        run = TrackedRun("", "", loop, archive)
+        try:
+            _open(run, place, config)
+        except Exception as error:  # such as a store of files that may be read alone
+            if run.run_id:
+                _end_early(run, config, error)
+            raise
     run.describe(describe_start(loop, config))
     try:
         yield run
@@ -208,7 +214,7 @@ def _end_early(run: TrackedRun, config: RunConfig, error: BaseException) -> None
     run.archive.tracking.client.set_terminated(run.run_id, status)
 
 
-def _opened(run: TrackedRun, place: Place, config: RunConfig) -> TrackedRun:
+def _open(run: TrackedRun, place: Place, config: RunConfig) -> None:
     client, loop = run.archive.tracking.client, run.loop
     tags = {
         f"{TAG}loop": loop.letter,
@@ -225,7 +231,6 @@ def _opened(run: TrackedRun, place: Place, config: RunConfig) -> TrackedRun:
     _log_parameters(run, settings_in_words(config))
     run.record(CONFIG_FILE, config)
     keep_template(run, config)
-    return run
 
 
 def _reopened(run: TrackedRun, config: RunConfig) -> TrackedRun:

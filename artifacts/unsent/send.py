@@ -35,7 +35,7 @@ from artifacts.unsent.journal import (
     unsent_files,
     unsent_folder,
 )
-from artifacts.unsent.names import rename_in_texts, renamed, take_name
+from artifacts.unsent.names import rename_in_texts, renamed, take_name, with_file
 from artifacts.unsent.servers import Server, without_password
 from schemas.errors import InputError, ThreeLoopsError
 
@@ -201,12 +201,11 @@ def _send(
 
     words = json.loads(renamed(json.dumps(record), names))
     call = words.pop("call")
-    if call == "keep file":
-        words["file"] = str(data_dir.root / words["file"])
-        if not Path(words["file"]).is_file():
-            raise NotTakenError(f"{words['file']}, which MLflow is to keep, is missing")
     try:
-        made = asked(lambda before: make(client, call, words, again=again or before), PATIENCE)
+        with with_file(data_dir, words, names):
+            made = asked(lambda before: make(client, call, words, again=again or before), PATIENCE)
+    except FileNotFoundError:
+        raise NotTakenError(f"{words['file']}, which MLflow is to keep, is missing") from None
     except MlflowException as error:
         if what := _gone(client, words):
             return what

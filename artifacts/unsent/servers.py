@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from artifacts.unsent.journal import Kept
+from artifacts.store.data_dir import DataDir
+from artifacts.unsent.answers import UnreachableError, asked
+from artifacts.unsent.journal import Kept, read_kept, unsent_files
+from schemas.errors import StoreError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 PORTS = {"http": 80, "https": 443}
 LOGIN = re.compile(r"//[^/?]*@")
@@ -15,10 +22,16 @@ HERE = ("localhost", "127.0.0.1", "::1")  # ways to write this machine
 
 @dataclass(frozen=True)
 class Server:
-    """A server: where it answers, and what tells it from others; empty where that is not known."""
+    """A server: where it answers, and what tells it from others; empty where that is not known.
+
+    `registry` is where its registry answers, if elsewhere. `others` are more identities of the same
+    server: those of experiments that other commands use.
+    """
 
     address: str
     identity: str = ""
+    registry: str = ""
+    others: frozenset[str] = frozenset()
 
     def is_meant_by(self, kept: Kept) -> bool:
         """Whether a file of records is for this server.
@@ -27,8 +40,31 @@ class Server:
         are compared.
         """
         if self.identity and kept.server:
-            return self.identity == kept.server
+            return kept.server in {self.identity, *self.others}
         return same_address(self.address, kept.address)
+
+
+def servers_of(client: MlflowClient, data_dir: DataDir, to: str, server: Server) -> frozenset[str]:
+    """The identities in files of records that a server has too: of its other experiments."""
+    found = set()
+    for path in unsent_files(data_dir, to):
+        try:
+            found.add(read_kept(path).server)
+        except (FileNotFoundError, StoreError):  # sent meanwhile, or damaged
+            continue
+    return frozenset(one for one in found - {"", server.identity} if _has(client, one))
+
+
+def _has(client: MlflowClient, identity: str) -> bool:
+    """Whether a server has the experiment with this id and time of creation."""
+    from mlflow.exceptions import MlflowException
+
+    experiment, _, created = identity.partition(" ")
+    try:
+        found = asked(lambda again: client.get_experiment(experiment), patience=0)
+    except (MlflowException, UnreachableError):
+        return False
+    return str(found.creation_time) == created
 
 
 def same_address(one: str, other: str) -> bool:

@@ -20,8 +20,10 @@ from artifacts.unsent.answers import UnreachableError, asked
 from artifacts.unsent.calls import make
 from artifacts.unsent.journal import COPIES, Journal, begin_journal, unsent_folder
 from artifacts.unsent.known import Known
+from artifacts.unsent.refusals import explained, forbids
 from artifacts.unsent.servers import Server, without_password
 from policy.files.atomic_folder import flush
+from schemas.errors import InputError
 from schemas.identity import file_digest
 
 T = TypeVar("T")
@@ -33,7 +35,7 @@ class Way:
     """The way of one process to a server. `plain` is a client whose calls fail without answers."""
 
     def __init__(self, server: Server, data_dir: DataDir) -> None:
-        self.plain = MlflowClient(server.address, server.address)
+        self.plain = MlflowClient(server.address, server.registry or server.address)
         self.known = Known()
         self._server = server
         self._data_dir = data_dir
@@ -51,11 +53,11 @@ class Way:
         answer = None
         if self._journal is None:
             try:
-                answer = asked(lambda again: make(self.plain, call, words, again=again))
+                answer = self._asked(lambda again: make(self.plain, call, words, again=again))
             except UnreachableError as error:
                 self._journal = self._go_on_without(error)
         if self._journal is not None:
-            if call == "keep file":
+            if "file" in words:
                 words = {**words, "file": self._copied(Path(words["file"]))}
             self._journal.keep({"call": call, **words})
         self.known.write(call, words)
@@ -70,7 +72,7 @@ class Way:
         known = known if self._writes else None
         if self._journal is None:
             try:
-                return asked(lambda again: ask())
+                return self._asked(lambda again: ask())
             except UnreachableError as error:
                 if known is None:
                     raise self._unreachable(error) from error
@@ -78,6 +80,18 @@ class Way:
         if known is None:
             raise self._unreachable(UnreachableError("MLflow does not answer"))
         return known()
+
+    def _asked(self, call: Callable[[bool], T]) -> T:
+        """As `asked`; InputError where the server does not allow the call."""
+        try:
+            return asked(call)
+        except UnreachableError:
+            raise
+        except Exception as error:  # MLflow has one class for everything
+            if not forbids(error):
+                raise
+            what, remedy = explained(error)
+            raise InputError(what, without_password(self._server.address), remedy) from error
 
     def _go_on_without(self, error: UnreachableError) -> Journal:
         address = without_password(self._server.address)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flows.cli.experiment import VERBS, add_experiment, in_experiment
 from flows.cli.grammar.loops import add_loops
 from flows.cli.grammar.one_line_parser import OneLineParser
 from flows.cli.grammar.others import add_others
@@ -47,6 +48,8 @@ def build_parser() -> OneLineParser:
         made.add_argument(
             "--json", action="store_true", help="one JSON object as the last line of stdout"
         )
+        if name in VERBS:
+            add_experiment(made)
         return made
 
     add_loops(verb)
@@ -120,6 +123,7 @@ def _done(options: argparse.Namespace, terminal: Terminal) -> ResultModel:
         contextlib.redirect_stdout(sys.stderr) if options.json else contextlib.nullcontext(),
         contextlib.nullcontext() if options.verb == "export" else private_files(),
         terminal.noting_warnings(),
+        in_experiment(options),
     ):
         # the others make a data folder where there is none
         if options.verb == "doctor":

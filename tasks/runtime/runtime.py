@@ -9,6 +9,7 @@ from artifacts.datasets.problems import Datasets
 from artifacts.store.data_dir import DataDir, current_data_dir
 from artifacts.store.tables import Store
 from artifacts.tracking.archive import Archive
+from artifacts.tracking.named import named
 from tasks.runtime.progress import ProgressHub
 from tasks.runtime.side_channel import SideChannel
 
@@ -21,6 +22,7 @@ class Runtime:
 
     def __init__(self, data_dir: DataDir) -> None:
         self.data_dir = data_dir
+        self.made_for = (data_dir, named())
         self.archive = Archive(data_dir)
         self.datasets = Datasets(data_dir)
         self.progress = ProgressHub()
@@ -45,10 +47,11 @@ _of_this_process: Runtime | None = None
 def process_runtime() -> Runtime:
     """The runtime of this process, for its edges: a command, a flow, a task in a worker.
 
-    It is made at the first call, and anew where THREELOOPS_HOME names another data folder.
+    It is made at the first call, and anew where the environment names another data folder or
+    another MLflow.
     """
     global _of_this_process
-    data_dir = current_data_dir()
-    if _of_this_process is None or _of_this_process.data_dir != data_dir:
+    data_dir, names = current_data_dir(), named()
+    if _of_this_process is None or (data_dir, names) != _of_this_process.made_for:
         _of_this_process = Runtime(data_dir)
     return _of_this_process

@@ -217,9 +217,9 @@ def show(
         surest_first=options.sort == "likelihood",
     )
     print_rows(out, groups)
-    report = run.folder / REPORT_FILE
+    report = run.files.local(REPORT_FILE)
     reason = run.tags.get("report_error", "the run made none")
-    print_report(out, str(report) if report.exists() else None, reason)
+    print_report(out, str(report) if report else None, reason)
     return result.model_copy(update={"rows": tuple(row for g in groups for row in g.rows)})
 
 

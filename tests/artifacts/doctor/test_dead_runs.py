@@ -18,7 +18,7 @@ from artifacts.doctor.runs import check_runs
 from artifacts.store.data_dir import DataDir
 from artifacts.store.process import this_process
 from artifacts.tracking.archive import Archive
-from artifacts.tracking.connection import SERVER
+from artifacts.tracking.named import SERVER
 from artifacts.tracking.owner import OWNER, close_abandoned
 
 Look = Callable[[], Examination]

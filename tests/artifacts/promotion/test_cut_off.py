@@ -25,7 +25,7 @@ from artifacts.registry.versions import (
     registered_version,
 )
 from artifacts.tracking.archive import Archive
-from artifacts.tracking.connection import local_path
+from artifacts.tracking.experiment import local_path
 from artifacts.tracking.owner import CUT_OFF, OWNER
 from schemas.results import Decision
 from tests.artifacts.promotion.conftest import Learning, record_decision, tags_of

@@ -15,6 +15,7 @@ from artifacts.runs.lineage import (
     trained_prompts,
 )
 from artifacts.store.tables import Store
+from artifacts.tracking.files import LocalFiles
 from artifacts.tracking.history import RunRecord
 from schemas.errors import StoreError
 from schemas.loops import EVALUATION, LEARNING, Loop
@@ -26,7 +27,7 @@ def run(
     name: str, before: str, after: str, *, status: str = "FINISHED", loop: Loop = LEARNING
 ) -> RunRecord:
     tags = {"model_digest_before": before, "model_digest_after": after}
-    return RunRecord(name, name, loop, status, 0, {}, {}, tags, Path())
+    return RunRecord(name, name, loop, status, 0, {}, {}, tags, LocalFiles(Path()))
 
 
 def names(digest: str, *runs: RunRecord) -> list[str]:

@@ -16,8 +16,10 @@ import pytest
 
 from artifacts.store.data_dir import DataDir, sqlite_uri
 from artifacts.tracking.archive import Archive
-from artifacts.tracking.connection import EXPERIMENT, EXPERIMENT_TAGS, Tracking, local_path
+from artifacts.tracking.connection import Tracking
 from artifacts.tracking.database import prepare_database
+from artifacts.tracking.experiment import EXPERIMENT_TAGS, local_path
+from artifacts.tracking.named import EXPERIMENT
 from schemas.errors import InputError
 
 OPEN = "from artifacts.store.data_dir import current_data_dir as home\n" + (

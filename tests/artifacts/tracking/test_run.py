@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 
 from artifacts.tracking.archive import Archive
-from artifacts.tracking.connection import NOTE, PARENT, TAG
+from artifacts.tracking.connection import PARENT, TAG
+from artifacts.tracking.experiment import NOTE
 from artifacts.tracking.run import Place, TrackedRun, flat, tracked_run
 from schemas.config import EvalConfig
 from schemas.errors import InputError

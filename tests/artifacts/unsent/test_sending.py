@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from artifacts.store.data_dir import DataDir
 from artifacts.tracking import connection
 from artifacts.tracking.archive import Archive
-from artifacts.tracking.connection import SERVER
+from artifacts.tracking.named import SERVER
 from artifacts.tracking.owner import CUT_OFF, ERROR, OWNER, flow_runs_cut_off
 from artifacts.tracking.run import Place, tracked_run
 from artifacts.unsent.answers import UnreachableError

@@ -1,0 +1,123 @@
+"""Where the weights of a registered version are: in a folder here, or fetched from MLflow once."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Protocol
+
+from artifacts.tracking.archive import Archive
+from artifacts.tracking.logged_models import models_cache
+from artifacts.unsent.answers import asked
+from artifacts.unsent.patience import MOST_SECONDS, patient
+from artifacts.unsent.refusals import in_one_line
+from policy.files.atomic_folder import atomic_folder
+from policy.model.load import fingerprint_of
+from schemas.errors import InputError, StoreError
+from schemas.identity import digest_of
+from schemas.references import PolicyRef
+
+SHOWN = 16  # characters of a digest in the name of a folder
+logger = logging.getLogger(__name__)
+
+
+class Weights(Protocol):
+    """The files of one version."""
+
+    def folder(self) -> Path:
+        """Where they are on this machine, fetched if need be."""
+
+    def as_kept(self) -> Path:
+        """The same, as the registry has them at this moment."""
+
+
+@dataclass(frozen=True)
+class LocalWeights:
+    """Files in a folder of this machine."""
+
+    at: Path
+
+    def folder(self) -> Path:
+        return self.at
+
+    def as_kept(self) -> Path:
+        return self.at
+
+
+@dataclass(frozen=True)
+class FetchedWeights:
+    """Files that MLflow keeps elsewhere: fetched once, and again where the copy was changed.
+
+    What this data folder's own learning run gave to MLflow is a copy already.
+    """
+
+    archive: Archive
+    name: str  # `models:/NAME/VERSION`
+    source: str
+    digest: str
+
+    def folder(self) -> Path:
+        if (own := self._given()) is not None:
+            return own
+        place = self._place()
+        if not self._is_whole(place):
+            self._fetch(place)
+        return place
+
+    def as_kept(self) -> Path:
+        place = self._place()
+        self._fetch(place)
+        return place
+
+    def _place(self) -> Path:
+        unique = digest_of([self.source, self.name, self.digest])[:SHOWN]
+        return self.archive.data_dir.mlflow_cache / "versions" / unique
+
+    def _given(self) -> Path | None:
+        """Where a learning run of this data folder has left them, if they are as they were."""
+        try:
+            found = self.archive.folders.find(PolicyRef(name=self.name, digest=self.digest))
+        except StoreError:
+            return None
+        ours = found.parent == models_cache(self.archive.tracking)
+        return found if ours and self._is_whole(found) else None
+
+    def _is_whole(self, place: Path) -> bool:
+        """Whether the copy is there, with the registered digest where there is one."""
+        if not place.is_dir():
+            return False
+        try:
+            return not self.digest or fingerprint_of(self._digests(place)) == self.digest
+        except InputError:  # its weights are gone
+            return False
+
+    def _digests(self, place: Path) -> dict[str, str]:
+        return self.archive.folders.files(place)
+
+    def _fetch(self, place: Path) -> None:
+        """Fetch beside the place, then rename: the copy is there whole or not at all."""
+        from mlflow.artifacts import download_artifacts
+
+        tracking = self.archive.tracking
+        cache = tracking.data_dir.mlflow_cache
+        cache.mkdir(parents=True, exist_ok=True)
+        logger.info("fetching %s from MLflow", self.name)
+        with (
+            TemporaryDirectory(dir=cache) as folder,
+            in_one_line(self.name, "MLflow does not give its files"),
+            patient(MOST_SECONDS),
+        ):
+            tracking.refuse_silence()
+            got = asked(
+                lambda again: download_artifacts(
+                    artifact_uri=self.name,
+                    dst_path=folder,
+                    tracking_uri=tracking.address,
+                    registry_uri=tracking.registry,
+                )
+            )
+            with atomic_folder(place) as partial:
+                shutil.copytree(got, partial, dirs_exist_ok=True)

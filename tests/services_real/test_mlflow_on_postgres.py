@@ -1,0 +1,239 @@
+"""MLflow on a real Postgres with its files in a real S3: every verb, and a version loaded from it.
+
+The server alone has the keys of the bucket. Another experiment lies in the bucket itself, which
+clients then reach with keys of their own.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from artifacts.tracking.connection import ASKING, Tracking
+from artifacts.tracking.named import EXPERIMENT_NAME, REGISTRY_AT, TRACKING
+from flows.cli.parser import main
+from policy.model.load import quiet_transformers
+from policy.model.tiny import make_tiny_model
+from tasks.runtime.runtime import process_runtime
+from tests.mlflow_server import free_port
+from tests.postgres import PASSWORD, postgres
+from tests.seaweed import BUCKET, NOBODY, OWNER, READER, SeaweedServer, seaweed
+
+pytestmark = pytest.mark.engines
+START_SECONDS = 300.0
+VERSION = "models:/threeloops/1"
+Told = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedServer]:
+    pytest.importorskip("boto3", reason="install threeloops[mlflow-server]")
+    with seaweed(tmp_path_factory.mktemp("weed")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[str]:
+    pytest.importorskip("psycopg2", reason="install threeloops[mlflow-server]")
+    with postgres() as address:
+        yield address.replace("postgresql:", "postgresql+psycopg2:")
+
+
+@pytest.fixture(scope="module")
+def server(
+    bucket: SeaweedServer, database: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """`mlflow server`; its address."""
+    folder, port = tmp_path_factory.mktemp("mlflow"), free_port()
+    words = ["-m", "mlflow", "server", "--workers", "1", "--port", str(port)]
+    words += ["--backend-store-uri", database, "--artifacts-destination", f"s3://{BUCKET}/runs"]
+    settings = bucket.settings(OWNER) | {
+        "MLFLOW_S3_ENDPOINT_URL": bucket.endpoint,
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, *words], stdout=log, stderr=log, cwd=folder, env=os.environ | settings
+        )
+    try:
+        until = time.monotonic() + START_SECONDS
+        while not _answers(f"http://127.0.0.1:{port}/health"):
+            assert process.poll() is None, (folder / "log").read_text()
+            assert time.monotonic() < until, "the server does not start"
+            time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def _answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(address, timeout=5) as answer:
+            return int(answer.status) == 200
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def told(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Told]:
+    """Run a verb with --json against the server; its flow is a plain call, without Prefect."""
+    for name in ASKING:
+        monkeypatch.setenv(name, os.environ.get(name, "0"))  # as before afterwards
+    monkeypatch.setenv(TRACKING, server)
+    for verbs in ("loops", "past_runs"):
+        at = f"flows.cli.verbs.{verbs}"
+        monkeypatch.setattr(f"{at}.configure_prefect", lambda data_dir: None)
+        monkeypatch.setattr(f"{at}.start_prefect", lambda *_: None)
+        monkeypatch.setattr(f"{at}.run_flow", _plainly)
+
+    def call(*words: str, code: int = 0) -> dict[str, Any]:
+        capsys.readouterr()
+        assert main([*words, "--json"]) == code, capsys.readouterr().err
+        said = capsys.readouterr().out
+        return dict(json.loads(said)) if said else {}
+
+    yield call
+    process_runtime().models.forget()
+
+
+def _plainly(runtime: Any, flow: Any, config: Any, terminal: Any, **more: Any) -> Any:
+    more.pop("started", None)
+    return flow.fn(config, **more)
+
+
+@pytest.fixture
+def measured(tmp_path: Path) -> list[str]:
+    """The options of a small measurement, on a tiny model."""
+    sums = [(a, b) for a in range(1, 9) for b in range(1, 10 - a)]
+    splits = ["train"] * 24 + ["dev"] * 6 + ["holdout"] * 6
+    rows = [
+        {"id": f"{a}+{b}", "prompt": f"{a} + {b}?", "expected_answer": a + b, "split": split}
+        for (a, b), split in zip(sums, splits, strict=True)
+    ]
+    path = tmp_path / "sums.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    tiny = make_tiny_model(tmp_path / "tiny")
+    return ["--model", str(tiny), "--dataset", str(path), "--max-new-tokens", "6"]
+
+
+def test_every_verb_works_on_it_and_another_data_folder_loads_the_version(
+    told: Told, measured: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+
+    home = Path(os.environ["THREELOOPS_HOME"])
+    first = told("eval", *measured, "--limit", "6", "--samples", "2")
+    told("select", *measured, "--limit", "4", "--samples", "2")
+    learned = told(
+        "learn", *measured, "--limit", "6", "--steps", "2", "--problems-per-step", "4",
+        "--samples", "4", "--evaluation-samples", "2",
+    )  # fmt: skip
+    assert learned["model"]["name"] == VERSION
+    of_version = ["--model", VERSION, *measured[2:]]
+    second = told("eval", *of_version, "--limit", "6", "--samples", "2")
+    assert second["model"]["digest"] == learned["model"]["digest"]
+    again = told("rescore", first["run_id"], "--scorer", "last_int@1")
+    assert again["changes"]["rows"] == 12
+    assert told("compare", first["run_id"], second["run_id"])["comparable"]
+    decided = told("promote", "models:/threeloops@candidate", code=1)
+    assert decided["decision"] == "refused"
+    listed = told("runs", "--children")
+    assert {run["run_id"] for run in listed["runs"]} >= {first["run_id"], learned["run_id"]}
+    assert [one["candidate"] for one in listed["decisions"]] == [VERSION]
+    assert told("show", learned["run_id"])["metrics"] == learned["metrics"]
+    assert told("show", decided["run_id"])["reasons"] == decided["reasons"]
+    assert told("show", VERSION, "--lineage")["intact"]
+    told("export", first["run_id"], "--to", "jsonl", "--out", str(tmp_path / "answers.jsonl"))
+    told("export", VERSION, "--to", str(tmp_path / "exported"))
+    assert told("sync")["left"] == 0
+    assert told("doctor")["damaged"] == 0
+    assert not (home / "mlartifacts").exists(), "nothing of a run is kept in the data folder alone"
+    assert not (home / "mlflow.db").exists()
+
+    monkeypatch.setenv("THREELOOPS_HOME", str(tmp_path / "other"))
+    assert told("runs")["decisions"] == [*listed["decisions"]]
+    told("eval", *of_version, "--limit", "2", "--samples", "1")
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    with quiet_transformers():
+        pipeline = mlflow.transformers.load_model(VERSION)
+    assert len(pipeline.tokenizer("Final: 42")["input_ids"]) > 0
+    assert pipeline.model.num_parameters() > 0
+
+
+def test_an_experiment_in_the_bucket_itself_needs_keys_and_rights_there(
+    told: Told, measured: list[str], bucket: SeaweedServer, monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    client = Tracking(process_runtime().data_dir).client
+    client.create_experiment("direct", f"s3://{BUCKET}/direct")
+    small = [*measured, "--limit", "2", "--samples", "1", "--experiment", "direct"]
+    monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", bucket.endpoint)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    _refused(told, small, r"wants keys, and there are none; set AWS_ACCESS_KEY_ID")
+    for user, where in ((NOBODY, "cannot be reached"), (READER, "MLflow does not keep it")):
+        _be(bucket, user, monkeypatch)
+        _refused(told, small, rf"{where}.*AccessDenied.*right to read and write")
+    _be(bucket, OWNER, monkeypatch)
+    (ended,) = told("runs", "--experiment", "direct")["runs"]
+    assert ended["status"] == "FAILED", "the one that could not keep its first file"
+    made = told("eval", *small)
+    assert told("show", made["run_id"], "--experiment", "direct")["run_id"] == made["run_id"]
+    _refused(told, ["show", made["run_id"]], "no such run")
+
+
+def _be(server: SeaweedServer, user: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this process be a user of the bucket, and forget who it was."""
+    import boto3
+    from mlflow.store.artifact import s3_artifact_repo
+
+    for name, value in server.settings(user).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    s3_artifact_repo._cached_get_s3_client.cache_clear()
+
+
+def _refused(told: Told, words: list[str], reason: str) -> None:
+    """The verb says one line with the reason, and no model was loaded for it."""
+    verb = words if words[0] == "show" else ["eval", *words]
+    with pytest.MonkeyPatch.context() as patch:
+        lines: list[str] = []
+        patch.setattr("flows.cli.terminal.Terminal.fail", lambda self, line: lines.append(line))
+        patch.setattr("tasks.runtime.model_cache.load_policy", None)
+        assert told(*verb, code=2) == {}
+    (line,) = lines
+    assert re.search(reason, line), line
+    assert "\n" not in line
+    assert NOBODY[1] not in line
+
+
+def test_the_database_can_be_named_without_a_server_and_shows_no_password(
+    told: Told, database: str, measured: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(TRACKING, database)
+    monkeypatch.setenv(REGISTRY_AT, database)
+    small = [*measured, "--limit", "2", "--samples", "1"]
+    _refused(told, small, "kept by an MLflow server, and this is its database")
+    monkeypatch.setenv(EXPERIMENT_NAME, "in the database alone")
+    made = told("eval", *small)
+    assert told("show", made["run_id"])["run_id"] == made["run_id"]
+    monkeypatch.setenv(TRACKING, database.replace(PASSWORD, "wrong-password"))
+    with pytest.raises(Exception, match="password authentication failed") as caught:
+        Tracking(process_runtime().data_dir).client  # noqa: B018  # it asks when it is made
+    assert "wrong-password" not in str(caught.value)
+    assert "\n" not in str(caught.value)
