@@ -114,8 +114,9 @@ def learning_flow(
         learned = learned.model_copy(update={"wall_seconds": run.clock.wall_seconds})
         result = record_learning(tracked, config, learned, after, version)
         # one stays until the run has ended: who is killed before that goes on from it
-        drop_checkpoints(runtime.data_dir, tracked.run_id, keep=max(config.keep_checkpoints, 1))
-    drop_checkpoints(runtime.data_dir, tracked.run_id, keep=config.keep_checkpoints)
+        of_run = (runtime.data_dir, tracked.run_id, archive.shared)
+        drop_checkpoints(*of_run, keep=max(config.keep_checkpoints, 1))
+    drop_checkpoints(*of_run, keep=config.keep_checkpoints)
     publish_result(runtime.side_channel, result)
     runtime.side_channel.publish_best_effort(
         "that a version was registered", lambda: announce_version(version, tracked.run_id)

@@ -10,6 +10,7 @@ from artifacts.datasets.problems import Datasets, refuse_shared_prompts
 from artifacts.prompts.shown_problems import refuse_shown_problems
 from artifacts.prompts.template_file import names_file, read_template, template_of
 from artifacts.registry.resolve import check_model_name, known_folder
+from artifacts.store.shared.objects import check_store
 from artifacts.unsent.prompts import PREFIX
 from policy.learning.batches import batch_rows
 from policy.model.load import check_weights, load_config
@@ -30,6 +31,8 @@ C = TypeVar("C", bound=RunConfig)
 
 def preflight(runtime: Runtime, config: C) -> C:
     """The configuration to run; InputError for the first thing in it that cannot work."""
+    if runtime.archive.shared is not None:
+        check_store(runtime.archive.shared)
     config = check_names(runtime, config)
     check_model(runtime, config)
     return config

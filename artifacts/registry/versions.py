@@ -72,11 +72,14 @@ def registered_version(archive: Archive, model: str, where: str = "--model") -> 
         if rest == CHAMPION:
             remedy += "; `threeloops promote` makes one of them the champion"
         raise InputError("no such version in the registry", f"{where} {model}", remedy)
+    folder, digest = local_path(str(version.source)), version.tags.get(f"{TAG}digest", "")
+    if digest and not folder.is_dir():  # it was made on another machine
+        folder = archive.folders.fetch(digest) or folder
     return RegisteredVersion(
         model=name,
         number=str(version.version),
-        folder=local_path(str(version.source)),
-        digest=version.tags.get(f"{TAG}digest", ""),
+        folder=folder,
+        digest=digest,
         run_id=version.run_id or "",
         files=files_of_tag(version.tags.get(f"{TAG}files", "")),
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from artifacts.datasets.problems import Datasets
 from artifacts.store.data_dir import DataDir, current_data_dir
+from artifacts.store.shared.place import store_address
 from artifacts.store.tables import Store
 from artifacts.tracking.archive import Archive
 from tasks.runtime.progress import ProgressHub
@@ -27,6 +28,11 @@ class Runtime:
         self.side_channel = SideChannel(self.progress.log_message)
 
     @property
+    def works_on(self) -> tuple[DataDir, str]:
+        """The data folder, and the address of the store that it shares with others, or empty."""
+        return self.data_dir, self.archive.store_address
+
+    @property
     def store(self) -> Store:
         """The tables of the data folder."""
         return self.archive.store
@@ -45,10 +51,11 @@ _of_this_process: Runtime | None = None
 def process_runtime() -> Runtime:
     """The runtime of this process, for its edges: a command, a flow, a task in a worker.
 
-    It is made at the first call, and anew where THREELOOPS_HOME names another data folder.
+    It is made at the first call, and anew where THREELOOPS_HOME names another data folder or
+    THREELOOPS_STORE another store.
     """
     global _of_this_process
-    data_dir = current_data_dir()
-    if _of_this_process is None or _of_this_process.data_dir != data_dir:
+    data_dir, address = current_data_dir(), store_address()
+    if _of_this_process is None or _of_this_process.works_on != (data_dir, address):
         _of_this_process = Runtime(data_dir)
     return _of_this_process
