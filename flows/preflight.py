@@ -31,8 +31,6 @@ C = TypeVar("C", bound=RunConfig)
 
 def preflight(runtime: Runtime, config: C) -> C:
     """The configuration to run; InputError for the first thing in it that cannot work."""
-    if runtime.archive.shared is not None:
-        check_store(runtime.archive.shared)
     config = check_names(runtime, config)
     check_model(runtime, config)
     return config
@@ -45,6 +43,8 @@ def check_names(runtime: Runtime, config: C) -> C:
     completions answers, what a file says as the template, the tokens that answers to it need, and
     the commit of a dataset of the hub.
     """
+    if runtime.archive.shared is not None:
+        check_store(runtime.archive.shared)
     scorer = get_scorer(config.scorer)
     config = with_template(config)
     template = get_template(config.template)

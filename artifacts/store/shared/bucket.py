@@ -95,11 +95,10 @@ class BucketObjects:
         from obstore.exceptions import PreconditionError
 
         e_tag, _, number = version.partition("\n")
+        mode: Any = {"e_tag": e_tag} | ({"version": number} if number else {})
         with self._told():
             try:
-                obstore.put(
-                    self._store, name, content, mode={"e_tag": e_tag, "version": number or None}
-                )
+                obstore.put(self._store, name, content, mode=mode)
             except (PreconditionError, FileNotFoundError):
                 return False
             return True
