@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from artifacts.store.data_dir import DataDir
 from artifacts.store.policy_folders import PolicyFolders
+from artifacts.store.shared.owners import Owners
 from artifacts.store.shared.place import shared_store, store_address
 from artifacts.store.tables import Store
 from artifacts.tracking.connection import Tracking
@@ -22,5 +23,7 @@ class Archive:
         self.shared = shared_store(self.store_address)
         self.store = Store(data_dir, self.shared)
         self.folders = PolicyFolders(data_dir, self.shared)
-        self.tracking = Tracking(data_dir)
+        notes = data_dir.locks / "owners.json"
+        self.owners = Owners(self.shared, notes) if self.shared is not None else None
+        self.tracking = Tracking(data_dir, self.owners)
         self.history = History(self.tracking)

@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlparse
 
 from artifacts.store.atomic_file import remove_leftovers
 from artifacts.store.data_dir import DataDir
+from artifacts.store.shared.owners import Owners
 from artifacts.tracking.database import prepare_database
 from artifacts.tracking.owner import close_abandoned
 from artifacts.unsent.answers import UnreachableError, asked, reason
@@ -59,8 +60,9 @@ class Tracking:
     `unsent` is what could not be sent of what the server was not told earlier.
     """
 
-    def __init__(self, data_dir: DataDir) -> None:
+    def __init__(self, data_dir: DataDir, owners: Owners | None = None) -> None:
         self.data_dir = data_dir
+        self.owners = owners  # of runs, where machines share a store
         self.unsent = Outcome()
         self.send_seconds = SEND_SECONDS
         self._experiment: Experiment | None = None
@@ -137,7 +139,7 @@ class Tracking:
             return
         experiment = str(self._experiment.experiment_id)
         try:
-            asked(lambda again: close_abandoned(client, experiment, but))
+            asked(lambda again: close_abandoned(client, experiment, but, self.owners))
         except UnreachableError as error:
             raise self._nobody_answers(error) from None
 
