@@ -57,7 +57,8 @@ class BucketObjects:
                 found = obstore.get(self._store, name)
                 return Found(bytes(found.bytes()), _version(found.meta))
             except FileNotFoundError as missing:
-                return self._nothing(missing)
+                self._nothing(missing)
+                return None
 
     def fetch(self, name: str, path: Path) -> bool:
         import obstore

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from obstore.store import MemoryStore
 
+from artifacts.store.process import this_process
 from artifacts.store.shared.bucket import BucketObjects
 from artifacts.store.shared.folder import FolderObjects
 from artifacts.store.shared.lease import (
@@ -145,30 +146,26 @@ def test_it_is_renewed_while_it_is_held(objects: Objects) -> None:
 
 
 def test_one_at_a_time_is_in_the_block_and_the_other_is_told_whom_it_waits_for(
-    tmp_path: Path,
+    shared: Objects,
 ) -> None:
-    for objects in (BucketObjects("s3://tests/memory", MemoryStore()), FolderObjects(tmp_path)):
-        inside, said, most = 0, [], 0
-        counting = threading.Lock()
+    said: list[str] = []
+    inside: list[int] = [0]
+    most: list[int] = []
 
-        def enter(objects: Objects = objects, said: list[str] = said) -> None:
-            nonlocal inside, most
-            with held(objects, "gate", said.append):
-                with counting:
-                    inside += 1
-                    most = max(most, inside)
-                time.sleep(0.05)
-                with counting:
-                    inside -= 1
+    def enter() -> None:
+        with held(shared, "gate", said.append):
+            inside[0] += 1
+            most.append(inside[0])
+            time.sleep(0.1)
+            inside[0] -= 1
 
-        threads = [threading.Thread(target=enter) for _ in range(2)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert most == 1
-        assert len(said) == 1
-        assert said[0]
+    threads = [threading.Thread(target=enter) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1, 1]
+    assert said == [this_process()]
 
 
 def test_a_lost_turn_is_refused_in_one_line() -> None:
