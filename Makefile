@@ -35,7 +35,7 @@ test: model check  ## everything that CI runs, with the share of lines that it c
 test-fast: setup  ## the tests that need no server and no real model: while you write
 	@OMP_NUM_THREADS=1 $(BIN)/python $(TESTS) -m "not server and not slow and not engines"
 
-test-engines: setup  ## the tests that need real servers of others: Postgres (Debian's package), S3
+test-engines: setup  ## with real servers of other programs, which the tests start on loopback
 	@$(BIN)/python $(PIP) $(ENGINES)
 	@OMP_NUM_THREADS=1 $(BIN)/python $(TESTS) -m engines
 

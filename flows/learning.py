@@ -5,8 +5,8 @@ It measures before and after on problems that are never trained on, exactly as l
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
 from artifacts.recording.measured_rows import MeasuredRows
@@ -30,6 +30,7 @@ from artifacts.runs.resuming import (
     with_kept_template,
 )
 from artifacts.store.checkpoints import drop_checkpoints
+from artifacts.store.shared.lease import Turn
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.inputs import use_dataset
 from artifacts.tracking.logged_models import model_folder, name_digest, use_model
@@ -43,6 +44,7 @@ from flows.orchestration.learner_lock import learner_lock
 from flows.orchestration.links import recorded_run
 from flows.orchestration.page import day_of_flow_run, publish_decision, publish_result
 from flows.orchestration.pipeline_flow import pipeline_flow
+from flows.orchestration.turns import turn_of_run
 from flows.preflight import preflight
 from policy.learning.guard import refuse_bad_end
 from schemas.config import LearningConfig
@@ -95,11 +97,15 @@ def learning_flow(
         config = config.model_copy(update={"seed": day_of_flow_run()})
     place = Place(parent=parent_run, resume=resume or "")
     with (
-        learner_lock(runtime.data_dir, config.device, log_message),
-        going_on(archive, resume),
+        learner_lock(runtime.data_dir, config.device, log_message, archive.shared),
+        going_on(archive, resume, log_message) as resumed,
         recorded_run(runtime, LEARNING, config, place) as tracked,
+        nullcontext(resumed)
+        if resumed is not None
+        else turn_of_run(tracked.run_id, log_message, archive.shared) as turn,
     ):
         run = begin(runtime, config, tracked, StepClock())
+        run = replace(run, turn=turn)
         with run.clock.evaluating(runtime.progress):
             before = evaluate(run, run.start, BEFORE)
         run = replace(run, measured_problems=before.measured.problems.rows)
@@ -110,12 +116,14 @@ def learning_flow(
             raise keep_last_good(run, stop) from None
         record_measurement(tracked, after, config.dataset, AFTER)
         record_training(tracked, learned.training)
+        run.turn.refuse_lost("what was learned")
         version = register_learned(tracked, config, learned, run.start_folder)
         learned = learned.model_copy(update={"wall_seconds": run.clock.wall_seconds})
         result = record_learning(tracked, config, learned, after, version)
         # one stays until the run has ended: who is killed before that goes on from it
-        drop_checkpoints(runtime.data_dir, tracked.run_id, keep=max(config.keep_checkpoints, 1))
-    drop_checkpoints(runtime.data_dir, tracked.run_id, keep=config.keep_checkpoints)
+        of_run = (runtime.data_dir, tracked.run_id, archive.shared)
+        drop_checkpoints(*of_run, keep=max(config.keep_checkpoints, 1))
+    drop_checkpoints(*of_run, keep=config.keep_checkpoints)
     publish_result(runtime.side_channel, result)
     runtime.side_channel.publish_best_effort(
         "that a version was registered", lambda: announce_version(version, tracked.run_id)
@@ -127,11 +135,20 @@ def learning_flow(
 
 
 @contextmanager
-def going_on(archive: Archive, resume: str | None) -> Iterator[None]:
-    """Check once more that a run may be resumed: it may have gone on until its learner ended."""
-    if resume is not None:
+def going_on(
+    archive: Archive, resume: str | None, log_message: Callable[[str], None]
+) -> Iterator[Turn | None]:
+    """Check once more that a run may be resumed: it may have gone on until its learner ended.
+
+    Where machines share a store, that learner may be on another one. Gives the turn of the run that
+    is resumed.
+    """
+    if resume is None:
+        yield None
+        return
+    with turn_of_run(resume, log_message, archive.shared) as turn:
         resumable(archive, resume)
-    yield
+        yield turn
 
 
 def begin(
@@ -223,6 +240,7 @@ def learn(run: LearningRun, *, resumed: bool) -> tuple[PolicyRef, TableRef, list
             break
         ended = run.out_of_time(step)
         if ended or step % config.checkpoint_every == 0:
+            run.turn.refuse_lost("the checkpoint")
             checkpoint(policy, training, run.tracked.reference, run.checkpoints)
         if ended:
             run.runtime.progress.log_message(

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from statistics import median
 
+from artifacts.store.shared.lease import Turn
 from artifacts.tracking.run import TrackedRun
 from policy.learning.guard import KL_WINDOW, KlReading, attribute_to_step, last_sound
 from schemas.config import LearningConfig
@@ -113,6 +114,7 @@ class LearningRun:
     dev_steps: frozenset[int]
     clock: StepClock
     measured_problems: int = 0
+    turn: Turn = field(default_factory=Turn)  # of those who may go on with this run
 
     def kl_readings(self, training: TableRef | None) -> Sequence[KlReading]:
         """The KL to the start that each step so far measured."""

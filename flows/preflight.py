@@ -10,6 +10,7 @@ from artifacts.datasets.problems import Datasets, refuse_shared_prompts
 from artifacts.prompts.shown_problems import refuse_shown_problems
 from artifacts.prompts.template_file import names_file, read_template, template_of
 from artifacts.registry.resolve import check_model_name, known_folder
+from artifacts.store.shared.objects import check_store
 from artifacts.unsent.prompts import PREFIX
 from policy.learning.batches import batch_rows
 from policy.model.load import check_weights, load_config
@@ -42,6 +43,8 @@ def check_names(runtime: Runtime, config: C) -> C:
     completions answers, what a file says as the template, the tokens that answers to it need, and
     the commit of a dataset of the hub.
     """
+    if runtime.archive.shared is not None:
+        check_store(runtime.archive.shared)
     scorer = get_scorer(config.scorer)
     config = with_template(config)
     template = get_template(config.template)

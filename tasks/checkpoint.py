@@ -24,7 +24,9 @@ def save_policy(policy: PolicyRef, run: RunRef, name: str) -> PolicyRef:
     runtime = process_runtime()
     folder = model_folder(runtime.archive.tracking, run)
     runtime.models.learner(policy).export(folder)
-    return PolicyRef(name=name, digest=runtime.archive.folders.digest(folder))
+    saved = PolicyRef(name=name, digest=runtime.archive.folders.digest(folder))
+    runtime.archive.folders.share(folder)
+    return saved
 
 
 @pipeline_task("checkpoint", "checkpoint after step {policy.step}")
@@ -39,7 +41,7 @@ def checkpoint(policy: PolicyRef, training: TableRef, run: RunRef, keep: int = 0
         start=learner.policy.digest,
         numerics=numerics(str(learner.policy.device)),
     )
-    write_checkpoint(folder, learner.save, at, keep=keep)
+    write_checkpoint(folder, learner.save, at, keep=keep, shared=runtime.archive.shared)
 
 
 @pipeline_task("restore", "restore {run.name}")
@@ -55,14 +57,14 @@ def restore(
     """
     runtime = process_runtime()
     warn = runtime.progress.log_message
-    of_run = (runtime.data_dir, run.run_id)
+    shared = runtime.archive.shared
 
     def check(record: CheckpointRecord) -> None:
         runtime.store.read(record.training)
 
     if last is None:
-        found = newest_checkpoint(*of_run, warn, check)
-    elif (within := checkpoint_within(*of_run, last, warn, check)) is not None:
+        found = newest_checkpoint(runtime.data_dir, run.run_id, warn, check, shared)
+    elif within := checkpoint_within(runtime.data_dir, run.run_id, last, warn, check, shared):
         found = within
     else:
         return start, None

@@ -17,14 +17,14 @@ from artifacts.promotion.decisions import (
     settle,
 )
 from artifacts.registry.versions import RegisteredVersion, champion_of
-from artifacts.store.process import is_gone
+from artifacts.store.process import is_elsewhere, is_gone
 from artifacts.text.secrets import without_secrets
 from artifacts.text.visible import printable
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.connection import TAG
 from artifacts.tracking.files import files_of
 from artifacts.tracking.history import History
-from artifacts.tracking.owner import OWNER
+from artifacts.tracking.owner import LEASE, OWNER
 from schemas.identity import bytes_digest
 from schemas.results import Decision
 
@@ -61,7 +61,7 @@ def settle_cut_off(archive: Archive, model: str) -> Decision | None:
         return None
     since = _decided_since_ms(archive.history, champion)
     for run in archive.history.mlflow_runs():
-        if _is_cut_off(run) and run.info.start_time >= since:
+        if _is_cut_off(run, archive.shared is not None) and run.info.start_time >= since:
             decided = _made_champion(archive, run, champion)
             if decided is not None:
                 settle(archive, champion, decided, run.info.run_id)
@@ -85,9 +85,15 @@ def _decided_since_ms(history: History, champion: RegisteredVersion) -> int:
     )
 
 
-def _is_cut_off(run: Run) -> bool:
-    """Whether a run was ended from outside; in a process that goes on, it may not be closed yet."""
-    dead = run.info.status == "RUNNING" and is_gone(run.data.tags.get(OWNER, ""))
+def _is_cut_off(run: Run, alone: bool) -> bool:
+    """Whether a run was ended from outside; in a process that goes on, it may not be closed yet.
+
+    Who is `alone` in all data folders that share a store knows that no process of another machine,
+    which keeps a lease in it, decides any more.
+    """
+    owner = run.data.tags.get(OWNER, "")
+    elsewhere = alone and is_elsewhere(owner) and LEASE in run.data.tags
+    dead = run.info.status == "RUNNING" and (is_gone(owner) or elsewhere)
     return dead or run.info.status == "KILLED"
 
 

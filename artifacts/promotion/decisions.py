@@ -18,13 +18,12 @@ from artifacts.registry.versions import (
     registered_version,
     tag_version,
 )
-from artifacts.store.process import this_process
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.connection import TAG
 from artifacts.tracking.experiment import NOTE
 from artifacts.tracking.files import RunFiles, files_of
 from artifacts.tracking.history import History
-from artifacts.tracking.owner import OWNER
+from artifacts.tracking.owner import owner_tags
 from schemas.errors import InputError
 from schemas.identity import bytes_digest
 from schemas.result_parts import DecisionKind, Rollback
@@ -60,7 +59,7 @@ def begin_decision(archive: Archive, version: RegisteredVersion, decided: Decisi
     client, name = archive.tracking.client, RUN_NAMES[decided.kind]
     made = client.create_run(
         archive.tracking.experiment_id,
-        tags=tags | confirms | {OWNER: this_process()},
+        tags=tags | confirms | owner_tags(archive.owners),
         run_name=name,
     )
     run_id = str(made.info.run_id)

@@ -95,15 +95,14 @@ def registered_version(archive: Archive, model: str, where: str = "--model") -> 
 
 
 def _weights(archive: Archive, version: ModelVersion) -> Weights:
-    source = str(version.source)
-    if archive.tracking.holds(source):
-        return LocalWeights(local_path(source))
-    return FetchedWeights(
-        archive,
-        name=f"{REGISTRY}{version.name}/{version.version}",
-        source=source,
-        digest=version.tags.get(f"{TAG}digest", ""),
-    )
+    source, digest = str(version.source), version.tags.get(f"{TAG}digest", "")
+    if not archive.tracking.holds(source):
+        name = f"{REGISTRY}{version.name}/{version.version}"
+        return FetchedWeights(archive, name, source, digest)
+    folder = local_path(source)
+    if digest and not folder.is_dir():  # it was made on another machine
+        folder = archive.folders.fetch(digest) or folder
+    return LocalWeights(folder)
 
 
 @contextmanager

@@ -60,8 +60,8 @@ class FetchedWeights:
     digest: str
 
     def folder(self) -> Path:
-        if (own := self._given()) is not None:
-            return own
+        if (found := self._given() or self._shared()) is not None:
+            return found
         place = self._place()
         if not self._is_whole(place):
             self._fetch(place)
@@ -84,6 +84,10 @@ class FetchedWeights:
             return None
         ours = found.parent == models_cache(self.archive.tracking)
         return found if ours and self._is_whole(found) else None
+
+    def _shared(self) -> Path | None:
+        """Where they are as the policy of that digest, if the data folders share a store."""
+        return self.archive.folders.fetch(self.digest) if self.digest else None
 
     def _is_whole(self, place: Path) -> bool:
         """Whether the copy is there, with the registered digest where there is one."""

@@ -31,7 +31,7 @@ def resumable(archive: Archive, name: str) -> RunRecord:
             f"--resume {name}",
             f"learn from its model version{_named(run)}",
         )
-    newest_checkpoint(archive.data_dir, run.run_id)
+    newest_checkpoint(archive.data_dir, run.run_id, shared=archive.shared)
     return run
 
 
@@ -42,7 +42,7 @@ def how_to_go_on(archive: Archive) -> str:
         owned = (one for one in archive.history.every() if one.tags.get("owner") == this_process())
         run = next((one for one in owned if one.loop is LEARNING), None)
         if run is not None:
-            newest_checkpoint(archive.data_dir, run.run_id)
+            newest_checkpoint(archive.data_dir, run.run_id, shared=archive.shared)
             return f"go on with: threeloops learn --resume {run.name}"
     return (
         "there is no checkpoint yet (--checkpoint-every): run the same command again, which takes "

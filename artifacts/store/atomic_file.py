@@ -78,6 +78,7 @@ def remove_leftovers(data_dir: DataDir) -> list[Path]:
         *_there(data_dir.run_artifacts, f"*/models/*/{PARTIAL}"),
         *_there(data_dir.run_artifacts, f"*/models/*/*/{PARTIAL}"),
         *_there(data_dir.mlflow_cache, f"*/{PARTIAL}"),
+        *_there(data_dir.checkpoints, f"*/{PARTIAL}"),
         *_there(data_dir.checkpoints, f"*/*/{PARTIAL}"),
     )
     # a checkpoint is one once it has its record, which may come until its lock is held

@@ -14,6 +14,8 @@ from pydantic import ValidationError
 
 from artifacts.store.atomic_file import write_atomic
 from artifacts.store.data_dir import DataDir
+from artifacts.store.shared.checkpoints import RECORD, SharedCheckpoints
+from artifacts.store.shared.objects import Objects
 from policy.files.atomic_folder import being_written, remove_unless_written
 from schemas.errors import InputError, StoreError
 from schemas.files import is_file
@@ -21,7 +23,6 @@ from schemas.frozen import Frozen
 from schemas.identity import file_digest
 from schemas.references import PolicyRef, TableRef
 
-RECORD = "checkpoint.json"
 SHOWN = 12  # characters of a digest in a message
 
 
@@ -68,11 +69,17 @@ def checkpoint_folder(data_dir: DataDir, run_id: str, step: int) -> Path:
 
 
 def write_checkpoint(
-    folder: Path, save_learner: Callable[[Path], None], at: CheckpointRecord, *, keep: int = 0
+    folder: Path,
+    save_learner: Callable[[Path], None],
+    at: CheckpointRecord,
+    *,
+    keep: int = 0,
+    shared: Objects | None = None,
 ) -> None:
     """Write a checkpoint, then delete those of the same run before the one before.
 
-    With `keep`, the newest so many stay. `at` is its record without the files.
+    With `keep`, the newest so many stay. `at` is its record without the files. With a shared store
+    it is there too, so that another machine can go on from it.
 
     The record is written last: a folder without one is not a checkpoint. The one before stays,
     because only the next step measures whether the policy of this one is sound.
@@ -84,6 +91,8 @@ def write_checkpoint(
         files = {path.relative_to(folder).as_posix(): file_digest(path) for path in written}
         record = at.model_copy(update={"files": files})
         write_atomic(folder / RECORD, record.model_dump_json(indent=1).encode())
+    if shared is not None:
+        SharedCheckpoints(shared, folder.parent).send(folder, keep=max(1, keep - 1) + 1)
     before = [other for other in _whole_checkpoints(folder.parent) if other < folder]
     for other in folder.parent.iterdir():
         if other not in (folder, *before[-max(1, keep - 1) :]):
@@ -112,47 +121,78 @@ def read_checkpoint(folder: Path) -> CheckpointRecord:
     return record
 
 
+def _read_here(folder: Path, shared: Objects | None) -> CheckpointRecord:
+    """As `read_checkpoint`, of one that is fetched where it is not here as it was written."""
+    there = None if shared is None else SharedCheckpoints(shared, folder.parent)
+    if there is not None and not there.is_here(folder):
+        there.fetch(folder)
+        return read_checkpoint(folder)
+    try:
+        return read_checkpoint(folder)
+    except StoreError:
+        if there is None or not there.fetch(folder):
+            raise
+    return read_checkpoint(folder)
+
+
 def newest_checkpoint(
-    data_dir: DataDir, run_id: str, warn: Warn = _say_nothing, check: Check = _accept
+    data_dir: DataDir,
+    run_id: str,
+    warn: Warn = _say_nothing,
+    check: Check = _accept,
+    shared: Objects | None = None,
 ) -> Checkpoint:
     """The newest checkpoint of a run that is not damaged; InputError when it has none.
 
     `check` raises StoreError for one that cannot be used for another reason. For each that is
-    passed over, `warn` gets one line.
+    passed over, `warn` gets one line. Where a shared store has checkpoints of the run, they are
+    the ones that count, and those that are not here are fetched.
     """
-    whole = _whole_checkpoints(data_dir.checkpoints / run_id)
+    of_run = data_dir.checkpoints / run_id
+    whole = _whole_checkpoints(of_run, shared)
     where, remedy = f"--resume {run_id}", "start again without --resume"
     if not whole:
         raise InputError("the run has no checkpoint", where, remedy)
     try:
-        return _newest_usable(whole, warn, check)
+        return _newest_usable(whole, warn, check, shared)
     except StoreError as fault:
         what = f"none of its checkpoints can be used; {fault.where}: {fault.what}"
         raise InputError(what, where, remedy) from None
 
 
 def checkpoint_within(
-    data_dir: DataDir, run_id: str, step: int, warn: Warn = _say_nothing, check: Check = _accept
+    data_dir: DataDir,
+    run_id: str,
+    step: int,
+    warn: Warn = _say_nothing,
+    check: Check = _accept,
+    shared: Objects | None = None,
 ) -> Checkpoint | None:
     """As `newest_checkpoint`, up to a step, or None; later ones are deleted."""
     last = checkpoint_folder(data_dir, run_id, step)
-    whole = _whole_checkpoints(last.parent)
+    whole = _whole_checkpoints(last.parent, shared)
     for later in (folder for folder in whole if folder > last):
-        shutil.rmtree(later)
+        if shared is not None:
+            SharedCheckpoints(shared, last.parent).drop(later)
+        shutil.rmtree(later, ignore_errors=shared is not None)  # it may never have been here
     try:
-        return _newest_usable([folder for folder in whole if folder <= last], warn, check)
+        return _newest_usable([folder for folder in whole if folder <= last], warn, check, shared)
     except StoreError:
         return None
 
 
-def drop_checkpoints(data_dir: DataDir, run_id: str, *, keep: int = 0) -> None:
+def drop_checkpoints(
+    data_dir: DataDir, run_id: str, shared: Objects | None = None, *, keep: int = 0
+) -> None:
     """Delete a run's checkpoints but for the newest `keep`; its result is kept elsewhere.
 
     The record goes first: a folder without one is never read, and who is killed in between leaves
     it to the next command.
     """
     of_run = data_dir.checkpoints / run_id
-    kept = _whole_checkpoints(of_run)[-keep:] if keep else []
+    kept = _whole_checkpoints(of_run, shared)[-keep:] if keep else []
+    if shared is not None:
+        SharedCheckpoints(shared, of_run).keep_only(kept)
     for folder in of_run.glob("*"):
         if folder not in kept:
             (folder / RECORD).unlink(missing_ok=True)
@@ -161,16 +201,21 @@ def drop_checkpoints(data_dir: DataDir, run_id: str, *, keep: int = 0) -> None:
         shutil.rmtree(of_run, ignore_errors=True)
 
 
-def _whole_checkpoints(of_run: Path) -> list[Path]:
+def _whole_checkpoints(of_run: Path, shared: Objects | None = None) -> list[Path]:
+    """The folders of a run's checkpoints, the newest last; of a shared store's, where they go."""
+    if shared is not None and (there := SharedCheckpoints(shared, of_run).folders()):
+        return there
     return sorted(record.parent for record in of_run.glob(f"step-*/{RECORD}"))
 
 
-def _newest_usable(folders: Sequence[Path], warn: Warn, check: Check) -> Checkpoint:
+def _newest_usable(
+    folders: Sequence[Path], warn: Warn, check: Check, shared: Objects | None = None
+) -> Checkpoint:
     """The last of these folders that can be used; StoreError with the newest fault if none can."""
     newest = StoreError("there is no checkpoint")
     for folder in reversed(folders):
         try:
-            record = read_checkpoint(folder)
+            record = _read_here(folder, shared)
             check(record)
         except StoreError as fault:
             warn(f"warning: {fault.where}: {fault.what}; this checkpoint is not used")

@@ -42,6 +42,12 @@ def is_gone(named: str) -> bool:
         return False
 
 
+def is_elsewhere(named: str) -> bool:
+    """Whether a process, as `process` named it, is of another machine or container."""
+    machine = named.rsplit(" ", 2)[0] if named.count(" ") >= 2 else ""
+    return bool(machine) and machine not in (_machine(), platform.node())
+
+
 def _machine() -> str:
     """The machine, and within which namespace a process id has its meaning: `HOST:NUMBER`."""
     try:

@@ -22,6 +22,9 @@ from artifacts.store.atomic_file import write_atomic
 from artifacts.store.data_dir import DataDir
 from artifacts.store.key_index import KeyIndex
 from artifacts.store.keys import TaskKey, made_now
+from artifacts.store.shared.keys import SharedKeys
+from artifacts.store.shared.objects import Objects
+from artifacts.store.shared.tables import fetch_table, table_name
 from schemas.completions import COMPLETIONS
 from schemas.errors import StoreError
 from schemas.identity import canonical_json, file_digest
@@ -49,13 +52,17 @@ class TableGoneError(StoreError):
 class Store:
     """Content-addressed tables below `data_dir.tables`, with an index from task keys to tables.
 
+    With a shared store tables and keys are there, and the files of the data folder are a cache by
+    digest: what is missing or damaged in it is fetched.
+
     It remembers which tables it has validated, as the same bytes stay valid, and the tables that
     it read last.
     """
 
-    def __init__(self, data_dir: DataDir) -> None:
+    def __init__(self, data_dir: DataDir, shared: Objects | None = None) -> None:
         self.root = data_dir.tables
-        self._keys = KeyIndex(self.root / "keys")
+        self._shared = shared
+        self._keys = SharedKeys(shared) if shared else KeyIndex(self.root / "keys")
         self._valid: set[str] = set()
         self._read: OrderedDict[tuple[str, int, int], pa.Table] = OrderedDict()
 
@@ -88,7 +95,7 @@ class Store:
                 try:
                     first = self._behind(key)
                 except StoreError:  # proven wrong; `find` has said so
-                    self._keys.remove(key.digest)
+                    self._keys.remove_wrong(key.digest)
                     continue
             if first is not None:
                 return first
@@ -123,7 +130,9 @@ class Store:
             except StoreError:
                 reference = None
             if reference is not None:
-                self.path(reference).unlink(missing_ok=True)
+                if self._shared is not None:
+                    self._shared.delete(table_name(reference.kind, reference.digest))
+                self._path(reference.kind, reference.digest).unlink(missing_ok=True)
             self._keys.remove(key.digest)
 
     def _write(self, kind: TableKind, table: pa.Table, made: Provenance) -> TableRef:
@@ -138,6 +147,8 @@ class Store:
         path = self._path(kind, digest)
         if not _is_whole(path, digest):
             write_atomic(path, content)
+        if self._shared is not None:  # before any key leads to it
+            self._shared.put(table_name(kind, digest), content)
         self._valid.add(digest)
         return TableRef(kind=kind, digest=digest, rows=table.num_rows)
 
@@ -184,12 +195,14 @@ class Store:
         return table
 
     def path(self, reference: TableRef) -> Path:
-        """Where the file of a table lies, if it is there."""
-        return self._path(reference.kind, reference.digest)
+        """Where the file of a table lies, if it is there; one in the shared store is fetched."""
+        return self._here(reference.kind, reference.digest)
 
     def _read_intact(self, path: Path, reference: TableRef) -> pa.Table:
         try:
             digest = file_digest(path)
+            if digest != reference.digest and self._fetched(path, reference.kind):
+                digest = reference.digest
         except FileNotFoundError:  # another process has dropped it since it was found
             raise StoreError("is no longer in the store", str(path)) from None
         except OSError as error:
@@ -209,14 +222,18 @@ class Store:
         They were valid when they were written; checking every rule again would cost far more than
         reading does, which counts where a report reads hundreds of tables.
         """
-        path = self._path(kind, digest)
+        path = self._here(kind, digest)
         if not path.exists():
             raise StoreError(f"no such {kind} table in the store", digest[:12])
         try:
             content = path.read_bytes()
+            whole = _matches(content, digest)
+            if not whole and self._fetched(path, kind):
+                content = path.read_bytes()
+                whole = _matches(content, digest)
         except OSError as error:
             raise StoreError(f"cannot be read ({error.strerror})", str(path)) from None
-        if hashlib.sha256(content).hexdigest() != digest:
+        if not whole:
             raise _changed(path, digest)
         # the names asked for are those of today; an earlier version may have written others
         former = {new: old for old, new in SCHEMAS[kind].renamed.items()}
@@ -233,7 +250,7 @@ class Store:
 
     def lookup(self, kind: TableKind, digest: str) -> TableRef:
         """The reference of a stored table by its digest; StoreError when it is not there."""
-        path = self._path(kind, digest)
+        path = self._here(kind, digest)
         # a digest may come from the metadata of a file that anybody wrote
         if not (SHA256.fullmatch(digest) and path.exists()):
             raise StoreError(f"no such {kind} table in the store", digest[:12])
@@ -242,6 +259,17 @@ class Store:
         except (pa.ArrowException, OSError):
             raise _changed(path, digest) from None
         return TableRef(kind=kind, digest=digest, rows=rows)
+
+    def _here(self, kind: str, digest: str) -> Path:
+        """Where a table's file lies, after it was fetched if only the shared store has it."""
+        path = self._path(kind, digest)
+        if self._shared is not None and SHA256.fullmatch(digest) and not path.exists():
+            fetch_table(self._shared, kind, path)
+        return path
+
+    def _fetched(self, path: Path, kind: str) -> bool:
+        """Whether a damaged file was replaced by what the shared store has."""
+        return self._shared is not None and fetch_table(self._shared, kind, path)
 
     def _path(self, kind: str, digest: str) -> Path:
         return self.root / kind / f"{digest}.parquet"
@@ -257,6 +285,10 @@ def _changed(path: Path, digest: str) -> StoreError:
 
 def _not_parquet(error: Exception) -> str:
     return f"is not a readable Parquet file ({' '.join(str(error).split())[:200]})"
+
+
+def _matches(content: bytes, digest: str) -> bool:
+    return hashlib.sha256(content).hexdigest() == digest
 
 
 def _is_whole(path: Path, digest: str) -> bool:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from artifacts.store.atomic_file import remove_leftovers
 from artifacts.store.data_dir import DataDir
+from artifacts.store.shared.owners import Owners
 from artifacts.tracking.database import prepare_database
 from artifacts.tracking.experiment import EXPERIMENT_TAGS, experiment_there, is_local, is_ours
 from artifacts.tracking.named import (
@@ -63,8 +64,9 @@ class Tracking:
     `unsent` is what could not be sent of what the server was not told earlier.
     """
 
-    def __init__(self, data_dir: DataDir) -> None:
+    def __init__(self, data_dir: DataDir, owners: Owners | None = None) -> None:
         self.data_dir = data_dir
+        self.owners = owners  # of runs, where machines share a store
         self.unsent = Outcome()
         self.send_seconds = SEND_SECONDS
         self._experiment: Experiment | None = None
@@ -179,7 +181,7 @@ class Tracking:
             return
         experiment = str(self._experiment.experiment_id)
         try:
-            asked(lambda again: close_abandoned(client, experiment, but))
+            asked(lambda again: close_abandoned(client, experiment, but, self.owners))
         except UnreachableError as error:
             raise self._nobody_answers(error, self.names.where) from None
 

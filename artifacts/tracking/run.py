@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from artifacts.store.process import this_process
 from artifacts.text.describe import describe_failure, describe_start
 from artifacts.text.secrets import without_secrets
 from artifacts.text.visible import printable
@@ -20,7 +19,7 @@ from artifacts.tracking.archive import Archive
 from artifacts.tracking.connection import CONFIG_FILE, PARENT, TAG, Tracking
 from artifacts.tracking.experiment import NOTE
 from artifacts.tracking.files import RunFiles, files_of
-from artifacts.tracking.owner import OWNER
+from artifacts.tracking.owner import owner_tags
 from artifacts.tracking.prompts import keep_template
 from artifacts.unsent.waiting import runs_waiting
 from policy.model.template import get_template
@@ -221,7 +220,7 @@ def _open(run: TrackedRun, place: Place, config: RunConfig) -> None:
         f"{TAG}loop_name": loop.name,
         f"{TAG}changed": loop.changed,
         "mlflow.source.name": f"threeloops {loop.verb}",
-        OWNER: this_process(),
+        **owner_tags(run.archive.owners),
     }
     tags |= {PARENT: place.parent} if place.parent else {}
     tags |= {f"{TAG}stage": place.stage} if place.stage else {}
@@ -249,7 +248,8 @@ def _reopened(run: TrackedRun, config: RunConfig) -> TrackedRun:
         name: [(one.step, one.value) for one in client.get_metric_history(run.run_id, name)]
         for name in found.data.metrics
     }
-    client.set_tag(run.run_id, OWNER, this_process())
+    for tag, value in owner_tags(run.archive.owners).items():
+        client.set_tag(run.run_id, tag, value)
     client.update_run(run.run_id, status="RUNNING")
     run.name = found.info.run_name
     if run.name == run.loop.verb:

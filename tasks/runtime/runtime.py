@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from artifacts.datasets.problems import Datasets
 from artifacts.store.data_dir import DataDir, current_data_dir
+from artifacts.store.shared.place import store_address
 from artifacts.store.tables import Store
 from artifacts.tracking.archive import Archive
-from artifacts.tracking.named import named
+from artifacts.tracking.named import Named, named
 from tasks.runtime.progress import ProgressHub
 from tasks.runtime.side_channel import SideChannel
 
@@ -22,7 +23,7 @@ class Runtime:
 
     def __init__(self, data_dir: DataDir) -> None:
         self.data_dir = data_dir
-        self.made_for = (data_dir, named())
+        self.made_for = (data_dir, *_named_now()[1:])
         self.archive = Archive(data_dir)
         self.datasets = Datasets(data_dir)
         self.progress = ProgressHub()
@@ -41,17 +42,21 @@ class Runtime:
         return ModelCache(self.archive.folders)
 
 
+def _named_now() -> tuple[DataDir, str, Named]:
+    """What the environment names: the data folder, the store that it shares, and an MLflow."""
+    return current_data_dir(), store_address(), named()
+
+
 _of_this_process: Runtime | None = None
 
 
 def process_runtime() -> Runtime:
     """The runtime of this process, for its edges: a command, a flow, a task in a worker.
 
-    It is made at the first call, and anew where the environment names another data folder or
-    another MLflow.
+    It is made at the first call, and anew where the environment names another data folder, another
+    store or another MLflow.
     """
     global _of_this_process
-    data_dir, names = current_data_dir(), named()
-    if _of_this_process is None or (data_dir, names) != _of_this_process.made_for:
-        _of_this_process = Runtime(data_dir)
+    if _of_this_process is None or _of_this_process.made_for != _named_now():
+        _of_this_process = Runtime(current_data_dir())
     return _of_this_process

@@ -13,8 +13,9 @@ import pytest
 from artifacts.doctor.checkpoints import check_checkpoints
 from artifacts.doctor.databases import check_tracking_database, recorded_in
 from artifacts.doctor.examination import Examination, Found
-from artifacts.store.checkpoints import RECORD, CheckpointRecord, write_checkpoint
+from artifacts.store.checkpoints import CheckpointRecord, write_checkpoint
 from artifacts.store.data_dir import DataDir
+from artifacts.store.shared.checkpoints import RECORD
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.named import EXPERIMENT, SERVER
 from policy.files.atomic_folder import being_written

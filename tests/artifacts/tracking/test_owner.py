@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import platform
+from pathlib import Path
 
 import pytest
 
+from artifacts.store.shared.folder import FolderObjects
+from artifacts.store.shared.lease import SECONDS, Lease, Watch
+from artifacts.store.shared.owners import Owners, owner_lease
 from artifacts.tracking.archive import Archive
-from artifacts.tracking.owner import OWNER
+from artifacts.tracking.owner import LEASE, OWNER, close_abandoned
 from artifacts.tracking.run import Place, tracked_run
 from schemas.config import EvalConfig
 from schemas.loops import EVALUATION
@@ -29,3 +33,31 @@ def test_the_next_command_closes_a_run_that_was_killed_and_says_so(
         f"eval-{killed[:6]} was cut off: its process was ended from outside, and could not say so; "
         "it is listed as killed from now on"
     ]
+
+
+def test_a_run_of_another_machine_is_closed_when_its_lease_is_over(
+    archive: Archive, tmp_path: Path
+) -> None:
+    now = [100.0]
+    (tmp_path / "mounted").mkdir()
+    shared = FolderObjects(tmp_path / "mounted")
+    far = "another-machine:4026531836 77 12.0"
+    lease = Lease(shared, owner_lease(far))
+    assert lease.try_acquire(Watch())
+    client, experiment = archive.tracking.client, archive.tracking.experiment_id
+    tags = {OWNER: far, LEASE: owner_lease(far)}
+    lives = client.create_run(experiment, tags=tags, run_name="learn")
+    other = client.create_run(experiment, tags={OWNER: far}, run_name="learn")
+
+    def closed() -> list[str]:
+        owners = Owners(shared, tmp_path / "notes.json", lambda: now[0])
+        return close_abandoned(client, experiment, owners=owners)
+
+    assert closed() == []
+    now[0] += SECONDS
+    assert lease.still_mine()
+    assert closed() == []
+    now[0] += 2 * SECONDS
+    assert closed() == [f"learn-{lives.info.run_id[:6]}"]
+    assert client.get_run(lives.info.run_id).info.status == "KILLED"
+    assert client.get_run(other.info.run_id).info.status == "RUNNING"

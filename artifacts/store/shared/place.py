@@ -1,0 +1,51 @@
+"""Which store is shared: `THREELOOPS_STORE`, or none, where the data folder is all there is."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from artifacts.store.shared.bucket import BucketObjects
+from artifacts.store.shared.folder import FolderObjects
+from artifacts.store.shared.objects import VARIABLE, Objects
+from schemas.errors import InputError
+
+SCHEMES = ("s3", "gs", "az")
+_ADDRESS = re.compile(r"(?:s3|gs|az)://[A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Za-z0-9._-]+)*/?")
+WRITE = "write s3://BUCKET/PREFIX, gs://…, az://… or file:///FOLDER"
+
+
+def store_address(environment: Mapping[str, str] = os.environ) -> str:
+    """What names the shared store; empty without one."""
+    return environment.get(VARIABLE, "").strip()
+
+
+def shared_store(address: str) -> Objects | None:
+    """The store at an address; None without one. Nobody is asked yet.
+
+    Raises InputError for an address that names no store, and for one with a login in it, which
+    would be seen in the list of processes and in logs.
+    """
+    if not address:
+        return None
+    scheme, mark, rest = address.partition("://")
+    if "@" in rest.partition("/")[0] or "?" in rest:
+        raise InputError(
+            "has a login or settings in it", VARIABLE, "give them by AWS_… and the like; " + WRITE
+        )
+    if scheme == "file" and mark:
+        return FolderObjects(Path(unquote(urlsplit(address).path)))
+    if scheme not in SCHEMES or not mark:
+        raise InputError(
+            "is no address of a store that is known here", f"{VARIABLE}={address}", WRITE
+        )
+    if not _ADDRESS.fullmatch(address):
+        raise InputError(
+            "is not a bucket and a prefix of letters, digits and . _ -",
+            f"{VARIABLE}={address}",
+            WRITE,
+        )
+    return BucketObjects(address.rstrip("/"))
