@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from artifacts.store.engine import engine_of
 from artifacts.store.instrument import EXTERNAL, instrument_of
 from artifacts.store.origin import told_of
 from artifacts.store.tables import Store, provenance_of
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.history import RunRecord
 from schemas.config import SELECTION_RULES
+from schemas.engine import EngineRecord
 from schemas.errors import InputError, StoreError
 from schemas.identity import file_digest
 from schemas.imported import ImportedFrom, PartialAnswers
@@ -36,6 +38,7 @@ class StoredMeasurement:
     - `digests`: of the stored tables that everything here was read from.
     - `imported`, `partial`: which program made the completions, and what of them was missing.
     - `pooled_with`: names of further measurements of the same kind whose rows are here too.
+    - `engine`: what made the completions; None for those from outside.
     """
 
     run: RunRecord
@@ -51,6 +54,7 @@ class StoredMeasurement:
     imported: ImportedFrom | None = None
     partial: PartialAnswers | None = None
     pooled_with: tuple[str, ...] = ()
+    engine: EngineRecord | None = None
 
     @property
     def name(self) -> str:
@@ -68,6 +72,8 @@ class StoredMeasurement:
         elsewhere = "completions made elsewhere" if self.policy == EXTERNAL else ""
         if self.imported and self.imported.model:
             elsewhere = self.imported.model
+        if self.engine and self.engine.answers_as:
+            elsewhere = self.engine.answers_as
         return self.run.tags.get(f"model{suffix}", elsewhere)
 
 
@@ -140,6 +146,7 @@ def read_measurement(
         completions=completions,
         scores=scores,
         digests=digests,
+        engine=engine_of(made),
         **told_of(made),
     )
 
