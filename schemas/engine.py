@@ -37,12 +37,12 @@ class EngineRecord(Frozen):
     @property
     def words(self) -> str:
         """The engine in one line, as it stands beside a rate."""
-        version = f"version {NOT_KNOWN}" if self.version == NOT_KNOWN else self.version
-        dtype = f"dtype {NOT_KNOWN}" if self.dtype == NOT_KNOWN else self.dtype
         name = f"engine {NOT_KNOWN}" if self.name == NOT_KNOWN else self.name
+        version = f", version {NOT_KNOWN}" if self.version == NOT_KNOWN else f" {self.version}"
+        dtype = f"dtype {NOT_KNOWN}" if self.dtype == NOT_KNOWN else self.dtype
         known = self.model_digest
         digest = known if known == NOT_KNOWN else known[:12]
-        return f"{name}, {version}, {dtype}, model digest {digest}"
+        return f"{name}{version}, {dtype}, model digest {digest}"
 
 
 def differing_engines(first: EngineRecord | None, second: EngineRecord | None) -> tuple[str, ...]:

@@ -39,9 +39,7 @@ def address_of(settings: ServerSettings) -> str:
     """The server's address; InputError where there is none."""
     if address := settings.base_url or os.environ.get(ADDRESS, ""):
         return address.rstrip("/")
-    raise InputError(
-        "no server is named", "--base-url", "give its address, as http://127.0.0.1:8000/v1"
-    )
+    raise InputError("no server is named", "--base-url", "give its address, as http://HOST:8000/v1")
 
 
 def _key() -> str:

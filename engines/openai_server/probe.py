@@ -58,6 +58,7 @@ async def probe(asking: Asking, model: str, prompt: Prompt, settings: Generation
     neutral = SamplingSettings(max_new_tokens=1)
     count = min(2, settings.samples, settings.server.samples_per_request or 2)
     wanted = Wanted(prompt, 0, count, 0)
+    body_of(model, wanted, settings.sampling, settings.server)  # refuses what does not fit
     body = body_of(model, wanted, neutral, settings.server, top=TOP)
     try:
         answer = await asking.complete(body)

@@ -40,6 +40,7 @@ class Servers:
         Raises InputError where nobody answers, another model does, or the answers cannot be used.
         """
         server = _of(settings)
+        address_of(server)  # refuses what has none before a tokenizer is loaded
         prompts = self._prompts_for(server)
         (prompt,) = prompts.render(settings.template, [QUESTION])
         found = ask_server(server, lambda asking: probe(asking, model, prompt, settings))
