@@ -17,7 +17,7 @@ PIP := -m pip install --quiet --disable-pip-version-check
 # Two tests at a time with a thread each: most wait for a server more than they compute.
 TESTS := -m pytest -rs --numprocesses 2 --dist loadfile
 
-.PHONY: help demo test test-fast check setup hooks model bench faults fuzz prove-lock lock clean python
+.PHONY: help demo test test-fast test-engines check setup hooks model bench faults fuzz prove-lock lock clean python
 
 help:  ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,12 +27,15 @@ demo: model  ## measure, select, learn and measure again with the default model
 
 test: model check  ## everything that CI runs, with the share of lines that it covers
 	@$(BIN)/coverage erase
-	@OMP_NUM_THREADS=1 $(BIN)/coverage run $(TESTS)
+	@OMP_NUM_THREADS=1 $(BIN)/coverage run $(TESTS) -m "not engines"
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/python scripts/coverage_floor.py
 
 test-fast: setup  ## the tests that need no server and no real model: while you write
-	@OMP_NUM_THREADS=1 $(BIN)/python $(TESTS) -m "not server and not slow"
+	@OMP_NUM_THREADS=1 $(BIN)/python $(TESTS) -m "not server and not slow and not engines"
+
+test-engines: setup  ## the tests that start real servers of other programs
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -m engines
 
 check: setup  ## lint, formatting, types and the direction of imports
 	@$(BIN)/ruff check .

@@ -66,7 +66,7 @@ def _choice(
     seed = body["seed"] + place
     made = sample(policy, [prompt], samples=1, settings=settings, seed=seed)
     (ids,), (logprobs,), (finish,) = made.token_ids, made.logprobs, made.finish_reasons
-    told = {"token_logprobs": logprobs, "top_logprobs": None}
+    told: dict[str, Any] = {"token_logprobs": logprobs, "top_logprobs": None}
     if body["logprobs"]:
         shaped = SamplingSettings() if raw or not settings.temperature else settings
         logits = policy.model(torch.tensor([prompt])).logits[0, -1:]

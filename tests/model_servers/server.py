@@ -97,8 +97,8 @@ class ModelServer:
         if self.strict and (found := [name for name in UNKNOWN if name in body]):
             return JSONResponse({"detail": f"Unexpected fields in the request: {found}"}, 422)
         if body["model"] != self.model:
-            said = {"message": f"The model `{body['model']}` does not exist.", "code": 404}
-            return JSONResponse({"error": said}, 404)
+            missing = {"message": f"The model `{body['model']}` does not exist.", "code": 404}
+            return JSONResponse({"error": missing}, 404)
         choices = await asyncio.to_thread(self.answer, body)
         choices = self.spoil(choices) if faulty else choices
         changes = self.changes if faulty else {}

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 PYPROJECT = (ROOT / "pyproject.toml").read_text()
 PROJECT = tomllib.loads(PYPROJECT)["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-ROOMS = ("flows", "tasks", "artifacts", "policy", "scorers", "schemas")
+ROOMS = ("flows", "tasks", "engines", "artifacts", "policy", "scorers", "schemas")
 OURS = {*ROOMS, "bench", "scripts", "tests"}
 
 
@@ -46,10 +46,10 @@ def imported(folder: str) -> Iterator[tuple[str, str]]:
 @pytest.mark.parametrize(
     ("folder", "extras"),
     [
-        *((room, ["gym", "math"]) for room in ROOMS),
+        *((room, ["gym", "math", "server"]) for room in ROOMS),
         ("bench", ["bench"]),
         ("scripts", ["dev"]),
-        ("tests", ["dev", "gym", "math", "fuzz"]),
+        ("tests", ["dev", "gym", "math", "server", "fuzz"]),
     ],
 )
 def test_what_a_folder_imports_is_declared(folder: str, extras: list[str]) -> None:
@@ -69,7 +69,10 @@ def test_what_a_folder_imports_is_declared(folder: str, extras: list[str]) -> No
 
 @pytest.mark.parametrize(
     ("lock", "extras"),
-    [("requirements.lock", ["dev", "gym", "math"]), ("requirements-bench.lock", ["bench"])],
+    [
+        ("requirements.lock", ["dev", "gym", "math", "server"]),
+        ("requirements-bench.lock", ["bench"]),
+    ],
 )
 def test_a_lock_holds_every_declared_pin(lock: str, extras: list[str]) -> None:
     pins = (ROOT / lock).read_text().splitlines()[1:]
