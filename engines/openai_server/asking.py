@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds before a request is sent again
+LONGEST_WAIT = 120.0  # seconds, whatever a server that is not well asks
 LONGEST_LIMIT = 900.0  # seconds that a rate limit is waited for while nothing is answered
 
 
@@ -26,10 +27,13 @@ class Asking:
 
     A request that failed in passing is sent again, `max_retries` times, after pauses that double
     and vary, so that not all come back at once. A rate limit holds back every request for as long
-    as the server says, and is no failure.
+    as the server says, and is no failure. `tell` says how far the work is to whoever waits for it.
     """
 
-    def __init__(self, client: AsyncOpenAI, settings: ServerSettings) -> None:
+    def __init__(
+        self, client: AsyncOpenAI, settings: ServerSettings, tell: Callable[[int], None]
+    ) -> None:
+        self.tell = tell
         self._client = client
         self._settings = settings
         self._turns = anyio.Semaphore(settings.num_concurrent)
@@ -101,7 +105,7 @@ class Asking:
             if not fault.passing or failures >= self._settings.max_retries:
                 raise refused(fault, failures + 1)
             failures += 1
-            await anyio.sleep(self._pause(failures, fault.wait_seconds))
+            await anyio.sleep(min(LONGEST_WAIT, self._pause(failures, fault.wait_seconds)))
 
     async def _until_allowed(self) -> None:
         while (left := self._held_until - time.monotonic()) > 0:

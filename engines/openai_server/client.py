@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
@@ -23,16 +24,26 @@ NO_KEY = "none"  # the client wants one; most servers of one's own want none
 ANSWER_SECONDS, CONNECT_SECONDS, CLOSE_SECONDS = 600.0, 10.0, 5.0
 
 
-def ask_server(settings: ServerSettings, work: Callable[[Asking], Awaitable[T]]) -> T:
+def ask_server(
+    settings: ServerSettings,
+    work: Callable[[Asking], Awaitable[T]],
+    on_progress: Callable[[int], None] = lambda done: None,
+) -> T:
     """What `work` makes of the server, which it is given to ask.
 
     The requests run in a thread with a loop that ends here. So an interrupt, which reaches the
     main thread, cancels those that are under way, closes their connections, and then goes on.
+    `on_progress` is called in this thread with what `work` tells by `Asking.tell`.
     """
     address_of(settings)
     _installed()
+    told: SimpleQueue[int | None] = SimpleQueue()
     with start_blocking_portal() as portal:
-        return portal.call(_session, settings, work)
+        made = portal.start_task_soon(_session, settings, work, told.put)
+        made.add_done_callback(lambda _: told.put(None))
+        while (done := told.get()) is not None:
+            on_progress(done)
+        return made.result()
 
 
 def address_of(settings: ServerSettings) -> str:
@@ -59,10 +70,14 @@ def _installed() -> None:
         ) from None
 
 
-async def _session(settings: ServerSettings, work: Callable[[Asking], Awaitable[T]]) -> T:
+async def _session(
+    settings: ServerSettings,
+    work: Callable[[Asking], Awaitable[T]],
+    tell: Callable[[int], None],
+) -> T:
     client = _client(settings)
     try:
-        return await work(Asking(client, settings))
+        return await work(Asking(client, settings, tell))
     finally:
         # also where this task is cancelled, which would end the closing too
         with anyio.move_on_after(CLOSE_SECONDS, shield=True):

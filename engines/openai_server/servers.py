@@ -109,7 +109,7 @@ class Servers:
                 body = body_of(policy.name, one, settings.sampling, server)
                 answered = read_answer(await asking.complete(body), one, reading)
                 done += len(answered)
-                on_progress(done)
+                asking.tell(done)
                 return answered
 
             return do
@@ -117,7 +117,7 @@ class Servers:
         def work(asking: Asking) -> Awaitable[list[list[Answered]]]:
             return asking.all([job(one, asking) for _, one in wanted])
 
-        answers = ask_server(server, work)
+        answers = ask_server(server, work, on_progress)
         rows = [
             (identity, one.first + place, sample)
             for (identity, one), samples in zip(wanted, answers, strict=True)
