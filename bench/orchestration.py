@@ -22,9 +22,9 @@ from schemas.config import LearningConfig, SamplingSettings
 
 # where each pure call is looked up when it is made, and under which heading its time goes
 PURE = (
-    ("sampling", "tasks.generate", "sample"),
+    ("sampling", "engines.in_process", "sample"),
     ("encoding and decoding", "policy.model.template", "PromptTemplate.encode"),
-    ("encoding and decoding", "tasks.generate", "decode_completion"),
+    ("encoding and decoding", "engines.in_process", "decode_completion"),
     ("scoring", "scorers.scorer", "Scorer.score"),
     ("scoring", "tasks.aggregate", "summarize"),
     ("learning", "policy.learning.learner", "Learner.__init__"),

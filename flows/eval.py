@@ -53,7 +53,10 @@ def policy_to_sample(runtime: Runtime, config: EvalConfig, run: TrackedRun) -> P
     """
     if config.completions is not None:
         return None
-    policy = resolve_policy(runtime.archive, config.model, runtime.progress.log_message)
+    if config.server is not None:
+        policy = runtime.servers.known_policy(config.model, config.generation())
+    else:
+        policy = resolve_policy(runtime.archive, config.model, runtime.progress.log_message)
     name_policy(run, policy)
     return policy
 

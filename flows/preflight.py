@@ -17,7 +17,14 @@ from policy.model.load import check_weights, load_config
 from policy.model.memory import Needs, free_bytes, learning_needs, measuring_needs, refuse_too_large
 from policy.model.readiness import check_can_answer
 from policy.model.template import get_template
-from schemas.config import DEV, GROUP_BASELINES, EvalConfig, LearningConfig, RunConfig
+from schemas.config import (
+    DEV,
+    GROUP_BASELINES,
+    EvalConfig,
+    LearningConfig,
+    RunConfig,
+    SelectionConfig,
+)
 from schemas.errors import InputError
 from schemas.files import source_of
 from schemas.imported import Part
@@ -43,6 +50,12 @@ def check_names(runtime: Runtime, config: C) -> C:
     completions answers, what a file says as the template, the tokens that answers to it need, and
     the commit of a dataset of the hub.
     """
+    if config.server is not None and isinstance(config, LearningConfig):
+        raise InputError(
+            "loop C changes weights, and those of a server's model are not here",
+            "--base-url",
+            "learn from a folder, a hub id or a registered version",
+        )
     if runtime.archive.shared is not None:
         check_store(runtime.archive.shared)
     scorer = get_scorer(config.scorer)
@@ -63,7 +76,8 @@ def check_names(runtime: Runtime, config: C) -> C:
     if (source := replayed(config)) is not None:
         config = _of_what_was_answered(runtime, config, source)
     else:
-        check_model_name(runtime.archive, config.model)
+        if config.server is None:
+            check_model_name(runtime.archive, config.model)
         measured = runtime.datasets.load(config.dataset, config.split, config.limit, config.columns)
         refuse_shown_problems(template, measured, f"{config.dataset} {config.split}")
     if isinstance(config, LearningConfig):
@@ -113,12 +127,30 @@ def _of_what_was_answered(runtime: Runtime, config: C, source: str) -> C:
 
 
 def check_model(runtime: Runtime, config: RunConfig) -> None:
-    """InputError for a model that cannot answer or does not fit into memory; takes seconds."""
-    if replayed(config) is None and (folder := known_folder(runtime.archive, config.model)):
+    """InputError for a model that cannot answer or does not fit into memory; takes seconds.
+
+    A server is asked for a few tokens.
+    """
+    if config.server is not None:
+        assert isinstance(config, EvalConfig)
+        _check_server(runtime, config)
+    elif replayed(config) is None and (folder := known_folder(runtime.archive, config.model)):
         check_weights(folder)
         load_config(folder)
         check_can_answer(folder, config.template)
         refuse_too_large(_needs(config, folder), free_bytes(config.device), config.model)
+
+
+def _check_server(runtime: Runtime, config: EvalConfig) -> None:
+    policy = runtime.servers.policy(config.model, config.generation())
+    assert policy.engine is not None
+    picked_by = config.pick if isinstance(config, SelectionConfig) else None
+    if policy.engine.gives == "text" and "likelihood" in (picked_by or ()):
+        raise InputError(
+            "the server gives text without log-probabilities",
+            "--pick likelihood",
+            "pick by another rule, or ask a server that gives token ids and log-probabilities",
+        )
 
 
 def replayed(config: RunConfig) -> str | None:

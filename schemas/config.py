@@ -12,6 +12,7 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from schemas.frozen import Frozen
 from schemas.own_template import OwnTemplate, named_or_written
+from schemas.server import ServerSettings
 
 Baseline = Literal["none", "running_mean", "leave_one_out", "group_mean", "group_normalized"]
 # these compare the completions of one problem with each other
@@ -158,7 +159,7 @@ class GenerationSettings(Frozen):
     """How completions are made: `samples` of each problem, `shard_size` problems at a time.
 
     `computed_by` names the numerics of stored completions that are to be found again. Empty, they
-    are those of this process.
+    are those of this process. `server` says how a policy that a server holds is asked.
     """
 
     template: Template
@@ -168,6 +169,7 @@ class GenerationSettings(Frozen):
     shard_size: int
     device: str = "auto"
     computed_by: str = ""
+    server: ServerSettings | None = None
 
 
 class RunConfig(Frozen):
@@ -205,6 +207,13 @@ class RunConfig(Frozen):
     device: Annotated[
         Literal["auto", "cpu", "cuda"], Field(description="auto uses a GPU if there is one")
     ] = "auto"
+    server: Annotated[
+        ServerSettings | None,
+        Field(
+            exclude_if=lambda value: value is None,
+            description="a server that has the model, in place of this process",
+        ),
+    ] = None
 
     def _generation(self, samples: int, shard_size: int) -> GenerationSettings:
         return GenerationSettings(
@@ -214,6 +223,7 @@ class RunConfig(Frozen):
             seed=self.seed,
             shard_size=shard_size,
             device=self.device,
+            server=self.server,
         )
 
 

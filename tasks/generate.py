@@ -8,10 +8,9 @@ import pyarrow as pa
 
 from artifacts.store.keys import TaskKey, task_key
 from artifacts.store.tables import Store
-from policy.model.load import Policy, decode_completion
+from engines.in_process import complete
 from policy.model.numerics import numerics
 from policy.model.template import UNSAID, get_template
-from policy.sampling.sample import Samples, sample
 from schemas.completions import COMPLETIONS
 from schemas.config import GenerationSettings
 from schemas.errors import StoreError
@@ -42,8 +41,13 @@ def generate(
     key = generation_key(problems, policy, settings)
     if found := runtime.store.find(key):
         _drop_shards(runtime.store, problems, policy, settings)
+        if policy.engine is not None:
+            runtime.progress.log_message(
+                f"{policy.name} was asked for these completions before, and they are taken from "
+                "the store; another --seed asks anew"
+            )
         return found
-    if settings.computed_by not in ("", numerics(settings.device)):
+    if policy.engine is None and settings.computed_by not in ("", numerics(settings.device)):
         raise StoreError(
             f"its completions that were computed with {settings.computed_by} are not in the store",
             policy.name,
@@ -116,8 +120,15 @@ def generation_key(
         "samples": settings.samples,
         "seed": settings.seed,
         "shard_size": settings.shard_size,
-        "numerics": settings.computed_by or numerics(settings.device),
     }
+    if policy.engine is None:
+        config["numerics"] = settings.computed_by or numerics(settings.device)
+    else:
+        assert settings.server is not None
+        config["engine"] = canonical_json(policy.engine.model_dump())
+        config["model"] = policy.name
+        asked = settings.server.model_dump(include={"extra_body", "samples_per_request"})
+        config["request"] = canonical_json(asked)
     if not template.built_in:  # its name says nothing to whoever has the table alone
         said = template.written().model_dump(mode="json", exclude=set(UNSAID))
         config["template_content"] = canonical_json(said)
@@ -148,42 +159,13 @@ def _sample_shard(
     seed: int,
     on_progress: Callable[[int], None],
 ) -> pa.Table:
+    """A shard by the policy's engine; a server's seeds are each problem's, not the shard's."""
+    if policy.engine is not None:
+        on_progress(0)
+        return runtime.servers.complete(policy, problems, settings, on_progress=on_progress)
     held = runtime.models.policy(policy, settings.device)
     on_progress(0)  # what follows takes the time that is left; loading took another
-    prompts = get_template(settings.template).encode(problems["prompt"].to_pylist(), held.tokenizer)
-    samples = sample(
-        held,
-        prompts,
-        samples=settings.samples,
-        settings=settings.sampling,
-        seed=seed,
-        on_progress=on_progress,
-    )
-    return completions_table(problems["problem_id"].to_pylist(), samples, held, seed)
-
-
-def completions_table(ids: list[str], samples: Samples, policy: Policy, seed: int) -> pa.Table:
-    """The rows of one shard: B problems × N samples, problem by problem."""
-    n = samples.samples_per_problem
-    texts = [
-        decode_completion(policy.tokenizer, tokens, policy.end_token_ids)
-        for tokens in samples.token_ids
-    ]
-    rows = len(texts)
-    logprobs = samples.logprobs
-    return pa.table(
-        {
-            "problem_id": pa.array([identity for identity in ids for _ in range(n)], pa.string()),
-            "sample_index": pa.array([row % n for row in range(rows)], pa.int32()),
-            "text": pa.array(texts, pa.string()),
-            "finish_reason": pa.array(samples.finish_reasons, pa.string()),
-            "token_count": pa.array([len(t) for t in samples.token_ids], pa.int32()),
-            "sum_logprob": pa.array([min(0.0, sum(lp)) for lp in logprobs], pa.float64()),
-            "shard_seed": pa.array([seed] * rows, pa.int64()),
-            "token_ids": pa.array(samples.token_ids, pa.list_(pa.int32())),
-            "logprobs": pa.array(logprobs, pa.list_(pa.float32())),
-        }
-    )
+    return complete(held, problems, settings, seed=seed, on_progress=on_progress)
 
 
 def _reporter(

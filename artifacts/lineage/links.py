@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from artifacts.store.engine import engine_of
 from artifacts.store.instrument import EXTERNAL
 from artifacts.store.stored_bytes import StoredBytes
 from artifacts.store.tables import provenance_in
@@ -15,6 +16,7 @@ from artifacts.tracking.archive import Archive
 from artifacts.tracking.history import RunRecord
 from policy.files.model_files import defining_files
 from policy.model.load import fingerprint_of
+from schemas.engine import NOT_KNOWN
 from schemas.errors import InputError, StoreError
 from schemas.lineage import LineageLink, LinkState, Role
 from schemas.loops import AFTER, BEFORE, LEARNING
@@ -171,10 +173,15 @@ def _seen(archive: Archive, policy: PolicyRef) -> Path | None:
 
 
 def _policy_of(completions: Path) -> str:
+    """The digest of the policy that made them; empty where only a server knows its files."""
     try:
-        return str(provenance_in(completions).config.get("policy", ""))
+        made = provenance_in(completions)
+        engine = engine_of(made)
     except StoreError:
         return ""
+    if engine is not None and engine.model_digest == NOT_KNOWN:
+        return ""
+    return str(made.config.get("policy", ""))
 
 
 def _path(archive: Archive, kind: str, digest: str) -> Path:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from artifacts.store.engine import engine_of
 from artifacts.store.instrument import EXTERNAL, instrument_of
 from artifacts.store.origin import told_of
 from artifacts.store.tables import Store, provenance_of
@@ -18,6 +19,7 @@ from artifacts.tracking.archive import Archive
 from artifacts.tracking.files import LocalFiles
 from artifacts.tracking.history import RunRecord
 from schemas.config import SELECTION_RULES
+from schemas.engine import EngineRecord
 from schemas.errors import InputError, StoreError
 from schemas.identity import file_digest
 from schemas.imported import ImportedFrom, PartialAnswers
@@ -37,6 +39,7 @@ class StoredMeasurement:
     - `digests`: of the stored tables that everything here was read from.
     - `imported`, `partial`: which program made the completions, and what of them was missing.
     - `pooled_with`: names of further measurements of the same kind whose rows are here too.
+    - `engine`: what made the completions; None for those from outside.
     """
 
     run: RunRecord
@@ -52,6 +55,7 @@ class StoredMeasurement:
     imported: ImportedFrom | None = None
     partial: PartialAnswers | None = None
     pooled_with: tuple[str, ...] = ()
+    engine: EngineRecord | None = None
 
     @property
     def name(self) -> str:
@@ -69,6 +73,8 @@ class StoredMeasurement:
         elsewhere = "completions made elsewhere" if self.policy == EXTERNAL else ""
         if self.imported and self.imported.model:
             elsewhere = self.imported.model
+        if self.engine and self.engine.answers_as:
+            elsewhere = self.engine.answers_as
         return self.run.tags.get(f"model{suffix}", elsewhere)
 
 
@@ -141,6 +147,7 @@ def read_measurement(
         completions=completions,
         scores=scores,
         digests=digests,
+        engine=engine_of(made),
         **told_of(made),
     )
 

@@ -130,11 +130,17 @@ def _external(archive: Archive, policy: PolicyRef) -> str:
         archive.tracking.experiment_id,
         name,
         tags={DIGEST: policy.digest, WITHOUT_FILES: "true"},
-        params={"name": policy.name, "folder": str(archive.folders.find(policy))},
+        params={"name": policy.name, **_where(archive, policy)},
         model_type=KIND,
     )
     client.finalize_logged_model(made.model_id, LoggedModelStatus.READY)
     return str(made.model_id)
+
+
+def _where(archive: Archive, policy: PolicyRef) -> dict[str, str]:
+    if policy.engine is not None:
+        return {"engine": policy.engine.words}
+    return {"folder": str(archive.folders.find(policy))}
 
 
 def _search(tracking: Tracking, condition: str) -> list[LoggedModel]:

@@ -15,6 +15,7 @@ from tasks.runtime.progress import ProgressHub
 from tasks.runtime.side_channel import SideChannel
 
 if TYPE_CHECKING:
+    from engines.openai_server.servers import Servers
     from tasks.runtime.model_cache import ModelCache
 
 
@@ -40,6 +41,13 @@ class Runtime:
         from tasks.runtime.model_cache import ModelCache
 
         return ModelCache(self.archive.folders)
+
+    @cached_property
+    def servers(self) -> Servers:
+        """What is known of the servers that answer in place of a model here."""
+        from engines.openai_server.servers import Servers
+
+        return Servers(self.archive.folders)
 
 
 def _named_now() -> tuple[DataDir, str, Named]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import re
 import shlex
 import shutil
@@ -21,6 +22,8 @@ from flows.cli.parser import build_parser, main
 from tasks.runtime.runtime import Runtime, process_runtime
 from tests.data_folder import all_runs, find_run, stored
 from tests.hub_server import hub_server
+from tests.model_servers.answers import by_model
+from tests.model_servers.server import ModelServer, serving
 
 pytestmark = pytest.mark.slow
 
@@ -33,6 +36,7 @@ SMALL = {"--steps": "2", "--samples": "4", "--limit": "4", "--problems-per-step"
 SMALL |= {"--evaluation-samples": "2", "--dev-every": "0"}
 MEASURING = {"eval": ["--limit"], "select": ["--limit", "--samples"], "demo": ["--steps"]}
 MEASURING["learn"] = list(SMALL)
+SERVED = "TEST_MODEL_SERVER"  # where the server of this module answers
 ELSEWHERE = {"up", "demo"}  # they need servers, and have tests of their own
 
 
@@ -111,7 +115,13 @@ def workplace(
     (place / "nightly.yaml").write_text("samples: 2\n")
     (python,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/data.md").read_text(), re.DOTALL)
     (place / "mymodule.py").write_text(python)
-    with pytest.MonkeyPatch.context() as patch, hub_server() as hub:
+    model_server = ModelServer(by_model(tiny), model="my-model")
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        hub_server() as hub,
+        serving(model_server) as served,
+    ):
+        patch.setenv(SERVED, served.url)
         hub.add("openai/gsm8k", word_problems())
         patch.setenv("HF_ENDPOINT", hub.url)
         go_to(place, patch)
@@ -195,6 +205,7 @@ def test_documented_python_runs(
 def here(command: str) -> str:
     """The command with the names of this place's runs and files."""
     runs = runs_of_this_place()
+    command = command.replace("http://127.0.0.1:8000/v1", os.environ[SERVED])
     command = re.sub(r"\b(eval|select|learn)-[0-9a-f]{6}\b", lambda m: runs[m[1]], command)
     if "--resume" in command:
         command = command.replace("RUN", runs_of_this_place("KILLED")["learn"])

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 PYPROJECT = (ROOT / "pyproject.toml").read_text()
 PROJECT = tomllib.loads(PYPROJECT)["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-ROOMS = ("flows", "tasks", "artifacts", "policy", "scorers", "schemas")
+ROOMS = ("flows", "tasks", "engines", "artifacts", "policy", "scorers", "schemas")
 OURS = {*ROOMS, "bench", "scripts", "tests"}
 
 
@@ -46,10 +46,10 @@ def imported(folder: str) -> Iterator[tuple[str, str]]:
 @pytest.mark.parametrize(
     ("folder", "extras"),
     [
-        *((room, ["gym", "math", "store"]) for room in ROOMS),
+        *((room, ["gym", "math", "mlflow-server", "server", "store"]) for room in ROOMS),
         ("bench", ["bench"]),
         ("scripts", ["dev"]),
-        ("tests", ["dev", "gym", "math", "store", "fuzz"]),
+        ("tests", ["dev", "engines", "gym", "math", "mlflow-server", "server", "store", "fuzz"]),
     ],
 )
 def test_what_a_folder_imports_is_declared(folder: str, extras: list[str]) -> None:
@@ -70,7 +70,7 @@ def test_what_a_folder_imports_is_declared(folder: str, extras: list[str]) -> No
 @pytest.mark.parametrize(
     ("lock", "extras"),
     [
-        ("requirements.lock", ["dev", "gym", "math", "store"]),
+        ("requirements.lock", ["dev", "gym", "math", "server", "store"]),
         ("requirements-bench.lock", ["bench"]),
     ],
 )

@@ -37,7 +37,7 @@ class Sampler:
 @pytest.fixture
 def sampler(monkeypatch: pytest.MonkeyPatch) -> Sampler:
     made = Sampler()
-    monkeypatch.setattr("tasks.generate.sample", made)
+    monkeypatch.setattr("engines.in_process.sample", made)
     return made
 
 

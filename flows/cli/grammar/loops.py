@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+
 from flows.cli.grammar.one_line_parser import NewVerb
 from flows.cli.help_texts import DEMO, EVAL, LEARN, SELECT
 from flows.cli.options import add_config_file, add_options
@@ -20,7 +22,9 @@ def add_loops(verb: NewVerb) -> None:
 
     made = verb("eval", "loop A: pass rate, and why completions fail; changes nothing", EVAL)
     add_options(
-        made, EvalConfig, ("samples", "completions", "allow_missing", "shard_size", *SHARED)
+        made,
+        EvalConfig,
+        ("samples", "completions", "allow_missing", "shard_size", *SHARED, "server"),
     )
     add_config_file(made)
 
@@ -28,7 +32,7 @@ def add_loops(verb: NewVerb) -> None:
     add_options(
         made,
         SelectionConfig,
-        ("samples", "pick", "completions", "allow_missing", "shard_size", *SHARED),
+        ("samples", "pick", "completions", "allow_missing", "shard_size", *SHARED, "server"),
     )
     add_config_file(made)
 
@@ -42,6 +46,8 @@ def add_loops(verb: NewVerb) -> None:
          *SHARED),
     )  # fmt: skip
     add_config_file(made)
+    # it is refused with the reason, and therefore not in the help
+    made.add_argument("--base-url", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     made.add_argument(
         "--resume",
         metavar="RUN",

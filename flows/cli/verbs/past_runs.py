@@ -68,12 +68,14 @@ def rescore(runtime: Runtime, options: Namespace, terminal: Terminal) -> EvalRes
 
 def compare(runtime: Runtime, options: Namespace, terminal: Terminal) -> Comparison:
     """Two runs on the same instrument, or a refusal that names what differs."""
-    from artifacts.compare.comparison import compare_measurements
+    from artifacts.compare.comparison import compare_measurements, refuse_other_engine
     from artifacts.runs.measured import find_measurement
     from flows.cli.render.comparison import print_comparison
 
     archive, rows = runtime.archive, _rows(options)
     first, second = (find_measurement(archive, name) for name in (options.a, options.b))
+    if options.same_engine:
+        refuse_other_engine(first, second)
     runs = archive.history.loops()
     result = compare_measurements(first, second, runs, options.allow or (), rows=rows)
     print_comparison(terminal.out, result)

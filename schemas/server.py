@@ -1,0 +1,88 @@
+"""How a server that answers in place of a model here is asked."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator
+
+from schemas.frozen import Frozen
+
+# what a request says already, from other settings; `extra_body` must not say it again
+SAID = (
+    "model", "prompt", "n", "seed", "temperature", "top_p", "max_tokens", "logprobs",
+    "stream", "stop", "echo", "best_of", "suffix",
+)  # fmt: skip
+
+
+class ServerSettings(Frozen):
+    """A server with /v1/completions. Its address is left out of whatever is recorded or sent on."""
+
+    base_url: Annotated[
+        str,
+        Field(
+            exclude=True,
+            description="a server's address, as http://HOST:8000/v1; --model is its name there",
+        ),
+    ] = ""
+    num_concurrent: Annotated[
+        int, Field(ge=1, le=1024, description="requests to the server at a time")
+    ] = 8
+    max_retries: Annotated[
+        int, Field(ge=0, le=100, description="times that a request which failed is sent again")
+    ] = 5
+    tokenizer: Annotated[
+        str | None,
+        Field(description="folder with the server's tokenizer, so that prompts are token ids"),
+    ] = None
+    text_prompts: Annotated[
+        bool, Field(description="with --tokenizer: send the rendered text, not token ids")
+    ] = False
+    samples_per_request: Annotated[
+        int | None,
+        Field(ge=1, le=4096, description="most samples in one request; default all of a problem"),
+    ] = None
+    extra_body: Annotated[
+        str | None,
+        Field(description="JSON object in place of what OpenAI's protocol has not; {} is none"),
+    ] = None
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_an_address(cls, value: str) -> str:
+        if not value:
+            return value
+        try:
+            parts = urlsplit(value)
+            known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:
+            known = False
+        if not known or parts.query or parts.fragment:
+            raise ValueError("is no address, such as http://127.0.0.1:8000/v1")
+        return value
+
+    @field_validator("extra_body")
+    @classmethod
+    def _is_an_object(cls, value: str | None) -> str | None:
+        if value is not None:
+            found = _read(value)
+            if twice := [name for name in SAID if name in found]:
+                raise ValueError(f"says {twice[0]}, which other settings say already")
+        return value
+
+    @property
+    def own_extras(self) -> dict[str, Any] | None:
+        """What `extra_body` says; None where ours are sent."""
+        return None if self.extra_body is None else _read(self.extra_body)
+
+
+def _read(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise ValueError('is no JSON object, such as {"top_k": 5}')
+    return found
