@@ -158,7 +158,8 @@ class GenerationSettings(Frozen):
     """How completions are made: `samples` of each problem, `shard_size` problems at a time.
 
     `computed_by` names the numerics of stored completions that are to be found again. Empty, they
-    are those of this process.
+    are those of this process. `for_step` marks those that a step of learning samples: its table
+    takes them over, and their own is dropped.
     """
 
     template: Template
@@ -168,6 +169,7 @@ class GenerationSettings(Frozen):
     shard_size: int
     device: str = "auto"
     computed_by: str = ""
+    for_step: bool = False
 
 
 class RunConfig(Frozen):
@@ -273,6 +275,10 @@ class LearningConfig(RunConfig):
     learning: Annotated[LearningSettings, Field(description="the update of the policy")] = (
         LearningSettings()
     )
+    logprob_after: Annotated[
+        bool,
+        Field(description="record completions' log-probabilities after each update; costs a sixth"),
+    ] = False
     max_minutes: Annotated[
         float | None,
         Field(gt=0, le=MOST, description="take no step that would end the run later than this"),
@@ -298,7 +304,8 @@ class LearningConfig(RunConfig):
 
     def generation(self) -> GenerationSettings:
         """How the completions of a step are made: all its problems are one shard."""
-        return self._generation(self.samples, self.problems_per_step)
+        shared = self._generation(self.samples, self.problems_per_step)
+        return shared.model_copy(update={"for_step": True})
 
     def evaluation(self) -> EvalConfig:
         """The measurement before and after learning, exactly as loop A would take it."""

@@ -11,7 +11,7 @@ from pydantic import model_validator
 
 from schemas.frozen import Frozen
 
-TableKind = Literal["problems", "completions", "scores", "selections", "training"]
+TableKind = Literal["problems", "completions", "scores", "selections", "step", "training"]
 
 
 class Reference(Frozen):
@@ -31,6 +31,17 @@ class TableRef(Reference):
     kind: TableKind
     digest: str
     rows: int
+
+
+class DrawnRows(TableRef):
+    """Some rows of a stored table, which are not stored a second time.
+
+    The digest is the one that a table of these rows would have; `places` are their row numbers in
+    `drawn_from`.
+    """
+
+    drawn_from: TableRef
+    places: tuple[int, ...]
 
 
 class PolicyRef(Reference):

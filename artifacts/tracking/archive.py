@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from artifacts.store.data_dir import DataDir
 from artifacts.store.policy_folders import PolicyFolders
+from artifacts.store.steps import Steps
 from artifacts.store.tables import Store
 from artifacts.tracking.connection import Tracking
 from artifacts.tracking.history import History
@@ -15,6 +16,7 @@ class Archive:
     def __init__(self, data_dir: DataDir) -> None:
         self.data_dir = data_dir
         self.store = Store(data_dir)
+        self.steps = Steps(self.store)
         self.folders = PolicyFolders(data_dir)
         self.tracking = Tracking(data_dir)
         self.history = History(self.tracking)

@@ -41,6 +41,7 @@ NOTE = "mlflow.note.content"
 PARENT = "mlflow.parentRunId"
 RESULT_FILE = "result.json"  # among a run's artifacts
 CONFIG_FILE = "config.json"
+NEWEST_STEP = "newest_step"  # a tag: the digest of the table of the step that was made last
 ABOUT = """One strict scorer, three loops: **A** evaluation changes nothing, **B** selection changes
 which output is used, **C** learning changes the model. Each run opens with what was measured, on
 which instrument, and why answers failed. Rates may be compared where the tag
