@@ -261,8 +261,8 @@ def take_step(
     )
     scores = score(batch, completions, config.scorer)
     reached, table = train_step(policy, batch, completions, scores, before, config)
-    run.made[step] = table
-    name_newest_step(run.tracked, table)
+    if run.make(step, table):
+        name_newest_step(run.tracked, table)
     drop_sampled(completions, scores)
     return reached, table
 

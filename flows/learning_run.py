@@ -120,6 +120,12 @@ class LearningRun:
         """The KL to the start that each step up to the newest measured."""
         return kl_readings(self.runtime.archive.steps.rows(newest))
 
+    def make(self, step: int, table: TableRef) -> bool:
+        """Note that a step was made; returns whether it is another than was known of it."""
+        known = self.made.get(step)
+        self.made[step] = table
+        return known is None or known.digest != table.digest
+
     def attributed(self, policy: PolicyRef, step: TableRef | None) -> AbstractContextManager[None]:
         """Around what samples from a policy: logits that broke are the fault of its last step."""
         limit, newest = self.config.max_kl_nats, max(policy.step - 1, 0)

@@ -25,4 +25,10 @@ def draw_problems(problems: TableRef, *, step: int, count: int, seed: int) -> Dr
     )
     places = batch_rows(problems.rows, count=count, step=step, seed=seed)
     would_be = store.would_be(key, store.read(problems).take(places))
-    return DrawnRows(**would_be.model_dump(), drawn_from=problems, places=tuple(places))
+    return DrawnRows(
+        kind=would_be.kind,
+        digest=would_be.digest,
+        rows=would_be.rows,
+        drawn_from=problems,
+        places=tuple(places),
+    )

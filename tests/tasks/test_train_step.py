@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pyarrow as pa
 import pytest
 
 from artifacts.store.steps import Steps
@@ -29,6 +30,23 @@ def first(measured: Measurement, policy: PolicyRef, config: LearningConfig) -> S
     return train_step(
         policy, measured.problems, measured.completions, measured.scores, None, config
     )
+
+
+@pytest.fixture
+def taught(
+    runtime: Runtime, measured: Measurement, policy: PolicyRef, config: LearningConfig
+) -> Step:
+    """The same where one completion of each problem earned something, so that the policy moves."""
+    scores = runtime.store.read(measured.scores)
+    place, rewards = scores.column_names.index("reward"), [1.0, 0.0, 0.0, 0.5] * 3
+    written = runtime.store.write(
+        "scores",
+        scores.set_column(place, scores.field(place), pa.array(rewards)),
+        producer="test",
+        config={"scorer": "test@1", "spec": "test"},
+    )
+    tables = (measured.problems, measured.completions, written)
+    return train_step(policy, *tables, None, config)
 
 
 def second(first: Step, config: LearningConfig, problems: TableRef) -> Step:
@@ -81,14 +99,17 @@ def test_a_steps_table_has_every_completion_as_it_was_sampled_and_scored(
 
 
 def test_baseline_advantage_and_penalty_of_each_completion_follow_from_its_row(
-    runtime: Runtime, first: Step, config: LearningConfig, problems: TableRef
+    runtime: Runtime, taught: Step, config: LearningConfig, problems: TableRef
 ) -> None:
     """By hand from the other columns: k1 in the reward, and the mean of the other three."""
-    rows = runtime.store.read(second(first, config, problems)[1]).to_pylist()
-    assert len(rows) == 12
-    assert any(abs(row["kl_penalty_nats"]) > 1e-3 for row in rows), "it has left its reference"
+    rows = runtime.store.read(taught[1]).to_pylist()
+    # rewards 1, 0, 0, 0.5 of each problem, and no penalty yet
+    assert [row["baseline"] for row in rows] == pytest.approx([1 / 6, 0.5, 0.5, 1 / 3] * 3)
+    assert [row["advantage"] for row in rows] == pytest.approx([5 / 6, -0.5, -0.5, 1 / 6] * 3)
+    later = runtime.store.read(second(taught, config, problems)[1]).to_pylist()
+    assert any(abs(row["kl_penalty_nats"]) > 1e-3 for row in later), "it has left its reference"
     beta = config.learning.kl_weight
-    for group in (rows[start : start + 4] for start in (0, 4, 8)):
+    for group in (later[start : start + 4] for start in (0, 4, 8)):
         assert len({row["problem_id"] for row in group}) == 1
         signals = [row["reward"] - beta * row["kl_penalty_nats"] for row in group]
         for row, signal in zip(group, signals, strict=True):
@@ -100,11 +121,11 @@ def test_baseline_advantage_and_penalty_of_each_completion_follow_from_its_row(
 
 
 def test_the_log_probabilities_of_a_row_are_those_of_its_tokens_before_and_after_the_update(
-    runtime: Runtime, first: Step, config: LearningConfig, problems: TableRef
+    runtime: Runtime, taught: Step, config: LearningConfig, problems: TableRef
 ) -> None:
-    after = runtime.store.read(first[1])["sum_logprob_after"].to_pylist()
-    rows = runtime.store.read(first[1]).to_pylist()
-    learner = runtime.models.learner(first[0])
+    rows = runtime.store.read(taught[1]).to_pylist()
+    after = [row["sum_logprob_after"] for row in rows]
+    learner = runtime.models.learner(taught[0])
     prompts = get_template(config.template).encode(
         runtime.store.read(problems)["prompt"].to_pylist(), learner.policy.tokenizer
     )
@@ -117,6 +138,8 @@ def test_the_log_probabilities_of_a_row_are_those_of_its_tokens_before_and_after
         assert row["sum_logprob_before"] == pytest.approx(row["sum_logprob_reference"], abs=1e-4)
         moved += abs(row["sum_logprob_after"] - row["sum_logprob_before"]) > 1e-3
     assert moved > 6, "the update moved most of them"
+    risen = [row["sum_logprob_after"] - row["sum_logprob_before"] for row in rows]
+    assert sum(risen[::4]) > sum(risen[1::4]), "up what did better, down what did worse"
 
 
 def test_without_the_pass_after_the_update_nothing_else_changes(
