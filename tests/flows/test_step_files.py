@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from artifacts.report.write import asked_in
 from artifacts.store.data_dir import current_data_dir
 from flows.cli.parser import main
 from flows.learning import learning_flow
@@ -170,9 +171,16 @@ def test_a_run_with_steps_is_whole_to_the_doctor_and_leads_to_each_of_them(
     assert main(["show", "--lineage", result.run_id]) == 0
     assert main(["show", result.run_id]) == 0
     capsys.readouterr()
-    page = Path(result.report or "").read_text()
-    for step in (1, 2, 3):
-        assert f"step {step}" in page
+    run = find_run(result.run_id)
+    assert "report_error" not in run.tags
+    refs = {name: stored().lookup(*of_run) for name, of_run in run.table_refs().items()}
+    measured, learned = asked_in(stored(), refs)
+    assert [part.stage for part in learned.sampled] == ["step 1", "step 2", "step 3"]
+    drawn = {
+        name for part in learned.sampled for name in part.completions["problem_id"].to_pylist()
+    }
+    assert sorted(learned.problems["problem_id"].to_pylist()) == sorted(drawn)
+    assert len(measured.sampled) == 2
     digest = pq.read_table(result.tables["training"])["step_digest"].to_pylist()[1]
     stored().path(stored().lookup("step", digest)).unlink()
     assert main(["show", "--lineage", result.run_id]) == 1
