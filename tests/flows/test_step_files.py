@@ -14,9 +14,9 @@ from artifacts.report.write import asked_in
 from artifacts.store.data_dir import current_data_dir
 from flows.cli.parser import main
 from flows.learning import learning_flow
+from policy.sampling.sample import sample
 from schemas.config import LearningConfig
 from schemas.results import LearningResult
-from tasks import generate as sampling
 from tasks.drop_sampled import drop_sampled
 from tasks.runtime.runtime import process_runtime
 from tasks.train_step import train_step
@@ -205,7 +205,6 @@ def _only_the_first() -> Callable[..., None]:
 def _count_samples(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many completions each call of the sampler makes."""
     seen: list[int] = []
-    sample = sampling.sample
 
     def counted(*arguments: Any, **named: Any) -> Any:
         made = sample(*arguments, **named)
