@@ -27,11 +27,11 @@ def dev_eval_steps(runtime: Runtime, config: LearningConfig) -> frozenset[int]:
     return steps
 
 
-def evaluate_dev(run: LearningRun, policy: PolicyRef, training: TableRef | None) -> list[StepRate]:
+def evaluate_dev(run: LearningRun, policy: PolicyRef, newest: TableRef | None) -> list[StepRate]:
     """Measure a policy in the middle of learning, if its step is one of `dev_steps`."""
     if policy.step not in run.dev_steps:
         return []
-    with run.attributed(policy, training):
+    with run.attributed(policy, newest):
         rate = measure(run.runtime, run.config.development(), policy).summary.pass_rate
     seen = StepRate(step=policy.step, rate=rate)
     run.runtime.progress.log_message(record_dev(run.tracked, seen))
@@ -39,14 +39,14 @@ def evaluate_dev(run: LearningRun, policy: PolicyRef, training: TableRef | None)
     return [seen]
 
 
-def restore_dev_rates(run: LearningRun, training: TableRef) -> list[StepRate]:
+def restore_dev_rates(run: LearningRun, newest: TableRef) -> list[StepRate]:
     """What was measured before a run was cut off, from the stored completions of that time.
 
     They are found with the numerics of that time, which may not be those of this process.
     """
     rates = []
-    computed = numerics_of_steps(run.runtime.store, training) if run.dev_steps else {}
-    for policy in policies_on_the_way(run.runtime.store, run.start, training):
+    computed = numerics_of_steps(run.runtime.store, newest) if run.dev_steps else {}
+    for policy in policies_on_the_way(run.runtime.store, run.start, newest):
         if policy.step not in run.dev_steps:
             continue
         try:

@@ -13,6 +13,7 @@ from artifacts.recording.measured_rows import MeasuredRows
 from artifacts.recording.record import (
     RecordedStep,
     add_to_result,
+    name_newest_step,
     name_policy,
     record_evaluation,
     record_learning,
@@ -25,6 +26,7 @@ from artifacts.registry.publish import register_learned
 from artifacts.registry.resolve import resolve_policy
 from artifacts.runs.resuming import (
     finished_stage,
+    made_steps,
     refuse_other_settings,
     resumable,
     with_kept_template,
@@ -54,8 +56,10 @@ from schemas.measurements import Learned, Measurement, StepRate
 from schemas.references import PolicyRef, TableRef
 from schemas.results import LearningResult
 from tasks.checkpoint import checkpoint, restore, save_policy
+from tasks.collect_training import collect_training
 from tasks.divergence import divergence
 from tasks.draw_problems import draw_problems
+from tasks.drop_sampled import drop_sampled
 from tasks.generate import generate
 from tasks.load_dataset import load_dataset
 from tasks.runtime.progress import Progress, ProgressHub
@@ -175,14 +179,15 @@ def improve(
     run: LearningRun, before: Measurement, *, resumed: bool
 ) -> tuple[Learned, MeasuredRows]:
     """Take every step, save the policy and measure it. Raises StoppedError where it must stop."""
-    policy, training, dev = learn(run, resumed=resumed)
+    policy, newest, dev = learn(run, resumed=resumed)
+    training = collect_training(newest)
     trained = save_policy(policy, run.tracked.reference, f"{run.tracked.name}:{AFTER}")
     name_digest(run.tracked, trained)
-    with run.attributed(policy, training):
+    with run.attributed(policy, newest):
         after = evaluate(run, trained, AFTER)
     temperature = run.config.sampling.temperature
     kl = divergence(after.measured, run.start, run.config.template, temperature)
-    refuse_bad_end(run.kl_readings(training), kl_nats=kl.value, max_kl_nats=run.config.max_kl_nats)
+    refuse_bad_end(run.kl_readings(newest), kl_nats=kl.value, max_kl_nats=run.config.max_kl_nats)
     learned = Learned(
         start=run.start,
         trained=trained,
@@ -220,47 +225,64 @@ def evaluate(run: LearningRun, policy: PolicyRef, stage: str) -> MeasuredRows:
 def learn(run: LearningRun, *, resumed: bool) -> tuple[PolicyRef, TableRef, list[StepRate]]:
     """Every step from the start or from the newest checkpoint, and what dev showed on the way.
 
-    Where no other step fits into `max_minutes` it ends, after one step or more.
+    Returns the policy that came of it and the newest step's table. Where no other step fits into
+    `max_minutes` it ends, after one step or more.
     """
     config = run.config
-    policy, training = run.start, None
+    policy, newest = run.start, None
     if resumed:
-        policy, training = restore(run.start, run.tracked.reference, config)
+        policy, newest = restore(run.start, run.tracked.reference, config)
+        run.made |= made_steps(run.runtime.archive, run.tracked.run_id)
     run.clock.start_step()
-    dev = restore_dev_rates(run, training) if training else evaluate_dev(run, policy, training)
+    dev = restore_dev_rates(run, newest) if newest else evaluate_dev(run, policy, newest)
     run.clock.start_step()
     for step in range(policy.step + 1, config.steps + 1):
-        with run.attributed(policy, training):
-            policy, training = take_step(run, policy, training)
-        recorded = record_step(run.tracked, config, training, run.clock.end_step())
+        with run.attributed(policy, newest):
+            policy, newest = take_step(run, policy, newest)
+        recorded = record_step(run.tracked, config, newest, run.clock.end_step())
         left = run.seconds_left(step)
         report_step(run.runtime.progress, config.steps, recorded, left)
-        dev += evaluate_dev(run, policy, training)
+        dev += evaluate_dev(run, policy, newest)
         if step == config.steps:
             break
         ended = run.out_of_time(step)
         if ended or step % config.checkpoint_every == 0:
             run.turn.refuse_lost("the checkpoint")
-            checkpoint(policy, training, run.tracked.reference, run.checkpoints)
+            checkpoint(policy, newest, run.tracked.reference, run.checkpoints)
         if ended:
             run.runtime.progress.log_message(
                 f"no other step fits into {config.max_minutes:g} minutes: learning ends after "
                 f"{step} of {config.steps} steps"
             )
             break
-    assert training is not None  # a configuration has at least one step
-    return policy, training, dev
+    assert newest is not None  # a configuration has at least one step
+    return policy, newest, dev
 
 
 def take_step(
-    run: LearningRun, policy: PolicyRef, training: TableRef | None
+    run: LearningRun, policy: PolicyRef, before: TableRef | None
 ) -> tuple[PolicyRef, TableRef]:
-    """One step: draw problems, generate, score, train."""
+    """One step: draw problems, generate, score, train; what is left of it is one table.
+
+    `before` is the table of the step before. What was sampled is dropped once the run names the
+    table that holds it. Where the step was made before, it learns from the same completions again.
+    """
     config, step = run.config, policy.step + 1
     batch = draw_problems(run.problems, step=step, count=config.problems_per_step, seed=config.seed)
-    completions = generate(batch, policy, config.generation(), label=f"step {step}", part=True)
+    completions = generate(
+        batch,
+        policy,
+        config.generation(),
+        label=f"step {step}",
+        part=True,
+        made=run.made.get(step),
+    )
     scores = score(batch, completions, config.scorer)
-    return train_step(policy, batch, completions, scores, training, config)
+    reached, table = train_step(policy, batch, completions, scores, before, config)
+    if run.make(step, table):
+        name_newest_step(run.tracked, table)
+    drop_sampled(completions, scores)
+    return reached, table
 
 
 def keep_last_good(run: LearningRun, stop: StoppedError) -> StoppedError:
@@ -272,16 +294,19 @@ def keep_last_good(run: LearningRun, stop: StoppedError) -> StoppedError:
 
 
 def rewind_to(run: LearningRun, last: int) -> TableRef:
-    """Reach an earlier step again, from the checkpoint before it and stored completions."""
+    """Reach an earlier step again, from the checkpoint before it and the steps' tables.
+
+    Returns the training table up to that step.
+    """
     run.runtime.progress.log_message(f"going back to step {last}, the last good one")
-    policy, training = restore(run.start, run.tracked.reference, run.config, last)
+    policy, newest = restore(run.start, run.tracked.reference, run.config, last)
     # the limit on KL has no part in what an update does, and must not stop these steps again
     run = replace(run, config=run.config.model_copy(update={"max_kl_nats": None}))
     while policy.step < last:
-        policy, training = take_step(run, policy, training)
-    assert training is not None  # `last` is at least 1
-    checkpoint(policy, training, run.tracked.reference, run.checkpoints)
-    return training
+        policy, newest = take_step(run, policy, newest)
+    assert newest is not None  # `last` is at least 1
+    checkpoint(policy, newest, run.tracked.reference, run.checkpoints)
+    return collect_training(newest)
 
 
 def report_step(

@@ -159,7 +159,8 @@ class GenerationSettings(Frozen):
     """How completions are made: `samples` of each problem, `shard_size` problems at a time.
 
     `computed_by` names the numerics of stored completions that are to be found again. Empty, they
-    are those of this process. `server` says how a policy that a server holds is asked.
+    are those of this process. `server` says how a policy that a server holds is asked. `for_step`
+    marks those that a step of learning samples, whose table takes them over.
     """
 
     template: Template
@@ -170,6 +171,7 @@ class GenerationSettings(Frozen):
     device: str = "auto"
     computed_by: str = ""
     server: ServerSettings | None = None
+    for_step: bool = False
 
 
 class RunConfig(Frozen):
@@ -283,6 +285,10 @@ class LearningConfig(RunConfig):
     learning: Annotated[LearningSettings, Field(description="the update of the policy")] = (
         LearningSettings()
     )
+    logprob_after: Annotated[
+        bool,
+        Field(description="record completions' log-probabilities after each update; costs a sixth"),
+    ] = False
     max_minutes: Annotated[
         float | None,
         Field(gt=0, le=MOST, description="take no step that would end the run later than this"),
@@ -308,7 +314,8 @@ class LearningConfig(RunConfig):
 
     def generation(self) -> GenerationSettings:
         """How the completions of a step are made: all its problems are one shard."""
-        return self._generation(self.samples, self.problems_per_step)
+        shared = self._generation(self.samples, self.problems_per_step)
+        return shared.model_copy(update={"for_step": True})
 
     def evaluation(self) -> EvalConfig:
         """The measurement before and after learning, exactly as loop A would take it."""

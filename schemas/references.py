@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from schemas.engine import EngineRecord
 from schemas.frozen import Frozen
 
-TableKind = Literal["problems", "completions", "scores", "selections", "training"]
+TableKind = Literal["problems", "completions", "scores", "selections", "step", "training"]
 
 
 class Reference(Frozen):
@@ -32,6 +32,17 @@ class TableRef(Reference):
     kind: TableKind
     digest: str
     rows: int
+
+
+class DrawnRows(TableRef):
+    """Some rows of a stored table, which are not stored a second time.
+
+    The digest is the one that a table of these rows would have; `places` are their row numbers in
+    `drawn_from`.
+    """
+
+    drawn_from: TableRef
+    places: tuple[int, ...]
 
 
 class PolicyRef(Reference):

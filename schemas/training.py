@@ -39,6 +39,8 @@ TRAINING = TableSchema(
         "completions_digest": Column(pa.string(), pattern=DIGEST),
         "scores_digest": Column(pa.string(), pattern=DIGEST),
         "policy_lineage": Column(pa.string(), pattern=DIGEST),
+        # its completions and scores have tables of their own only where this is null
+        "step_digest": Column(pa.string(), nullable=True, pattern=DIGEST),
     },
     key=("step",),
     renamed={"right_format": "valid_format_rate"},
@@ -49,14 +51,22 @@ TRAINING = TableSchema(
         "kl_nats_k3",
         "clipped",
         "sampling_gap_nats",
+        "step_digest",
     ),
 )
 
 
 class TrainingRow(Frozen):
-    """One row of the training table; KL and loss may be infinite where learning went wrong."""
+    """One row of the training table; KL and loss may be infinite where learning went wrong.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=True)
+    - `completions_digest`, `scores_digest`: what the step learned from; earlier versions kept these
+      tables.
+    - `step_digest`: the step's own table, which has the same rows; None of an earlier version.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=True, ser_json_inf_nan="strings"
+    )
 
     step: int
     problems: int
@@ -79,6 +89,7 @@ class TrainingRow(Frozen):
     completions_digest: str
     scores_digest: str
     policy_lineage: str
+    step_digest: str | None = None
 
     def numbers(self) -> dict[str, float]:
         """Everything that can be drawn against the step, by name."""

@@ -9,6 +9,7 @@ from artifacts.store.checkpoints import (
     newest_checkpoint,
     write_checkpoint,
 )
+from artifacts.store.steps import Steps
 from artifacts.tracking.logged_models import model_folder
 from policy.model.numerics import numerics
 from schemas.config import LearningConfig
@@ -30,14 +31,17 @@ def save_policy(policy: PolicyRef, run: RunRef, name: str) -> PolicyRef:
 
 
 @pipeline_task("checkpoint", "checkpoint after step {policy.step}")
-def checkpoint(policy: PolicyRef, training: TableRef, run: RunRef, keep: int = 0) -> None:
-    """Write everything that a run needs to go on from this step; the newest older ones are kept."""
+def checkpoint(policy: PolicyRef, newest: TableRef, run: RunRef, keep: int = 0) -> None:
+    """Write everything that a run needs to go on from this step; the newest older ones are kept.
+
+    `newest` is the step's table, which leads to those of the steps before.
+    """
     runtime = process_runtime()
     folder = checkpoint_folder(runtime.data_dir, run.run_id, policy.step)
     learner = runtime.models.learner(policy)
     at = CheckpointRecord(
         policy=policy,
-        training=training,
+        training=newest,
         start=learner.policy.digest,
         numerics=numerics(str(learner.policy.device)),
     )
@@ -48,11 +52,11 @@ def checkpoint(policy: PolicyRef, training: TableRef, run: RunRef, keep: int = 0
 def restore(
     start: PolicyRef, run: RunRef, config: LearningConfig, last: int | None = None
 ) -> tuple[PolicyRef, TableRef | None]:
-    """Bring the learner back to a run's newest checkpoint; returns its policy and training table.
+    """Bring the learner back to a run's newest checkpoint; returns its policy and its step's table.
 
     With `last`, to the newest one up to that step; later ones are deleted, and where there is none
-    it is the start, without a table. A checkpoint that is damaged, or whose training table is, is
-    passed over. Raises InputError when `start`, which becomes the reference,
+    it is the start, without a table. A checkpoint that is damaged, or to which a step's table is
+    missing, is passed over. Raises InputError when `start`, which becomes the reference,
     is not what the run started from: an alias that has moved, or a folder that has changed.
     """
     runtime = process_runtime()
@@ -60,7 +64,7 @@ def restore(
     shared = runtime.archive.shared
 
     def check(record: CheckpointRecord) -> None:
-        runtime.store.read(record.training)
+        Steps(runtime.store).rows(record.training)  # each is read anew
 
     if last is None:
         found = newest_checkpoint(runtime.data_dir, run.run_id, warn, check, shared)

@@ -16,6 +16,7 @@ from schemas.config import GenerationSettings
 from schemas.errors import StoreError
 from schemas.identity import canonical_json, derive_seed
 from schemas.references import PolicyRef, TableRef
+from schemas.steps import completions_in, step_row_in
 from tasks.runtime.pipeline_task import pipeline_task
 from tasks.runtime.progress import Progress, ShardStored
 from tasks.runtime.runtime import Runtime, process_runtime
@@ -29,13 +30,15 @@ def generate(
     *,
     label: str = "generating",
     part: bool = False,
+    made: TableRef | None = None,
 ) -> TableRef:
     """Sample `settings.samples` completions for each problem, `shard_size` problems at a time.
 
     Each shard's seed comes from the seed, the problems and the shard's place alone. Each finished
     shard is kept until all are there, so a run that was cut off goes on where it stopped. `label`
-    and `part` (see `Progress`) say how the work is reported. Raises StoreError where
-    `settings.computed_by` asks for stored ones that are not there.
+    and `part` (see `Progress`) say how the work is reported. `made` is a step's table that may
+    have the completions already. Raises StoreError where `settings.computed_by` asks for stored
+    ones that are not there.
     """
     runtime = process_runtime()
     key = generation_key(problems, policy, settings)
@@ -46,6 +49,8 @@ def generate(
                 f"{policy.name} was asked for these completions before, and they are taken from "
                 "the store; another --seed asks anew"
             )
+        return found
+    if made and (found := _taken_from(runtime.store, made, key)):
         return found
     if policy.engine is None and settings.computed_by not in ("", numerics(settings.device)):
         raise StoreError(
@@ -95,6 +100,16 @@ def _generated(
     return whole
 
 
+def _taken_from(store: Store, step: TableRef, key: TaskKey) -> TableRef | None:
+    """The completions that a step learned from, if they are what a key asks for, byte for byte."""
+    try:
+        table = store.read(step)
+        rows, digest = completions_in(table), step_row_in(table).completions_digest
+    except StoreError:
+        return None
+    return store.keep(key, rows) if store.would_be(key, rows).digest == digest else None
+
+
 def _drop_shards(
     store: Store, problems: TableRef, policy: PolicyRef, settings: GenerationSettings
 ) -> None:
@@ -132,6 +147,8 @@ def generation_key(
     if not template.built_in:  # its name says nothing to whoever has the table alone
         said = template.written().model_dump(mode="json", exclude=set(UNSAID))
         config["template_content"] = canonical_json(said)
+    if settings.for_step:  # another key than that of completions that an earlier version kept
+        config["for"] = "step"
     parents = {"problems": problems.digest}
     if shard_start is None:
         return task_key("completions", "generate", parents=parents, config=config)

@@ -20,11 +20,13 @@ from artifacts.doctor.set_aside import SetAside
 from artifacts.doctor.snapshot import InUseError, UnreadableError
 from artifacts.promotion.decisions import DECISION_FILE
 from artifacts.registry.versions import CHAMPION, REGISTRY
+from artifacts.store.steps import tables_of
 from artifacts.store.stored_bytes import PAUSE, TRIES
 from artifacts.store.tables import provenance_in
 from artifacts.tracking.connection import RESULT_FILE
 from schemas.errors import StoreError
 from schemas.results import RESULT_FORMAT, Decision
+from schemas.training import TRAINING, TrainingRow
 
 RUN_ID = re.compile("[0-9a-f]{32}")
 FORMATS = (2, RESULT_FORMAT)  # of a result: those that can be read
@@ -113,29 +115,37 @@ def _check_tables(at: Examination, run: RecordedRun) -> Iterator[Found]:
 
 
 def _check_learned_from(at: Examination, run: RecordedRun, training: Path) -> Iterator[Found]:
-    """The tables that the steps of a training table learned from; the gate reads them."""
+    """The tables of the steps of a training table; the gate reads them."""
     try:
-        steps = pq.read_table(training, columns=["step", "completions_digest", "scores_digest"])
-    except (pa.ArrowException, OSError):
+        rows = TRAINING.upgrade(pq.read_table(training)).to_pylist()
+        steps = [TrainingRow.model_validate(row) for row in rows]
+    except (pa.ArrowException, OSError, ValidationError):
         return
-    for row in steps.to_pylist():
-        for kind in ("completions", "scores"):
-            digest = row[f"{kind}_digest"]
+    asked: set[str] = set()  # digests of the problems of all steps
+    for row in steps:
+        for kind, digest in tables_of(row):
             path = at.data_dir.tables / kind / f"{digest}.parquet"
             if not path.exists():
-                what = f"step {row['step']} of run {run.name} learned from it, and it is not there"
+                what = f"step {row.step} of run {run.name} learned from it, and it is not there"
                 yield at.found("missing-table", path, what, at.copied(path, digest))
-            elif kind == "completions":
-                yield from _check_problems(at, run, path)
+            elif kind != "scores":
+                asked.update(_problems_of(path))
+    for digest in sorted(asked):
+        yield from _check_problems(at, run, digest)
 
 
-def _check_problems(at: Examination, run: RecordedRun, completions: Path) -> Iterator[Found]:
+def _problems_of(table: Path) -> Iterator[str]:
     try:
-        digest = provenance_in(completions).parents.get("problems")
+        digest = provenance_in(table).parents.get("problems")
     except StoreError:
         return
+    if digest:
+        yield digest
+
+
+def _check_problems(at: Examination, run: RecordedRun, digest: str) -> Iterator[Found]:
     path = at.data_dir.tables / "problems" / f"{digest}.parquet"
-    if digest and not path.exists():
+    if not path.exists():
         what = f"run {run.name} learned from these problems ({digest[:SHOWN]}), which are not there"
         yield at.found("missing-table", path, what, at.copied(path, digest))
 

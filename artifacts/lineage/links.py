@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import ValidationError
 
 from artifacts.store.engine import engine_of
 from artifacts.store.instrument import EXTERNAL
+from artifacts.store.steps import tables_of
 from artifacts.store.stored_bytes import StoredBytes
 from artifacts.store.tables import provenance_in
 from artifacts.tracking.archive import Archive
@@ -21,12 +23,14 @@ from schemas.errors import InputError, StoreError
 from schemas.lineage import LineageLink, LinkState, Role
 from schemas.loops import AFTER, BEFORE, LEARNING
 from schemas.references import PolicyRef
+from schemas.training import TRAINING, training_rows
 
 ROLES: Mapping[str, Role] = {
     "problems": "dataset",
     "completions": "completions",
     "scores": "scores",
     "selections": "selection",
+    "step": "step",
     "training": "training",
 }
 # the tables of the same run that a table was made from
@@ -141,23 +145,24 @@ def _made_from(path: Path, of_run: Mapping[str, str]) -> tuple[LinkState, str]:
 
 
 def _training(archive: Archive, stored: StoredBytes, run: RunRecord) -> Iterator[LineageLink]:
-    """The training table, and the completions and scores that each of its steps learned from."""
+    """The training table, and the table of each of its steps.
+
+    Of a step of an earlier version, the completions and scores that it learned from.
+    """
     for link in _tables(archive, stored, run, "", ("training",)):
         yield link
         if link.state != "matches":
             continue
         try:
-            columns = ["step", "completions_digest", "scores_digest"]
-            steps = pq.read_table(link.where, columns=columns).to_pylist()
-        except (pa.ArrowException, OSError):
+            steps = training_rows(TRAINING.upgrade(pq.read_table(link.where)))
+        except (pa.ArrowException, OSError, ValidationError):
             continue
         for row in steps:
-            for kind in ("completions", "scores"):
-                digest = str(row[f"{kind}_digest"])
+            for kind, digest in tables_of(row):
                 path = _path(archive, kind, digest)
                 yield LineageLink(
                     role=ROLES[kind],
-                    stage=f"step {row['step']}",
+                    stage=f"step {row.step}",
                     name=f"{kind} table",
                     digest=digest,
                     state=state_of(stored, path, digest),

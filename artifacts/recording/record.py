@@ -20,7 +20,7 @@ from artifacts.store.origin import told_of
 from artifacts.store.tables import provenance_of
 from artifacts.text.describe import describe_result
 from artifacts.text.numbers import percent
-from artifacts.tracking.connection import RESULT_FILE
+from artifacts.tracking.connection import NEWEST_STEP, RESULT_FILE
 from artifacts.tracking.inputs import measured_on, use_dataset
 from artifacts.tracking.logged_models import discard_model, model_folder
 from artifacts.tracking.run import TrackedRun
@@ -100,11 +100,16 @@ class RecordedStep:
     without_signal: int
 
 
+def name_newest_step(run: TrackedRun, step: TableRef) -> None:
+    """Name the table that leads back to all steps so far, should the run be cut off."""
+    run.tag(**{NEWEST_STEP: step.digest})
+
+
 def record_step(
-    run: TrackedRun, config: LearningConfig, training: TableRef, wall_seconds: float
+    run: TrackedRun, config: LearningConfig, newest: TableRef, wall_seconds: float
 ) -> RecordedStep:
-    """Log the newest row of the training table as metrics at its step, with its wall time."""
-    rows = training_rows(run.archive.store.read(training))
+    """Log the newest step's row as metrics at its step, with its wall time."""
+    rows = run.archive.steps.rows(newest)
     numbers = {f"step.{name}": value for name, value in rows[-1].numbers().items()}
     grouped = config.learning.baseline in GROUP_BASELINES
     without_signal = steps_without_signal(rows, grouped=grouped)

@@ -9,12 +9,14 @@ from artifacts.prompts.template_file import names_file
 from artifacts.store.checkpoints import newest_checkpoint
 from artifacts.store.process import this_process
 from artifacts.tracking.archive import Archive
+from artifacts.tracking.connection import NEWEST_STEP
 from artifacts.tracking.history import History, RunRecord
 from policy.model.template import get_template
 from schemas.config import LearningConfig
 from schemas.errors import InputError, ThreeLoopsError
 from schemas.loops import LEARNING
 from schemas.own_template import OwnTemplate
+from schemas.references import TableRef
 
 # where a run stops changes no step before it
 MAY_CHANGE = ("max_kl_nats", "max_minutes")
@@ -92,6 +94,14 @@ def _compared(config: LearningConfig) -> dict[str, Any]:
     if isinstance(template, OwnTemplate):
         template = get_template(template).identity
     return config.model_dump() | {"template": template}
+
+
+def made_steps(archive: Archive, run_id: str) -> dict[int, TableRef]:
+    """The tables of the steps that a run made before it ended, as far back as they are whole."""
+    newest = archive.history.find(run_id).tags.get(NEWEST_STEP)
+    if newest is None:
+        return {}
+    return archive.steps.tables(TableRef(kind="step", digest=newest, rows=0))
 
 
 def finished_stage(history: History, run_id: str, stage: str, digest: str) -> RunRecord | None:

@@ -27,8 +27,9 @@ SHOWN = 12  # characters of a digest in a message
 
 
 class CheckpointRecord(Frozen):
-    """Which policy and which training table a checkpoint is at, and what its files were.
+    """Which policy and which step's table a checkpoint is at, and what its files were.
 
+    - `training`: the table of the newest step; of an earlier version, the training table.
     - `start`: the digest of the policy that the run started from.
     - `numerics`: what computed the steps (`policy.model.numerics`).
     - `files`: the digests of the files below its folder, by path.

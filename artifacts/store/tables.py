@@ -6,6 +6,7 @@ taken only if its own provenance says the same.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import logging
@@ -30,15 +31,16 @@ from schemas.errors import StoreError
 from schemas.identity import canonical_json, file_digest
 from schemas.problems import PROBLEMS
 from schemas.provenance import Provenance, Settings
-from schemas.references import TableKind, TableRef
+from schemas.references import DrawnRows, TableKind, TableRef
 from schemas.scores import SCORES
 from schemas.selections import SELECTIONS
+from schemas.steps import STEP
 from schemas.tables import TableSchema
 from schemas.training import TRAINING
 
 PROVENANCE_KEY = b"threeloops"
 SCHEMAS: Mapping[str, TableSchema] = {
-    schema.kind: schema for schema in (PROBLEMS, COMPLETIONS, SCORES, SELECTIONS, TRAINING)
+    schema.kind: schema for schema in (PROBLEMS, COMPLETIONS, SCORES, SELECTIONS, STEP, TRAINING)
 }
 SHA256 = re.compile("[0-9a-f]{64}")
 READ_TABLES = 8  # the tables read last stay in memory: the tasks of a flow read the same few
@@ -74,14 +76,15 @@ class Store:
         producer: str,
         parents: Mapping[str, str] | None = None,
         config: Settings | None = None,
+        notes: Mapping[str, str] | None = None,
     ) -> TableRef:
         """Validate `table`, keep it under the digest of its bytes and return its reference.
 
         `producer` is the task that made it, `parents` name the digests it was made from, `config`
-        what it was made with; they travel in the Parquet metadata as one JSON object. No clock
-        enters the file.
+        what it was made with; they travel in the Parquet metadata as one JSON object, with `notes`
+        beside it. No clock enters the file.
         """
-        return self._write(kind, table, made_now(kind, producer, parents, config))
+        return self._write(kind, table, made_now(kind, producer, parents, config), notes)
 
     def keep(self, key: TaskKey, table: pa.Table) -> TableRef:
         """Write the result that `key` asks for, so that a later `find` returns it.
@@ -130,27 +133,39 @@ class Store:
             except StoreError:
                 reference = None
             if reference is not None:
-                if self._shared is not None:
-                    self._shared.delete(table_name(reference.kind, reference.digest))
-                self._path(reference.kind, reference.digest).unlink(missing_ok=True)
+                self._delete(reference)
             self._keys.remove(key.digest)
 
-    def _write(self, kind: TableKind, table: pa.Table, made: Provenance) -> TableRef:
-        table = SCHEMAS[kind].validate(table)
-        described = canonical_json(made.model_dump())
-        table = table.replace_schema_metadata({PROVENANCE_KEY: described})
-        buffer = io.BytesIO()
-        pq.write_table(table, buffer, compression="zstd")
-        content = buffer.getbuffer()
+    def discard(self, reference: TableRef) -> None:
+        """Delete a table and its key, if it has one: what it held is kept elsewhere."""
+        with contextlib.suppress(StoreError):  # it is gone or damaged
+            self.drop(TaskKey(reference.kind, provenance_of(self.read(reference))))
+        self._delete(reference)
 
-        digest = hashlib.sha256(content).hexdigest()
-        path = self._path(kind, digest)
-        if not _is_whole(path, digest):
+    def _delete(self, reference: TableRef) -> None:
+        if self._shared is not None:
+            self._shared.delete(table_name(reference.kind, reference.digest))
+        self._path(reference.kind, reference.digest).unlink(missing_ok=True)
+
+    def would_be(self, key: TaskKey, table: pa.Table) -> TableRef:
+        """The reference that `keep` would return for a first result; nothing is written."""
+        return _encoded(key.kind, table, key.asked)[0]
+
+    def _write(
+        self,
+        kind: TableKind,
+        table: pa.Table,
+        made: Provenance,
+        notes: Mapping[str, str] | None = None,
+    ) -> TableRef:
+        reference, content = _encoded(kind, table, made, notes)
+        path = self._path(kind, reference.digest)
+        if not _is_whole(path, reference.digest):
             write_atomic(path, content)
         if self._shared is not None:  # before any key leads to it
-            self._shared.put(table_name(kind, digest), content)
-        self._valid.add(digest)
-        return TableRef(kind=kind, digest=digest, rows=table.num_rows)
+            self._shared.put(table_name(kind, reference.digest), content)
+        self._valid.add(reference.digest)
+        return reference
 
     def _behind(self, key: TaskKey) -> TableRef | None:
         """The table that a key leads to, or None without a key; StoreError for a wrong one."""
@@ -178,6 +193,8 @@ class Store:
 
     def read(self, reference: TableRef) -> pa.Table:
         """The referenced table, after its bytes matched its digest and its rows its schema."""
+        if isinstance(reference, DrawnRows):
+            return self.read(reference.drawn_from).take(list(reference.places))
         path = self.path(reference)
         try:
             status = path.stat()
@@ -273,6 +290,20 @@ class Store:
 
     def _path(self, kind: str, digest: str) -> Path:
         return self.root / kind / f"{digest}.parquet"
+
+
+def _encoded(
+    kind: TableKind, table: pa.Table, made: Provenance, notes: Mapping[str, str] | None = None
+) -> tuple[TableRef, memoryview]:
+    """A valid table as the bytes of its file, with the reference that they give it."""
+    table = SCHEMAS[kind].validate(table)
+    described = {PROVENANCE_KEY: canonical_json(made.model_dump())}
+    table = table.replace_schema_metadata(described | dict(notes or {}))
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    content = buffer.getbuffer()
+    digest = hashlib.sha256(content).hexdigest()
+    return TableRef(kind=kind, digest=digest, rows=table.num_rows), content
 
 
 def _changed(path: Path, digest: str) -> StoreError:

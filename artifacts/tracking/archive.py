@@ -6,6 +6,7 @@ from artifacts.store.data_dir import DataDir
 from artifacts.store.policy_folders import PolicyFolders
 from artifacts.store.shared.owners import Owners
 from artifacts.store.shared.place import shared_store, store_address
+from artifacts.store.steps import Steps
 from artifacts.store.tables import Store
 from artifacts.tracking.connection import Tracking
 from artifacts.tracking.history import History
@@ -22,6 +23,7 @@ class Archive:
         self.store_address = store_address()
         self.shared = shared_store(self.store_address)
         self.store = Store(data_dir, self.shared)
+        self.steps = Steps(self.store)
         self.folders = PolicyFolders(data_dir, self.shared)
         notes = data_dir.locks / "owners.json"
         self.owners = Owners(self.shared, notes) if self.shared is not None else None

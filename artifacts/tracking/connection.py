@@ -52,6 +52,7 @@ TAG = "threeloops."
 PARENT = "mlflow.parentRunId"
 RESULT_FILE = "result.json"  # among a run's artifacts
 CONFIG_FILE = "config.json"
+NEWEST_STEP = "newest_step"  # a tag: the digest of the table of the step that was made last
 
 
 logger = logging.getLogger(__name__)

@@ -56,13 +56,18 @@ class PolicyAndReference:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the passes computed, without gradient: log-probabilities [B, N, T], the rest [B, N]."""
+    """What the passes computed, without gradient: log-probabilities [B, N, T], the rest [B, N].
+
+    `baselines` and `penalties` are those of `objective.Objective`.
+    """
 
     logprobs: Tensor
     reference_logprobs: Tensor
     losses: Tensor
     advantages: Tensor
     signal: Tensor
+    baselines: Tensor
+    penalties: Tensor
     passes: int
 
     @property
@@ -96,7 +101,9 @@ def accumulate_gradient(
     mask = batch.mask
     logprobs = torch.zeros(mask.shape, dtype=torch.float32, device=mask.device)
     reference_logprobs = torch.zeros_like(logprobs)
-    losses, advantages, signal = (torch.zeros_like(batch.rewards) for _ in range(3))
+    losses, advantages, signal, baselines, penalties = (
+        torch.zeros_like(batch.rewards) for _ in range(5)
+    )
 
     # first the groups with a gradient, then the others; each in passes that fit into memory
     sizes = models.compute.sizes(batch.prompts, batch.completions)
@@ -127,8 +134,18 @@ def accumulate_gradient(
             reference_logprobs[chosen, :, :longest] = theirs
             losses[chosen] = objective.losses.detach()
             advantages[chosen], signal[chosen] = objective.advantages, objective.signal
+            baselines[chosen], penalties[chosen] = objective.baselines, objective.penalties
             passes += 1
-    return Outcome(logprobs, reference_logprobs, losses, advantages, signal, passes)
+    return Outcome(
+        logprobs=logprobs,
+        reference_logprobs=reference_logprobs,
+        losses=losses,
+        advantages=advantages,
+        signal=signal,
+        baselines=baselines,
+        penalties=penalties,
+        passes=passes,
+    )
 
 
 def gradients_of(parameters: Sequence[torch.nn.Parameter]) -> list[Tensor]:

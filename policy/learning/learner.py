@@ -24,11 +24,11 @@ from policy.learning.guard import KlReading, refuse_bad_update
 from policy.learning.objective import RunningMean
 from policy.learning.recompute import recomputable_layers
 from policy.learning.step_batch import flat_logprobs, step_batch
-from policy.learning.step_metrics import StepMetrics, Update, step_metrics
+from policy.learning.step_metrics import StepMetrics, Update, completion_sums, step_metrics
 from policy.logprobs.completion_logprobs import CompletionLogprobs
 from policy.model.adapter import is_adapted, merged_weights
 from policy.model.load import Policy, quiet_transformers
-from policy.model.passes import automatic_budget
+from policy.model.passes import automatic_budget, plan_passes
 from policy.model.precision import largest_rounding_gap
 from schemas.config import LearningSettings
 from schemas.errors import InputError, StoppedError
@@ -154,6 +154,24 @@ class Learner:
         self.running_mean = self.running_mean.updated(outcome.signal)
         self.steps_done += 1
         return metrics
+
+    def sum_logprobs(self, prompts: Sequence[Tokens], completions: Sequence[Tokens]) -> list[float]:
+        """The log-probability in nats of each whole completion under the policy as it is now.
+
+        The same N completions of each of B prompts as in `step`; one forward pass over them,
+        without gradient, in as many parts as memory needs.
+        """
+        unrewarded = torch.zeros(len(prompts), len(completions) // len(prompts))
+        batch = step_batch(prompts, completions, unrewarded, self.policy.model.device)
+        longest = max(map(len, prompts)) + max(map(len, completions))
+        sizes = self._models.compute.sizes(prompts, completions)
+        parts = plan_passes(sizes, range(len(prompts)), self._tokens_per_pass(longest))
+        with torch.no_grad():
+            return [
+                total
+                for chosen in parts
+                for total in completion_sums(self._models.policy_logprobs(batch.only(chosen)))
+            ]
 
     def _update(self, norm: Tensor, rate: float) -> None:
         """Clip the accumulated gradient of this norm, and apply it."""

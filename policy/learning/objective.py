@@ -42,11 +42,16 @@ class RunningMean:
 
 
 class Objective(NamedTuple):
-    """What `completion_losses` computed; all [B, N], and all but `losses` without gradient."""
+    """What `completion_losses` computed; all [B, N], and all but `losses` without gradient.
+
+    `penalties` are the KL penalty in nats, before β; `baselines` see `subtracted_baselines`.
+    """
 
     losses: Tensor
     advantages: Tensor
     signal: Tensor
+    baselines: Tensor
+    penalties: Tensor
 
 
 def advantages(signal: Tensor, baseline: Baseline, running_mean: float = 0.0) -> Tensor:
@@ -83,6 +88,19 @@ def advantages(signal: Tensor, baseline: Baseline, running_mean: float = 0.0) ->
     if baseline == "group_mean":
         return centred
     return centred / (signal.std(dim=-1, keepdim=True) + DEVIATION_FLOOR)
+
+
+def subtracted_baselines(signal: Tensor, baseline: Baseline, running_mean: float = 0.0) -> Tensor:
+    """What `advantages` subtracts from the signal, [B, N], before it divides by anything."""
+    samples = signal.shape[-1]
+    if baseline == "none":
+        return torch.zeros_like(signal)
+    if baseline == "running_mean":
+        return torch.full_like(signal, running_mean)
+    total = signal.sum(dim=-1, keepdim=True)
+    if baseline == "leave_one_out":
+        return (total - signal) / (samples - 1)
+    return (total / samples).expand_as(signal)
 
 
 def penalised_advantages(
@@ -147,13 +165,16 @@ def completion_losses(
     weights = penalised_advantages(
         rewards, penalty.detach(), in_reward, settings.baseline, running_mean
     )
+    # under `group_normalized` the penalty has a baseline of its own
+    centred = rewards if settings.baseline == "group_normalized" else signal
+    baselines = subtracted_baselines(centred, settings.baseline, running_mean)
     losses = policy_gradient_losses(logprobs, mask, weights, settings.reduction)
 
     # a penalty in the loss is differentiated as it stands
     if settings.kl_placement == "loss" and settings.kl_weight > 0:
         scale = 1.0 if settings.reduction == "sequence" else 1.0 / mask.sum(dim=-1)
         losses = losses + settings.kl_weight * penalty * scale
-    return Objective(losses, weights, signal)
+    return Objective(losses, weights, signal, baselines, penalty.detach())
 
 
 def groups_with_signal(rewards: Tensor) -> Tensor:

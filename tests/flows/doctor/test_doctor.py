@@ -180,8 +180,8 @@ def _break(home: DataDir, orphan: subprocess.Popen[bytes]) -> set[str]:
     _flip(evaluation.folder / "tables" / "problems.parquet")  # the store has it
 
     training = _table(home, learning, "training")
-    step = pq.read_table(training)["completions_digest"].to_pylist()[0]
-    alone = home.tables / "completions" / f"{step}.parquet"
+    step = pq.read_table(training)["step_digest"].to_pylist()[0]
+    alone = home.tables / "step" / f"{step}.parquet"
     _flip(alone)  # there is no other copy
 
     whole = _whole(home)
