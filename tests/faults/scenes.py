@@ -52,7 +52,7 @@ def make_scenes(zygote: Zygote, place: Path) -> dict[str, Scene]:
     done(zygote.run(ready, ["runs"]))
     evaluation = ["eval", "--model", tiny, *small, "--samples", "2", "--shard-size", "4"]
     selection = ["select", "--model", tiny, *small, "--samples", "4"]
-    learning = ["learn", "--model", tiny, *small, "--steps", "3", "--problems-per-step", "4"]
+    learning = ["learn", "--model", tiny, *small, "--steps", "4", "--problems-per-step", "4"]
     learning += ["--samples", "8", "--evaluation-samples", "2", "--checkpoint-every", "1"]
     learning += ["--dev-every", "2", "--learning-rate", "1e-3"]
     replay = ["eval", "--completions", str(answers), "--dataset", str(sums)]
