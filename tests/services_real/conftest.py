@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
+from tests.mlflow_server import free_port
+from tests.postgres import postgres
 from tests.seaweed import BUCKET, OWNER, SeaweedServer, seaweed
 
 HERE = Path(__file__).parent
+START_SECONDS = 300.0
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -47,3 +55,48 @@ def bucket(as_user: Callable[[tuple[str, str]], None], monkeypatch: pytest.Monke
     address = f"s3://{BUCKET}/{uuid4().hex[:12]}"
     monkeypatch.setenv("THREELOOPS_STORE", address)
     return address
+
+
+@pytest.fixture(scope="session")
+def database() -> Iterator[str]:
+    pytest.importorskip("psycopg2", reason="install threeloops[mlflow-server]")
+    with postgres() as address:
+        yield address.replace("postgresql:", "postgresql+psycopg2:")
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(
+    weed: SeaweedServer, database: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """`mlflow server` on Postgres, with its files in S3; its address."""
+    pytest.importorskip("boto3", reason="install threeloops[mlflow-server]")
+    folder, port = tmp_path_factory.mktemp("mlflow"), free_port()
+    words = ["-m", "mlflow", "server", "--workers", "1", "--port", str(port)]
+    words += ["--backend-store-uri", database, "--artifacts-destination", f"s3://{BUCKET}/runs"]
+    settings = weed.settings(OWNER) | {
+        "MLFLOW_S3_ENDPOINT_URL": weed.endpoint,
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, *words], stdout=log, stderr=log, cwd=folder, env=os.environ | settings
+        )
+    try:
+        until = time.monotonic() + START_SECONDS
+        while not _answers(f"http://127.0.0.1:{port}/health"):
+            assert process.poll() is None, (folder / "log").read_text()
+            assert time.monotonic() < until, "the server does not start"
+            time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def _answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(address, timeout=5) as answer:
+            return int(answer.status) == 200
+    except OSError:
+        return False

@@ -10,10 +10,6 @@ import json
 import logging
 import os
 import re
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,75 +22,25 @@ from flows.cli.parser import main
 from policy.model.load import quiet_transformers
 from policy.model.tiny import make_tiny_model
 from tasks.runtime.runtime import process_runtime
-from tests.mlflow_server import free_port
-from tests.postgres import PASSWORD, postgres
-from tests.seaweed import BUCKET, NOBODY, OWNER, READER, SeaweedServer, seaweed
+from tests.postgres import PASSWORD
+from tests.seaweed import BUCKET, NOBODY, OWNER, READER, SeaweedServer
 
 pytestmark = pytest.mark.engines
-START_SECONDS = 300.0
 VERSION = "models:/threeloops/1"
 Told = Callable[..., dict[str, Any]]
 
 
-@pytest.fixture(scope="module")
-def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedServer]:
-    pytest.importorskip("boto3", reason="install threeloops[mlflow-server]")
-    with seaweed(tmp_path_factory.mktemp("weed")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def database() -> Iterator[str]:
-    pytest.importorskip("psycopg2", reason="install threeloops[mlflow-server]")
-    with postgres() as address:
-        yield address.replace("postgresql:", "postgresql+psycopg2:")
-
-
-@pytest.fixture(scope="module")
-def server(
-    bucket: SeaweedServer, database: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
-    """`mlflow server`; its address."""
-    folder, port = tmp_path_factory.mktemp("mlflow"), free_port()
-    words = ["-m", "mlflow", "server", "--workers", "1", "--port", str(port)]
-    words += ["--backend-store-uri", database, "--artifacts-destination", f"s3://{BUCKET}/runs"]
-    settings = bucket.settings(OWNER) | {
-        "MLFLOW_S3_ENDPOINT_URL": bucket.endpoint,
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-    }
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, *words], stdout=log, stderr=log, cwd=folder, env=os.environ | settings
-        )
-    try:
-        until = time.monotonic() + START_SECONDS
-        while not _answers(f"http://127.0.0.1:{port}/health"):
-            assert process.poll() is None, (folder / "log").read_text()
-            assert time.monotonic() < until, "the server does not start"
-            time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(60)
-
-
-def _answers(address: str) -> bool:
-    try:
-        with urllib.request.urlopen(address, timeout=5) as answer:
-            return int(answer.status) == 200
-    except OSError:
-        return False
-
-
 @pytest.fixture
 def told(
-    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    mlflow_server: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> Iterator[Told]:
     """Run a verb with --json against the server; its flow is a plain call, without Prefect."""
     for name in ASKING:
         monkeypatch.setenv(name, os.environ.get(name, "0"))  # as before afterwards
-    monkeypatch.setenv(TRACKING, server)
+    monkeypatch.setenv(TRACKING, mlflow_server)
     for verbs in ("loops", "past_runs"):
         at = f"flows.cli.verbs.{verbs}"
         monkeypatch.setattr(f"{at}.configure_prefect", lambda data_dir: None)
@@ -176,20 +122,20 @@ def test_every_verb_works_on_it_and_another_data_folder_loads_the_version(
 
 
 def test_an_experiment_in_the_bucket_itself_needs_keys_and_rights_there(
-    told: Told, measured: list[str], bucket: SeaweedServer, monkeypatch: pytest.MonkeyPatch,
+    told: Told, measured: list[str], weed: SeaweedServer, monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:  # fmt: skip
     client = Tracking(process_runtime().data_dir).client
     client.create_experiment("direct", f"s3://{BUCKET}/direct")
     small = [*measured, "--limit", "2", "--samples", "1", "--experiment", "direct"]
-    monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", bucket.endpoint)
+    monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", weed.endpoint)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("HOME", str(tmp_path))
     _refused(told, small, r"wants keys, and there are none; set AWS_ACCESS_KEY_ID")
     for user, where in ((NOBODY, "cannot be reached"), (READER, "MLflow does not keep it")):
-        _be(bucket, user, monkeypatch)
+        _be(weed, user, monkeypatch)
         _refused(told, small, rf"{where}.*AccessDenied.*right to read and write")
-    _be(bucket, OWNER, monkeypatch)
+    _be(weed, OWNER, monkeypatch)
     (ended,) = told("runs", "--experiment", "direct")["runs"]
     assert ended["status"] == "FAILED", "the one that could not keep its first file"
     made = told("eval", *small)
