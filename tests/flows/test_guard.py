@@ -100,7 +100,7 @@ def test_an_infinite_gradient_keeps_the_policy_before_the_step(
         sampled.append(1)
         return sample(*arguments, **named)
 
-    monkeypatch.setattr("tasks.generate.sample", counted)
+    monkeypatch.setattr("engines.in_process.sample", counted)
 
     def spoil(learner: Learner) -> None:
         digests[learner.steps_done] = digest_of_weights(learner.policy.model)

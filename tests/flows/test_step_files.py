@@ -211,7 +211,7 @@ def _count_samples(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         seen.append(len(made.token_ids))
         return made
 
-    monkeypatch.setattr("tasks.generate.sample", counted)
+    monkeypatch.setattr("engines.in_process.sample", counted)
     return seen
 
 

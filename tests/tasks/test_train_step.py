@@ -197,7 +197,7 @@ def test_what_was_sampled_is_dropped_with_its_keys_and_comes_back_byte_for_byte(
     assert not any(path.exists() for path in paths)
     assert len(keys - set((store.root / "keys").glob("*.json"))) == 2
 
-    monkeypatch.setattr("tasks.generate.sample", _refused)
+    monkeypatch.setattr("engines.in_process.sample", _refused)
     found = generate(measured.problems, policy, settings, made=first[1])
     assert found == measured.completions
     assert score(measured.problems, found, "final_int@1") == measured.scores
@@ -213,7 +213,7 @@ def test_the_completions_of_another_step_are_not_taken(
     settings: GenerationSettings,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tasks.generate.sample", _refused)
+    monkeypatch.setattr("engines.in_process.sample", _refused)
     other = policy.model_copy(update={"digest": "e" * 64})
     monkeypatch.setattr(
         runtime.models, "policy", lambda *_: runtime.models.learner(first[0]).policy
