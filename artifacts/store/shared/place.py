@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from artifacts.store.shared.bucket import BucketObjects
 from artifacts.store.shared.folder import FolderObjects
@@ -32,12 +32,19 @@ def shared_store(address: str) -> Objects | None:
     if not address:
         return None
     scheme, mark, rest = address.partition("://")
-    if "@" in rest.partition("/")[0] or "?" in rest:
+    # a folder may have an @ in its name
+    if "?" in address or "@" in (rest.partition("/")[0] if mark else address):
         raise InputError(
             "has a login or settings in it", VARIABLE, "give them by AWS_… and the like; " + WRITE
         )
     if scheme == "file" and mark:
-        return FolderObjects(Path(unquote(urlsplit(address).path)))
+        if not rest.startswith("/"):
+            raise InputError(
+                "has two slashes, and what follows them is the name of a machine",
+                f"{VARIABLE}={address}",
+                "write file:///FOLDER, with the whole path",
+            )
+        return FolderObjects(Path(unquote(rest)))
     if scheme not in SCHEMES or not mark:
         raise InputError(
             "is no address of a store that is known here", f"{VARIABLE}={address}", WRITE

@@ -24,10 +24,11 @@ def test_without_an_address_nothing_is_shared() -> None:
 
 def test_a_folder_needs_no_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "obstore", None)
-    (tmp_path / "a b").mkdir()
-    found = shared_store((tmp_path / "a b").as_uri())
-    assert isinstance(found, FolderObjects)
-    assert found.folder == tmp_path / "a b"
+    for name in ("a b", "me@host", "a#b"):
+        (tmp_path / name).mkdir()
+        found = shared_store((tmp_path / name).as_uri())
+        assert isinstance(found, FolderObjects)
+        assert found.folder == tmp_path / name
     with pytest.raises(InputError, match="there is no such folder; make it, or mount it"):
         shared_store((tmp_path / "none").as_uri())
 
@@ -51,6 +52,8 @@ def test_a_bucket_is_opened_without_asking_anybody(monkeypatch: pytest.MonkeyPat
         ("s3://bucket//b", "is not a bucket and a prefix"),
         (f"s3://user:{SECRET}@bucket/x", "has a login or settings in it"),
         (f"s3://bucket/x?secret={SECRET}", "has a login or settings in it"),
+        (f"s3:user:{SECRET}@bucket/x", "has a login or settings in it"),
+        (f"user:{SECRET}@bucket", "has a login or settings in it"),
     ],
 )
 def test_an_address_that_names_none_is_refused_in_one_line(address: str, said: str) -> None:
@@ -61,6 +64,13 @@ def test_an_address_that_names_none_is_refused_in_one_line(address: str, said: s
     assert "\n" not in line
     assert SECRET not in line
     assert "s3://BUCKET/PREFIX" in line
+
+
+@pytest.mark.parametrize("address", ["file://", "file://store", "file://mnt/store"])
+def test_a_folder_without_its_whole_path_is_refused(address: str) -> None:
+    with pytest.raises(InputError, match="has two slashes") as refused:
+        shared_store(address)
+    assert str(refused.value).startswith(f"THREELOOPS_STORE={address}: ")
 
 
 def test_a_bucket_without_the_package_says_what_to_install(
