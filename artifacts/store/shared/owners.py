@@ -47,14 +47,21 @@ class Owners:
         self._mine: Lease | None = None
 
     def live(self, seconds: float = SECONDS) -> str:
-        """Keep the lease of this process until it ends; returns its name."""
+        """Keep the lease of this process until it ends; returns its name.
+
+        Another `Owners` of this process may keep it: that of another MLflow or data folder.
+        """
         name = owner_lease(this_process())
-        if self._mine is None:
+        if self._mine is None and not self._is_kept(name):
             lease = Lease(self._objects, name, seconds=seconds)
             lease.acquire()
             self._mine = lease
             atexit.register(self.leave)
         return name
+
+    def _is_kept(self, name: str) -> bool:
+        found = self._objects.get(lease_name(name))
+        return found is not None and read_lease(found).holder == this_process()
 
     def leave(self) -> None:
         """End the lease of this process, which has no runs any more."""

@@ -92,3 +92,14 @@ def test_a_process_keeps_one_lease_until_it_leaves(shared: Objects, tmp_path: Pa
     owners.leave()
     owners.leave()
     assert shared.list("leases") == []
+
+
+def test_two_data_folders_of_one_process_have_one_lease(shared: Objects, tmp_path: Path) -> None:
+    one, two = (Owners(shared, tmp_path / name) for name in ("one.json", "two.json"))
+    assert one.live() == two.live()
+    two.leave()
+    assert len(shared.list("leases")) == 1
+    one.leave()
+    assert two.live() == owner_lease(this_process())
+    two.leave()
+    assert shared.list("leases") == []
