@@ -138,12 +138,14 @@ class BucketObjects:
 
     @contextmanager
     def _told(self) -> Iterator[None]:
-        """What the library raises becomes one line."""
+        """What the library raises becomes one line; what this machine's disk refuses passes."""
         try:
             yield
         except InputError:
             raise
         except Exception as error:  # the library raises many kinds, some of Python's own
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
             raise told(error, self._address) from None
 
 

@@ -6,7 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from obstore.store import MemoryStore
 
+from artifacts.store.shared.bucket import BucketObjects
 from artifacts.store.shared.objects import LAYOUT, MARK, Objects, check_store, fetch_checked
 from schemas.errors import InputError, StoreError
 
@@ -83,3 +85,11 @@ def test_what_has_not_the_digest_of_its_name_is_not_kept(shared: Objects, tmp_pa
     with pytest.raises(StoreError, match="not 000000000000"):
         fetch_checked(shared, name, tmp_path / "file")
     assert not (tmp_path / "file").exists()
+
+
+def test_what_this_machines_disk_refuses_is_not_said_of_the_bucket(tmp_path: Path) -> None:
+    bucket = BucketObjects("s3://tests/memory", MemoryStore())
+    bucket.put("one", b"1")
+    with pytest.raises(OSError, match="No such file") as refused:
+        bucket.fetch("one", tmp_path / "none" / "file")
+    assert refused.value.filename == str(tmp_path / "none" / "file")
