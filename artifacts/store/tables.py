@@ -271,10 +271,11 @@ class Store:
         # a digest may come from the metadata of a file that anybody wrote
         if not (SHA256.fullmatch(digest) and path.exists()):
             raise StoreError(f"no such {kind} table in the store", digest[:12])
-        try:
-            rows = pq.ParquetFile(path).metadata.num_rows
-        except (pa.ArrowException, OSError):
-            raise _changed(path, digest) from None
+        rows = _rows_of(path)
+        if rows is None and self._fetched(path, kind):
+            rows = _rows_of(path)
+        if rows is None:
+            raise _changed(path, digest)
         return TableRef(kind=kind, digest=digest, rows=rows)
 
     def _here(self, kind: str, digest: str) -> Path:
@@ -312,6 +313,14 @@ def _changed(path: Path, digest: str) -> StoreError:
         str(path),
         "delete the file and run again",
     )
+
+
+def _rows_of(path: Path) -> int | None:
+    """How many rows the metadata of a file say; None where it is damaged."""
+    try:
+        return int(pq.ParquetFile(path).metadata.num_rows)
+    except (pa.ArrowException, OSError):
+        return None
 
 
 def _not_parquet(error: Exception) -> str:

@@ -65,6 +65,7 @@ def test_a_damaged_file_here_is_fetched_again(stores: tuple[Store, Store]) -> No
     for read in (
         lambda: two.read(kept),
         lambda: two.columns("problems", kept.digest, ["prompt"]),
+        lambda: two.read(two.lookup("problems", kept.digest)),
     ):
         path.write_bytes(path.read_bytes()[:-1])
         assert read().num_rows == kept.rows
