@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
+from artifacts.store.process import this_process
 from artifacts.text.describe import describe_failure, describe_start
 from artifacts.text.secrets import without_secrets
 from artifacts.text.visible import printable
@@ -19,7 +20,7 @@ from artifacts.tracking.archive import Archive
 from artifacts.tracking.connection import CONFIG_FILE, PARENT, TAG, Tracking
 from artifacts.tracking.experiment import NOTE
 from artifacts.tracking.files import RunFiles, files_of
-from artifacts.tracking.owner import owner_tags
+from artifacts.tracking.owner import OWNER, owner_tags
 from artifacts.tracking.prompts import keep_template
 from artifacts.unsent.waiting import runs_waiting
 from policy.model.template import get_template
@@ -197,11 +198,18 @@ def tracked_run(
         yield run
     except BaseException as error:
         try:
-            _end_early(run, config, error)
+            if _is_ours(run):
+                _end_early(run, config, error)
         except Exception as failed:  # the record must not hide why the run ended
             error.add_note(f"the run's record could not be finished: {failed}")
         raise
     client.set_terminated(run.run_id, "FINISHED")
+
+
+def _is_ours(run: TrackedRun) -> bool:
+    """Whether no other process goes on with the run: one that took this one for dead may."""
+    found = run.archive.tracking.client.get_run(run.run_id)
+    return found.data.tags.get(OWNER, this_process()) == this_process()
 
 
 def _end_early(run: TrackedRun, config: RunConfig, error: BaseException) -> None:
