@@ -87,7 +87,6 @@ class Lease:
         self._nonce = uuid4().hex
         self._beat = 0
         self._version = ""
-        self._until = 0.0
         self._lost = False
         self._changing = threading.Lock()
         self._released = threading.Event()
@@ -99,8 +98,9 @@ class Lease:
         """Wait until it is this process's; `on_wait` is told once who holds it."""
         watch, told = Watch(self._clock), False
         while not self.try_acquire(watch):
-            if not told and (found := self._objects.get(self._name)) is not None:
-                on_wait(read_lease(found).holder)
+            found = None if told else self._objects.get(self._name)
+            if found is not None and (holder := read_lease(found).holder):
+                on_wait(holder)
                 told = True
             time.sleep(poll)
         self._thread = threading.Thread(target=self._keep, name=self._name, daemon=True)
@@ -122,7 +122,7 @@ class Lease:
         now = self._objects.get(self._name)
         if now is None or read_lease(now).nonce != self._nonce:
             return False
-        self._version, self._until = now.version, asked + self._seconds
+        self._version = now.version
         return True
 
     def still_mine(self) -> bool:
@@ -134,7 +134,7 @@ class Lease:
             for _ in range(TRIES):
                 if self._lost:
                     return False
-                asked, content = self._clock(), self._next()
+                content = self._next()
                 self._objects.replace(self._name, content, self._version)
                 found = self._objects.get(self._name)
                 if found is None or read_lease(found).nonce != self._nonce:
@@ -142,7 +142,6 @@ class Lease:
                     return False
                 self._version = found.version
                 if found.content == content:
-                    self._until = asked + self._seconds
                     return True
             return False
 
