@@ -17,6 +17,9 @@ SAID = (
 )  # fmt: skip
 
 
+NO_ADDRESS = "is no address, such as http://127.0.0.1:8000/v1"
+
+
 class ServerSettings(Frozen):
     """A server with /v1/completions. Its address is left out of whatever is recorded or sent on."""
 
@@ -52,15 +55,8 @@ class ServerSettings(Frozen):
     @field_validator("base_url")
     @classmethod
     def _is_an_address(cls, value: str) -> str:
-        if not value:
-            return value
-        try:
-            parts = urlsplit(value)
-            known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-        except ValueError:
-            known = False
-        if not known or parts.query or parts.fragment:
-            raise ValueError("is no address, such as http://127.0.0.1:8000/v1")
+        if value and not is_address(value):
+            raise ValueError(NO_ADDRESS)
         return value
 
     @field_validator("extra_body")
@@ -76,6 +72,16 @@ class ServerSettings(Frozen):
     def own_extras(self) -> dict[str, Any] | None:
         """What `extra_body` says; None where ours are sent."""
         return None if self.extra_body is None else _read(self.extra_body)
+
+
+def is_address(value: str) -> bool:
+    """Whether requests can be sent below it."""
+    try:
+        parts = urlsplit(value)
+        known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        return False
+    return bool(known) and not (parts.query or parts.fragment)
 
 
 def _read(text: str) -> dict[str, Any]:

@@ -74,10 +74,10 @@ def choices_of(answer: Any, count: int) -> list[Mapping[str, Any]]:
             "--base-url",
             "add --samples-per-request 1, so that it is asked for each",
         )
-    placed = {one.get("index", 0): one for one in choices}
-    if set(placed) != set(range(count)):
+    places = [one.get("index", 0) for one in choices]
+    if not all(type(place) is int for place in places) or sorted(places) != list(range(count)):
         raise _wrong("its choices are not numbered from 0")
-    return [placed[index] for index in range(count)]
+    return [choices[places.index(place)] for place in range(count)]
 
 
 def check_model(answer: Any, expected: str) -> None:
@@ -114,7 +114,7 @@ def tokens_of(choice: Mapping[str, Any]) -> tuple[list[int], list[float]] | None
 
 
 def _sample(choice: Mapping[str, Any], wanted: Wanted, reading: Reading) -> Answered:
-    text, index = choice.get("text"), int(choice.get("index", 0))
+    text, index = choice.get("text"), choice.get("index", 0)
     if not isinstance(text, str) or HALF.search(text):
         raise _wrong("it gives a sample that is no text")
     finish = FINISHED.get(str(choice.get("finish_reason")))

@@ -100,7 +100,7 @@ class Asking:
                 self._limited_since = None
                 return answer
             if fault.limited:
-                self._hold(fault, failures)
+                self._hold(fault)
                 continue
             if not fault.passing or failures >= self._settings.max_retries:
                 raise refused(fault, failures + 1)
@@ -111,12 +111,20 @@ class Asking:
         while (left := self._held_until - time.monotonic()) > 0:
             await anyio.sleep(left)
 
-    def _hold(self, fault: Fault, failures: int) -> None:
-        """Hold back all requests as a rate limit asks; InputError where that goes on too long."""
+    def _hold(self, fault: Fault) -> None:
+        """Hold back all requests as a rate limit asks; InputError where that goes on too long.
+
+        Where it does not say for how long, as long as it has let nothing through, so pauses double.
+        """
         now = time.monotonic()
-        self._limited_since = self._limited_since or now
-        wait = self._pause(failures + 1, fault.wait_seconds)
-        if now + wait - self._limited_since > LONGEST_LIMIT:
+        if self._limited_since is None:
+            self._limited_since = now
+        limited = now - self._limited_since
+        if fault.wait_seconds is None:
+            wait = max(self._pause(1, None), min(LONGEST_PAUSE, limited))
+        else:
+            wait = self._pause(1, fault.wait_seconds)
+        if limited + wait > LONGEST_LIMIT:
             raise InputError(
                 f"the server's rate limit has let nothing through for {LONGEST_LIMIT / 60:.0f} "
                 "minutes, or asks to wait longer",

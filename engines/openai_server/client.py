@@ -12,7 +12,7 @@ from anyio.from_thread import start_blocking_portal
 
 from engines.openai_server.asking import Asking
 from schemas.errors import InputError
-from schemas.server import ServerSettings
+from schemas.server import NO_ADDRESS, ServerSettings, is_address
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -47,8 +47,10 @@ def ask_server(
 
 
 def address_of(settings: ServerSettings) -> str:
-    """The server's address; InputError where there is none."""
+    """The server's address; InputError where there is none, or one that is no address."""
     if address := settings.base_url or os.environ.get(ADDRESS, ""):
+        if not is_address(address):
+            raise InputError(NO_ADDRESS, ADDRESS, "set it again, or give --base-url")
         return address.rstrip("/")
     raise InputError("no server is named", "--base-url", "give its address, as http://HOST:8000/v1")
 

@@ -9,6 +9,7 @@ must have all the probability, as far as the likeliest few show it.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ from engines.openai_server.request import Wanted, body_of
 from schemas.config import GenerationSettings, SamplingSettings
 from schemas.engine import NOT_KNOWN, Gives
 from schemas.errors import InputError
+from schemas.server import ServerSettings
 
 QUESTION = "What is 1 + 1?"
 TOP = 5  # the most that OpenAI's protocol allows
@@ -31,6 +33,8 @@ ALMOST_ALL = 0.98  # of the probability, as rounded numbers sum up to
 CUT_OFF = -1e3  # nats; servers write minus infinity as a large number
 SHOWN = 5  # names of models in a line
 VERSION = re.compile(r"[\w.+-]{1,64}")
+# behind a model's name: @main, -v2, -0613, -2024-08-06, :20230824-v2; -32k and -8b are other models
+REVISION = r"@[\w.-]+|[:-]v\d[\w.-]*|[:-]\d{3,}(?:[.-][\w.-]+)?"
 DTYPE = re.compile(r"dtype['\"]?\s*[=:]\s*['\"]?(?:torch\.)?((?:b?float|int)\d+\w*)")
 OWNERS = {"vllm": "vllm", "llamacpp": "llama.cpp", "sglang": "sglang"}
 
@@ -59,7 +63,7 @@ async def probe(asking: Asking, model: str, prompt: Prompt, settings: Generation
     count = min(2, settings.samples, settings.server.samples_per_request or 2)
     wanted = Wanted(prompt, 0, count, 0)
     body_of(model, wanted, settings.sampling, settings.server)  # refuses what does not fit
-    body = body_of(model, wanted, neutral, settings.server, top=TOP)
+    body = body_of(model, wanted, neutral, _without_top_k(settings.server), top=TOP)
     try:
         answer = await asking.complete(body)
     except InputError as error:
@@ -84,6 +88,14 @@ async def probe(asking: Asking, model: str, prompt: Prompt, settings: Generation
         answers_as=answers_as,
         gives=gives,
     )
+
+
+def _without_top_k(server: ServerSettings) -> ServerSettings:
+    """How a server is asked for tokens from the whole distribution."""
+    own = server.own_extras
+    if own is None or "top_k" not in own:
+        return server
+    return server.model_copy(update={"extra_body": json.dumps(own | {"top_k": -1})})
 
 
 def check_after_temperature(
@@ -184,7 +196,7 @@ def _answering(answer: Any, model: str) -> str:
     InputError where it is another one.
     """
     found = str(answer.get("model")) if isinstance(answer, dict) else ""
-    if found == model or re.fullmatch(re.escape(model) + r"(@[\w.-]+|[:-]v?\d[\w.-]*)", found):
+    if found == model or re.fullmatch(f"{re.escape(model)}(?:{REVISION})", found):
         return found
     raise InputError(
         f"the server answers with the model {printable(found[:100])}",

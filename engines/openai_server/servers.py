@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pyarrow as pa
@@ -20,7 +21,6 @@ from schemas.completions import COMPLETIONS
 from schemas.config import GenerationSettings
 from schemas.engine import NOT_KNOWN, EngineRecord
 from schemas.errors import InputError, StoreError
-from schemas.files import of_user
 from schemas.identity import digest_of
 from schemas.references import PolicyRef
 from schemas.server import ServerSettings
@@ -132,11 +132,14 @@ class Servers:
         return self._prompts[key]
 
     def _model_digest(self, server: ServerSettings, found: Found) -> str:
-        """The fingerprint of the folder that a server on this machine says it has loaded."""
-        if not (found.root and _is_here(address_of(server))):
+        """The fingerprint of the folder that a server on this machine says it has loaded.
+
+        Where a relative path begins is known to the server alone.
+        """
+        folder = Path(found.root)
+        if not (folder.is_absolute() and _is_here(address_of(server))):
             return NOT_KNOWN
         try:
-            folder = of_user(found.root).absolute()
             check_folder(folder)
             return self._folders.digest(folder)
         except (InputError, OSError, ValueError):

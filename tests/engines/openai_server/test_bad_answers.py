@@ -90,6 +90,34 @@ def test_another_model_answers(
     assert line.startswith("--model tiny@main: the server answers with the model tiny@other")
 
 
+@pytest.mark.parametrize(
+    ("named", "same"),
+    [
+        ("tiny", True),
+        ("tiny-0613", True),
+        ("tiny-2024-08-06", True),
+        ("tiny-1106-preview", True),
+        ("tiny:20230824-v2", True),
+        ("tiny-v2", True),
+        ("tiny-32k", False),
+        ("tiny-8b", False),
+        ("tiny-405b", False),
+        ("tiny:70b-instruct", False),
+        ("tiny2", False),
+    ],
+)
+def test_a_name_with_a_revision_is_the_model_and_one_with_a_size_is_another(
+    named: str, same: bool, servers: Servers, settings: Settings, server: ModelServer
+) -> None:
+    server.changes = {"model": named}
+    if same:
+        known = servers.policy("tiny", settings(server))
+        assert known.engine is not None
+        assert known.engine.answers_as == named
+    else:
+        assert f"answers with the model {named}" in refusal(servers, settings(server))
+
+
 def test_fewer_samples_than_were_asked_for(
     servers: Servers, settings: Settings, server: ModelServer, problems: pa.Table
 ) -> None:
@@ -152,6 +180,7 @@ def test_a_server_that_refuses_unknown_parameters_says_what_to_add(
             "cut a sample off after 5 of 6 tokens",
         ),
         ({"index": 0}, "not numbered from 0"),
+        ({"index": []}, "not numbered from 0"),
     ],
 )
 def test_an_answer_that_does_not_fit_together(
@@ -223,11 +252,17 @@ def test_a_chat_without_a_tokenizer(
 
 
 def test_what_answers_is_no_model_server(
-    servers: Servers, settings: Settings, server: ModelServer
+    servers: Servers, settings: Settings, server: ModelServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without_v1 = settings(server, base_url=server.url.removesuffix("/v1"))
     assert "the server answers 404" in refusal(servers, without_v1)
-    assert "give its address" in refusal(servers, settings(server, base_url=""))
+    nowhere = settings(server, base_url="")
+    assert "give its address" in refusal(servers, nowhere)
+    monkeypatch.setenv("OPENAI_BASE_URL", "127.0.0.1:8000")
+    with pytest.raises(InputError, match="OPENAI_BASE_URL: is no address"):
+        servers.policy("tiny", nowhere)
+    monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+    assert servers.policy("tiny", nowhere).name == "tiny"
 
 
 def test_a_tokenizer_that_was_changed_during_a_run(

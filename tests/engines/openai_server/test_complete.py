@@ -128,6 +128,17 @@ def test_greedy_samples_are_asked_for_one_by_one_and_are_certain(
     assert table["token_ids"].to_pylist() == own["token_ids"].to_pylist()
 
 
+def test_top_k_in_the_body_of_ones_own_is_that_of_the_run_and_is_checked_against_none(
+    server: ModelServer, servers: Servers, problems: pa.Table, settings: Settings
+) -> None:
+    extra = '{"top_k": 2, "return_token_ids": true, "skip_special_tokens": false}'
+    own = settings(server, extra_body=extra, top_k=2)
+    assert completed(servers, problems, own).equals(
+        completed(servers, problems, settings(server, top_k=2))
+    )
+    assert [body["top_k"] for body in server.asked[:3]] == [-1, 2, 2]
+
+
 def test_a_server_that_gives_text_alone_leaves_null_columns(
     poor_server: ModelServer, servers: Servers, problems: pa.Table, settings: Settings
 ) -> None:
@@ -146,7 +157,11 @@ def test_a_server_that_gives_text_alone_leaves_null_columns(
 
 
 def test_the_engine_says_what_can_be_known_and_never_the_address(
-    server: ModelServer, servers: Servers, settings: Settings, tiny: str
+    server: ModelServer,
+    servers: Servers,
+    settings: Settings,
+    tiny: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     policy = servers.policy("tiny", settings(server))
     assert policy.engine is not None
@@ -156,11 +171,13 @@ def test_the_engine_says_what_can_be_known_and_never_the_address(
     port = server.url.split(":")[2].split("/")[0]
     assert port not in policy.model_dump_json()
     assert port not in settings(server).model_dump_json()
-    server.root = "/nowhere"
-    unknown = servers.policy("tiny", settings(server))
-    assert unknown.engine is not None
-    assert unknown.engine.model_digest == NOT_KNOWN
-    assert unknown.digest != policy.digest
+    monkeypatch.chdir(Path(tiny).parent)  # the server may run in another folder
+    for root in ("/nowhere", Path(tiny).name):
+        server.root = root
+        unknown = servers.policy("tiny", settings(server))
+        assert unknown.engine is not None
+        assert unknown.engine.model_digest == NOT_KNOWN
+        assert unknown.digest != policy.digest
 
 
 def test_503s_and_cut_connections_are_survived(
@@ -186,6 +203,20 @@ def test_a_rate_limit_is_waited_for_by_all_and_is_no_failure(
     assert times[1] - times[0] >= 0.4
     assert times[2] - times[1] >= 0.3
     assert len(times) == len(problems) - 1 + 2, "nothing was asked while it was to wait"
+
+
+def test_a_rate_limit_without_a_time_is_met_with_pauses_that_double(
+    server: ModelServer, servers: Servers, problems: pa.Table, settings: Settings
+) -> None:
+    asked = settings(server, max_retries=0, num_concurrent=1)
+    policy = servers.policy("tiny", asked)
+    before = len(server.asked)
+    server.refusals = [(429, {})] * 7
+    servers.complete(policy, problems, asked, on_progress=lambda done: None)
+    times = server.at[before : before + 8]
+    waits = [later - earlier for earlier, later in itertools.pairwise(times)]
+    assert waits[-1] > 20 * waits[0], "from half a hundredth of a second"
+    assert all(later > 1.5 * earlier for earlier, later in itertools.pairwise(waits[2:]))
 
 
 def test_no_more_requests_at_a_time_than_are_wanted(
