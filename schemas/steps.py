@@ -29,8 +29,8 @@ STEP = TableSchema(
     }
     | {name: column for name, column in SCORES.columns.items() if name not in SCORES.key}
     | {
-        # advantage = reward - beta * kl_penalty_nats - baseline, with the penalty in the reward;
-        # `group_normalized` also divides
+        # advantage = reward - beta * kl_penalty_nats - baseline; with the penalty in the loss,
+        # reward - baseline; `group_normalized`: see `policy.learning.objective`
         "baseline": Column(pa.float64()),
         "advantage": Column(pa.float64()),
         "kl_penalty_nats": Column(pa.float64()),
