@@ -187,23 +187,26 @@ def tracked_run(
         run = _reopened(TrackedRun(former, "", loop, archive), config)
     else:
         run = TrackedRun("", "", loop, archive)
-        try:
+        with _ended_early(run, config):  # its store of files may be one to read alone
             _open(run, place, config)
-        except Exception as error:  # such as a store of files that may be read alone
-            if run.run_id:
-                _end_early(run, config, error)
-            raise
     run.describe(describe_start(loop, config))
-    try:
+    with _ended_early(run, config):
         yield run
+    client.set_terminated(run.run_id, "FINISHED")
+
+
+@contextlib.contextmanager
+def _ended_early(run: TrackedRun, config: RunConfig) -> Iterator[None]:
+    """End a run with the reason where the block raises, if it was opened and is still ours."""
+    try:
+        yield
     except BaseException as error:
         try:
-            if _is_ours(run):
+            if run.run_id and _is_ours(run):
                 _end_early(run, config, error)
         except Exception as failed:  # the record must not hide why the run ended
             error.add_note(f"the run's record could not be finished: {failed}")
         raise
-    client.set_terminated(run.run_id, "FINISHED")
 
 
 def _is_ours(run: TrackedRun) -> bool:
