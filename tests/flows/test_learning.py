@@ -81,7 +81,7 @@ def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(
             raise KeyboardInterrupt
         return train_step(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("flows.learning.train_step", cut_off)
+    monkeypatch.setattr("flows.learning_steps.train_step", cut_off)
     with pytest.raises(KeyboardInterrupt):
         learning_flow.fn(learning_config)
     (run,) = all_runs()

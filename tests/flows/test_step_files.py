@@ -58,7 +58,7 @@ def cut_off(monkeypatch: pytest.MonkeyPatch, name: str, at: int, function: Any) 
             raise KeyboardInterrupt
         return found
 
-    monkeypatch.setattr(f"flows.learning.{name}", stop)
+    monkeypatch.setattr(f"flows.learning_steps.{name}", stop)
 
 
 def test_a_run_of_three_steps_leaves_a_file_a_step(config: LearningConfig) -> None:
@@ -138,7 +138,7 @@ def test_a_step_that_is_made_again_is_not_sampled_again(
     sampled = _count_samples(monkeypatch)
     config = config.model_copy(update={"steps": 5})
     with monkeypatch.context() as patched:
-        patched.setattr("flows.learning.checkpoint", _only_the_first())
+        patched.setattr("flows.learning_steps.checkpoint", _only_the_first())
         cut_off(patched, "train_step", 4, train_step)
         with pytest.raises(KeyboardInterrupt):
             learning_flow.fn(config)
@@ -156,7 +156,7 @@ def test_steps_of_the_former_layout_in_the_same_folder_keep_their_tables(
     """Equal runs would have equal keys: what a former run kept must not be dropped with ours."""
     with monkeypatch.context() as patched:
         patched.setattr("schemas.config.LearningConfig.generation", _unmarked)
-        patched.setattr("flows.learning.drop_sampled", lambda *_: None)
+        patched.setattr("flows.learning_steps.drop_sampled", lambda *_: None)
         learning_flow.fn(config)
     former = tables()
     process_runtime().models.forget()

@@ -1,0 +1,132 @@
+"""The steps of learning, and the way back to the last good one where learning must stop."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from artifacts.recording.record import RecordedStep, name_newest_step, record_step, record_stop
+from artifacts.runs.resuming import made_steps
+from flows.development import evaluate_dev, restore_dev_rates
+from flows.learning_run import LearningRun
+from schemas.errors import StoppedError
+from schemas.measurements import StepRate
+from schemas.references import PolicyRef, TableRef
+from tasks.checkpoint import checkpoint, restore
+from tasks.collect_training import collect_training
+from tasks.draw_problems import draw_problems
+from tasks.drop_sampled import drop_sampled
+from tasks.generate import generate
+from tasks.runtime.progress import Progress, ProgressHub
+from tasks.score import score
+from tasks.train_step import train_step
+
+WITHOUT_SIGNAL_WARNING = 10  # steps in a row whose rewards could teach nothing
+
+
+def learn(run: LearningRun, *, resumed: bool) -> tuple[PolicyRef, TableRef, list[StepRate]]:
+    """Every step from the start or from the newest checkpoint, and what dev showed on the way.
+
+    Returns the policy that came of it and the newest step's table. Where no other step fits into
+    `max_minutes` it ends, after one step or more.
+    """
+    config = run.config
+    policy, newest = run.start, None
+    if resumed:
+        policy, newest = restore(run.start, run.tracked.reference, config)
+        run.made |= made_steps(run.runtime.archive, run.tracked.run_id)
+    run.clock.start_step()
+    dev = restore_dev_rates(run, newest) if newest else evaluate_dev(run, policy, newest)
+    run.clock.start_step()
+    for step in range(policy.step + 1, config.steps + 1):
+        with run.attributed(policy, newest):
+            policy, newest = take_step(run, policy, newest)
+        recorded = record_step(run.tracked, config, newest, run.clock.end_step())
+        left = run.seconds_left(step)
+        report_step(run.runtime.progress, config.steps, recorded, left)
+        dev += evaluate_dev(run, policy, newest)
+        if step == config.steps:
+            break
+        ended = run.out_of_time(step)
+        if ended or step % config.checkpoint_every == 0:
+            run.turn.refuse_lost("the checkpoint")
+            checkpoint(policy, newest, run.tracked.reference, run.checkpoints)
+        if ended:
+            run.runtime.progress.log_message(
+                f"no other step fits into {config.max_minutes:g} minutes: learning ends after "
+                f"{step} of {config.steps} steps"
+            )
+            break
+    assert newest is not None  # a configuration has at least one step
+    return policy, newest, dev
+
+
+def take_step(
+    run: LearningRun, policy: PolicyRef, before: TableRef | None
+) -> tuple[PolicyRef, TableRef]:
+    """One step: draw problems, generate, score, train; what is left of it is one table.
+
+    `before` is the table of the step before. What was sampled is dropped once the run names the
+    table that holds it. Where the step was made before, it learns from the same completions again.
+    """
+    config, step = run.config, policy.step + 1
+    batch = draw_problems(run.problems, step=step, count=config.problems_per_step, seed=config.seed)
+    completions = generate(
+        batch,
+        policy,
+        config.generation(),
+        label=f"step {step}",
+        part=True,
+        made=run.made.get(step),
+    )
+    scores = score(batch, completions, config.scorer)
+    reached, table = train_step(policy, batch, completions, scores, before, config)
+    if run.make(step, table):
+        name_newest_step(run.tracked, table)
+    drop_sampled(completions, scores)
+    return reached, table
+
+
+def keep_last_good(run: LearningRun, stop: StoppedError) -> StoppedError:
+    """Keep the last good policy as a checkpoint; returns the error that says where it is."""
+    stop.with_traceback(None).__context__ = None  # they hold the whole learner
+    run.runtime.models.forget()
+    training = rewind_to(run, stop.last_good) if stop.last_good else None
+    return record_stop(run.tracked, stop, training)
+
+
+def rewind_to(run: LearningRun, last: int) -> TableRef:
+    """Reach an earlier step again, from the checkpoint before it and the steps' tables.
+
+    Returns the training table up to that step.
+    """
+    run.runtime.progress.log_message(f"going back to step {last}, the last good one")
+    policy, newest = restore(run.start, run.tracked.reference, run.config, last)
+    # the limit on KL has no part in what an update does, and must not stop these steps again
+    run = replace(run, config=run.config.model_copy(update={"max_kl_nats": None}))
+    while policy.step < last:
+        policy, newest = take_step(run, policy, newest)
+    assert newest is not None  # `last` is at least 1
+    checkpoint(policy, newest, run.tracked.reference, run.checkpoints)
+    return collect_training(newest)
+
+
+def report_step(
+    progress: ProgressHub, steps: int, recorded: RecordedStep, seconds_left: float | None = None
+) -> None:
+    """Report that a step of learning is done, with its reward and its KL.
+
+    Every `WITHOUT_SIGNAL_WARNING` steps whose rewards could teach nothing there is a warning with
+    what to do.
+    """
+    row, idle = recorded.row, recorded.without_signal
+    notes = {"reward": f"{row.reward_mean:.2f}", "KL": f"{row.kl_nats:.2f}"}
+    progress.report(
+        Progress("learning", row.step, steps, "steps", notes=notes, seconds_left=seconds_left)
+    )
+    if idle and idle % WITHOUT_SIGNAL_WARNING == 0:
+        problems = "harder" if row.reward_mean > 0.5 else "easier"
+        progress.log_message(
+            f"warning: in the last {idle} steps all completions of a problem earned the same "
+            f"reward, {row.reward_mean:.2f} on average now, which teaches nothing; "
+            f"try {problems} problems, more --samples or another --template"
+        )
