@@ -99,6 +99,7 @@ def rewind_to(run: LearningRun, last: int) -> TableRef:
 
     Returns the training table up to that step.
     """
+    run.turn.refuse_lost("the last good policy")  # what follows deletes later checkpoints
     run.runtime.progress.log_message(f"going back to step {last}, the last good one")
     policy, newest = restore(run.start, run.tracked.reference, run.config, last)
     # the limit on KL has no part in what an update does, and must not stop these steps again
@@ -106,6 +107,7 @@ def rewind_to(run: LearningRun, last: int) -> TableRef:
     while policy.step < last:
         policy, newest = take_step(run, policy, newest)
     assert newest is not None  # `last` is at least 1
+    run.turn.refuse_lost("the checkpoint")
     checkpoint(policy, newest, run.tracked.reference, run.checkpoints)
     return collect_training(newest)
 
