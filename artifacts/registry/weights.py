@@ -6,8 +6,9 @@ import logging
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Protocol
+
+from filelock import FileLock
 
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.logged_models import models_cache
@@ -63,13 +64,15 @@ class FetchedWeights:
         if (found := self._given() or self._shared()) is not None:
             return found
         place = self._place()
-        if not self._is_whole(place):
-            self._fetch(place)
+        with _one_at_a_time(place):
+            if not self._is_whole(place):
+                self._fetch(place)
         return place
 
     def as_kept(self) -> Path:
         place = self._place()
-        self._fetch(place)
+        with _one_at_a_time(place):
+            self._fetch(place)
         return place
 
     def _place(self) -> Path:
@@ -106,22 +109,25 @@ class FetchedWeights:
         from mlflow.artifacts import download_artifacts
 
         tracking = self.archive.tracking
-        cache = tracking.data_dir.mlflow_cache
-        cache.mkdir(parents=True, exist_ok=True)
-        logger.info("fetching %s from MLflow", self.name)
-        with (
-            TemporaryDirectory(dir=cache) as folder,
-            in_one_line(self.name, "MLflow does not give its files"),
-            patient(MOST_SECONDS),
-        ):
+        with in_one_line(self.name, "MLflow does not give its files"), patient(MOST_SECONDS):
             tracking.refuse_silence()
-            got = asked(
-                lambda again: download_artifacts(
-                    artifact_uri=self.name,
-                    dst_path=folder,
-                    tracking_uri=tracking.address,
-                    registry_uri=tracking.registry,
-                )
-            )
+            logger.info("fetching %s from MLflow", self.name)
             with atomic_folder(place) as partial:
-                shutil.copytree(got, partial, dirs_exist_ok=True)
+                (arriving := partial / "arriving").mkdir()
+                got = asked(
+                    lambda again: download_artifacts(
+                        artifact_uri=self.name,
+                        dst_path=str(arriving),
+                        tracking_uri=tracking.address,
+                        registry_uri=tracking.registry,
+                    )
+                )
+                for path in Path(got).iterdir():
+                    path.rename(partial / path.name)
+                shutil.rmtree(arriving)
+
+
+def _one_at_a_time(place: Path) -> FileLock:
+    """A lock that one process of this data folder holds while it fetches into a place."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(place.with_name(f".{place.name}.lock"))

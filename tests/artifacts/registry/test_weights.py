@@ -1,0 +1,58 @@
+"""The weights of a version that MLflow keeps elsewhere: fetched once, whole or not at all."""
+
+from __future__ import annotations
+
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from artifacts.registry.weights import FetchedWeights
+from artifacts.store.atomic_file import remove_leftovers
+from artifacts.tracking.archive import Archive
+from policy.model.load import fingerprint
+from policy.model.tiny import make_tiny_model
+
+
+@pytest.fixture
+def fetched(archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The folders into which MLflow was asked to write a tiny policy."""
+    made = make_tiny_model(tmp_path / "made")
+    asked: list[Path] = []
+
+    def give(*, artifact_uri: str, dst_path: str, **of_server: object) -> str:
+        asked.append(Path(dst_path))
+        return str(shutil.copytree(made, Path(dst_path) / "artifacts"))
+
+    monkeypatch.setattr("mlflow.artifacts.download_artifacts", give)
+    return asked
+
+
+@pytest.fixture
+def weights(archive: Archive, fetched: list[Path], tmp_path: Path) -> FetchedWeights:
+    digest = fingerprint(tmp_path / "made")
+    return FetchedWeights(archive, "models:/served/1", "mlflow-artifacts:/served", digest)
+
+
+def test_of_two_who_need_a_version_one_fetches_it(
+    weights: FetchedWeights, fetched: list[Path], tmp_path: Path
+) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        folders = list(pool.map(lambda _: weights.folder(), range(2)))
+    assert folders[0] == folders[1]
+    assert fingerprint(folders[0]) == weights.digest
+    assert len(fetched) == 1
+    names = {path.name for path in folders[0].iterdir()}
+    assert names == {path.name for path in (tmp_path / "made").iterdir()}
+
+
+def test_what_a_killed_fetch_leaves_goes_with_the_next_command(
+    weights: FetchedWeights, fetched: list[Path], archive: Archive
+) -> None:
+    place = weights.folder()
+    fetched[0].mkdir(parents=True)
+    (fetched[0] / "model.safetensors").write_bytes(b"half")
+    remove_leftovers(archive.data_dir)
+    assert not fetched[0].exists()
+    assert fingerprint(place) == weights.digest
