@@ -190,4 +190,8 @@ def _policy_of(completions: Path) -> str:
 
 
 def _path(archive: Archive, kind: str, digest: str) -> Path:
-    return archive.data_dir.tables / kind / f"{digest}.parquet"
+    """Where a table's file lies; what only the shared store has is fetched, if it is whole."""
+    try:
+        return archive.store.here(kind, digest)
+    except StoreError:
+        return archive.store.root / kind / f"{digest}.parquet"

@@ -99,10 +99,7 @@ def _weights(archive: Archive, version: ModelVersion) -> Weights:
     if not archive.tracking.holds(source):
         name = f"{REGISTRY}{version.name}/{version.version}"
         return FetchedWeights(archive, name, source, digest)
-    folder = local_path(source)
-    if digest and not folder.is_dir():  # it was made on another machine
-        folder = archive.folders.fetch(digest) or folder
-    return LocalWeights(folder)
+    return LocalWeights(local_path(source), digest, archive.folders)
 
 
 @contextmanager

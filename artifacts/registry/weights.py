@@ -10,6 +10,7 @@ from typing import Protocol
 
 from filelock import FileLock
 
+from artifacts.store.policy_folders import PolicyFolders
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.logged_models import models_cache
 from artifacts.unsent.answers import asked
@@ -37,15 +38,23 @@ class Weights(Protocol):
 
 @dataclass(frozen=True)
 class LocalWeights:
-    """Files in a folder of this machine."""
+    """Files in a folder of this machine.
+
+    Where it is not there, the policy of this digest is looked for in the store that `folders`
+    share, if they do.
+    """
 
     at: Path
+    digest: str = ""
+    folders: PolicyFolders | None = None
 
     def folder(self) -> Path:
-        return self.at
+        if self.folders is None or not self.digest or self.at.is_dir():
+            return self.at
+        return self.folders.fetch(self.digest) or self.at
 
     def as_kept(self) -> Path:
-        return self.at
+        return self.folder()
 
 
 @dataclass(frozen=True)

@@ -213,7 +213,7 @@ class Store:
 
     def path(self, reference: TableRef) -> Path:
         """Where the file of a table lies, if it is there; one in the shared store is fetched."""
-        return self._here(reference.kind, reference.digest)
+        return self.here(reference.kind, reference.digest)
 
     def _read_intact(self, path: Path, reference: TableRef) -> pa.Table:
         try:
@@ -239,7 +239,7 @@ class Store:
         They were valid when they were written; checking every rule again would cost far more than
         reading does, which counts where a report reads hundreds of tables.
         """
-        path = self._here(kind, digest)
+        path = self.here(kind, digest)
         if not path.exists():
             raise StoreError(f"no such {kind} table in the store", digest[:12])
         try:
@@ -267,7 +267,7 @@ class Store:
 
     def lookup(self, kind: TableKind, digest: str) -> TableRef:
         """The reference of a stored table by its digest; StoreError when it is not there."""
-        path = self._here(kind, digest)
+        path = self.here(kind, digest)
         # a digest may come from the metadata of a file that anybody wrote
         if not (SHA256.fullmatch(digest) and path.exists()):
             raise StoreError(f"no such {kind} table in the store", digest[:12])
@@ -278,7 +278,7 @@ class Store:
             raise _changed(path, digest)
         return TableRef(kind=kind, digest=digest, rows=rows)
 
-    def _here(self, kind: str, digest: str) -> Path:
+    def here(self, kind: str, digest: str) -> Path:
         """Where a table's file lies, after it was fetched if only the shared store has it."""
         path = self._path(kind, digest)
         if self._shared is not None and SHA256.fullmatch(digest) and not path.exists():
