@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import io
 import logging
-import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,16 +18,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from artifacts.store.atomic_file import write_atomic
 from artifacts.store.data_dir import DataDir
 from artifacts.store.key_index import KeyIndex
 from artifacts.store.keys import TaskKey, made_now
 from artifacts.store.shared.keys import SharedKeys
 from artifacts.store.shared.objects import Objects
-from artifacts.store.shared.tables import fetch_table, table_name
+from artifacts.store.table_files import SHA256, TableFiles, changed
 from schemas.completions import COMPLETIONS
 from schemas.errors import StoreError
-from schemas.identity import canonical_json, file_digest
+from schemas.identity import canonical_json
 from schemas.problems import PROBLEMS
 from schemas.provenance import Provenance, Settings
 from schemas.references import DrawnRows, TableKind, TableRef
@@ -42,7 +40,6 @@ PROVENANCE_KEY = b"threeloops"
 SCHEMAS: Mapping[str, TableSchema] = {
     schema.kind: schema for schema in (PROBLEMS, COMPLETIONS, SCORES, SELECTIONS, STEP, TRAINING)
 }
-SHA256 = re.compile("[0-9a-f]{64}")
 READ_TABLES = 8  # the tables read last stay in memory: the tasks of a flow read the same few
 log = logging.getLogger(__name__)
 
@@ -54,8 +51,7 @@ class TableGoneError(StoreError):
 class Store:
     """Content-addressed tables below `data_dir.tables`, with an index from task keys to tables.
 
-    With a shared store tables and keys are there, and the files of the data folder are a cache by
-    digest: what is missing or damaged in it is fetched.
+    With a shared store tables and keys are there, and the files of the data folder are a cache.
 
     It remembers which tables it has validated, as the same bytes stay valid, and the tables that
     it read last.
@@ -63,7 +59,7 @@ class Store:
 
     def __init__(self, data_dir: DataDir, shared: Objects | None = None) -> None:
         self.root = data_dir.tables
-        self._shared = shared
+        self._files = TableFiles(self.root, shared)
         self._keys = SharedKeys(shared) if shared else KeyIndex(self.root / "keys")
         self._valid: set[str] = set()
         self._read: OrderedDict[tuple[str, int, int], pa.Table] = OrderedDict()
@@ -133,19 +129,14 @@ class Store:
             except StoreError:
                 reference = None
             if reference is not None:
-                self._delete(reference)
+                self._files.delete(reference.kind, reference.digest)
             self._keys.remove(key.digest)
 
     def discard(self, reference: TableRef) -> None:
         """Delete a table and its key, if it has one: what it held is kept elsewhere."""
         with contextlib.suppress(StoreError):  # it is gone or damaged
             self.drop(TaskKey(reference.kind, provenance_of(self.read(reference))))
-        self._delete(reference)
-
-    def _delete(self, reference: TableRef) -> None:
-        if self._shared is not None:
-            self._shared.delete(table_name(reference.kind, reference.digest))
-        self._path(reference.kind, reference.digest).unlink(missing_ok=True)
+        self._files.delete(reference.kind, reference.digest)
 
     def would_be(self, key: TaskKey, table: pa.Table) -> TableRef:
         """The reference that `keep` would return for a first result; nothing is written."""
@@ -159,11 +150,7 @@ class Store:
         notes: Mapping[str, str] | None = None,
     ) -> TableRef:
         reference, content = _encoded(kind, table, made, notes)
-        path = self._path(kind, reference.digest)
-        if not _is_whole(path, reference.digest):
-            write_atomic(path, content)
-        if self._shared is not None:  # before any key leads to it
-            self._shared.put(table_name(kind, reference.digest), content)
+        self._files.write(kind, reference.digest, content)  # before any key leads to it
         self._valid.add(reference.digest)
         return reference
 
@@ -206,7 +193,7 @@ class Store:
         if state in self._read:
             self._read.move_to_end(state)
             return self._read[state]
-        table = self._read[state] = self._read_intact(path, reference)
+        table = self._read[state] = self._read_intact(reference)
         if len(self._read) > READ_TABLES:
             self._read.popitem(last=False)
         return table
@@ -215,17 +202,8 @@ class Store:
         """Where the file of a table lies, if it is there; one in the shared store is fetched."""
         return self.here(reference.kind, reference.digest)
 
-    def _read_intact(self, path: Path, reference: TableRef) -> pa.Table:
-        try:
-            digest = file_digest(path)
-            if digest != reference.digest and self._fetched(path, reference.kind):
-                digest = reference.digest
-        except FileNotFoundError:  # another process has dropped it since it was found
-            raise StoreError("is no longer in the store", str(path)) from None
-        except OSError as error:
-            raise StoreError(f"cannot be read ({error.strerror})", str(path)) from None
-        if digest != reference.digest:
-            raise _changed(path, reference.digest)
+    def _read_intact(self, reference: TableRef) -> pa.Table:
+        path = self._files.whole(reference.kind, reference.digest)
         schema = SCHEMAS[reference.kind]
         if reference.digest in self._valid:
             return schema.upgrade(pq.read_table(path))
@@ -239,19 +217,7 @@ class Store:
         They were valid when they were written; checking every rule again would cost far more than
         reading does, which counts where a report reads hundreds of tables.
         """
-        path = self.here(kind, digest)
-        if not path.exists():
-            raise StoreError(f"no such {kind} table in the store", digest[:12])
-        try:
-            content = path.read_bytes()
-            whole = _matches(content, digest)
-            if not whole and self._fetched(path, kind):
-                content = path.read_bytes()
-                whole = _matches(content, digest)
-        except OSError as error:
-            raise StoreError(f"cannot be read ({error.strerror})", str(path)) from None
-        if not whole:
-            raise _changed(path, digest)
+        path, content = self._files.content(kind, digest)
         # the names asked for are those of today; an earlier version may have written others
         former = {new: old for old, new in SCHEMAS[kind].renamed.items()}
         try:
@@ -272,25 +238,15 @@ class Store:
         if not (SHA256.fullmatch(digest) and path.exists()):
             raise StoreError(f"no such {kind} table in the store", digest[:12])
         rows = _rows_of(path)
-        if rows is None and self._fetched(path, kind):
+        if rows is None and self._files.fetch_again(kind, path):
             rows = _rows_of(path)
         if rows is None:
-            raise _changed(path, digest)
+            raise changed(path, digest)
         return TableRef(kind=kind, digest=digest, rows=rows)
 
     def here(self, kind: str, digest: str) -> Path:
         """Where a table's file lies, after it was fetched if only the shared store has it."""
-        path = self._path(kind, digest)
-        if self._shared is not None and SHA256.fullmatch(digest) and not path.exists():
-            fetch_table(self._shared, kind, path)
-        return path
-
-    def _fetched(self, path: Path, kind: str) -> bool:
-        """Whether a damaged file was replaced by what the shared store has."""
-        return self._shared is not None and fetch_table(self._shared, kind, path)
-
-    def _path(self, kind: str, digest: str) -> Path:
-        return self.root / kind / f"{digest}.parquet"
+        return self._files.path(kind, digest)
 
 
 def _encoded(
@@ -307,14 +263,6 @@ def _encoded(
     return TableRef(kind=kind, digest=digest, rows=table.num_rows), content
 
 
-def _changed(path: Path, digest: str) -> StoreError:
-    return StoreError(
-        f"its bytes no longer have the digest {digest[:12]}; it was changed after it was written",
-        str(path),
-        "delete the file and run again",
-    )
-
-
 def _rows_of(path: Path) -> int | None:
     """How many rows the metadata of a file say; None where it is damaged."""
     try:
@@ -325,18 +273,6 @@ def _rows_of(path: Path) -> int | None:
 
 def _not_parquet(error: Exception) -> str:
     return f"is not a readable Parquet file ({' '.join(str(error).split())[:200]})"
-
-
-def _matches(content: bytes, digest: str) -> bool:
-    return hashlib.sha256(content).hexdigest() == digest
-
-
-def _is_whole(path: Path, digest: str) -> bool:
-    """Whether a table's file is there with all its bytes; what is damaged is written again."""
-    try:
-        return file_digest(path) == digest
-    except OSError:
-        return False
 
 
 def read_parquet(path: Path, schema: TableSchema) -> pa.Table:
