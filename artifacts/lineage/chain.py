@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from artifacts.lineage.links import links_of_run, state_of
+from artifacts.lineage.links import links_of_run, state_of, table_path
 from artifacts.promotion.decisions import (
     DECISION_FILE,
     DecisionRecord,
@@ -193,8 +193,7 @@ def _evidence(decided: Decision | None) -> dict[str, str]:
 
 def _changed(archive: Archive, stored: StoredBytes, evidence: dict[str, str]) -> list[str]:
     def whole(name: str, digest: str) -> bool:
-        kind = name.partition(" ")[0]
-        path = archive.data_dir.tables / kind / f"{digest}.parquet"
+        path = table_path(archive, name.partition(" ")[0], digest)
         return state_of(stored, path, digest) == "matches"
 
     return [name for name, digest in evidence.items() if not whole(name, digest)]

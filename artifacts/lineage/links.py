@@ -64,6 +64,14 @@ def state_of(stored: StoredBytes, path: Path, digest: str) -> LinkState:
     return verdict if verdict in ("matches", "missing") else "differs"
 
 
+def table_path(archive: Archive, kind: str, digest: str) -> Path:
+    """Where a table's file lies; what only the shared store has is fetched, if it is whole."""
+    try:
+        return archive.store.here(kind, digest)
+    except StoreError:
+        return archive.store.root / kind / f"{digest}.parquet"
+
+
 def model_link(
     stored: StoredBytes, folder: Path | None, digest: str, *, name: str, stage: str
 ) -> LineageLink:
@@ -94,7 +102,7 @@ def _measured(
     suffix = f"_{stage}" if stage else ""
     kept = run.table_refs()
     if f"completions{suffix}" in kept:
-        path = _path(archive, *kept[f"completions{suffix}"])
+        path = table_path(archive, *kept[f"completions{suffix}"])
         digest = run.tags.get(f"model_digest{suffix}") or _policy_of(path)
         if digest and digest != EXTERNAL:
             name = run.tags.get(f"model{suffix}", "the model that made the stored completions")
@@ -112,7 +120,7 @@ def _tables(
         if name + suffix not in kept:
             continue
         kind, digest = kept[name + suffix]
-        path = _path(archive, kind, digest)
+        path = table_path(archive, kind, digest)
         state, note = state_of(stored, path, digest), ""
         if state == "matches" and name in MADE_FROM:
             of_run = {
@@ -159,7 +167,7 @@ def _training(archive: Archive, stored: StoredBytes, run: RunRecord) -> Iterator
             continue
         for row in steps:
             for kind, digest in tables_of(row):
-                path = _path(archive, kind, digest)
+                path = table_path(archive, kind, digest)
                 yield LineageLink(
                     role=ROLES[kind],
                     stage=f"step {row.step}",
@@ -187,11 +195,3 @@ def _policy_of(completions: Path) -> str:
     if engine is not None and engine.model_digest == NOT_KNOWN:
         return ""
     return str(made.config.get("policy", ""))
-
-
-def _path(archive: Archive, kind: str, digest: str) -> Path:
-    """Where a table's file lies; what only the shared store has is fetched, if it is whole."""
-    try:
-        return archive.store.here(kind, digest)
-    except StoreError:
-        return archive.store.root / kind / f"{digest}.parquet"
