@@ -20,8 +20,7 @@ class Archive:
 
     def __init__(self, data_dir: DataDir) -> None:
         self.data_dir = data_dir
-        self.store_address = store_address()
-        self.shared = shared_store(self.store_address)
+        self.shared = shared_store(store_address())
         self.store = Store(data_dir, self.shared)
         self.steps = Steps(self.store)
         self.folders = PolicyFolders(data_dir, self.shared)
