@@ -112,7 +112,7 @@ def learning_flow(
         version = register_learned(tracked, config, learned, run.start_folder)
         learned = learned.model_copy(update={"wall_seconds": run.clock.wall_seconds})
         result = record_learning(tracked, config, learned, after, version)
-        # one stays until the run has ended: who is killed before that goes on from it
+        # one stays until the run has ended: a run that is killed before that goes on from it
         of_run = (runtime.data_dir, tracked.run_id, archive.shared)
         drop_checkpoints(*of_run, keep=max(config.keep_checkpoints, 1))
     drop_checkpoints(*of_run, keep=config.keep_checkpoints)

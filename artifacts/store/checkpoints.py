@@ -187,8 +187,8 @@ def drop_checkpoints(
 ) -> None:
     """Delete a run's checkpoints but for the newest `keep`; its result is kept elsewhere.
 
-    The record goes first: a folder without one is never read, and who is killed in between leaves
-    it to the next command.
+    The record goes first: a folder without one is never read, and a process that is killed in
+    between leaves it to the next command.
     """
     of_run = data_dir.checkpoints / run_id
     kept = _whole_checkpoints(of_run, shared)[-keep:] if keep else []

@@ -43,7 +43,7 @@ class Asking:
 
     @property
     def address(self) -> str:
-        """Where the server is, for requests beside /v1; it is told to nobody."""
+        """Where the server is, for requests beside /v1; it is never shown."""
         return str(self._client.base_url).rstrip("/")
 
     async def get(self, path: str, *, patient: bool = True) -> Any:

@@ -1,4 +1,4 @@
-"""A client of one server, open for one piece of work; whatever ends that, nothing stays asked."""
+"""A client of one server, open for one piece of work; no request outlives it, whatever ends it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 KEY = "OPENAI_API_KEY"
 ADDRESS = "OPENAI_BASE_URL"  # of a worker whose settings came without one
-NO_KEY = "none"  # the client wants one; most servers of one's own want none
+NO_KEY = "none"  # the client must have a key; most servers that people run themselves ask for none
 ANSWER_SECONDS, CONNECT_SECONDS, CLOSE_SECONDS = 600.0, 10.0, 5.0
 
 

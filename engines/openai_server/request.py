@@ -1,4 +1,4 @@
-"""One request for completions: every sampling parameter said, so that no default of a server is."""
+"""One request for completions. It says every sampling parameter: no default of a server applies."""
 
 from __future__ import annotations
 

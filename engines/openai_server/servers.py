@@ -1,4 +1,4 @@
-"""The servers that one process has to do with: who they are, and completions by them."""
+"""The servers that one process asks: who they are, and completions by them."""
 
 from __future__ import annotations
 
