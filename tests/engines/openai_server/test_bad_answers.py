@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from engines.openai_server import asking
 from engines.openai_server.servers import Servers
 from schemas.config import GenerationSettings
 from schemas.errors import InputError
@@ -138,6 +139,21 @@ def test_a_connection_that_is_always_cut(
     server.cuts = 1000
     line = refusal(servers, settings(server, max_retries=2), problems)
     assert "the server cut the connection (3 times)" in line
+
+
+def test_a_rate_limit_that_lets_nothing_through_for_too_long_ends_the_run(
+    servers: Servers,
+    settings: Settings,
+    server: ModelServer,
+    problems: pa.Table,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    in_run(server, servers, settings(server))
+    server.refusals = [(429, {"retry-after": "3600"})]
+    assert "or asks to wait longer" in refusal(servers, settings(server), problems)
+    monkeypatch.setattr(asking, "LONGEST_LIMIT", 0.5)
+    server.refusals = [(429, {})] * 1000
+    assert "rate limit has let nothing through" in refusal(servers, settings(server), problems)
 
 
 def test_a_server_that_refuses_unknown_parameters_says_what_to_add(
