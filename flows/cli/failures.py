@@ -14,10 +14,12 @@ from pathlib import Path
 
 from artifacts.store.data_dir import private_files
 from artifacts.text.secrets import without_secrets
+from artifacts.tracking.named import TRACKING
 
 BAD_INPUT, DEFECT = 2, 70
 FULL = (errno.ENOSPC, errno.EDQUOT)
 NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
+DRIVERS = ("psycopg2", "psycopg", "pymysql", "MySQLdb")  # of what MLFLOW_TRACKING_URI may name
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW  # how a file that must be new is opened
 WRONG_KIND = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 
@@ -64,6 +66,14 @@ def _of_the_machine(error: BaseException) -> str | None:
         )
     if isinstance(error, sqlite3.OperationalError):
         return _of_a_database(str(error))
+    if any(
+        kind.__name__ == "OperationalError" and kind.__module__.partition(".")[0] in DRIVERS
+        for kind in type(error).__mro__
+    ):
+        return (
+            f"the database of {TRACKING} cannot be used ({_in_short(error)}); see whether it runs, "
+            "and run the command again"
+        )
     return None
 
 

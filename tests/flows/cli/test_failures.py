@@ -23,9 +23,24 @@ def _raised(error: Exception, cause: Exception | None = None) -> Exception:
         return caught
 
 
+class OperationalError(Exception):
+    """As the drivers of databases have it."""
+
+    __module__ = "psycopg2"
+
+
+class AdminShutdown(OperationalError):
+    """What a server says that is stopped."""
+
+
 @pytest.mark.parametrize(
     ("cause", "line"),
     [
+        (AdminShutdown("terminating connection"), "cannot be used (AdminShutdown: terminating"),
+        (
+            OperationalError('connection to server at "10.0.0.7" failed\n\tIs it running?'),
+            "the database of MLFLOW_TRACKING_URI cannot be used (OperationalError: connection to ",
+        ),
         (OSError(errno.ENOSPC, "No space left on device", "/x/t"), "/x/t: the disk is full; make"),
         (OSError(errno.ENOSPC, "No space left on device"), "a disk is full, that of the data"),
         (PermissionError(errno.EACCES, "Permission denied", "/x"), "/x: cannot be read or written"),
