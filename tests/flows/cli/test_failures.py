@@ -29,7 +29,7 @@ class OperationalError(Exception):
     __module__ = "psycopg2"
 
 
-class AdminShutdown(OperationalError):
+class AdminShutdown(OperationalError):  # noqa: N818  # its name there
     """What a server says that is stopped."""
 
 
