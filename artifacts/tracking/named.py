@@ -70,8 +70,9 @@ def own_or(data_dir: DataDir, address: str) -> str:
     if _sqlite_file(address) == data_dir.tracking_database:
         return data_dir.tracking_uri
     scheme, mark, rest = address.partition("://")
-    if mark and scheme in ("postgresql", "postgres") and find_spec("psycopg") is None:
-        return f"postgresql+psycopg2://{rest}"
+    if mark and scheme in ("postgresql", "postgres"):
+        driver = "+psycopg2" if find_spec("psycopg") is None else ""
+        return f"postgresql{driver}://{rest}"
     return address
 
 

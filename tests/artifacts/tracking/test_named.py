@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from artifacts.store.data_dir import DataDir
+from artifacts.tracking import named
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.connection import ASKING, Tracking
 from artifacts.tracking.experiment import local_path
@@ -115,9 +116,9 @@ def test_a_driver_that_is_missing_is_named_with_what_to_install(
 def test_a_database_that_is_named_has_the_runs_and_the_data_folder_their_files(
     data_dir: DataDir, empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    named = tmp_path / "named.db"
-    named.write_bytes(empty_database.read_bytes())
-    monkeypatch.setenv(TRACKING, f"sqlite:///{named}")
+    database = tmp_path / "named.db"
+    database.write_bytes(empty_database.read_bytes())
+    monkeypatch.setenv(TRACKING, f"sqlite:///{database}")
     monkeypatch.setenv(EXPERIMENT_NAME, "mine")
     archive = Archive(data_dir)
     with tracked_run(archive, EVALUATION, EvalConfig(), Place()) as run:
@@ -141,6 +142,19 @@ def test_the_data_folders_own_database_is_it_however_it_is_written(
         assert not archive.tracking.remote
     assert own_or(data_dir, "sqlite:////elsewhere.db") == "sqlite:////elsewhere.db"
     assert own_or(data_dir, "") == ""
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql"])
+def test_a_postgres_is_asked_through_the_driver_that_is_there(
+    scheme: str, data_dir: DataDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = f"{scheme}://host/runs"
+    monkeypatch.setattr(named, "find_spec", lambda name: None)
+    assert own_or(data_dir, address) == "postgresql+psycopg2://host/runs"
+    monkeypatch.setattr(named, "find_spec", lambda name: object())
+    assert own_or(data_dir, address) == "postgresql://host/runs"
+    chosen = "postgresql+pg8000://host/runs"
+    assert own_or(data_dir, chosen) == chosen
 
 
 def test_the_older_name_wins_and_that_is_said(
