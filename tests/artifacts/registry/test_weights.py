@@ -16,7 +16,7 @@ from policy.model.tiny import make_tiny_model
 
 
 @pytest.fixture
-def fetched(archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+def fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The folders into which MLflow was asked to write a tiny policy."""
     made = make_tiny_model(tmp_path / "made")
     asked: list[Path] = []
