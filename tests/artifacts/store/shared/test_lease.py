@@ -1,4 +1,4 @@
-"""A lease is one holder's, until its object has not changed for long enough before one's eyes."""
+"""A lease is one holder's, until who waits has seen it unchanged for long enough."""
 
 from __future__ import annotations
 
