@@ -25,10 +25,7 @@ class TableFiles:
         self._shared = shared
 
     def path(self, kind: str, digest: str) -> Path:
-        """Where a table's file lies, if it is there; one that only the shared store has is fetched.
-
-        A digest may come from the metadata of a file that anybody wrote.
-        """
+        """Where a table's file lies, if it is there; fetched where only the shared store has it."""
         path = self._path(kind, digest)
         if self._shared is not None and SHA256.fullmatch(digest) and not path.exists():
             fetch_table(self._shared, kind, path)
@@ -61,7 +58,12 @@ class TableFiles:
         return path
 
     def content(self, kind: str, digest: str) -> tuple[Path, bytes]:
-        """A file and its bytes, which have their digest; StoreError where it is not so."""
+        """A file and its bytes, which have their digest; StoreError where it is not so.
+
+        A digest may come from the metadata of a file that anybody wrote.
+        """
+        if not SHA256.fullmatch(digest):
+            raise missing(kind, digest)
         path = self.path(kind, digest)
         try:
             content = path.read_bytes()
@@ -70,7 +72,7 @@ class TableFiles:
             if self.fetch_again(kind, path):
                 return path, path.read_bytes()
         except FileNotFoundError:
-            raise StoreError(f"no such {kind} table in the store", digest[:SHOWN]) from None
+            raise missing(kind, digest) from None
         except OSError as error:
             raise _unreadable(path, error) from None
         raise changed(path, digest)
@@ -81,6 +83,11 @@ class TableFiles:
 
     def _path(self, kind: str, digest: str) -> Path:
         return self._root / kind / f"{digest}.parquet"
+
+
+def missing(kind: str, digest: str) -> StoreError:
+    """The error of a table that is not there."""
+    return StoreError(f"no such {kind} table in the store", digest[:SHOWN])
 
 
 def changed(path: Path, digest: str) -> StoreError:

@@ -23,7 +23,7 @@ from artifacts.store.key_index import KeyIndex
 from artifacts.store.keys import TaskKey, made_now
 from artifacts.store.shared.keys import SharedKeys
 from artifacts.store.shared.objects import Objects
-from artifacts.store.table_files import SHA256, TableFiles, changed
+from artifacts.store.table_files import SHA256, TableFiles, changed, missing
 from schemas.completions import COMPLETIONS
 from schemas.errors import StoreError
 from schemas.identity import canonical_json
@@ -236,7 +236,7 @@ class Store:
         path = self.here(kind, digest)
         # a digest may come from the metadata of a file that anybody wrote
         if not (SHA256.fullmatch(digest) and path.exists()):
-            raise StoreError(f"no such {kind} table in the store", digest[:12])
+            raise missing(kind, digest)
         rows = _rows_of(path)
         if rows is None and self._files.fetch_again(kind, path):
             rows = _rows_of(path)

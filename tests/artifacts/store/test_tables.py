@@ -253,6 +253,9 @@ def test_columns_of_a_table_that_is_lost_or_changed_are_refused(store: Store) ->
     store.path(reference).write_bytes(store.path(reference).read_bytes() + b"x")
     with pytest.raises(StoreError, match="changed after it was written"):
         store.columns("problems", reference.digest, ["prompt"])
+    elsewhere = f"../problems/{reference.digest}"
+    with pytest.raises(StoreError, match="no such problems table"):  # no advice to delete it
+        store.columns("problems", elsewhere, ["prompt"])
     store.path(reference).unlink()
     with pytest.raises(StoreError, match="no such problems table"):
         store.columns("problems", reference.digest, ["prompt"])
