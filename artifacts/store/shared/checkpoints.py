@@ -81,7 +81,8 @@ class SharedCheckpoints:
         return [
             (step, name)
             for step, _, name in parts
-            if step.startswith("step-") and name and ".." not in name.split("/")
+            # none that leads out of the folder, as an absolute path would too
+            if step.startswith("step-") and not {"", ".."} & set(name.split("/"))
         ]
 
     def _name(self, path: Path) -> str:

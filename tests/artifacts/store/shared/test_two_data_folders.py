@@ -246,6 +246,25 @@ def test_what_was_sent_in_part_is_no_checkpoint(machines: Machines, shared: Obje
     assert not shared.list("checkpoints/run/step-000002")
 
 
+def test_a_name_that_leads_out_of_the_folder_is_not_fetched(
+    machines: Machines, shared: Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = machines
+    write(one, 1, shared)
+    there, fetch = shared.list("checkpoints/run"), shared.fetch
+    fetched: list[str] = []
+    bad = [f"checkpoints/run/step-000001/{name}" for name in ("../../../out", "/tmp/out", "a//b")]
+
+    def note(name: str, path: Path) -> bool:
+        fetched.append(name)
+        return fetch(name, path)
+
+    monkeypatch.setattr(shared, "list", lambda folder: there + bad)
+    monkeypatch.setattr(shared, "fetch", note)
+    assert state(two, shared) == "1"
+    assert sorted(fetched) == there
+
+
 def test_a_damaged_checkpoint_is_passed_over(machines: Machines, shared: Objects) -> None:
     one, two = machines
     for step in (1, 2):
