@@ -44,7 +44,7 @@ def told(error: Exception, address: str) -> InputError:
     """The error of the library as one line that names no secret."""
     said, where = str(error), at(address)
     names = NAMES.get(address.partition("://")[0], "the names of its credentials")
-    if isinstance(error, (NotImplementedError,)) or "not yet implemented" in said:
+    if isinstance(error, NotImplementedError) or "not yet implemented" in said:
         return InputError(
             "this kind of store has no conditional writes, which keys and leases need",
             where,
