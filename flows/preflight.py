@@ -129,12 +129,14 @@ def _of_what_was_answered(runtime: Runtime, config: C, source: str) -> C:
 def check_model(runtime: Runtime, config: RunConfig) -> None:
     """InputError for a model that cannot answer or does not fit into memory; takes seconds.
 
-    A server is asked for a few tokens.
+    A server is asked for a few tokens. Where stored completions are scored, nobody is asked.
     """
+    if replayed(config) is not None:
+        return
     if config.server is not None:
         assert isinstance(config, EvalConfig)
         _check_server(runtime, config)
-    elif replayed(config) is None and (folder := known_folder(runtime.archive, config.model)):
+    elif folder := known_folder(runtime.archive, config.model):
         check_weights(folder)
         load_config(folder)
         check_can_answer(folder, config.template)

@@ -159,7 +159,8 @@ def test_a_server_that_gives_text_alone_is_measured_and_selected_from(
     assert measured.metrics.valid_format_rate == 1
     selected = selection_flow.fn(SelectionConfig(**poor(poor_server)))
     assert set(selected.selected) == {"oracle", "majority", "random"}
-    replayed = eval_flow.fn(EvalConfig(completions=measured.run_id))
+    gone = ServerSettings(base_url="http://127.0.0.1:9/v1")  # a replay asks no server
+    replayed = eval_flow.fn(EvalConfig(completions=measured.run_id, server=gone))
     assert replayed.metrics == measured.metrics
     assert replayed.engine == measured.engine
     likelihood = SelectionConfig(**poor(poor_server), pick=("likelihood",))
