@@ -17,7 +17,8 @@ from artifacts.promotion.decisions import (
     settle,
 )
 from artifacts.registry.versions import RegisteredVersion, champion_of
-from artifacts.store.process import is_elsewhere, is_gone
+from artifacts.store.process import is_gone
+from artifacts.store.shared.owners import Owners
 from artifacts.text.secrets import without_secrets
 from artifacts.text.visible import printable
 from artifacts.tracking.archive import Archive
@@ -61,7 +62,7 @@ def settle_cut_off(archive: Archive, model: str) -> Decision | None:
         return None
     since = _decided_since_ms(archive.history, champion)
     for run in archive.history.mlflow_runs():
-        if _is_cut_off(run, archive.shared is not None) and run.info.start_time >= since:
+        if run.info.start_time >= since and _is_cut_off(run, archive.owners):
             decided = _made_champion(archive, run, champion)
             if decided is not None:
                 settle(archive, champion, decided, run.info.run_id)
@@ -85,16 +86,16 @@ def _decided_since_ms(history: History, champion: RegisteredVersion) -> int:
     )
 
 
-def _is_cut_off(run: Run, alone: bool) -> bool:
+def _is_cut_off(run: Run, owners: Owners | None) -> bool:
     """Whether a run was ended from outside; in a process that goes on, it may not be closed yet.
 
-    Who is `alone` in all data folders that share a store knows that no process of another machine,
-    which keeps a lease in it, decides any more.
+    Whoever asks has the gate's turn: no process of another machine that shares the store, and so
+    has a lease in it, decides any more. Of one that shares MLflow alone nothing is known.
     """
-    owner = run.data.tags.get(OWNER, "")
-    elsewhere = alone and is_elsewhere(owner) and LEASE in run.data.tags
-    dead = run.info.status == "RUNNING" and (is_gone(owner) or elsewhere)
-    return dead or run.info.status == "KILLED"
+    if run.info.status != "RUNNING":
+        return bool(run.info.status == "KILLED")
+    owner, lease = (run.data.tags.get(tag, "") for tag in (OWNER, LEASE))
+    return is_gone(owner) or (owners is not None and owners.knows(owner, lease))
 
 
 def _made_champion(archive: Archive, run: Run, champion: RegisteredVersion) -> Decision | None:

@@ -92,6 +92,11 @@ class Owners:
             return False
         return asked - before.since >= written.seconds * SLOWER_CLOCK
 
+    def knows(self, owner: str, lease: str) -> bool:
+        """Whether a process of another machine has a lease in this store, or was killed with it."""
+        mine = lease == owner_lease(owner) and is_elsewhere(owner)
+        return mine and self._objects.exists(lease_name(lease))
+
     def _seen(self) -> Mapping[str, Seen]:
         try:
             return SEEN.validate_json(self._notes.read_bytes())
