@@ -212,7 +212,7 @@ def _ended_early(run: TrackedRun, config: RunConfig) -> Iterator[None]:
 def _is_ours(run: TrackedRun) -> bool:
     """Whether no other process goes on with the run: one that took this one for dead may."""
     found = run.archive.tracking.client.get_run(run.run_id)
-    return found.data.tags.get(OWNER, this_process()) == this_process()
+    return bool(found.data.tags.get(OWNER, this_process()) == this_process())
 
 
 def _end_early(run: TrackedRun, config: RunConfig, error: BaseException) -> None:
