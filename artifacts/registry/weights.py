@@ -99,7 +99,11 @@ class FetchedWeights:
 
     def _shared(self) -> Path | None:
         """Where they are as the policy of that digest, if the data folders share a store."""
-        return self.archive.folders.fetch(self.digest) if self.digest else None
+        try:
+            return self.archive.folders.fetch(self.digest) if self.digest else None
+        except StoreError as fault:  # of one file in the store; MLflow has it too
+            logger.warning("warning: %s: %s; MLflow is asked for it", fault.where, fault.what)
+            return None
 
     def _is_whole(self, place: Path) -> bool:
         """Whether the copy is there, with the registered digest where there is one."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from artifacts.registry.weights import FetchedWeights
 from artifacts.store.atomic_file import remove_leftovers
+from artifacts.store.shared.folder import FolderObjects
 from artifacts.tracking.archive import Archive
 from policy.model.load import fingerprint
 from policy.model.tiny import make_tiny_model
@@ -45,6 +47,25 @@ def test_of_two_who_need_a_version_one_fetches_it(
     assert len(fetched) == 1
     names = {path.name for path in folders[0].iterdir()}
     assert names == {path.name for path in (tmp_path / "made").iterdir()}
+
+
+def test_what_is_damaged_in_the_shared_store_is_fetched_from_mlflow(
+    weights: FetchedWeights,
+    fetched: list[Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (tmp_path / "mounted").mkdir()
+    monkeypatch.setenv("THREELOOPS_STORE", (tmp_path / "mounted").as_uri())
+    sharing = Archive(weights.archive.data_dir)
+    sharing.folders.share(tmp_path / "made")
+    weights = replace(weights, archive=sharing)
+    for name in FolderObjects(tmp_path / "mounted").list("files"):
+        (tmp_path / "mounted" / name).write_bytes(b"damaged")
+    assert fingerprint(weights.folder()) == weights.digest
+    assert len(fetched) == 1
+    assert "they were changed after they were written; MLflow is asked for it" in caplog.text
 
 
 def test_what_a_killed_fetch_leaves_goes_with_the_next_command(
