@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from flows.cli.terminal import Terminal
     from schemas.result_parts import ResultModel
 
-INTERRUPTED, TERMINATED = 130, 143  # exit codes, as shells give them
-
 
 def build_parser() -> OneLineParser:
     """Every verb with its options."""
@@ -83,11 +81,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Terminal(as_json=True).fail(str(error))
         return 2
     from flows.cli.failures import explained, was_terminated
-    from flows.cli.stopping import ending_when_asked
+    from flows.cli.stopping import STOP_SECONDS, UP_SECONDS, ending_when_asked
     from flows.cli.terminal import Terminal
 
     terminal = Terminal(as_json=options.json)
-    with ending_when_asked() as asked:
+    with ending_when_asked(UP_SECONDS if options.verb == "up" else STOP_SECONDS) as asked:
         try:
             result = _done(options, terminal)
         except InputError as error:
@@ -100,7 +98,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             terminated = asked.to_end or was_terminated(error)
             if terminated or isinstance(error, KeyboardInterrupt):
                 terminal.fail("stopped")
-                return TERMINATED if terminated else INTERRUPTED
+                asked.to_end = terminated
+                return asked.code()
             if isinstance(error, SystemExit | GeneratorExit):  # a panic of Rust is neither
                 raise
             line, code = explained(error, None if options.verb == "doctor" else _logs())

@@ -14,7 +14,7 @@ import pytest
 from tests.data_folder import all_runs
 
 pytestmark = [pytest.mark.slow, pytest.mark.server]
-MANY = ["--limit", "100", "--samples", "1000", "--shard-size", "4"]  # minutes
+MANY = ["--limit", "100", "--samples", "4000", "--shard-size", "4"]  # half a minute and more
 
 
 @pytest.mark.parametrize(
