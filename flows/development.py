@@ -34,6 +34,7 @@ def evaluate_dev(run: LearningRun, policy: PolicyRef, newest: TableRef | None) -
     with run.attributed(policy, newest):
         rate = measure(run.runtime, run.config.development(), policy).summary.pass_rate
     seen = StepRate(step=policy.step, rate=rate)
+    run.turn.refuse_lost(f"what was measured on {DEV}")
     run.runtime.progress.log_message(record_dev(run.tracked, seen))
     run.clock.end_dev()  # measuring is no part of a step
     return [seen]

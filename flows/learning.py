@@ -106,6 +106,7 @@ def learning_flow(
             learned, after = improve(run, before.measured, resumed=resume is not None)
         except StoppedError as stop:
             raise keep_last_good(run, stop) from None
+        run.turn.refuse_lost("what was learned")
         record_measurement(tracked, after, config.dataset, AFTER)
         record_training(tracked, learned.training)
         run.turn.refuse_lost("what was learned")
@@ -169,6 +170,7 @@ def improve(
     """Take every step, save the policy and measure it. Raises StoppedError where it must stop."""
     policy, newest, dev = learn(run, resumed=resumed)
     training = collect_training(newest)
+    run.turn.refuse_lost("what was learned")
     trained = save_policy(policy, run.tracked.reference, f"{run.tracked.name}:{AFTER}")
     name_digest(run.tracked, trained)
     with run.attributed(policy, newest):
@@ -200,10 +202,12 @@ def evaluate(run: LearningRun, policy: PolicyRef, stage: str) -> MeasuredRows:
         rows = MeasuredRows.read(runtime.store, measure(runtime, evaluation, policy))
         if done.table_refs()["completions"][1] == rows.measured.completions.digest:
             return rows  # as before the run was cut off; what is finished stays as it is
+    run.turn.refuse_lost(f"the measurement {stage} learning")  # another may have begun its own
     place = Place(parent=run.tracked.run_id, stage=stage)
     with recorded_run(runtime, EVALUATION, evaluation, place) as tracked:
         name_policy(tracked, policy)
         rows = MeasuredRows.read(runtime.store, measure(runtime, evaluation, policy))
+        run.turn.refuse_lost(f"the measurement {stage} learning")
         record_measurement(tracked, rows, run.config.dataset)
         record_evaluation(tracked, evaluation, rows)
         run.tracked.tag(**{f"measured.{stage}": tracked.run_id})

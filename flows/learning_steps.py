@@ -40,6 +40,7 @@ def learn(run: LearningRun, *, resumed: bool) -> tuple[PolicyRef, TableRef, list
     for step in range(policy.step + 1, config.steps + 1):
         with run.attributed(policy, newest):
             policy, newest = take_step(run, policy, newest)
+        run.turn.refuse_lost(f"step {step}")
         recorded = record_step(run.tracked, config, newest, run.clock.end_step())
         left = run.seconds_left(step)
         report_step(run.runtime.progress, config.steps, recorded, left)
@@ -67,6 +68,7 @@ def take_step(
 
     `before` is the table of the step before. What was sampled is dropped once the run names the
     table that holds it. Where the step was made before, it learns from the same completions again.
+    Raises InputError, and neither names nor drops anything, where another machine has this run now.
     """
     config, step = run.config, policy.step + 1
     batch = draw_problems(run.problems, step=step, count=config.problems_per_step, seed=config.seed)
@@ -80,6 +82,7 @@ def take_step(
     )
     scores = score(batch, completions, config.scorer)
     reached, table = train_step(policy, batch, completions, scores, before, config)
+    run.turn.refuse_lost(f"step {step}")  # what follows is the run's, and not this process's alone
     if run.make(step, table):
         name_newest_step(run.tracked, table)
     drop_sampled(completions, scores)
@@ -90,6 +93,7 @@ def keep_last_good(run: LearningRun, stop: StoppedError) -> StoppedError:
     """Keep the last good policy as a checkpoint; returns the error that says where it is."""
     stop.with_traceback(None).__context__ = None  # they hold the whole learner
     run.runtime.models.forget()
+    run.turn.refuse_lost("why it stopped")
     training = rewind_to(run, stop.last_good) if stop.last_good else None
     return record_stop(run.tracked, stop, training)
 

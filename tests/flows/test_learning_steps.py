@@ -1,4 +1,4 @@
-"""Going back to the last good policy: what is not this process's any more stays as it is."""
+"""The steps of learning: what is not this process's any more stays as it is."""
 
 from __future__ import annotations
 
@@ -9,9 +9,16 @@ from typing import Any, cast
 import pytest
 
 from artifacts.store.shared.lease import Turn
-from flows.learning_run import LearningRun
-from flows.learning_steps import rewind_to
-from schemas.errors import InputError
+from flows.development import evaluate_dev
+from flows.learning_run import LearningRun, StepClock
+from flows.learning_steps import keep_last_good, learn, rewind_to, take_step
+from schemas.config import LearningConfig
+from schemas.errors import InputError, StoppedError
+from schemas.references import PolicyRef, TableRef
+
+POLICY = PolicyRef(name="start", digest="d")
+TABLE = TableRef(kind="step", digest="t" * 64, rows=4)
+TAKEN = "was not recorded: .* another machine may have gone on in its place"
 
 
 def run_with(still_mine: Callable[[], bool]) -> LearningRun:
@@ -46,3 +53,88 @@ def test_a_run_that_another_machine_has_taken_over_keeps_its_later_checkpoints(
     with pytest.raises(KeyboardInterrupt):
         rewind_to(run_with(lambda: True), 2)
     assert asked == [("a policy", "a run", "a configuration", 2)]
+
+
+class Told:
+    """What of a run was written, by the name of who writes it; the tasks give what they are told.
+
+    `turns` says of each time that it is asked whether this process still has its turn.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *turns: bool) -> None:
+        self.written: list[str] = []
+        self._turns = list(turns)
+        module = "flows.learning_steps."
+        for task, made in {
+            "draw_problems": "problems",
+            "generate": "completions",
+            "score": "scores",
+            "train_step": (POLICY.model_copy(update={"step": 1}), TABLE),
+        }.items():
+            monkeypatch.setattr(module + task, lambda *args, made=made, **more: made)
+        for name in ("name_newest_step", "drop_sampled", "record_step", "record_stop"):
+            monkeypatch.setattr(module + name, self._writes(name))
+        monkeypatch.setattr("flows.development.record_dev", self._writes("record_dev"))
+
+    def _writes(self, name: str) -> Callable[..., None]:
+        return lambda *args: self.written.append(name)
+
+    def run(self, dev_steps: frozenset[int] = frozenset()) -> LearningRun:
+        """A run whose turn is as it was told."""
+        nothing = SimpleNamespace(
+            progress=SimpleNamespace(log_message=lambda line: None),
+            models=SimpleNamespace(forget=lambda: None),
+            archive=SimpleNamespace(steps=SimpleNamespace(rows=lambda newest: ())),
+        )
+        return LearningRun(
+            runtime=cast("Any", nothing),
+            config=LearningConfig(steps=2),
+            tracked=cast("Any", SimpleNamespace()),
+            start=POLICY,
+            start_folder=cast("Any", None),
+            problems=TABLE,
+            dev_steps=dev_steps,
+            clock=StepClock(),
+            turn=Turn(lambda: self._turns.pop(0), "s3://bucket"),
+        )
+
+
+def test_a_step_that_ended_after_another_machine_took_the_run_is_not_named_and_drops_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = Told(monkeypatch, False)
+    with pytest.raises(InputError, match=f"step 1 {TAKEN}"):
+        take_step(told.run(), POLICY, None)
+    assert told.written == []
+    told = Told(monkeypatch, True)
+    assert take_step(told.run(), POLICY, None)[1] == TABLE
+    assert told.written == ["name_newest_step", "drop_sampled"]
+
+
+def test_the_numbers_of_a_step_are_not_logged_into_a_run_that_was_lost_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = Told(monkeypatch, True, False)
+    with pytest.raises(InputError, match=f"step 1 {TAKEN}"):
+        learn(told.run(), resumed=False)
+    assert told.written == ["name_newest_step", "drop_sampled"]
+
+
+def test_what_dev_showed_is_not_logged_into_a_run_that_was_lost_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = Told(monkeypatch, False)
+    measured = SimpleNamespace(summary=SimpleNamespace(pass_rate=None))
+    monkeypatch.setattr("flows.development.measure", lambda *args: measured)
+    with pytest.raises(InputError, match=f"what was measured on dev {TAKEN}"):
+        evaluate_dev(told.run(frozenset({0})), POLICY, None)
+    assert told.written == []
+
+
+def test_why_learning_stopped_is_not_written_into_a_run_that_was_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = Told(monkeypatch, False)
+    with pytest.raises(InputError, match=f"why it stopped {TAKEN}"):
+        keep_last_good(told.run(), StoppedError(3, "loss is nan", 0))
+    assert told.written == []
