@@ -16,7 +16,7 @@ from artifacts.tracking.connection import TAG
 from artifacts.tracking.database import places_of
 from artifacts.tracking.experiment import local_path
 from artifacts.tracking.history import table_refs
-from artifacts.tracking.owner import OWNER
+from artifacts.unsent.owned import OWNER
 from artifacts.unsent.prompts import IS_PROMPT
 from schemas.references import TableKind
 

@@ -25,7 +25,8 @@ from artifacts.tracking.archive import Archive
 from artifacts.tracking.connection import TAG
 from artifacts.tracking.files import files_of
 from artifacts.tracking.history import History
-from artifacts.tracking.owner import LEASE, OWNER
+from artifacts.tracking.owner import LEASE
+from artifacts.unsent.owned import OWNER
 from schemas.identity import bytes_digest
 from schemas.results import Decision
 

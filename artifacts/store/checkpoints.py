@@ -5,6 +5,7 @@ Each has the digests of its files. A damaged one is passed over, with one line t
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -147,7 +148,8 @@ def newest_checkpoint(
 
     `check` raises StoreError for one that cannot be used for another reason. For each that is
     passed over, `warn` gets one line. Where a shared store has checkpoints of the run, they are
-    the ones that count, and those that are not here are fetched.
+    the ones that count, and those that are not here are fetched; so does a newer one of this
+    machine that was not sent, where no other machine has gone on since.
     """
     of_run = data_dir.checkpoints / run_id
     whole = _whole_checkpoints(of_run, shared)
@@ -193,7 +195,8 @@ def drop_checkpoints(
     of_run = data_dir.checkpoints / run_id
     kept = _whole_checkpoints(of_run, shared)[-keep:] if keep else []
     if shared is not None:
-        SharedCheckpoints(shared, of_run).keep_only(kept)
+        there = SharedCheckpoints(shared, of_run)
+        there.keep_only(there.folders()[-keep:] if keep else [])
     for folder in of_run.glob("*"):
         if folder not in kept:
             (folder / RECORD).unlink(missing_ok=True)
@@ -202,11 +205,45 @@ def drop_checkpoints(
         shutil.rmtree(of_run, ignore_errors=True)
 
 
+def rename_checkpoints(
+    data_dir: DataDir, ours: str, theirs: str, shared: Objects | None = None
+) -> None:
+    """Let a run have its checkpoints under another id, here and in the shared store.
+
+    A store has no renaming: what it has is brought here, sent under the new id, and only then
+    deleted under the former one. Doing it again after a stop on the way comes to the same end.
+    """
+    before, now = data_dir.checkpoints / ours, data_dir.checkpoints / theirs
+    there = () if shared is None else SharedCheckpoints(shared, before).folders()
+    for folder in there:
+        if not (now / folder.name).is_dir():
+            with contextlib.suppress(StoreError):  # nobody could go on from a damaged one
+                _read_here(folder, shared)
+    if before.is_dir():
+        now.mkdir(parents=True, exist_ok=True)
+        for folder in before.iterdir():
+            if not (now / folder.name).exists():
+                folder.rename(now / folder.name)
+        with contextlib.suppress(OSError):  # it is not empty: what lies in there was here twice
+            before.rmdir()
+    if shared is not None:
+        for folder in there:
+            if (here := now / folder.name).is_dir():
+                SharedCheckpoints(shared, now).send(here, keep=len(there))
+        SharedCheckpoints(shared, before).keep_only(())
+
+
 def _whole_checkpoints(of_run: Path, shared: Objects | None = None) -> list[Path]:
-    """The folders of a run's checkpoints, the newest last; of a shared store's, where they go."""
-    if shared is not None and (there := SharedCheckpoints(shared, of_run).folders()):
-        return there
-    return sorted(record.parent for record in of_run.glob(f"step-*/{RECORD}"))
+    """The folders of a run's checkpoints, the newest last; of a shared store's, where they go.
+
+    A newer one that is here alone counts too, as sending it may have failed; but not where another
+    machine has gone on since: then the newest in the store is none that is here.
+    """
+    here = sorted(record.parent for record in of_run.glob(f"step-*/{RECORD}"))
+    if shared is None or not (sent := (there := SharedCheckpoints(shared, of_run)).folders()):
+        return here
+    later = [folder for folder in here if folder > sent[-1]]
+    return [*sent, *later] if later and there.is_here(sent[-1]) else sent
 
 
 def _newest_usable(

@@ -26,5 +26,5 @@ class Archive:
         self.folders = PolicyFolders(data_dir, self.shared)
         notes = data_dir.locks / "owners.json"
         self.owners = Owners(self.shared, notes) if self.shared is not None else None
-        self.tracking = Tracking(data_dir, self.owners)
+        self.tracking = Tracking(data_dir, self.owners, self.shared)
         self.history = History(self.tracking)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from artifacts.store.atomic_file import remove_leftovers
 from artifacts.store.data_dir import DataDir
+from artifacts.store.shared.objects import Objects
 from artifacts.store.shared.owners import Owners
 from artifacts.tracking.database import prepare_database
 from artifacts.tracking.experiment import EXPERIMENT_TAGS, experiment_there, is_local, is_ours
@@ -65,9 +66,12 @@ class Tracking:
     `unsent` is what could not be sent of what the server was not told earlier.
     """
 
-    def __init__(self, data_dir: DataDir, owners: Owners | None = None) -> None:
+    def __init__(
+        self, data_dir: DataDir, owners: Owners | None = None, shared: Objects | None = None
+    ) -> None:
         self.data_dir = data_dir
         self.owners = owners  # of runs, where machines share a store
+        self._shared = shared
         self.unsent = Outcome()
         self.send_seconds = SEND_SECONDS
         self._experiment: Experiment | None = None
@@ -145,7 +149,9 @@ class Tracking:
             self._refuse_bad_registry(client, registry)
         self._others = servers_of(client, self.data_dir, TO, self.server)
         # before runs are closed: what ended a run may be among it
-        self.unsent = send_to_mlflow(client, self.data_dir, self.server, self.send_seconds)
+        self.unsent = send_to_mlflow(
+            client, self.data_dir, self.server, self.send_seconds, self._shared
+        )
         self._say_what_was_sent()
         self._close_abandoned(client)
         remove_leftovers(self.data_dir)

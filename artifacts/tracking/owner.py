@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from artifacts.store.process import is_gone, this_process
 from artifacts.store.shared.owners import Owners
 from artifacts.unsent.calls import IDENTITY
+from artifacts.unsent.owned import OWNER
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-OWNER = "threeloops.owner"  # the tag with the process that writes a run
-LEASE = "threeloops.owner_lease"  # and with the lease that it keeps in a shared store
+LEASE = "threeloops.owner_lease"  # the tag with the lease that its owner keeps in a shared store
 ERROR = "threeloops.error"  # the tag with why a run ended without a result
 CUT_OFF = "its process was ended from outside, and could not say so"
 logger = logging.getLogger(__name__)

@@ -20,8 +20,9 @@ from artifacts.tracking.archive import Archive
 from artifacts.tracking.connection import CONFIG_FILE, PARENT, TAG, Tracking
 from artifacts.tracking.experiment import NOTE
 from artifacts.tracking.files import RunFiles, files_of
-from artifacts.tracking.owner import OWNER, owner_tags
+from artifacts.tracking.owner import owner_tags
 from artifacts.tracking.prompts import keep_template
+from artifacts.unsent.owned import OWNER
 from artifacts.unsent.waiting import runs_waiting
 from policy.model.template import get_template
 from schemas.config import RunConfig

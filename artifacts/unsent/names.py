@@ -9,15 +9,23 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from artifacts.store.atomic_file import write_atomic
+from artifacts.store.checkpoints import rename_checkpoints
 from artifacts.store.data_dir import DataDir
 from artifacts.store.policy_folders import PolicyFolders
+from artifacts.store.shared.objects import Objects
 from artifacts.unsent.journal import Kept
 
 TEXTS = {".json", ".html", ".md", ".txt", ".yaml", ""}  # files in which our ids are replaced
 
 
-def take_name(data_dir: DataDir, call: str, ours: str, made: Any) -> str:
-    """The server's name for what we named ourselves; folders of that name are renamed."""
+def take_name(
+    data_dir: DataDir, call: str, ours: str, made: Any, shared: Objects | None = None
+) -> str:
+    """The server's name for what we named ourselves; what is stored under ours is renamed.
+
+    That is folders of the data folder, and a run's checkpoints in a shared store too. Whoever is
+    stopped on the way does it again. InputError where the store does not answer.
+    """
     if call == "register version":
         return str(made.version)
     artifacts, cache = data_dir.run_artifacts, data_dir.mlflow_cache
@@ -26,7 +34,8 @@ def take_name(data_dir: DataDir, call: str, ours: str, made: Any) -> str:
         above = [artifacts / "models", cache / "models"]
     else:
         theirs = str(made.info.run_id)
-        above = [artifacts, data_dir.checkpoints, cache / "runs"]
+        above = [artifacts, cache / "runs"]
+        rename_checkpoints(data_dir, ours, theirs, shared)
     for folder in above:
         _rename(folder / ours, folder / theirs)
     return theirs

@@ -20,6 +20,7 @@ from artifacts.unsent.answers import UnreachableError, asked
 from artifacts.unsent.calls import make
 from artifacts.unsent.journal import COPIES, Journal, begin_journal, unsent_folder
 from artifacts.unsent.known import Known
+from artifacts.unsent.owned import owned_by
 from artifacts.unsent.refusals import explained, forbids
 from artifacts.unsent.servers import Server, without_password
 from policy.files.atomic_folder import flush
@@ -59,7 +60,8 @@ class Way:
         if self._journal is not None:
             if "file" in words:
                 words = {**words, "file": self._copied(Path(words["file"]))}
-            self._journal.keep({"call": call, **words})
+            owner = owned_by(self.known.runs.get(str(words.get("run"))))
+            self._journal.keep({"call": call, **words, **owner})
         self.known.write(call, words)
         return answer
 

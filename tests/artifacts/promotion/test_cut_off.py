@@ -30,7 +30,8 @@ from artifacts.store.shared.lease import Lease, Watch
 from artifacts.store.shared.owners import owner_lease
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.experiment import local_path
-from artifacts.tracking.owner import CUT_OFF, LEASE, OWNER
+from artifacts.tracking.owner import CUT_OFF, LEASE
+from artifacts.unsent.owned import OWNER
 from schemas.results import Decision
 from tests.artifacts.promotion.conftest import Learning, record_decision, tags_of
 

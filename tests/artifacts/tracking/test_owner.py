@@ -11,8 +11,9 @@ from artifacts.store.shared.folder import FolderObjects
 from artifacts.store.shared.lease import SECONDS, Lease, Watch
 from artifacts.store.shared.owners import Owners, owner_lease
 from artifacts.tracking.archive import Archive
-from artifacts.tracking.owner import LEASE, OWNER, close_abandoned
+from artifacts.tracking.owner import LEASE, close_abandoned
 from artifacts.tracking.run import Place, tracked_run
+from artifacts.unsent.owned import OWNER
 from schemas.config import EvalConfig
 from schemas.loops import EVALUATION
 

@@ -14,8 +14,8 @@ import pytest
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.connection import PARENT, TAG
 from artifacts.tracking.experiment import NOTE
-from artifacts.tracking.owner import OWNER
 from artifacts.tracking.run import Place, TrackedRun, flat, tracked_run
+from artifacts.unsent.owned import OWNER
 from schemas.config import EvalConfig
 from schemas.errors import InputError
 from schemas.identity import file_digest

@@ -11,10 +11,11 @@ import pytest
 from mlflow import MlflowClient
 
 from artifacts.store.data_dir import DataDir
+from artifacts.store.process import this_process
 from artifacts.tracking import connection
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.named import SERVER
-from artifacts.tracking.owner import CUT_OFF, ERROR, OWNER, flow_runs_cut_off
+from artifacts.tracking.owner import CUT_OFF, ERROR, flow_runs_cut_off
 from artifacts.tracking.run import Place, tracked_run
 from artifacts.unsent.answers import UnreachableError
 from artifacts.unsent.journal import (
@@ -25,6 +26,7 @@ from artifacts.unsent.journal import (
     unsent_files,
     unsent_folder,
 )
+from artifacts.unsent.owned import OWNER
 from schemas.config import EvalConfig
 from schemas.errors import InputError
 from schemas.loops import EVALUATION
@@ -304,3 +306,41 @@ def test_a_command_that_only_reads_is_refused_when_the_server_dies_however_it_be
         with pytest.raises(UnreachableError, match="MLflow does not answer"):
             archive.history.every()
     assert not unsent_folder(data_dir).exists()
+
+
+def test_a_run_that_another_machine_went_on_with_is_left_to_it(
+    way: Between, opened: Open, data_dir: DataDir, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_id = kept_by_a_process_that_ended(way, opened, fails=True)
+    page = MlflowClient(way.uri, way.uri)
+    page.set_tag(run_id, OWNER, "another-machine:1 5 1.0")  # as `learn --resume` there does
+
+    later = opened()
+    assert status(later, run_id) == "RUNNING"
+    assert ERROR not in later.tracking.client.get_run(run_id).data.tags
+    assert values(later, run_id, "reward") == [(0, 0.0)]
+    unsent = later.tracking.unsent
+    assert (unsent.left, unsent.sent.total(), unsent.gone.total()) == (0, 0, 6)
+    assert "6 records for a run that another process went on with" in caplog.text
+    assert unsent_files(data_dir, "mlflow") == []
+
+
+def test_what_a_process_kept_after_it_went_on_with_a_run_is_sent(
+    way: Between, opened: Open
+) -> None:
+    first = opened()
+    client = first.tracking.client
+    run_id = cut_off(first)
+    with tracked_run(archive := opened(), EVALUATION, CONFIG, Place(resume=run_id)) as run:
+        archive.tracking.client.get_run(run_id)
+        way.decide = lambda path: REFUSE
+        # it tells whose the run is, and nobody hears it
+        archive.tracking.client.set_tag(run_id, OWNER, "who-goes-on:1 5 1.0")
+        run.metrics({"reward": 0.5})
+        archive.tracking.client.set_tag(run_id, OWNER, this_process())
+    way.decide = lambda path: PASS
+    later = opened()
+    assert status(later, run_id) == "FINISHED"
+    assert values(later, run_id, "reward") == [(0, 0.5)]
+    assert later.tracking.unsent.gone == {}
+    assert client is not later.tracking.client

@@ -25,8 +25,8 @@ from artifacts.store.data_dir import DataDir
 from artifacts.store.process import process, this_process
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.history import RunRecord
-from artifacts.tracking.owner import OWNER
 from artifacts.unsent.journal import Journal, begin_journal
+from artifacts.unsent.owned import OWNER
 from flows.cli.parser import main
 from policy.files.atomic_folder import being_written
 from schemas.identity import file_digest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from artifacts.store.checkpoints import (
     checkpoint_within,
     drop_checkpoints,
     newest_checkpoint,
+    rename_checkpoints,
     write_checkpoint,
 )
 from artifacts.store.data_dir import DataDir
@@ -293,3 +295,104 @@ def test_checkpoints_from_before_there_was_a_store_are_used(
 ) -> None:
     write(machines[0], 1, None)
     assert state(machines[0], shared) == "1"
+
+
+def test_a_newer_checkpoint_that_could_not_be_sent_is_gone_on_from(
+    machines: Machines, shared: Objects
+) -> None:
+    one, two = machines
+    write(one, 1, shared)
+    write(one, 2, None)
+    assert state(one, shared) == "2"
+    assert state(two, shared) == "1"
+    within = checkpoint_within(one, "run", 2, shared=shared)
+    assert within is not None
+    assert within.record.policy.step == 2
+    newest = checkpoint_folder(one, "run", 2) / "learner" / "state"
+    newest.write_text("damaged")
+    assert state(one, shared) == "1"
+
+
+def test_what_could_not_be_sent_does_not_count_once_another_machine_went_on(
+    machines: Machines, shared: Objects
+) -> None:
+    one, two = machines
+    write(one, 1, shared)
+    write(one, 3, None)
+    write(two, 2, shared, "theirs")
+    assert state(one, shared) == "theirs"
+
+
+def test_the_newest_in_the_store_stays_where_a_newer_one_was_not_sent(
+    machines: Machines, shared: Objects
+) -> None:
+    one, two = machines
+    write(one, 1, shared)
+    write(one, 2, None)
+    drop_checkpoints(one, "run", shared, keep=1)
+    assert state(two, shared) == "1"
+
+
+def names(shared: Objects, run: str) -> list[str]:
+    return [name.removeprefix(f"checkpoints/{run}/") for name in shared.list(f"checkpoints/{run}")]
+
+
+def there(machine: DataDir, run: str) -> list[str]:
+    return sorted(path.name for path in machine.checkpoints.glob(f"{run}/*"))
+
+
+@pytest.mark.parametrize("lies_here", [True, False])
+def test_a_run_that_gets_another_id_has_its_checkpoints_under_that(
+    machines: Machines, shared: Objects, lies_here: bool
+) -> None:
+    one, two = machines
+    for step in (1, 2):
+        write(one, step, shared)
+    before = names(shared, "run")
+    rename_checkpoints(one if lies_here else two, "run", "renamed", shared)
+    assert names(shared, "run") == []
+    assert names(shared, "renamed") == before
+    assert there(one if lies_here else two, "run") == []
+    assert there(one if lies_here else two, "renamed") == ["step-000001", "step-000002"]
+    found = newest_checkpoint(machines[1], "renamed", shared=shared)
+    assert (found.folder / "learner" / "state").read_text() == "2"
+    rename_checkpoints(one if lies_here else two, "run", "renamed", shared)
+    assert names(shared, "renamed") == before
+
+
+@pytest.mark.parametrize("calls", range(1, 14))
+def test_a_renaming_that_was_stopped_is_done_again(
+    machines: Machines, shared: Objects, calls: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = machines
+    for step in (1, 2):
+        write(one, step, shared)
+    before, left = names(shared, "run"), [calls]
+    put, delete = shared.put, shared.delete
+
+    def counted(act: Callable[..., None]) -> Callable[..., None]:
+        def do(*arguments: object) -> None:
+            left[0] -= 1
+            if left[0] < 0:
+                raise KeyboardInterrupt
+            act(*arguments)
+
+        return do
+
+    with monkeypatch.context() as stopped, contextlib.suppress(KeyboardInterrupt):
+        stopped.setattr(shared, "put", counted(put))
+        stopped.setattr(shared, "delete", counted(delete))
+        rename_checkpoints(one, "run", "renamed", shared)
+    rename_checkpoints(one, "run", "renamed", shared)
+    assert names(shared, "run") == []
+    assert names(shared, "renamed") == before
+    found = newest_checkpoint(two, "renamed", shared=shared)
+    assert (found.folder / "learner" / "state").read_text() == "2"
+
+
+def test_checkpoints_of_a_data_folder_without_a_store_are_renamed_too(machines: Machines) -> None:
+    write(machines[0], 1, None)
+    rename_checkpoints(machines[0], "run", "renamed")
+    assert (there(machines[0], "run"), there(machines[0], "renamed")) == ([], ["step-000001"])
+    rename_checkpoints(machines[0], "none", "other")
+    assert not (machines[0].checkpoints / "other").exists()
