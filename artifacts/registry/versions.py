@@ -63,8 +63,8 @@ class RegisteredVersion:
         What MLflow keeps elsewhere is fetched anew for it.
         """
         try:
-            folder = self.weights.as_kept()
-            return folder.is_dir() and fingerprint(folder) == self.digest
+            with self.weights.as_kept() as folder:
+                return folder.is_dir() and fingerprint(folder) == self.digest
         except InputError:  # its weights are gone
             return False
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+from uuid import uuid4
 
 from filelock import FileLock
 
@@ -16,7 +19,7 @@ from artifacts.tracking.logged_models import models_cache
 from artifacts.unsent.answers import asked
 from artifacts.unsent.patience import MOST_SECONDS, patient
 from artifacts.unsent.refusals import in_one_line
-from policy.files.atomic_folder import atomic_folder
+from policy.files.atomic_folder import atomic_folder, being_written
 from policy.model.load import fingerprint_of
 from schemas.errors import InputError, StoreError
 from schemas.identity import digest_of
@@ -32,8 +35,8 @@ class Weights(Protocol):
     def folder(self) -> Path:
         """Where they are on this machine, fetched if need be."""
 
-    def as_kept(self) -> Path:
-        """The same, as the registry has them at this moment."""
+    def as_kept(self) -> AbstractContextManager[Path]:
+        """The same, as the registry has them at this moment; the folder may last for a block."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,9 @@ class LocalWeights:
             return self.at
         return self.folders.fetch(self.digest) or self.at
 
-    def as_kept(self) -> Path:
-        return self.folder()
+    @contextmanager
+    def as_kept(self) -> Iterator[Path]:
+        yield self.folder()
 
 
 @dataclass(frozen=True)
@@ -78,11 +82,23 @@ class FetchedWeights:
                 self._fetch(place)
         return place
 
-    def as_kept(self) -> Path:
+    @contextmanager
+    def as_kept(self) -> Iterator[Path]:
+        """Fetched anew; beside a copy that is there already, which others may be reading."""
         place = self._place()
         with _one_at_a_time(place):
-            self._fetch(place)
-        return place
+            if new := not place.exists():
+                self._fetch(place)
+        if new:
+            yield place
+            return
+        beside = place.with_name(f".{place.name}-{uuid4().hex[:8]}.partial")
+        with being_written(beside):
+            try:
+                self._fill(beside)
+                yield beside
+            finally:
+                shutil.rmtree(beside, ignore_errors=True)
 
     def _place(self) -> Path:
         unique = digest_of([self.source, self.name, self.digest])[:SHOWN]
@@ -119,25 +135,29 @@ class FetchedWeights:
 
     def _fetch(self, place: Path) -> None:
         """Fetch beside the place, then rename: the copy is there whole or not at all."""
+        with atomic_folder(place) as partial:
+            self._fill(partial)
+
+    def _fill(self, folder: Path) -> None:
+        """Fetch into an empty folder."""
         from mlflow.artifacts import download_artifacts
 
         tracking = self.archive.tracking
         with in_one_line(self.name, "MLflow does not give its files"), patient(MOST_SECONDS):
             tracking.refuse_silence()
             logger.info("fetching %s from MLflow", self.name)
-            with atomic_folder(place) as partial:
-                (arriving := partial / "arriving").mkdir()
-                got = asked(
-                    lambda again: download_artifacts(
-                        artifact_uri=self.name,
-                        dst_path=str(arriving),
-                        tracking_uri=tracking.address,
-                        registry_uri=tracking.registry,
-                    )
+            (arriving := folder / "arriving").mkdir()
+            got = asked(
+                lambda again: download_artifacts(
+                    artifact_uri=self.name,
+                    dst_path=str(arriving),
+                    tracking_uri=tracking.address,
+                    registry_uri=tracking.registry,
                 )
-                for path in Path(got).iterdir():
-                    path.rename(partial / path.name)
-                shutil.rmtree(arriving)
+            )
+            for path in Path(got).iterdir():
+                path.rename(folder / path.name)
+            shutil.rmtree(arriving)
 
 
 def _one_at_a_time(place: Path) -> FileLock:

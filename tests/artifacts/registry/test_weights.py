@@ -77,3 +77,27 @@ def test_what_a_killed_fetch_leaves_goes_with_the_next_command(
     remove_leftovers(archive.data_dir)
     assert not fetched[0].exists()
     assert fingerprint(place) == weights.digest
+
+
+def test_a_version_is_compared_beside_the_copy_that_others_may_be_reading(
+    weights: FetchedWeights, fetched: list[Path], tmp_path: Path
+) -> None:
+    with weights.as_kept() as first:
+        assert first == weights.folder(), "what is fetched first is kept"
+    before = {path: path.stat().st_ino for path in (first, *first.iterdir())}
+    (tmp_path / "made" / "config.json").write_text("{}")  # where MLflow keeps it
+    with weights.as_kept() as now:
+        assert (now / "config.json").read_text() == "{}"
+        assert fingerprint(first) == weights.digest
+    assert len(fetched) == 2
+    assert {path: path.stat().st_ino for path in (first, *first.iterdir())} == before
+    assert [path for path in first.parent.iterdir() if path.is_dir()] == [first]
+
+
+def test_of_two_who_compare_a_version_none_takes_the_folder_of_the_other(
+    weights: FetchedWeights, fetched: list[Path]
+) -> None:
+    weights.folder()
+    with weights.as_kept() as one, weights.as_kept() as two:
+        assert one != two
+        assert fingerprint(one) == fingerprint(two) == weights.digest

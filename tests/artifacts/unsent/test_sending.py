@@ -328,11 +328,8 @@ def test_a_run_that_another_machine_went_on_with_is_left_to_it(
 def test_what_a_process_kept_after_it_went_on_with_a_run_is_sent(
     way: Between, opened: Open
 ) -> None:
-    first = opened()
-    client = first.tracking.client
-    run_id = cut_off(first)
+    run_id = cut_off(opened())
     with tracked_run(archive := opened(), EVALUATION, CONFIG, Place(resume=run_id)) as run:
-        archive.tracking.client.get_run(run_id)
         way.decide = lambda path: REFUSE
         # it tells whose the run is, and nobody hears it
         archive.tracking.client.set_tag(run_id, OWNER, "who-goes-on:1 5 1.0")
@@ -343,4 +340,3 @@ def test_what_a_process_kept_after_it_went_on_with_a_run_is_sent(
     assert status(later, run_id) == "FINISHED"
     assert values(later, run_id, "reward") == [(0, 0.5)]
     assert later.tracking.unsent.gone == {}
-    assert client is not later.tracking.client
