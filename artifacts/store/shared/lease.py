@@ -12,6 +12,7 @@ right before what must not be done twice.
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -32,7 +33,9 @@ RENEWALS = 4  # in that time, so that three may fail
 SLOWER_CLOCK = 1.1  # how much faster the clock of one who waits may go than the holder's
 POLL = 1.0  # seconds between two looks at a lease that another holds
 TRIES = 3  # to write over an own object whose last answer was lost
+LEAVING = 10.0  # seconds that a release waits for a store
 Clock = Callable[[], float]
+logger = logging.getLogger(__name__)
 
 
 class Written(Frozen):
@@ -88,6 +91,7 @@ class Lease:
         self._beat = 0
         self._version = ""
         self._lost = False
+        self._delete = False
         self._changing = threading.Lock()
         self._released = threading.Event()
         self._thread: threading.Thread | None = None
@@ -128,7 +132,8 @@ class Lease:
     def still_mine(self) -> bool:
         """Renew it now; True if nobody else can have it before its time is over once more.
 
-        Raises InputError where the store cannot be asked.
+        False where it is another's, and where the store refused to renew it a few times, which
+        does not say whose it is. Raises InputError where the store cannot be asked.
         """
         with self._changing:
             for _ in range(TRIES):
@@ -145,25 +150,50 @@ class Lease:
                     return True
             return False
 
-    def release(self) -> None:
-        """Let the next one have it, unless it is another's already. Never raises."""
+    def release(self, *, delete: bool = False, seconds: float = LEAVING) -> None:
+        """Let the next one have it, unless it is another's already; with `delete` nothing is left.
+
+        Never raises. A store that does not answer is waited for so many seconds, and no longer:
+        then one line says so, and the lease ends by itself.
+        """
+        self._delete = delete
         self._released.set()
-        if self._thread is not None:
-            self._thread.join()
-        with contextlib.suppress(InputError), self._changing:
-            if not self._lost:
-                self._objects.replace(self._name, FREE, self._version)
+        if self._thread is None:
+            self._free()
+            return
+        # a process that ends starts no thread any more, so the one that renews it frees it too
+        self._thread.join(seconds)
+        if self._thread.is_alive():
+            logger.warning(
+                "warning: %s does not answer: the lease of this process there was not ended, and "
+                "ends by itself within %.0f seconds",
+                at(self._objects.address),
+                self._seconds * SLOWER_CLOCK,
+            )
 
     def _keep(self) -> None:
-        """Renew it until it is released or lost; a store that is away is asked again."""
+        """Renew it until it is released, which it then is, or lost.
+
+        A store that is away, or that refused a renewal, is asked again soon.
+        """
         pause = self._seconds / RENEWALS
         while not self._released.wait(pause):
             pause = self._seconds / RENEWALS
             try:
-                if not self.still_mine():
-                    return
-            except InputError:
-                pause = min(POLL, pause)
+                mine = self.still_mine()
+            except (InputError, OSError):
+                mine = False
+            if self._lost:
+                return
+            pause = pause if mine else min(POLL, pause)
+        self._free()
+
+    def _free(self) -> None:
+        with contextlib.suppress(Exception), self._changing:  # it ends by itself otherwise
+            if not self._lost:
+                self._objects.replace(self._name, FREE, self._version)
+                if self._delete:
+                    self._objects.delete(self._name)
 
     def _next(self) -> bytes:
         """The next content of the object; each is another."""

@@ -7,7 +7,6 @@ the clock that all processes of this machine share.
 from __future__ import annotations
 
 import atexit
-import contextlib
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,7 +15,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from artifacts.store.atomic_file import write_atomic
 from artifacts.store.process import is_elsewhere, this_process
-from artifacts.store.shared.lease import SECONDS, SLOWER_CLOCK, Lease, lease_name, read_lease
+from artifacts.store.shared.lease import (
+    LEAVING,
+    SECONDS,
+    SLOWER_CLOCK,
+    Lease,
+    lease_name,
+    read_lease,
+)
 from artifacts.store.shared.objects import Objects
 from schemas.frozen import Frozen
 from schemas.identity import digest_of
@@ -63,12 +69,13 @@ class Owners:
         found = self._objects.get(lease_name(name))
         return found is not None and read_lease(found).holder == this_process()
 
-    def leave(self) -> None:
-        """End the lease of this process, which has no runs any more."""
+    def leave(self, seconds: float = LEAVING) -> None:
+        """End the lease of this process, which has no runs any more.
+
+        A store that does not answer is waited for so many seconds, as `Lease.release` does.
+        """
         if self._mine is not None:
-            self._mine.release()
-            with contextlib.suppress(Exception):  # at the end of a process nobody hears it
-                self._objects.delete(lease_name(owner_lease(this_process())))
+            self._mine.release(delete=True, seconds=seconds)
             self._mine = None
 
     def is_gone(self, owner: str, lease: str) -> bool:

@@ -50,6 +50,25 @@ class LosesAnswers(BucketObjects):
         return False
 
 
+class Refuses(BucketObjects):
+    """A store that refuses the next writes over what is there, and does not answer while `away`."""
+
+    left = 0
+
+    def __init__(self) -> None:
+        super().__init__("s3://tests/memory", MemoryStore())
+        self.away = threading.Event()
+        self.back = threading.Event()
+
+    def replace(self, name: str, content: bytes, version: str) -> bool:
+        if self.away.is_set():
+            self.back.wait(60)
+        if self.left:
+            self.left -= 1
+            return False
+        return super().replace(name, content, version)
+
+
 @pytest.fixture(params=["bucket", "folder", "answers are lost"])
 def objects(request: pytest.FixtureRequest, tmp_path: Path) -> Objects:
     if request.param == "folder":
@@ -172,3 +191,47 @@ def test_a_lost_turn_is_refused_in_one_line() -> None:
     Turn().refuse_lost("the decision")
     with pytest.raises(InputError, match="the decision was not recorded: .*; run the command"):
         Turn(lambda: False, "THREELOOPS_STORE=s3://b").refuse_lost("the decision")
+
+
+def test_it_is_renewed_again_after_the_store_has_refused_some_renewals() -> None:
+    store = Refuses()
+    one = Lease(store, "gate", seconds=0.4)
+    one.acquire()
+    store.left = 7
+    until = time.monotonic() + 30
+    while store.left and time.monotonic() < until:
+        time.sleep(0.05)
+    before = store.get(lease_name("gate"))
+    assert before is not None
+    while time.monotonic() < until:
+        after = store.get(lease_name("gate"))
+        assert after is not None
+        if read_lease(after).beat > read_lease(before).beat:
+            break
+        time.sleep(0.05)
+    assert (store.left, after.version != before.version) == (0, True)
+    assert one.still_mine()
+    one.release()
+
+
+def test_a_store_that_does_not_answer_is_not_waited_for_when_a_lease_ends(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store = Refuses()
+    one = Lease(store, "gate", seconds=SECONDS)
+    one.acquire()
+    store.away.set()
+    began = time.monotonic()
+    one.release(seconds=0.2)
+    assert time.monotonic() - began < 5
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line == (
+        "warning: THREELOOPS_STORE=s3://tests/memory does not answer: the lease of this process "
+        "there was not ended, and ends by itself within 11 seconds"
+    )
+    store.back.set()
+    assert one._thread is not None
+    one._thread.join(10)
+    found = store.get(lease_name("gate"))
+    assert found is not None
+    assert read_lease(found).holder == "", "it answered after all"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -103,3 +105,20 @@ def test_two_data_folders_of_one_process_have_one_lease(shared: Objects, tmp_pat
     assert two.live() == owner_lease(this_process())
     two.leave()
     assert shared.list("leases") == []
+
+
+def test_who_leaves_waits_a_moment_for_a_store_that_does_not_answer(
+    shared: Objects,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    owners, answers = Owners(shared, tmp_path / "notes.json"), threading.Event()
+    owners.live()
+    monkeypatch.setattr(shared, "replace", lambda *arguments: answers.wait(60))
+    began = time.monotonic()
+    owners.leave(seconds=0.2)
+    assert time.monotonic() - began < 5
+    assert len(caplog.records) == 1
+    assert "does not answer" in caplog.text
+    answers.set()
