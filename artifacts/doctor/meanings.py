@@ -30,8 +30,8 @@ def _damage(means: str, advice: str, left: str = "") -> Meaning:
     return Meaning("damage", means, advice, left)
 
 
-def _remark(means: str, advice: str) -> Meaning:
-    return Meaning("remark", means, advice)
+def _remark(means: str, advice: str, left: str = "") -> Meaning:
+    return Meaning("remark", means, advice, left)
 
 
 MEANINGS: Mapping[str, Meaning] = {
@@ -180,6 +180,25 @@ MEANINGS: Mapping[str, Meaning] = {
     ),
     "checkpoint-of-no-run": _remark(
         "no run can go on from it, and it takes space", f"{REPAIR} sets it aside"
+    ),
+    # the store that machines share
+    "store-unusable": _damage(
+        "commands refuse while THREELOOPS_STORE names it; what it has was not looked at",
+        "put right what it says, or unset THREELOOPS_STORE to use what is in this data folder",
+    ),
+    "not-in-store": _remark(
+        "it was made without the shared store, or could not be sent: other machines do not have it",
+        f"{REPAIR} sends it",
+        "send it with another repair, or leave it: this machine has it",
+    ),
+    "damaged-in-store": _damage(
+        "`learn --resume` passes over it and goes on from the one before, if there is one",
+        "nothing to do; the run's next checkpoint takes its place",
+    ),
+    "dead-lease": _remark(
+        "who needs it waits about a minute, and then has it; runs of that process are closed by "
+        "the next command",
+        "nothing to do",
     ),
     # what a server was not told
     "unsent": _remark(

@@ -107,7 +107,7 @@ def _check_tables(at: Examination, run: RecordedRun) -> Iterator[Found]:
         if verdict == "differs" and not at.may_be_written(run.run_id):
             what = f"it is the copy of a table of run {run.name}, and has other bytes"
             yield at.found("changed-copy", copy, what, at.copied(copy, digest))
-        if not path.exists():
+        if not path.exists() and not at.store.has_table(kind, digest):
             what = f"run {run.name} names it as its {name}, and it is not there"
             yield at.found("missing-table", path, what, at.copied(path, digest))
         elif kind == "training" and at.stored.verdict(path, digest) == "matches":
@@ -116,22 +116,26 @@ def _check_tables(at: Examination, run: RecordedRun) -> Iterator[Found]:
 
 def _check_learned_from(at: Examination, run: RecordedRun, training: Path) -> Iterator[Found]:
     """The tables of the steps of a training table; the gate reads them."""
-    try:
-        rows = TRAINING.upgrade(pq.read_table(training)).to_pylist()
-        steps = [TrainingRow.model_validate(row) for row in rows]
-    except (pa.ArrowException, OSError, ValidationError):
-        return
     asked: set[str] = set()  # digests of the problems of all steps
-    for row in steps:
+    for row in steps_of(training):
         for kind, digest in tables_of(row):
             path = at.data_dir.tables / kind / f"{digest}.parquet"
-            if not path.exists():
+            if not path.exists() and not at.store.has_table(kind, digest):
                 what = f"step {row.step} of run {run.name} learned from it, and it is not there"
                 yield at.found("missing-table", path, what, at.copied(path, digest))
             elif kind != "scores":
                 asked.update(_problems_of(path))
     for digest in sorted(asked):
         yield from _check_problems(at, run, digest)
+
+
+def steps_of(training: Path) -> list[TrainingRow]:
+    """The rows of a training table's file; none where it cannot be read."""
+    try:
+        rows = TRAINING.upgrade(pq.read_table(training)).to_pylist()
+        return [TrainingRow.model_validate(row) for row in rows]
+    except (pa.ArrowException, OSError, ValidationError):
+        return []
 
 
 def _problems_of(table: Path) -> Iterator[str]:
@@ -145,7 +149,7 @@ def _problems_of(table: Path) -> Iterator[str]:
 
 def _check_problems(at: Examination, run: RecordedRun, digest: str) -> Iterator[Found]:
     path = at.data_dir.tables / "problems" / f"{digest}.parquet"
-    if not path.exists():
+    if not path.exists() and not at.store.has_table("problems", digest):
         what = f"run {run.name} learned from these problems ({digest[:SHOWN]}), which are not there"
         yield at.found("missing-table", path, what, at.copied(path, digest))
 

@@ -23,7 +23,7 @@ from artifacts.store.shared.lease import (
     lease_name,
     read_lease,
 )
-from artifacts.store.shared.objects import Objects
+from artifacts.store.shared.objects import Found, Objects
 from schemas.frozen import Frozen
 from schemas.identity import digest_of
 
@@ -91,13 +91,25 @@ class Owners:
         found = self._objects.get(lease_name(lease))
         if found is None:
             return False
-        written, boot, seen = read_lease(found), _boot(), dict(self._seen())
-        before = seen.get(lease)
-        if before is None or (before.version, before.boot) != (found.version, boot):
-            seen[lease] = Seen(version=found.version, boot=boot, since=self._clock())
-            write_atomic(self._notes, SEEN.dump_json(seen))
+        if (over := self._is_over(lease, found, asked)) is None:
+            now = Seen(version=found.version, boot=_boot(), since=self._clock())
+            write_atomic(self._notes, SEEN.dump_json({**self._seen(), lease: now}))
+        return bool(over)
+
+    def was_gone(self, owner: str, lease: str) -> bool:
+        """As `is_gone`, by what earlier commands have noted; nothing is written."""
+        if lease != owner_lease(owner) or not is_elsewhere(owner):
             return False
-        return asked - before.since >= written.seconds * SLOWER_CLOCK
+        asked = self._clock()
+        found = self._objects.get(lease_name(lease))
+        return found is not None and bool(self._is_over(lease, found, asked))
+
+    def _is_over(self, lease: str, found: Found, asked: float) -> bool | None:
+        """Whether a lease was seen unchanged for its time; None where it was not seen as it is."""
+        before = self._seen().get(lease)
+        if before is None or (before.version, before.boot) != (found.version, _boot()):
+            return None
+        return asked - before.since >= read_lease(found).seconds * SLOWER_CLOCK
 
     def knows(self, owner: str, lease: str) -> bool:
         """Whether a process of another machine has a lease in this store, or was killed with it."""
