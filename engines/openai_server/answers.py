@@ -81,8 +81,10 @@ def choices_of(answer: Any, count: int) -> list[Mapping[str, Any]]:
 
 
 def check_model(answer: Any, expected: str) -> None:
-    """InputError where another model answers."""
+    """InputError where another model answers, or none is named."""
     found = answer.get("model") if isinstance(answer, dict) else None
+    if found is None:
+        raise _wrong("it names no model")
     if found != expected:
         raise InputError(
             f"the server answers with the model {printable(str(found)[:100])}",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
-from engines.openai_server.faults import Fault, fault_of, refused
+from engines.openai_server.faults import Fault, fault_in, fault_of, refused
 from schemas.errors import InputError
 from schemas.server import ServerSettings
 
@@ -94,9 +94,10 @@ class Asking:
             await self._until_allowed()
             try:
                 answer = await send()
+                fault = fault_in(answer, self.address)
             except (OpenAIError, ValueError) as error:  # a ValueError is JSON that breaks off
                 fault = fault_of(error, self.address)
-            else:
+            if fault is None:
                 self._limited_since = None
                 return answer
             if fault.limited:

@@ -42,7 +42,7 @@ def fault_of(error: Exception, address: str) -> Fault:
     from openai import APIConnectionError, APIStatusError, APITimeoutError
 
     if isinstance(error, APIStatusError):
-        return _of_status(error, address)
+        return _of_status(error.status_code, error.body, address, error.response.headers)
     if isinstance(error, APITimeoutError):
         return Fault("the server did not answer in time", remedy=_RESTART, passing=True)
     if isinstance(error, APIConnectionError):
@@ -63,12 +63,29 @@ def refused(fault: Fault, tries: int) -> InputError:
 _RESTART = "see whether the server runs, then run the command again: it goes on where it was"
 
 
-def _of_status(error: Any, address: str) -> Fault:
-    status, words = int(error.status_code), _words(error.body, address)
-    if status == LIMITED and error.code != SPENT:
-        return Fault("", limited=True, wait_seconds=retry_after(error.response.headers))
+def fault_in(answer: Any, address: str) -> Fault | None:
+    """What an answer with the status of success says went wrong, as some servers do; else None.
+
+    Its `code`, where that is a status, counts as one.
+    """
+    if not isinstance(answer, Mapping) or answer.get("choices"):
+        return None
+    error = answer if answer.get("object") == "error" else answer.get("error")
+    if not error:
+        return None
+    code = error.get("code") if isinstance(error, Mapping) else None
+    if type(code) is int and 400 <= code < 600:
+        return _of_status(code, error, address, {})
+    what = f"the server answers with an error{_words(error, address)}"
+    return Fault(what, remedy="see its log, and whether it can serve this model")
+
+
+def _of_status(status: int, body: Any, address: str, headers: Mapping[str, str]) -> Fault:
+    words = _words(body, address)
+    if status == LIMITED and _code(body) != SPENT:
+        return Fault("", limited=True, wait_seconds=retry_after(headers))
     if status in PASSING:
-        wait = retry_after(error.response.headers)
+        wait = retry_after(headers)
         what = f"the server answers {status}{words}"
         return Fault(what, remedy=_RESTART, passing=True, wait_seconds=wait)
     what, where, remedy = f"the server answers {status}{words}", "--base-url", ""
@@ -111,6 +128,12 @@ def _words(body: Any, address: str) -> str:
         return ""
     line = " ".join(without_secrets(str(said)).replace(address, "***").split())
     return f": {printable(line[:LONGEST])}"
+
+
+def _code(body: Any) -> Any:
+    """The word that OpenAI's protocol has for an error, in its body or in the error itself."""
+    inner = body.get("error", body) if isinstance(body, Mapping) else None
+    return inner.get("code") if isinstance(inner, Mapping) else None
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

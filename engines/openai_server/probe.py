@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from artifacts.text.visible import printable
-from engines.openai_server.answers import choices_of, tokens_of
+from engines.openai_server.answers import check_model, choices_of, tokens_of
 from engines.openai_server.asking import Asking
 from engines.openai_server.drawn_from import check_after_temperature, likeliest, reshaped
 from engines.openai_server.prompts import Prompt
@@ -105,13 +105,9 @@ def _answering(answer: Any, model: str) -> str:
     InputError where it is another one.
     """
     found = str(answer.get("model")) if isinstance(answer, dict) else ""
-    if found == model or re.fullmatch(f"{re.escape(model)}(?:{REVISION})", found):
-        return found
-    raise InputError(
-        f"the server answers with the model {printable(found[:100])}",
-        f"--model {model}",
-        "name the model that it has",
-    )
+    if not re.fullmatch(f"{re.escape(model)}(?:{REVISION})", found):
+        check_model(answer, model)
+    return found
 
 
 async def _version(asking: Asking) -> str:

@@ -30,6 +30,7 @@ class ModelServer:
     """One server: how it answers, what it was asked, and what goes wrong.
 
     - `refusals`: statuses with headers that the next requests for completions get, in this order.
+    - `errors`: whole answers with status 200 that the next requests for completions get.
     - `cuts`: how many of the next requests have their connection cut in the middle of the answer.
     - `hangs`: requests stay open until the client goes away; `open` counts those.
     - `strict`: parameters that OpenAI's protocol does not have are refused.
@@ -47,6 +48,7 @@ class ModelServer:
     key: str = ""
     ready: int = 0
     refusals: list[tuple[int, dict[str, str]]] = field(default_factory=list)
+    errors: list[dict[str, Any]] = field(default_factory=list)
     cuts: int = 0
     hangs: bool = False
     strict: bool = False
@@ -91,6 +93,8 @@ class ModelServer:
         if faulty and self.refusals:
             status, headers = self.refusals.pop(0)
             return JSONResponse({"error": {"message": f"status {status}"}}, status, headers)
+        if faulty and self.errors:
+            return JSONResponse(self.errors.pop(0))
         if faulty and self.cuts:
             self.cuts -= 1
             return StreamingResponse(_cut(), headers={"content-length": "1000"})

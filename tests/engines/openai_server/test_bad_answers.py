@@ -303,3 +303,66 @@ def test_two_servers_do_not_share_what_is_known(
     assert first.engine is not None
     assert second.engine is not None
     assert (first.engine.version, second.engine.version) == ("0.32.0", "0.33.0")
+
+
+ERRORS: list[tuple[dict[str, Any], str]] = [
+    (
+        {"error": {"message": "Model is still loading"}},
+        "--base-url: the server answers with an error: Model is still loading; see its log, and "
+        "whether it can serve this model",
+    ),
+    (
+        {"object": "error", "message": "out of\nblocks", "type": "Internal", "code": None},
+        "--base-url: the server answers with an error: out of blocks; see its log, and whether it "
+        "can serve this model",
+    ),
+    (
+        {"error": "no GPU", "model": None},
+        "--base-url: the server answers with an error: no GPU; see its log, and whether it can "
+        "serve this model",
+    ),
+    (
+        {"error": {"message": f"key {SECRET} is wrong", "code": 401}},
+        "OPENAI_API_KEY: the server answers 401: it does not accept the key; set it to a key that "
+        "the server accepts",
+    ),
+]
+
+
+@pytest.mark.parametrize(("error", "told"), ERRORS)
+@pytest.mark.parametrize("when", ["before", "in the run"])
+def test_an_error_with_the_status_of_success_is_told_in_the_servers_own_words(
+    when: str,
+    error: dict[str, Any],
+    told: str,
+    servers: Servers,
+    settings: Settings,
+    server: ModelServer,
+    problems: pa.Table,
+) -> None:
+    if when == "in the run":
+        in_run(server, servers, settings(server))
+    server.errors = [error] * 20
+    table = None if when == "before" else problems
+    assert refusal(servers, settings(server), table) == told
+
+
+def test_an_error_with_the_code_of_one_that_passes_is_asked_again(
+    servers: Servers, settings: Settings, server: ModelServer, problems: pa.Table
+) -> None:
+    in_run(server, servers, settings(server))
+    server.errors = [{"error": {"message": "upstream", "code": code}} for code in (502, 429, 503)]
+    policy = servers.known_policy("tiny", settings(server))
+    table = servers.complete(policy, problems, settings(server), on_progress=lambda done: None)
+    assert table.num_rows == 18
+    server.errors = [{"error": {"message": "upstream", "code": 502}}] * 20
+    line = refusal(servers, settings(server, max_retries=1), problems)
+    assert line.startswith("--base-url: the server answers 502: upstream (2 times)")
+
+
+def test_an_answer_that_names_no_model_is_told_as_that(
+    servers: Servers, settings: Settings, server: ModelServer, problems: pa.Table
+) -> None:
+    in_run(server, servers, settings(server))
+    server.changes = {"model": None}
+    assert "it names no model" in refusal(servers, settings(server), problems)
