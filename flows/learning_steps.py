@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from artifacts.recording.record import RecordedStep, name_newest_step, record_step, record_stop
@@ -72,21 +73,28 @@ def take_step(
     """
     config, step = run.config, policy.step + 1
     batch = draw_problems(run.problems, step=step, count=config.problems_per_step, seed=config.seed)
-    completions = generate(
-        batch,
-        policy,
-        config.generation(),
-        label=f"step {step}",
-        part=True,
-        made=run.made.get(step),
+    settings, made = config.generation(), run.made.get(step)
+    completions = _held(
+        run,
+        lambda: generate(batch, policy, settings, label=f"step {step}", part=True, made=made),
     )
-    scores = score(batch, completions, config.scorer)
+    scores = _held(run, lambda: score(batch, completions, config.scorer))
     reached, table = train_step(policy, batch, completions, scores, before, config)
     run.turn.refuse_lost(f"step {step}")  # what follows is the run's, and not this process's alone
     if run.make(step, table):
         name_newest_step(run.tracked, table)
     drop_sampled(completions, scores)
     return reached, table
+
+
+def _held(run: LearningRun, make: Callable[[], TableRef]) -> TableRef:
+    """A table that an equal run on another device does not drop before this one does.
+
+    Where that run has dropped it before it could be held, it is made again.
+    """
+    while not run.runtime.store.hold(table := make()):
+        pass
+    return table
 
 
 def keep_last_good(run: LearningRun, stop: StoppedError) -> StoppedError:

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from artifacts.store.atomic_file import write_atomic
+from artifacts.store.in_use import InUse
 from artifacts.store.shared.objects import SHOWN, Objects
 from artifacts.store.shared.tables import fetch_table, table_name
 from schemas.errors import StoreError
@@ -23,6 +24,7 @@ class TableFiles:
     def __init__(self, root: Path, shared: Objects | None = None) -> None:
         self._root = root
         self._shared = shared
+        self._in_use = InUse()
 
     def path(self, kind: str, digest: str) -> Path:
         """Where a table's file lies, if it is there; fetched where only the shared store has it."""
@@ -39,11 +41,23 @@ class TableFiles:
         if self._shared is not None:
             self._shared.put(table_name(kind, digest), content)
 
-    def delete(self, kind: str, digest: str) -> None:
-        """Delete a table, where it is shared and here."""
+    def hold(self, kind: str, digest: str) -> bool:
+        """Keep other processes of this data folder from deleting a table; False where it is gone.
+
+        Those of other machines delete in the shared store alone, and not what is here.
+        """
+        return self._in_use.hold(self.path(kind, digest))
+
+    def delete(self, kind: str, digest: str) -> bool:
+        """Delete a table, here and where it is shared, unless another process holds it.
+
+        Returns whether it is gone.
+        """
+        if not self._in_use.delete(self._path(kind, digest)):
+            return False
         if self._shared is not None:
             self._shared.delete(table_name(kind, digest))
-        self._path(kind, digest).unlink(missing_ok=True)
+        return True
 
     def whole(self, kind: str, digest: str) -> Path:
         """The path of a file whose bytes have their digest; StoreError where it is not so."""

@@ -115,11 +115,19 @@ class Store:
             log.warning("warning: %s; the result is computed anew", line)
             return None
 
+    def hold(self, reference: TableRef) -> bool:
+        """Keep a table from other processes that would drop it, until this one does or ends.
+
+        False where one of them has dropped it by now.
+        """
+        return self._files.hold(reference.kind, reference.digest)
+
     def drop(self, key: TaskKey) -> None:
         """Delete the table of a key, and the key: what it held is kept elsewhere.
 
-        The table that a wrong key leads to is another's, and stays. The key goes last, so that who
-        is killed in between leaves something to drop again.
+        The table that a wrong key leads to is another's, and stays; one that another process holds
+        is left to it, with its key. The key goes last, so that who is killed in between leaves
+        something to drop again.
         """
         if not self._keys.has(key.digest):
             return
@@ -128,9 +136,8 @@ class Store:
                 reference = self._behind(key)
             except StoreError:
                 reference = None
-            if reference is not None:
-                self._files.delete(reference.kind, reference.digest)
-            self._keys.remove(key.digest)
+            if reference is None or self._files.delete(reference.kind, reference.digest):
+                self._keys.remove(key.digest)
 
     def discard(self, reference: TableRef) -> None:
         """Delete a table and its key, if it has one: what it held is kept elsewhere."""

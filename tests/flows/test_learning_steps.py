@@ -63,6 +63,7 @@ class Told:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *turns: bool) -> None:
         self.written: list[str] = []
+        self.held: list[bool] = []  # whether each of the next tables is still there
         self._turns = list(turns)
         module = "flows.learning_steps."
         for task, made in {
@@ -84,6 +85,7 @@ class Told:
         nothing = SimpleNamespace(
             progress=SimpleNamespace(log_message=lambda line: None),
             models=SimpleNamespace(forget=lambda: None),
+            store=SimpleNamespace(hold=lambda table: self.held.pop(0) if self.held else True),
             archive=SimpleNamespace(steps=SimpleNamespace(rows=lambda newest: ())),
         )
         return LearningRun(
@@ -138,3 +140,17 @@ def test_why_learning_stopped_is_not_written_into_a_run_that_was_lost(
     with pytest.raises(InputError, match=f"why it stopped {TAKEN}"):
         keep_last_good(told.run(), StoppedError(3, "loss is nan", 0))
     assert told.written == []
+
+
+def test_what_an_equal_run_dropped_before_it_was_held_is_made_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = Told(monkeypatch, True)
+    made: list[str] = []
+    for task in ("generate", "score"):
+        monkeypatch.setattr(
+            f"flows.learning_steps.{task}", lambda *args, task=task, **more: made.append(task)
+        )
+    told.held = [False, True, False, False, True]
+    take_step(told.run(), POLICY, None)
+    assert made == ["generate", "generate", "score", "score", "score"]
