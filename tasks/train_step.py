@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from artifacts.store.tables import provenance_of
+from artifacts.store.parquet_table import provenance_of
 from policy.learning.guard import KlReading
 from policy.learning.step_metrics import StepMetrics
 from policy.model.memory import explaining_out_of_memory

@@ -17,7 +17,7 @@ from artifacts.report.write import keep_report
 from artifacts.store.checkpoints import checkpoint_folder
 from artifacts.store.engine import engine_of
 from artifacts.store.origin import told_of
-from artifacts.store.tables import provenance_of
+from artifacts.store.parquet_table import provenance_of
 from artifacts.text.describe import describe_result
 from artifacts.text.numbers import percent
 from artifacts.tracking.connection import NEWEST_STEP, RESULT_FILE

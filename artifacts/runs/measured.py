@@ -14,7 +14,8 @@ import pyarrow as pa
 from artifacts.store.engine import engine_of
 from artifacts.store.instrument import EXTERNAL, instrument_of
 from artifacts.store.origin import told_of
-from artifacts.store.tables import Store, provenance_of
+from artifacts.store.parquet_table import provenance_of
+from artifacts.store.tables import Store
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.files import LocalFiles
 from artifacts.tracking.history import RunRecord

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from artifacts.store.tables import content_digest, provenance_of
+from artifacts.store.parquet_table import provenance_of
+from artifacts.store.tables import content_digest
 from schemas.instrument import Instrument
 
 EXTERNAL = "external"

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
-from artifacts.store.tables import Store, provenance_of
+from artifacts.store.parquet_table import provenance_of
+from artifacts.store.tables import Store
 from schemas.completions import COMPLETIONS
 from schemas.errors import StoreError
 from schemas.provenance import Provenance, Settings

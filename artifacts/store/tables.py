@@ -16,30 +16,25 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import ValidationError
 
 from artifacts.store.data_dir import DataDir
 from artifacts.store.key_index import KeyIndex
 from artifacts.store.keys import TaskKey, made_now
+from artifacts.store.parquet_table import (
+    SCHEMAS,
+    encoded,
+    not_parquet,
+    provenance_of,
+    read_parquet,
+    rows_of,
+)
 from artifacts.store.shared.keys import SharedKeys
 from artifacts.store.shared.objects import Objects
 from artifacts.store.table_files import SHA256, TableFiles, changed, missing
-from schemas.completions import COMPLETIONS
 from schemas.errors import StoreError
-from schemas.identity import canonical_json
-from schemas.problems import PROBLEMS
 from schemas.provenance import Provenance, Settings
 from schemas.references import DrawnRows, TableKind, TableRef
-from schemas.scores import SCORES
-from schemas.selections import SELECTIONS
-from schemas.steps import STEP
-from schemas.tables import TableSchema
-from schemas.training import TRAINING
 
-PROVENANCE_KEY = b"threeloops"
-SCHEMAS: Mapping[str, TableSchema] = {
-    schema.kind: schema for schema in (PROBLEMS, COMPLETIONS, SCORES, SELECTIONS, STEP, TRAINING)
-}
 READ_TABLES = 8  # the tables read last stay in memory: the tasks of a flow read the same few
 log = logging.getLogger(__name__)
 
@@ -147,7 +142,7 @@ class Store:
 
     def would_be(self, key: TaskKey, table: pa.Table) -> TableRef:
         """The reference that `keep` would return for a first result; nothing is written."""
-        return _encoded(key.kind, table, key.asked)[0]
+        return encoded(key.kind, table, key.asked)[0]
 
     def _write(
         self,
@@ -156,7 +151,7 @@ class Store:
         made: Provenance,
         notes: Mapping[str, str] | None = None,
     ) -> TableRef:
-        reference, content = _encoded(kind, table, made, notes)
+        reference, content = encoded(kind, table, made, notes)
         self._files.write(kind, reference.digest, content)  # before any key leads to it
         self._valid.add(reference.digest)
         return reference
@@ -232,7 +227,7 @@ class Store:
             written = [name if name in known else former.get(name, name) for name in names]
             table = pq.read_table(pa.BufferReader(content), columns=written)
         except (pa.ArrowException, OSError) as error:
-            raise StoreError(_not_parquet(error), str(path)) from None
+            raise StoreError(not_parquet(error), str(path)) from None
         if table.column_names != written:
             raise StoreError(f"is not a {kind} table", str(path))
         # pyarrow drops the metadata, which is the provenance, when it renames
@@ -244,9 +239,9 @@ class Store:
         # a digest may come from the metadata of a file that anybody wrote
         if not (SHA256.fullmatch(digest) and path.exists()):
             raise missing(kind, digest)
-        rows = _rows_of(path)
+        rows = rows_of(path)
         if rows is None and self._files.fetch_again(kind, path):
-            rows = _rows_of(path)
+            rows = rows_of(path)
         if rows is None:
             raise changed(path, digest)
         return TableRef(kind=kind, digest=digest, rows=rows)
@@ -254,66 +249,6 @@ class Store:
     def here(self, kind: str, digest: str) -> Path:
         """Where a table's file lies, after it was fetched if only the shared store has it."""
         return self._files.path(kind, digest)
-
-
-def _encoded(
-    kind: TableKind, table: pa.Table, made: Provenance, notes: Mapping[str, str] | None = None
-) -> tuple[TableRef, memoryview]:
-    """A valid table as the bytes of its file, with the reference that they give it."""
-    table = SCHEMAS[kind].validate(table)
-    described = {PROVENANCE_KEY: canonical_json(made.model_dump())}
-    table = table.replace_schema_metadata(described | dict(notes or {}))
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
-    content = buffer.getbuffer()
-    digest = hashlib.sha256(content).hexdigest()
-    return TableRef(kind=kind, digest=digest, rows=table.num_rows), content
-
-
-def _rows_of(path: Path) -> int | None:
-    """How many rows the metadata of a file say; None where it is damaged."""
-    try:
-        return int(pq.ParquetFile(path).metadata.num_rows)
-    except (pa.ArrowException, OSError):
-        return None
-
-
-def _not_parquet(error: Exception) -> str:
-    return f"is not a readable Parquet file ({' '.join(str(error).split())[:200]})"
-
-
-def read_parquet(path: Path, schema: TableSchema) -> pa.Table:
-    """Read and validate one Parquet file; StoreError when it is no Parquet or not of this kind."""
-    try:
-        table = pq.read_table(path)
-        _ = table.column_names  # which may be no text
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise StoreError(_not_parquet(error), str(path)) from None
-    return schema.validate(schema.upgrade(table), str(path))
-
-
-def provenance_of(table: pa.Table) -> Provenance:
-    """The provenance that travels with a table; empty for a table of another program.
-
-    Raises StoreError where it is not one that `Store.write` wrote.
-    """
-    return _provenance(table.schema)
-
-
-def provenance_in(path: Path) -> Provenance:
-    """As `provenance_of`, of a table's file; StoreError also where it is no Parquet file."""
-    try:
-        return _provenance(pq.read_schema(path))
-    except (pa.ArrowException, OSError) as error:
-        raise StoreError(_not_parquet(error), str(path)) from None
-
-
-def _provenance(schema: pa.Schema) -> Provenance:
-    described = (schema.metadata or {}).get(PROVENANCE_KEY)
-    try:
-        return Provenance.model_validate_json(described) if described else Provenance()
-    except ValidationError:
-        raise StoreError("its provenance cannot be read", "metadata of a table") from None
 
 
 def content_digest(table: pa.Table) -> str:

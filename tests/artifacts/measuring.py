@@ -13,7 +13,8 @@ from artifacts.recording.record import record_measurement
 from artifacts.store.instrument import instrument_of
 from artifacts.store.steps import Steps
 from artifacts.store.steps import training_table as training_rows_table
-from artifacts.store.tables import Store, provenance_of
+from artifacts.store.parquet_table import provenance_of
+from artifacts.store.tables import Store
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.history import RunRecord
 from artifacts.tracking.run import Place, tracked_run

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from artifacts.store.tables import provenance_of
+from artifacts.store.parquet_table import provenance_of
 from engines.openai_server import asking
 from flows.cli.parser import main
 from flows.eval import eval_flow

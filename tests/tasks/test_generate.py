@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from artifacts.store.key_index import KeyIndex
-from artifacts.store.tables import provenance_of
+from artifacts.store.parquet_table import provenance_of
 from policy.model.numerics import numerics
 from policy.sampling.sample import Samples, sample
 from schemas.config import GenerationSettings

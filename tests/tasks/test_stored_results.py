@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from artifacts.store.keys import task_key
-from artifacts.store.tables import provenance_of
+from artifacts.store.parquet_table import provenance_of
 from schemas.config import GenerationSettings
 from schemas.identity import file_digest
 from schemas.references import PolicyRef, TableRef

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from artifacts.store.steps import Steps
-from artifacts.store.tables import provenance_of
+from artifacts.store.parquet_table import provenance_of
 from policy.model.template import get_template
 from schemas.config import GenerationSettings, LearningConfig
 from schemas.errors import StoreError

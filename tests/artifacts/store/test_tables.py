@@ -18,7 +18,8 @@ import pytest
 from artifacts.datasets.arithmetic import arithmetic
 from artifacts.store.data_dir import DataDir
 from artifacts.store.keys import TaskKey, task_key
-from artifacts.store.tables import READ_TABLES, Store, content_digest, provenance_of
+from artifacts.store.parquet_table import provenance_of
+from artifacts.store.tables import READ_TABLES, Store, content_digest
 from schemas.errors import StoreError
 from schemas.identity import file_digest
 from schemas.provenance import Provenance

@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from artifacts.store.tables import SCHEMAS
+from artifacts.store.parquet_table import SCHEMAS
 from engines.in_process import complete
 from engines.openai_server.request import problem_seed
 from engines.openai_server.servers import Servers

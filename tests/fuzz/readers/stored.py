@@ -8,7 +8,7 @@ from functools import partial
 
 from artifacts.store.checkpoints import read_checkpoint
 from artifacts.store.key_index import KeyIndex
-from artifacts.store.tables import SCHEMAS, provenance_of, read_parquet
+from artifacts.store.parquet_table import SCHEMAS, provenance_of, read_parquet
 from artifacts.tracking.files import LocalFiles
 from artifacts.tracking.history import RunRecord
 from flows.orchestration.up_file import UP_FILE, read_up_file
