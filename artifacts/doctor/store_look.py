@@ -34,6 +34,8 @@ class StoreLook:
                 self.objects = opened
         except InputError as error:
             self.fault = error
+        except OSError as error:  # of this machine's network
+            self.fault = InputError(f"it cannot be used ({error.strerror})", self.address)
 
     def has_table(self, kind: str, digest: str) -> bool:
         """Whether it has a table, which is fetched from there when it is used."""
