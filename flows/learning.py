@@ -98,6 +98,7 @@ def learning_flow(
     ):
         run = begin(runtime, config, tracked, StepClock())
         run = replace(run, turn=turn)
+        runtime.turns[tracked.run_id] = turn
         with run.clock.evaluating(runtime.progress):
             before = evaluate(run, run.start, BEFORE)
         run = replace(run, measured_problems=before.measured.problems.rows)

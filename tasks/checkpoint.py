@@ -9,6 +9,7 @@ from artifacts.store.checkpoints import (
     newest_checkpoint,
     write_checkpoint,
 )
+from artifacts.store.shared.lease import Turn
 from artifacts.store.steps import Steps
 from artifacts.tracking.logged_models import model_folder
 from policy.model.numerics import numerics
@@ -34,7 +35,8 @@ def save_policy(policy: PolicyRef, run: RunRef, name: str) -> PolicyRef:
 def checkpoint(policy: PolicyRef, newest: TableRef, run: RunRef, keep: int = 0) -> None:
     """Write everything that a run needs to go on from this step; the newest older ones are kept.
 
-    `newest` is the step's table, which leads to those of the steps before.
+    `newest` is the step's table, which leads to those of the steps before. Raises InputError where
+    another machine has this run by now.
     """
     runtime = process_runtime()
     folder = checkpoint_folder(runtime.data_dir, run.run_id, policy.step)
@@ -45,7 +47,15 @@ def checkpoint(policy: PolicyRef, newest: TableRef, run: RunRef, keep: int = 0) 
         start=learner.policy.digest,
         numerics=numerics(str(learner.policy.device)),
     )
-    write_checkpoint(folder, learner.save, at, keep=keep, shared=runtime.archive.shared)
+    turn = runtime.turns.get(run.run_id, Turn())
+    write_checkpoint(
+        folder,
+        learner.save,
+        at,
+        keep=keep,
+        shared=runtime.archive.shared,
+        still_ours=lambda: turn.refuse_lost("the checkpoint"),
+    )
 
 
 @pipeline_task("restore", "restore {run.name}")

@@ -77,11 +77,13 @@ def write_checkpoint(
     *,
     keep: int = 0,
     shared: Objects | None = None,
+    still_ours: Callable[[], object] = lambda: None,
 ) -> None:
     """Write a checkpoint, then delete those of the same run before the one before.
 
     With `keep`, the newest so many stay. `at` is its record without the files. With a shared store
-    it is there too, so that another machine can go on from it.
+    it is there too, so that another machine can go on from it; `still_ours` raises where that has
+    happened meanwhile (see `SharedCheckpoints.send`).
 
     The record is written last: a folder without one is not a checkpoint. The one before stays,
     because only the next step measures whether the policy of this one is sound.
@@ -94,7 +96,8 @@ def write_checkpoint(
         record = at.model_copy(update={"files": files})
         write_atomic(folder / RECORD, record.model_dump_json(indent=1).encode())
     if shared is not None:
-        SharedCheckpoints(shared, folder.parent).send(folder, keep=max(1, keep - 1) + 1)
+        there, most = SharedCheckpoints(shared, folder.parent), max(1, keep - 1) + 1
+        there.send(folder, keep=most, still_ours=still_ours)
     before = [other for other in _whole_checkpoints(folder.parent) if other < folder]
     for other in folder.parent.iterdir():
         if other not in (folder, *before[-max(1, keep - 1) :]):

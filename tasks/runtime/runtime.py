@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from artifacts.datasets.problems import Datasets
 from artifacts.store.data_dir import DataDir, current_data_dir
+from artifacts.store.shared.lease import Turn
 from artifacts.store.shared.place import store_address
 from artifacts.store.tables import Store
 from artifacts.tracking.archive import Archive
@@ -29,6 +30,7 @@ class Runtime:
         self.datasets = Datasets(data_dir)
         self.progress = ProgressHub()
         self.side_channel = SideChannel(self.progress.log_message)
+        self.turns: dict[str, Turn] = {}  # of the runs that this process goes on with, by id
 
     @property
     def store(self) -> Store:

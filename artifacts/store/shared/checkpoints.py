@@ -6,7 +6,7 @@ deleted first, as on disk: what has none is not a checkpoint.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from artifacts.store.shared.objects import Objects
@@ -26,13 +26,21 @@ class SharedCheckpoints:
         """Where those that are whole in the store lie here, or will; the newest last."""
         return sorted({self._of_run / step for step, name in self._names() if name == RECORD})
 
-    def send(self, folder: Path, *, keep: int) -> None:
-        """Send a checkpoint, then delete all but the newest `keep` up to it, and later ones."""
+    def send(
+        self, folder: Path, *, keep: int, still_ours: Callable[[], object] = lambda: None
+    ) -> None:
+        """Send a checkpoint, then delete all but the newest `keep` up to it, and later ones.
+
+        `still_ours` is asked before each file, and raises where another machine has the run by now:
+        large files take long, and what that one has sent stays.
+        """
         self.drop(folder)
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         record = folder / RECORD
         for path in (*(path for path in files if path != record), record):
+            still_ours()
             self._objects.put(self._name(path), path)
+        still_ours()
         self.keep_only([one for one in self.folders() if one <= folder][-keep:])
 
     def is_here(self, folder: Path) -> bool:

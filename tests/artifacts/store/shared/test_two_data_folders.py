@@ -396,3 +396,27 @@ def test_checkpoints_of_a_data_folder_without_a_store_are_renamed_too(machines: 
     assert (there(machines[0], "run"), there(machines[0], "renamed")) == ([], ["step-000001"])
     rename_checkpoints(machines[0], "none", "other")
     assert not (machines[0].checkpoints / "other").exists()
+
+
+@pytest.mark.parametrize("sent", range(4))
+def test_a_checkpoint_that_is_half_sent_when_the_run_is_lost_is_none_and_deletes_none(
+    machines: Machines, shared: Objects, sent: int
+) -> None:
+    one, two = machines
+    write(one, 1, shared)
+    left = [sent]
+
+    def still_ours() -> None:
+        left[0] -= 1
+        if left[0] == -1:  # it slept, and meanwhile the other one has gone on
+            write(two, 3, shared)
+        if left[0] < 0:
+            raise InputError("it is another machine's")
+
+    folder = checkpoint_folder(one, "run", 2)
+    with contextlib.suppress(InputError):
+        write_checkpoint(folder, saved("2"), record(2), shared=shared, still_ours=still_ours)
+        assert sent == 3
+    assert state(two, shared) == ("2" if sent == 3 else "3")
+    steps = {name.split("/")[2] for name in shared.list("checkpoints/run")}
+    assert ("step-000003" in steps) == (sent < 3)
