@@ -232,7 +232,7 @@ def rename_checkpoints(
     if shared is not None:
         for folder in there:
             if (here := now / folder.name).is_dir():
-                SharedCheckpoints(shared, now).send(here, keep=len(there))
+                SharedCheckpoints(shared, now).add(here)
         SharedCheckpoints(shared, before).keep_only(())
 
 

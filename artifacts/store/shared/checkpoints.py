@@ -34,14 +34,18 @@ class SharedCheckpoints:
         `still_ours` is asked before each file, and raises where another machine has the run by now:
         large files take long, and what that one has sent stays.
         """
+        self.add(folder, still_ours)
+        still_ours()
+        self.keep_only([one for one in self.folders() if one <= folder][-keep:])
+
+    def add(self, folder: Path, still_ours: Callable[[], object] = lambda: None) -> None:
+        """Send a checkpoint in place of what is there of it, its record last."""
         self.drop(folder)
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         record = folder / RECORD
         for path in (*(path for path in files if path != record), record):
             still_ours()
             self._objects.put(self._name(path), path)
-        still_ours()
-        self.keep_only([one for one in self.folders() if one <= folder][-keep:])
 
     def is_here(self, folder: Path) -> bool:
         """Whether a checkpoint's record here is the one in the store: another machine may have
