@@ -59,6 +59,10 @@ class Body(Generic[P, R]):
         functools.update_wrapper(self, function)
         self.__globals__ = function.__globals__  # where Prefect looks for the names of types
 
+    def __reduce__(self) -> tuple[type[Body[P, R]], tuple[Callable[P, R]]]:
+        """A worker that runs a task of the flow is sent the function, and not how it goes here."""
+        return Body, (self._function,)
+
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function."""
         self.begun = True
