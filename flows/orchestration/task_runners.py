@@ -66,18 +66,25 @@ def check_task_runner(data_dir: DataDir, name: TaskRunner | None) -> None:
 def on_workers(
     runtime: Runtime, name: TaskRunner | None, policy: PolicyRef, device: str
 ) -> Iterator[None]:
-    """Hand shards of this process to a task runner's workers in the block; without one, nothing.
+    """Hand shards of a policy to a task runner's workers in the block; without one, to nobody.
 
     Where machines share a store, the policy is kept there first, so that each worker finds it.
     """
+    archive = runtime.archive
+    if name in ADDRESS and archive.shared is not None and policy.engine is None:
+        archive.folders.share(archive.folders.find(policy))
+    with having_workers(runtime, name, device):
+        yield
+
+
+@contextmanager
+def having_workers(runtime: Runtime, name: TaskRunner | None, device: str) -> Iterator[None]:
+    """Let a runtime have a task runner's workers in the block; InputError where there are none."""
     if name is None:
         yield
         return
     from tasks.runtime.workers import Workers  # imports Prefect, whose settings must stand by then
 
-    archive = runtime.archive
-    if archive.shared is not None and policy.engine is None and name != "threads":
-        archive.folders.share(archive.folders.find(policy))
     with _opened(name, runtime.data_dir, device) as cluster:
         runtime.workers = Workers(cluster, runtime.progress.log_message)
         try:
