@@ -96,17 +96,24 @@ class Workers:
         """
         waiting = deque(range(len(calls)))
         under_way: dict[int, Promise] = {}
+        plain: set[int] = set()  # those of which Prefect is told nothing
         ended: SimpleQueue[int] = SimpleQueue()
         try:
             while waiting or under_way:
                 while waiting and len(under_way) < max(1, AHEAD * self._cluster.places()):
                     place = waiting.popleft()
-                    under_way[place] = self._hand_over(task, calls[place], place, ended)
+                    if outside_prefect() or self._untold:
+                        plain.add(place)
+                        promise = self._cluster.call(task.fn, calls[place])
+                    else:
+                        promise = self._cluster.submit(task, calls[place])
+                    under_way[place] = promise
+                    promise.add_done_callback(lambda _, place=place: ended.put(place))
                 place = self._next(ended)
                 try:
                     result: R = under_way.pop(place).result()
                 except Exception as error:
-                    if not self._lost_prefect(error):
+                    if place in plain or not self._lost_prefect(error):
                         raise
                     waiting.appendleft(place)
                 else:
@@ -126,20 +133,6 @@ class Workers:
     def refusal(self, what: str, remedy: str) -> InputError:
         """An error about the workers, which says where they are."""
         return InputError(what, self._cluster.where, remedy)
-
-    def _hand_over(
-        self,
-        task: PipelineTask[..., R],
-        parameters: Mapping[str, Any],
-        place: int,
-        ended: SimpleQueue[int],
-    ) -> Promise:
-        if outside_prefect() or self._untold:
-            promise = self._cluster.call(task.fn, parameters)
-        else:
-            promise = self._cluster.submit(task, parameters)
-        promise.add_done_callback(lambda _: ended.put(place))
-        return promise
 
     def _next(self, ended: SimpleQueue[int]) -> int:
         """The place of a task that has ended; InputError where no worker is left to end one."""
@@ -162,13 +155,14 @@ class Workers:
 
         An error that comes from another process has lost its cause.
         """
-        if self._untold or not (no_answer(error) or NOT_REACHED in str(error)):
+        if not (no_answer(error) or NOT_REACHED in str(error)):
             return False
+        if not self._untold:
+            self._log_message(
+                f"warning: workers do not reach Prefect's server ({error}); their shards go on "
+                "without it, and its page will not show them"
+            )
         self._untold = True
-        self._log_message(
-            f"warning: workers do not reach Prefect's server ({error}); their shards go on without "
-            "it, and its page will not show them"
-        )
         return True
 
     def _explained(self, error: Exception) -> InputError | None:

@@ -37,7 +37,8 @@ def test_a_selection_on_threads_picks_what_one_without_picks(
     eval_config: EvalConfig, tmp_path_factory: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    config = SelectionConfig(**{name: getattr(eval_config, name) for name in EvalConfig.model_fields})
+    of_eval = {name: getattr(eval_config, name) for name in EvalConfig.model_fields}
+    config = SelectionConfig(**of_eval)
     here = selection_flow.fn(config)
     monkeypatch.setenv("THREELOOPS_HOME", str(tmp_path_factory.mktemp("other") / "home"))
     by_threads = selection_flow.fn(config.model_copy(update={"task_runner": "threads"}))

@@ -67,8 +67,8 @@ class Command:
     """`threeloops` in a process of its own with one thread."""
 
     def __init__(self, home: Path, prefect: PrefectServer, **named: str) -> None:
-        told = {"OMP_NUM_THREADS": "1", "THREELOOPS_HOME": str(home), "PREFECT_API_URL": prefect.url}
-        self.environment = bare_environment(**told) | named
+        told = {"THREELOOPS_HOME": str(home), "PREFECT_API_URL": prefect.url, **named}
+        self.environment = bare_environment(OMP_NUM_THREADS="1", **told)
         self.home = home
 
     def start(self, *words: str) -> subprocess.Popen[str]:

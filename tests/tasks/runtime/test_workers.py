@@ -1,4 +1,4 @@
-"""Tasks are handed to workers a few at a time; what fails is said once, and nothing waits forever."""
+"""Tasks are handed to workers a few at a time; what fails is said once."""
 
 from __future__ import annotations
 
