@@ -12,6 +12,7 @@ from artifacts.prompts.template_file import names_file, read_template, template_
 from artifacts.registry.resolve import check_model_name, known_folder
 from artifacts.store.shared.objects import check_store
 from artifacts.unsent.prompts import PREFIX
+from flows.orchestration.task_runners import check_task_runner
 from policy.learning.batches import batch_rows
 from policy.model.load import check_weights, load_config
 from policy.model.memory import Needs, free_bytes, learning_needs, measuring_needs, refuse_too_large
@@ -56,6 +57,7 @@ def check_names(runtime: Runtime, config: C) -> C:
             "--base-url",
             "learn from a folder, a hub id or a registered version",
         )
+    _check_task_runner(runtime, config)
     if runtime.archive.shared is not None:
         check_store(runtime.archive.shared)
     scorer = get_scorer(config.scorer)
@@ -83,6 +85,23 @@ def check_names(runtime: Runtime, config: C) -> C:
     if isinstance(config, LearningConfig):
         _check_learning(runtime.datasets, config)
     return config
+
+
+def _check_task_runner(runtime: Runtime, config: RunConfig) -> None:
+    option = f"--task-runner {config.task_runner}"
+    if config.task_runner and isinstance(config, LearningConfig):
+        raise InputError(
+            "a policy that learns is in one process alone, which samples its completions itself",
+            option,
+            "leave it out; versions can be measured by workers, with threeloops eval",
+        )
+    if config.task_runner and replayed(config) is not None:
+        raise InputError(
+            "workers sample completions, and stored ones are scored in this process",
+            f"{option} with --completions",
+            "leave --task-runner out",
+        )
+    check_task_runner(runtime.data_dir, config.task_runner)
 
 
 def with_template(config: C) -> C:
@@ -140,7 +159,8 @@ def check_model(runtime: Runtime, config: RunConfig) -> None:
         check_weights(folder)
         load_config(folder)
         check_can_answer(folder, config.template)
-        refuse_too_large(_needs(config, folder), free_bytes(config.device), config.model)
+        if config.task_runner in (None, "threads"):  # other workers have a memory of their own
+            refuse_too_large(_needs(config, folder), free_bytes(config.device), config.model)
 
 
 def _check_server(runtime: Runtime, config: EvalConfig) -> None:

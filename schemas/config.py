@@ -22,6 +22,7 @@ KlPlacement = Literal["loss", "reward"]
 LossReduction = Literal["sequence", "token"]
 Adapter = Literal["none", "lora"]
 ADAPTER_LEARNING_RATE = 2e-4  # an adapter starts from zero and has far fewer weights
+TaskRunner = Literal["threads", "dask", "ray"]
 SelectionRule = Literal["oracle", "majority", "likelihood", "random"]
 MOST = 10**9  # of anything that is counted
 MOST_STEPS = 10**6
@@ -214,6 +215,13 @@ class RunConfig(Frozen):
         Field(
             exclude_if=lambda value: value is None,
             description="a server that has the model, in place of this process",
+        ),
+    ] = None
+    task_runner: Annotated[
+        TaskRunner | None,
+        Field(
+            exclude_if=lambda value: value is None,
+            description="hand shards to threads, or to the workers of a Dask or Ray cluster",
         ),
     ] = None
 

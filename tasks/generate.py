@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
-from artifacts.store.keys import TaskKey, task_key
+from artifacts.store.keys import TaskKey, code_versions
 from artifacts.store.tables import Store
-from engines.in_process import complete
 from policy.model.numerics import numerics
-from policy.model.template import UNSAID, get_template
 from schemas.completions import COMPLETIONS
 from schemas.config import GenerationSettings
 from schemas.errors import StoreError
-from schemas.identity import canonical_json, derive_seed
+from schemas.maker import Maker
 from schemas.references import PolicyRef, TableRef
 from schemas.steps import completions_in, step_row_in
+from tasks.generate_shard import (
+    describe_worker,
+    generate_shard,
+    generation_key,
+    sample_shard,
+    shard_seed,
+    stored_shard,
+)
 from tasks.runtime.pipeline_task import pipeline_task
 from tasks.runtime.progress import Progress, ShardStored
 from tasks.runtime.runtime import Runtime, process_runtime
+from tasks.runtime.workers import Workers
 
 
 @pipeline_task("generate", "generate {label}, {problems.rows} problems x {settings.samples}")
@@ -39,8 +48,16 @@ def generate(
     and `part` (see `Progress`) say how the work is reported. `made` is a step's table that may
     have the completions already. Raises StoreError where `settings.computed_by` asks for stored
     ones that are not there.
+
+    Where the runtime has workers, shards are handed to them, and the key names their numerics. A
+    policy in the middle of learning is in this process alone, and is sampled here.
     """
     runtime = process_runtime()
+    workers = None if policy.step or settings.computed_by else runtime.workers
+    maker = None
+    if workers is not None:
+        maker = _maker_of(workers, problems, policy, settings.device)
+        settings = settings.model_copy(update={"computed_by": maker.numerics})
     key = generation_key(problems, policy, settings)
     if found := runtime.store.find(key):
         _drop_shards(runtime.store, problems, policy, settings)
@@ -52,19 +69,28 @@ def generate(
         return found
     if made and (found := _taken_from(runtime.store, made, key)):
         return found
-    if policy.engine is None and settings.computed_by not in ("", numerics(settings.device)):
+    here = workers is None and policy.engine is None
+    if here and settings.computed_by not in ("", numerics(settings.device)):
         raise StoreError(
             f"its completions that were computed with {settings.computed_by} are not in the store",
             policy.name,
             "sample them anew",
         )
     try:
-        return _generated(runtime, problems, policy, settings, label=label, part=part)
+        if workers is None or maker is None:
+            shards = _sampled_here(runtime, problems, policy, settings, label=label, part=part)
+        else:
+            todo = _Shards(problems, policy, settings, maker)
+            shards = _sampled_by(workers, runtime, todo, label=label, part=part)
+        parts = [shard.replace_schema_metadata(None).cast(COMPLETIONS.arrow) for shard in shards]
+        whole = runtime.store.keep(key, pa.concat_tables(parts))
+        _drop_shards(runtime.store, problems, policy, settings, single=workers is not None)
+        return whole
     finally:
         runtime.progress.forget(label)
 
 
-def _generated(
+def _sampled_here(
     runtime: Runtime,
     problems: TableRef,
     policy: PolicyRef,
@@ -72,32 +98,88 @@ def _generated(
     *,
     label: str,
     part: bool,
-) -> TableRef:
+) -> Iterator[pa.Table]:
+    """The shards in their order, sampled one after another in this process."""
     store = runtime.store
     table, size = store.read(problems), settings.shard_size
     total = table.num_rows * settings.samples
     starts = range(0, table.num_rows, size)
-    shards = []
     for start in starts:
         key = generation_key(problems, policy, settings, shard_start=start)
-        kept, shard = _stored_shard(store, key)
+        kept, shard = stored_shard(store, key)
         if shard is None:
-            shard = _sample_shard(
+            shard = sample_shard(
                 runtime,
                 policy,
                 settings,
                 table.slice(start, size),
-                seed=derive_seed("generate", settings.seed, problems.digest, start),
+                seed=shard_seed(problems, settings, start),
                 on_progress=_reporter(runtime, label, part, start * settings.samples, total),
             )
-            if len(starts) > 1:  # a single shard is the whole table, which is written below
+            if len(starts) > 1:  # a single shard is the whole table, which is written later
                 kept = store.keep(key, shard)
         if kept is not None:
             runtime.progress.report(ShardStored(label, problems, kept))
-        shards.append(shard.replace_schema_metadata(None).cast(COMPLETIONS.arrow))
-    whole = store.keep(generation_key(problems, policy, settings), pa.concat_tables(shards))
-    _drop_shards(store, problems, policy, settings)
-    return whole
+        yield shard
+
+
+@dataclass(frozen=True)
+class _Shards:
+    """The shards of one table as workers are asked for them."""
+
+    problems: TableRef
+    policy: PolicyRef
+    settings: GenerationSettings
+    maker: Maker
+
+    @property
+    def starts(self) -> range:
+        """The row of the first problem of each."""
+        return range(0, self.problems.rows, self.settings.shard_size)
+
+    def call(self, start: int) -> dict[str, Any]:
+        """The parameters of the task for one of them."""
+        return {**vars(self), "start": start}
+
+    def key(self, start: int) -> TaskKey:
+        """The key that one of them is kept under."""
+        return generation_key(self.problems, self.policy, self.settings, shard_start=start)
+
+
+def _sampled_by(
+    workers: Workers, runtime: Runtime, shards: _Shards, *, label: str, part: bool
+) -> list[pa.Table]:
+    """The shards in their order, each sampled by one of the workers unless it is there already."""
+    store, hub = runtime.store, runtime.progress
+    total = shards.problems.rows * shards.settings.samples
+    tables: dict[int, pa.Table] = {}
+    for start in shards.starts:
+        kept, table = stored_shard(store, shards.key(start))
+        if kept is not None and table is not None:
+            tables[start] = table
+            hub.report(ShardStored(label, shards.problems, kept))
+    missing = [start for start in shards.starts if start not in tables]
+    done = sum(table.num_rows for table in tables.values())
+    hub.report(Progress(label, done, total, "completions", part))
+    for place, kept in workers.each(generate_shard, [shards.call(start) for start in missing]):
+        table = tables[missing[place]] = store.read(kept)
+        done += table.num_rows
+        hub.report(Progress(label, done, total, "completions", part))
+        hub.report(ShardStored(label, shards.problems, kept))
+    return [tables[start] for start in shards.starts]
+
+
+def _maker_of(workers: Workers, problems: TableRef, policy: PolicyRef, device: str) -> Maker:
+    """What a worker makes completions with; InputError where its code is not the code here."""
+    asked = {"problems": problems, "policy": policy, "device": device, "apart": workers.apart}
+    maker = workers.ask(describe_worker, asked)
+    here = Maker(versions=code_versions(), numerics=maker.numerics)
+    if unlike := maker.unlike(here):
+        raise workers.refusal(
+            f"a worker has {unlike}, so its tables would not be those of this command",
+            "install the same versions where workers run",
+        )
+    return maker
 
 
 def _taken_from(store: Store, step: TableRef, key: TaskKey) -> TableRef | None:
@@ -111,78 +193,20 @@ def _taken_from(store: Store, step: TableRef, key: TaskKey) -> TableRef | None:
 
 
 def _drop_shards(
-    store: Store, problems: TableRef, policy: PolicyRef, settings: GenerationSettings
-) -> None:
-    """Drop the shards of a table that is whole; also those that a killed process left behind."""
-    if problems.rows > settings.shard_size:
-        for start in range(0, problems.rows, settings.shard_size):
-            store.drop(generation_key(problems, policy, settings, shard_start=start))
-
-
-def generation_key(
+    store: Store,
     problems: TableRef,
     policy: PolicyRef,
     settings: GenerationSettings,
     *,
-    shard_start: int | None = None,
-) -> TaskKey:
-    """Everything that completions depend on; with `shard_start`, those of one shard."""
-    template = get_template(settings.template)
-    config: dict[str, str | int] = {
-        "policy": policy.digest,
-        "template": template.identity,
-        "sampling": canonical_json(settings.sampling.model_dump()),
-        "samples": settings.samples,
-        "seed": settings.seed,
-        "shard_size": settings.shard_size,
-    }
-    if policy.engine is None:
-        config["numerics"] = settings.computed_by or numerics(settings.device)
-    else:
-        assert settings.server is not None
-        config["engine"] = canonical_json(policy.engine.model_dump())
-        config["model"] = policy.name
-        asked = settings.server.model_dump(include={"extra_body", "samples_per_request"})
-        config["request"] = canonical_json(asked)
-    if not template.built_in:  # its name says nothing to whoever has the table alone
-        said = template.written().model_dump(mode="json", exclude=set(UNSAID))
-        config["template_content"] = canonical_json(said)
-    if settings.for_step:  # another key than that of completions that an earlier version kept
-        config["for"] = "step"
-    parents = {"problems": problems.digest}
-    if shard_start is None:
-        return task_key("completions", "generate", parents=parents, config=config)
-    shard = config | {"start": shard_start}
-    return task_key("completions", "generate-shard", parents=parents, config=shard)
+    single: bool = False,
+) -> None:
+    """Drop the shards of a table that is whole; also those that a killed process left behind.
 
-
-def _stored_shard(store: Store, key: TaskKey) -> tuple[TableRef | None, pa.Table | None]:
-    """A shard that an earlier run finished; None where there is none, or no longer."""
-    found = store.find(key)
-    if found is None:
-        return None, None
-    try:
-        return found, store.read(found)
-    except StoreError:  # another process has just finished all of them
-        return None, None
-
-
-def _sample_shard(
-    runtime: Runtime,
-    policy: PolicyRef,
-    settings: GenerationSettings,
-    problems: pa.Table,
-    *,
-    seed: int,
-    on_progress: Callable[[int], None],
-) -> pa.Table:
-    """A shard by the policy's engine; a server's seeds are each problem's, not the shard's."""
-    if policy.engine is not None:
-        on_progress(0)
-        return runtime.servers.complete(policy, problems, settings, on_progress=on_progress)
-    held = runtime.models.policy(policy, settings.device)
-    on_progress(0)  # what follows takes the time that is left; loading took another
-    return complete(held, problems, settings, seed=seed, on_progress=on_progress)
+    With `single`, also where the one shard is all of it, as a worker keeps it.
+    """
+    if single or problems.rows > settings.shard_size:
+        for start in range(0, problems.rows, settings.shard_size):
+            store.drop(generation_key(problems, policy, settings, shard_start=start))
 
 
 def _reporter(

@@ -50,6 +50,8 @@ def evaluations_anew(archive: Archive, decided: Decision) -> tuple[EvalConfig, E
                 "model": lasting_name(archive, side.name, side.digest),
                 "seed": seed,
                 "samples": samples,
+                # the cluster of the evidence may be gone, and who samples changes nothing
+                "task_runner": None,
             }
         )
         for side in (decided.against, decided.candidate)

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import io
 import logging
+import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -49,7 +50,7 @@ class Store:
     With a shared store tables and keys are there, and the files of the data folder are a cache.
 
     It remembers which tables it has validated, as the same bytes stay valid, and the tables that
-    it read last.
+    it read last. Several threads may use it at once.
     """
 
     def __init__(self, data_dir: DataDir, shared: Objects | None = None) -> None:
@@ -58,6 +59,7 @@ class Store:
         self._keys = SharedKeys(shared) if shared else KeyIndex(self.root / "keys")
         self._valid: set[str] = set()
         self._read: OrderedDict[tuple[str, int, int], pa.Table] = OrderedDict()
+        self._remembering = threading.Lock()
 
     def write(
         self,
@@ -192,12 +194,15 @@ class Store:
                 "is not in the store", f"{reference.kind} table {reference.digest[:12]}"
             ) from None
         state = (reference.digest, status.st_mtime_ns, status.st_size)
-        if state in self._read:
-            self._read.move_to_end(state)
-            return self._read[state]
-        table = self._read[state] = self._read_intact(reference)
-        if len(self._read) > READ_TABLES:
-            self._read.popitem(last=False)
+        with self._remembering:
+            if state in self._read:
+                self._read.move_to_end(state)
+                return self._read[state]
+        table = self._read_intact(reference)
+        with self._remembering:
+            self._read[state] = table
+            if len(self._read) > READ_TABLES:
+                self._read.popitem(last=False)
         return table
 
     def path(self, reference: TableRef) -> Path:

@@ -37,6 +37,11 @@ def without_secrets(text: str, environment: Mapping[str, str] = os.environ) -> s
     return _PARAMETER.sub(rf"\1{HIDDEN}", text) if "=" in text else text
 
 
+def names_secret(variable: str) -> bool:
+    """Whether an environment variable holds a secret, by its name."""
+    return _VARIABLE.search(variable) is not None
+
+
 @contextmanager
 def hiding_secrets() -> Iterator[None]:
     """What the block raises says no secret, and neither do its causes, whoever quotes them."""

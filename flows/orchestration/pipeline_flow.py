@@ -59,6 +59,10 @@ class Body(Generic[P, R]):
         functools.update_wrapper(self, function)
         self.__globals__ = function.__globals__  # where Prefect looks for the names of types
 
+    def __reduce__(self) -> tuple[Callable[[], Callable[[], None]], tuple[()]]:
+        """A worker that runs a task of the flow is sent neither the function nor how it goes."""
+        return _stand_in, ()
+
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function."""
         self.begun = True
@@ -72,6 +76,15 @@ class Body(Generic[P, R]):
             self.error = error
             raise
         return self.result[0]
+
+
+def runs_elsewhere() -> None:
+    """Stands for the function of a flow in a worker, which runs tasks of it alone."""
+    raise AssertionError("a worker runs no flow")
+
+
+def _stand_in() -> Callable[[], None]:
+    return runs_elsewhere
 
 
 def pipeline_flow(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -18,10 +19,16 @@ from tasks.runtime.side_channel import SideChannel
 if TYPE_CHECKING:
     from engines.openai_server.servers import Servers
     from tasks.runtime.model_cache import ModelCache
+    from tasks.runtime.workers import Workers
 
 
 class Runtime:
-    """What a process keeps and remembers while it works on one data folder."""
+    """What a process keeps and remembers while it works on one data folder.
+
+    `workers` are those that shards are handed to, None where this process samples them itself.
+    A worker may have several threads: whoever uses a model holds `model_lock`, for a decoder changes the
+    model while it works.
+    """
 
     def __init__(self, data_dir: DataDir) -> None:
         self.data_dir = data_dir
@@ -31,6 +38,8 @@ class Runtime:
         self.progress = ProgressHub()
         self.side_channel = SideChannel(self.progress.log_message)
         self.turns: dict[str, Turn] = {}  # of the runs that this process goes on with, by id
+        self.workers: Workers | None = None
+        self.model_lock = threading.RLock()
 
     @property
     def store(self) -> Store:
@@ -58,6 +67,7 @@ def _named_now() -> tuple[DataDir, str, Named]:
 
 
 _of_this_process: Runtime | None = None
+_making = threading.Lock()  # one runtime for all threads
 
 
 def process_runtime() -> Runtime:
@@ -67,6 +77,7 @@ def process_runtime() -> Runtime:
     store or another MLflow.
     """
     global _of_this_process
-    if _of_this_process is None or _of_this_process.made_for != _named_now():
-        _of_this_process = Runtime(current_data_dir())
-    return _of_this_process
+    with _making:
+        if _of_this_process is None or _of_this_process.made_for != _named_now():
+            _of_this_process = Runtime(current_data_dir())
+        return _of_this_process

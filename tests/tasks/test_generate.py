@@ -56,7 +56,7 @@ def test_completions_of_another_precision_are_not_taken_for_this_ones(
     first = generate(problems, policy, settings)
     assert generate(problems, policy, settings) == first
     assert sampler.calls == 2, "two shards, sampled once"
-    monkeypatch.setattr("tasks.generate.numerics", lambda device: "cuda bfloat16")
+    monkeypatch.setattr("tasks.generate_shard.numerics", lambda device: "cuda bfloat16")
     generate(problems, policy, settings)
     assert sampler.calls == 4
 

@@ -24,7 +24,7 @@ def add_loops(verb: NewVerb) -> None:
     add_options(
         made,
         EvalConfig,
-        ("samples", "completions", "allow_missing", "shard_size", *SHARED, "server"),
+        ("samples", "completions", "allow_missing", "shard_size", *SHARED, "server", "task_runner"),
     )
     add_config_file(made)
 
@@ -32,7 +32,10 @@ def add_loops(verb: NewVerb) -> None:
     add_options(
         made,
         SelectionConfig,
-        ("samples", "pick", "completions", "allow_missing", "shard_size", *SHARED, "server"),
+        (
+            "samples", "pick", "completions", "allow_missing", "shard_size",
+            *SHARED, "server", "task_runner",
+        ),
     )
     add_config_file(made)
 
@@ -46,8 +49,9 @@ def add_loops(verb: NewVerb) -> None:
          *SHARED),
     )  # fmt: skip
     add_config_file(made)
-    # it is refused with the reason, and therefore not in the help
-    made.add_argument("--base-url", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    # they are refused with the reason, and therefore not in the help
+    for refused in ("--base-url", "--task-runner"):
+        made.add_argument(refused, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     made.add_argument(
         "--resume",
         metavar="RUN",

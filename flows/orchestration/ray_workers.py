@@ -1,0 +1,112 @@
+"""The workers of a Ray cluster, through Prefect's task runner for Ray."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from schemas.errors import InputError
+from tasks.runtime.pipeline_task import PipelineTask
+from tasks.runtime.workers import Promise
+
+if TYPE_CHECKING:
+    from prefect_ray import RayTaskRunner
+
+
+@contextmanager
+def ray_workers(
+    address: str, where: str, environment: Mapping[str, str], device: str
+) -> Iterator[RayWorkers]:
+    """Those of a cluster, each with this environment.
+
+    A shard takes as many of its CPUs as OMP_NUM_THREADS says, 1 without it, and a GPU where the
+    device is `cuda`.
+    """
+    from prefect_ray import RayTaskRunner
+
+    settings = {
+        "runtime_env": {"env_vars": dict(environment)},
+        "log_to_driver": False,
+        "logging_level": logging.CRITICAL,
+    }
+    runner = RayTaskRunner(address=address, init_kwargs=settings)
+    try:
+        runner.__enter__()
+    except (ConnectionError, OSError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"no Ray cluster answers there ({_first_line(error)})",
+            where,
+            "start it with `ray start --head`, or correct the address",
+        ) from None
+    try:
+        threads = environment.get("OMP_NUM_THREADS", "")
+        cpus = int(threads) if threads.isdecimal() and int(threads) else 1
+        yield RayWorkers(runner, where, cpus, gpus=int(device == "cuda"))
+    finally:
+        runner.__exit__(None, None, None)
+
+
+class RayWorkers:
+    """A `Cluster` of Ray workers.
+
+    Ray gives a task of a worker that died to another, three times (`max_retries`).
+    """
+
+    apart = True
+
+    def __init__(self, runner: RayTaskRunner, where: str, cpus: int, gpus: int) -> None:
+        self.where = where
+        self._runner = runner
+        self._takes = {"num_cpus": cpus} | ({"num_gpus": gpus} if gpus else {})
+
+    def places(self) -> int:
+        """How many shards all nodes together have the CPUs and GPUs for."""
+        import ray
+
+        try:
+            there = ray.cluster_resources()
+        except Exception:  # Ray raises errors of many kinds where its head is gone
+            return 0
+        return int(
+            min(
+                there.get(name, 0) / self._takes[option]
+                for option, name in (("num_cpus", "CPU"), ("num_gpus", "GPU"))
+                if option in self._takes
+            )
+        )
+
+    def submit(self, task: PipelineTask[..., Any], parameters: Mapping[str, Any]) -> Promise:
+        from prefect_ray.context import remote_options
+
+        with remote_options(**self._takes):
+            promise: Promise = self._runner.submit(task, dict(parameters))
+        return promise
+
+    def call(self, function: Callable[..., Any], parameters: Mapping[str, Any]) -> Promise:
+        import ray
+
+        promise: Promise = ray.remote(**self._takes)(function).remote(**parameters).future()
+        return promise
+
+    def cancel(self, promises: Sequence[Promise]) -> None:
+        import ray
+
+        for promise in promises:
+            if (reference := getattr(promise, "wrapped_future", None)) is not None:
+                with suppress(Exception):  # it may have ended, and Ray may be gone
+                    ray.cancel(reference)
+
+    def fate(self, error: BaseException) -> str:
+        """Words for workers or nodes that died again and again."""
+        from ray.exceptions import RayError, RayTaskError
+
+        if isinstance(error, RayError) and not isinstance(error, RayTaskError):
+            return f"the workers that had a shard are gone ({_first_line(error)})"
+        return ""
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,24 @@
+"""What a worker is sent of a flow whose task it runs."""
+
+from __future__ import annotations
+
+import threading
+
+import cloudpickle
+
+from flows.orchestration.pipeline_flow import Body, pipeline_flow, runs_elsewhere
+
+
+def test_a_worker_is_sent_a_flow_without_its_function() -> None:
+    lock = threading.Lock()  # which cannot be sent
+
+    def holding() -> bool:
+        return lock.locked()
+
+    body = Body(holding)
+    assert body() is False
+    assert cloudpickle.loads(cloudpickle.dumps(body)) is runs_elsewhere
+    flow = pipeline_flow(name="holding", flow_run_name="holding")(holding)
+    flow.fn = body
+    sent = cloudpickle.loads(cloudpickle.dumps(flow))
+    assert (sent.name, sent.fn) == ("holding", runs_elsewhere)
