@@ -69,11 +69,15 @@ def take_step(
     table that holds it. Where the step was made before, it learns from the same completions again.
     """
     config, step = run.config, policy.step + 1
+    settings = config.generation()
+    if run.runtime.group is not None:  # its rows are the work of several processes
+        by = run.runtime.numerics_of_steps(config.device)
+        settings = settings.model_copy(update={"computed_by": by})
     batch = draw_problems(run.problems, step=step, count=config.problems_per_step, seed=config.seed)
     completions = generate(
         batch,
         policy,
-        config.generation(),
+        settings,
         label=f"step {step}",
         part=True,
         made=run.made.get(step),

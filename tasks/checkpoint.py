@@ -11,7 +11,6 @@ from artifacts.store.checkpoints import (
 )
 from artifacts.store.steps import Steps
 from artifacts.tracking.logged_models import model_folder
-from policy.model.numerics import numerics
 from schemas.config import LearningConfig
 from schemas.errors import InputError
 from schemas.references import PolicyRef, RunRef, TableRef
@@ -43,7 +42,7 @@ def checkpoint(policy: PolicyRef, newest: TableRef, run: RunRef, keep: int = 0) 
         policy=policy,
         training=newest,
         start=learner.policy.digest,
-        numerics=numerics(str(learner.policy.device)),
+        numerics=runtime.numerics_of_steps(str(learner.policy.device)),
     )
     write_checkpoint(folder, learner.save, at, keep=keep, shared=runtime.archive.shared)
 
@@ -81,7 +80,7 @@ def restore(
             f"put back what was in {runtime.archive.folders.find(start)}, or start again "
             "without --resume",
         )
-    now = numerics(config.device)
+    now = runtime.numerics_of_steps(config.device)
     if record.numerics not in ("", now):
         warn(
             f"warning: up to step {record.policy.step} this run was computed with "
