@@ -12,7 +12,7 @@ from pathlib import Path
 
 from artifacts.store.keys import code_versions
 from policy.parallel.place import Place, place_in
-from schemas.errors import InputError, RanksError
+from schemas.errors import InputError, RanksError, ThreeLoopsError
 from tasks.runtime.runtime import Runtime, process_runtime
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,7 +29,7 @@ def leading(runtime: Runtime, place: Place, options: Namespace) -> Iterator[None
     from artifacts.runs.resuming import how_to_go_on
     from policy.parallel.join import joined
 
-    with joined(place, device_of(options), identity(options)) as group:
+    with joined(place, _device(runtime, options), identity(options)) as group:
         runtime.group = group
         try:
             yield
@@ -49,7 +49,6 @@ def follow(arguments: Sequence[str] | None) -> int:
     from flows.cli.failures import explained
     from flows.cli.parser import parsed
     from flows.cli.stopping import ending_when_asked
-    from schemas.errors import ThreeLoopsError
 
     stderr = os.dup(2)
     _show_nothing()
@@ -79,7 +78,7 @@ def _follow(place: Place, options: Namespace, stderr: int) -> None:
     from policy.parallel.watch import EndedError
 
     with contextlib.suppress(EndedError), private_files():
-        with joined(place, device_of(options), identity(options), stderr) as group:
+        with joined(place, "auto", identity(options), stderr) as group:
             from tasks.runtime.sharing import Follower
 
             try:
@@ -91,13 +90,18 @@ def _follow(place: Place, options: Namespace, stderr: int) -> None:
                     remedy = "go on with: threeloops learn --resume RUN, in as many processes"
                     os.write(stderr, f"threeloops: {lost.having(remedy)}\n".encode())
                 raise
-            except BaseException as error:
+            except Exception as error:
                 group.watch.leave(type(error).__name__)
                 raise
 
 
-def device_of(options: Namespace) -> str:
-    """The device that the options name; a run that is resumed has named its own."""
+def _device(runtime: Runtime, options: Namespace) -> str:
+    """The device that the options name, or that the run that is resumed has named."""
+    from artifacts.runs.resuming import settings_of
+
+    if options.resume is not None:
+        with contextlib.suppress(ThreeLoopsError):  # what is wrong is said later, to all
+            return settings_of(runtime.archive.history.find(options.resume)).device
     return str(vars(options).get("device", "auto"))
 
 

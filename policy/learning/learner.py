@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 from policy.attention.prefix_tree import Tokens
 from policy.files.atomic_folder import atomic_folder
 from policy.files.saving import saving
+from policy.learning.can_learn import check_can_learn
 from policy.learning.checkpoint import read_state, trainable, write_state
 from policy.learning.gradient import (
     Outcome,
@@ -74,7 +75,7 @@ class Learner:
         *,
         temperature: float = 1.0,
     ) -> None:
-        _check_can_learn(policy.model, reference_model, settings, temperature)
+        check_can_learn(policy.model, reference_model, settings, temperature)
         self.policy = policy
         if reference_model is not None:
             reference_model.requires_grad_(False).train(False)
@@ -314,45 +315,3 @@ class Learner:
         with quiet_transformers(), atomic_folder(folder) as partial, saving(folder):
             model.save_pretrained(partial, state_dict=weights)
             self.policy.tokenizer.save_pretrained(partial)
-
-
-def _check_can_learn(
-    model: PreTrainedModel,
-    reference_model: PreTrainedModel | None,
-    settings: LearningSettings,
-    temperature: float,
-) -> None:
-    """Raise InputError for what could run but would learn nothing, or learn something else."""
-    if reference_model is None and not is_adapted(model):
-        raise InputError("a policy without an adapter needs a reference model of its own")
-    if reference_model is model:
-        raise InputError(
-            "the reference is the policy itself, so their divergence would always be 0",
-            remedy="load the reference as a second copy",
-        )
-    both = (model, reference_model or model)
-    sizes = [len(cast(Any, one.get_input_embeddings()).weight) for one in both]
-    if sizes[0] != sizes[1]:
-        raise InputError(
-            f"the policy has {sizes[0]} tokens and its reference {sizes[1]}, so no divergence "
-            "between them can be computed",
-            remedy="take the reference from the model that the policy was started from",
-        )
-    penalty = (settings.kl_estimator, settings.kl_placement)
-    if settings.kl_weight > 0 and penalty == ("k1", "loss"):
-        raise InputError(
-            "k1 as a loss has an expected gradient of zero: it would only add noise",
-            where="kl_placement",
-            remedy="put k1 in the reward, or use k2 as a loss",
-        )
-    if temperature <= 0:
-        raise InputError(
-            f"cannot learn from completions sampled at temperature {temperature}",
-            where="temperature",
-            remedy="sample at a temperature above 0",
-        )
-    if model.dtype not in (torch.float32, torch.float64):
-        raise InputError(
-            f"weights in {model.dtype} are too coarse for small updates, which would round to zero",
-            remedy="load the policy in float32",
-        )

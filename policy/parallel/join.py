@@ -1,6 +1,6 @@
 """How several processes become a group: they meet, are compared, and watch each other from then on.
 
-`torch.distributed` is imported here and in `group` alone, and neither is by a process that is alone.
+This, `group` and `sharding` use `torch.distributed`; a process that is alone imports none of them.
 """
 
 from __future__ import annotations
@@ -37,9 +37,13 @@ def joined(
     """Within the block, this process is one of a group.
 
     `identity` is what must be equal in all of them, by name. Where they differ, or where one cannot
-    take part, rank 0 raises InputError and the others EndedError. Each GPU serves one process.
+    take part, rank 0 raises InputError and the others EndedError. All compute on the kind of device
+    that rank 0 names, and each GPU serves one process.
     """
     store = _met(place)
+    if place.leads:
+        store.set("device", device)
+    device = store.get("device").decode()
     hello = {"host": platform.node(), "process": os.getpid(), **_of_device(place, device)}
     hellos = _compared(store, place, {**hello, "identity": {**identity}})
     names = [

@@ -45,7 +45,6 @@ class Watch:
         self._heard = time.monotonic()  # when the store last answered
         self._closing = threading.Event()
         self._raised = threading.Event()
-        self._told = False
         self._main = threading.main_thread()
         self._before: Any = None
         if threading.current_thread() is self._main:

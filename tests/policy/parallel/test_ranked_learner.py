@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,8 @@ from tests.policy.parallel.worker import (
     two,
 )
 from tests.policy.weights import digest_of_weights
-from tests.ranks import as_srun, as_torchrun, run_ranks
+from tests.ranks import alone as processes_alone
+from tests.ranks import as_srun, as_torchrun, run_ranks, started
 
 WORKER = "tests.policy.parallel.worker"
 Together = Callable[..., dict[str, Any]]
@@ -175,8 +178,6 @@ def test_processes_that_were_given_different_options_do_not_begin(tmp_path: Path
 def test_a_process_that_is_gone_or_hangs_ends_the_other_within_a_minute(
     tmp_path: Path, who: int, how: str, busy: bool
 ) -> None:
-    from tests.ranks import started
-
     (tmp_path / "given.json").write_text(json.dumps({"who": who, "how": how, "busy": busy}))
     words = ["-m", WORKER, "gone", str(tmp_path)]
     with started(words, as_torchrun(2), tmp_path) as ranks:
@@ -185,3 +186,22 @@ def test_a_process_that_is_gone_or_hangs_ends_the_other_within_a_minute(
     assert told["seconds"] < 60
     assert told["error"].startswith(f"rank {who} (process {ranks[who].process.pid} on ")
     assert other.code == 1
+
+
+def test_a_learner_that_is_alone_imports_nothing_of_several_processes(
+    tiny_folder: Callable[[str], Path],
+) -> None:
+    code = (
+        "import sys; from pathlib import Path; from policy.learning.learner import Learner; "
+        "from policy.model.load import load_policy; from schemas.config import LearningSettings; "
+        f"folder = Path({str(tiny_folder('llama'))!r}); "
+        "load = lambda: load_policy(folder, name='tiny', device='cpu'); "
+        "Learner(load(), load().model, LearningSettings(), 1).step([[5, 6]], [[3], [4]], None, "
+        "[[1.0, 0.0]]); "
+        "import torch.distributed as dist; assert not dist.is_initialized(); "
+        "print([name for name in sys.modules if name.startswith('policy.parallel')])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=processes_alone(), capture_output=True, check=True
+    )
+    assert done.stdout.decode().strip() == "[]"
