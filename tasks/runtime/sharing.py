@@ -72,7 +72,10 @@ def sample_together(
     parts: Sequence[Part | None],
     on_progress: Callable[[int], None],
 ) -> list[pa.Table]:
-    """The completions of each part, one a process, in the order given; for rank 0."""
+    """The completions of each part, one a process, in the order given; for rank 0.
+
+    What a host without this policy cannot sample, such as one that was just saved, rank 0 does.
+    """
     group.tell(
         {
             "do": "sample",
@@ -81,10 +84,16 @@ def sample_together(
             "parts": [None if part is None else part.model_dump() for part in parts],
         }
     )
-    answers = group.together(
-        lambda: _sampled(group, models, policy, settings, parts[group.rank], on_progress)
-    )
-    return [pa.ipc.open_stream(answer).read_all() for answer in answers if answer]
+
+    def here(part: Part | None) -> bytes:
+        return _sampled(group, models, policy, settings, part, on_progress)
+
+    answers = group.together(lambda: here(parts[group.rank]))
+    return [
+        pa.ipc.open_stream(answer or here(part)).read_all()
+        for part, answer in zip(parts, answers, strict=True)
+        if part is not None
+    ]
 
 
 def _sampled(
@@ -173,13 +182,15 @@ class Follower:
 
         def sampled() -> bytes:
             policy = _of(PolicyRef, message["policy"])
+            part = None if given is None else _of(Part, given)
+            if part is not None and not policy.step:
+                try:
+                    self._found(policy)
+                except InputError:
+                    return b""
+            settings = _of(GenerationSettings, message["settings"])
             return _sampled(
-                self._group,
-                self._models,
-                policy if policy.step or given is None else self._found(policy),
-                _of(GenerationSettings, message["settings"]),
-                None if given is None else _of(Part, given),
-                lambda done: None,
+                self._group, self._models, policy, settings, part, lambda done: None
             )
 
         self._group.together(sampled)
@@ -189,7 +200,7 @@ class Follower:
         return self._learner
 
     def _found(self, policy: PolicyRef) -> PolicyRef:
-        """The same policy, once it is known where it lies on this host."""
+        """The same policy, once it is known where it lies on this host; InputError if nowhere."""
         try:
             self._archive.folders.find(policy)
         except StoreError:
