@@ -238,8 +238,10 @@ def _sampled_together(
 
 def _computes(runtime: Runtime, settings: GenerationSettings) -> bool:
     """Whether what these settings ask for would be computed as they say."""
-    here = numerics(settings.device)
-    return settings.computed_by in ("", here, runtime.numerics_of_steps(settings.device))
+    if settings.computed_by in ("", numerics(settings.device)):
+        return True
+    together = None if runtime.group is None else runtime.numerics_of_steps(settings.device)
+    return settings.computed_by == together
 
 
 def _reporter(
