@@ -1,4 +1,4 @@
-"""`learn` in several processes: rank 0 is the command, and the others do what it tells, silently."""
+"""`learn` in several processes: rank 0 is the command, the others do what it tells, silently."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ ROOMS = ("engines", "flows", "policy", "schemas", "scorers", "tasks", "artifacts
 def leading(runtime: Runtime, place: Place, options: Namespace) -> Iterator[None]:
     """Within the block, the others do what this process tells them.
 
-    Raises InputError where they are not like this one, and RanksError, with what to do, where one of
-    them has gone.
+    Raises InputError where they are not like this one, and RanksError, with what to do, where one
+    of them has gone.
     """
     from artifacts.runs.resuming import how_to_go_on
     from policy.parallel.join import joined

@@ -157,7 +157,9 @@ class RankedLearner(Learner):
         drop_whole_weights(self.policy.model)
         if what == "weights":
             return self._parameters
-        return self._moments() if what == "moments" else self.policy.model.state_dict(keep_vars=True)
+        if what == "moments":
+            return self._moments()
+        return self.policy.model.state_dict(keep_vars=True)
 
     def _followed(self, message: Any) -> tuple[StepBatch, int]:
         """The whole batch that a message has, and the tokens that one pass may have."""

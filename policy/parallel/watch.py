@@ -26,7 +26,7 @@ CALL = signal.SIGUSR2  # sent to this process's main thread by its own watch
 
 
 class EndedError(Exception):
-    """Rank 0 has ended, so there is nothing more to do; who it was tells why, if it was not done."""
+    """Rank 0 has ended, so there is nothing more to do; it says why, if it was not done."""
 
 
 class Watch:
