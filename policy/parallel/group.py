@@ -13,13 +13,14 @@ from datetime import timedelta
 from typing import Any
 
 import torch
-import torch.distributed as dist
+import torch.distributed as untyped
 from torch import Tensor
 
 from policy.parallel.place import Place
 from policy.parallel.watch import Watch
 from schemas.errors import InputError, RanksError, ThreeLoopsError
 
+dist: Any = untyped  # some of its functions have no types
 # the watch finds who is lost; until then, others may be at work for as long as they need
 PATIENCE = timedelta(days=7)
 BUCKET_NUMBERS = 2**25  # added up at a time: 128 MiB in float32

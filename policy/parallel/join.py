@@ -17,7 +17,7 @@ from datetime import timedelta
 from typing import Any
 
 import torch
-import torch.distributed as dist
+import torch.distributed as untyped
 
 from policy.model.load import resolve_device
 from policy.model.numerics import numerics
@@ -26,6 +26,7 @@ from policy.parallel.place import Place
 from policy.parallel.watch import EndedError, Watch
 from schemas.errors import InputError
 
+dist: Any = untyped  # some of its functions have no types
 JOIN_SECONDS = 180.0  # until all have started, which the slowest file system decides
 LONGEST_SHOWN = 60  # characters of a value that differs
 
