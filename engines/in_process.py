@@ -19,8 +19,14 @@ def complete(
     *,
     seed: int,
     on_progress: Callable[[int], None],
+    within: tuple[int, int] | None = None,
+    processes: int = 1,
 ) -> pa.Table:
-    """The completions table of these problems, problem by problem, sampled from one seed."""
+    """The completions table of these problems, problem by problem, sampled from one seed.
+
+    `within` says which rows of a larger table they are, and `processes` how many share the memory
+    (see `policy.sampling.sample`).
+    """
     prompts = get_template(settings.template).encode(
         problems["prompt"].to_pylist(), policy.tokenizer
     )
@@ -30,6 +36,8 @@ def complete(
         samples=settings.samples,
         settings=settings.sampling,
         seed=seed,
+        within=within,
+        processes=processes,
         on_progress=on_progress,
     )
     return _table(problems["problem_id"].to_pylist(), samples, policy, seed)

@@ -9,6 +9,7 @@ from artifacts.recording.record import record_dev
 from artifacts.runs.lineage import numerics_of_steps, policies_on_the_way
 from flows.eval import measure
 from flows.learning_run import LearningRun
+from policy.parallel.place import of_one_rank
 from schemas.config import DEV, LearningConfig
 from schemas.errors import StoreError
 from schemas.measurements import StepRate
@@ -51,7 +52,7 @@ def restore_dev_rates(run: LearningRun, newest: TableRef) -> list[StepRate]:
         if policy.step not in run.dev_steps:
             continue
         try:
-            by = computed.get(max(policy.step, 1), "")
+            by = of_one_rank(computed.get(max(policy.step, 1), ""))
             measured = measure(run.runtime, run.config.development(), policy, computed_by=by)
         except StoreError:
             run.runtime.progress.log_message(

@@ -5,7 +5,7 @@ It measures before and after on problems that are never trained on, exactly as l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
@@ -28,7 +28,6 @@ from artifacts.runs.resuming import (
 )
 from artifacts.store.checkpoints import drop_checkpoints
 from artifacts.store.shared.lease import Turn
-from artifacts.tracking.archive import Archive
 from artifacts.tracking.inputs import use_dataset
 from artifacts.tracking.logged_models import model_folder, name_digest, use_model
 from artifacts.tracking.run import Place, TrackedRun
@@ -78,7 +77,7 @@ def learning_flow(
     """
     runtime = process_runtime()
     archive, log_message = runtime.archive, runtime.progress.log_message
-    ended_early = None if resume is None else resumable(archive, resume)
+    ended_early = None if resume is None else resumable(archive, resume, runtime.ranks)
     if ended_early is not None:
         config = with_kept_template(ended_early, config)
     config = preflight(runtime, config)
@@ -90,7 +89,7 @@ def learning_flow(
     place = Place(parent=parent_run, resume=resume or "")
     with (
         learner_lock(runtime.data_dir, config.device, log_message, archive.shared),
-        going_on(archive, resume, log_message) as resumed,
+        going_on(runtime, resume) as resumed,
         recorded_run(runtime, LEARNING, config, place) as tracked,
         nullcontext(resumed)
         if resumed is not None
@@ -129,9 +128,7 @@ def learning_flow(
 
 
 @contextmanager
-def going_on(
-    archive: Archive, resume: str | None, log_message: Callable[[str], None]
-) -> Iterator[Turn | None]:
+def going_on(runtime: Runtime, resume: str | None) -> Iterator[Turn | None]:
     """Check once more that a run may be resumed: it may have gone on until its learner ended.
 
     Where machines share a store, that learner may be on another one. Gives the turn of the run that
@@ -140,8 +137,9 @@ def going_on(
     if resume is None:
         yield None
         return
-    with turn_of_run(resume, log_message, archive.shared) as turn:
-        resumable(archive, resume)
+    archive = runtime.archive
+    with turn_of_run(resume, runtime.progress.log_message, archive.shared) as turn:
+        resumable(archive, resume, runtime.ranks)
         yield turn
 
 

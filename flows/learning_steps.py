@@ -72,8 +72,12 @@ def take_step(
     Raises InputError, and neither names nor drops anything, where another machine has this run now.
     """
     config, step = run.config, policy.step + 1
+    settings = config.generation()
+    if run.runtime.group is not None:  # its rows are the work of several processes
+        by = run.runtime.numerics_of_steps(config.device)
+        settings = settings.model_copy(update={"computed_by": by})
     batch = draw_problems(run.problems, step=step, count=config.problems_per_step, seed=config.seed)
-    settings, made = config.generation(), run.made.get(step)
+    made = run.made.get(step)
     completions = _held(
         run,
         lambda: generate(batch, policy, settings, label=f"step {step}", part=True, made=made),

@@ -14,7 +14,7 @@ from artifacts.store.shared.objects import check_store
 from artifacts.unsent.prompts import PREFIX
 from flows.orchestration.task_runners import check_task_runner
 from policy.learning.batches import batch_rows
-from policy.model.load import check_weights, load_config
+from policy.model.load import check_weights, load_config, resolve_device
 from policy.model.memory import Needs, free_bytes, learning_needs, measuring_needs, refuse_too_large
 from policy.model.readiness import check_can_answer
 from policy.model.template import get_template
@@ -84,6 +84,7 @@ def check_names(runtime: Runtime, config: C) -> C:
         refuse_shown_problems(template, measured, f"{config.dataset} {config.split}")
     if isinstance(config, LearningConfig):
         _check_learning(runtime.datasets, config)
+        _check_ranks(runtime.ranks, config)
     return config
 
 
@@ -160,7 +161,8 @@ def check_model(runtime: Runtime, config: RunConfig) -> None:
         load_config(folder)
         check_can_answer(folder, config.template)
         if config.task_runner in (None, "threads"):  # other workers have a memory of their own
-            refuse_too_large(_needs(config, folder), free_bytes(config.device), config.model)
+            needs = _needs(config, folder, runtime.ranks)
+            refuse_too_large(needs, _free_bytes(runtime, config), config.model)
 
 
 def _check_server(runtime: Runtime, config: EvalConfig) -> None:
@@ -180,7 +182,39 @@ def replayed(config: RunConfig) -> str | None:
     return config.completions if isinstance(config, EvalConfig) else None
 
 
-def _needs(config: RunConfig, folder: Path) -> Needs:
+def _free_bytes(runtime: Runtime, config: RunConfig) -> int:
+    """Memory that is free for this process, of those that share it."""
+    free = free_bytes(config.device)
+    if runtime.group is None:
+        return free
+    return free // runtime.group.processes_on(resolve_device(config.device))
+
+
+def _check_ranks(ranks: int, config: LearningConfig) -> None:
+    if config.shard_weights:
+        _check_sharding(ranks, config)
+    if ranks > config.problems_per_step:
+        raise InputError(
+            f"{ranks} processes share the problems of a step, and each needs one at least",
+            f"--problems-per-step {config.problems_per_step}",
+            f"give {ranks} or more, or start fewer processes",
+        )
+
+
+def _check_sharding(ranks: int, config: LearningConfig) -> None:
+    reasons = {
+        "there is one process, and nobody to share weights with": ranks == 1,
+        "an adapter is small, and all processes need the weights beside it": (
+            config.learning.adapter != "none"
+        ),
+        "it cannot be combined with --logprob-after": config.logprob_after,
+    }
+    for reason, holds in reasons.items():
+        if holds:
+            raise InputError(reason, "--shard-weights", "leave it out")
+
+
+def _needs(config: RunConfig, folder: Path, ranks: int) -> Needs:
     if isinstance(config, LearningConfig):
         return learning_needs(
             folder,
@@ -188,6 +222,7 @@ def _needs(config: RunConfig, folder: Path) -> Needs:
             max_new_tokens=config.sampling.max_new_tokens,
             adapter=config.learning.adapter != "none",
             recompute=config.learning.gradient_checkpointing,
+            sharers=ranks if config.shard_weights else 1,
         )
     return measuring_needs(folder)
 

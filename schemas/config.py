@@ -297,6 +297,13 @@ class LearningConfig(RunConfig):
         bool,
         Field(description="record completions' log-probabilities after each update; costs a sixth"),
     ] = False
+    shard_weights: Annotated[
+        bool,
+        Field(
+            exclude_if=lambda value: not value,
+            description="with torchrun: split weights, gradients and moments over the processes",
+        ),
+    ] = False
     max_minutes: Annotated[
         float | None,
         Field(gt=0, le=MOST, description="take no step that would end the run later than this"),

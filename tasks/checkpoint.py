@@ -12,7 +12,6 @@ from artifacts.store.checkpoints import (
 from artifacts.store.shared.lease import Turn
 from artifacts.store.steps import Steps
 from artifacts.tracking.logged_models import model_folder
-from policy.model.numerics import numerics
 from schemas.config import LearningConfig
 from schemas.errors import InputError
 from schemas.references import PolicyRef, RunRef, TableRef
@@ -45,7 +44,7 @@ def checkpoint(policy: PolicyRef, newest: TableRef, run: RunRef, keep: int = 0) 
         policy=policy,
         training=newest,
         start=learner.policy.digest,
-        numerics=numerics(str(learner.policy.device)),
+        numerics=runtime.numerics_of_steps(str(learner.policy.device)),
     )
     turn = runtime.turns.get(run.run_id, Turn())
     write_checkpoint(
@@ -91,7 +90,7 @@ def restore(
             f"put back what was in {runtime.archive.folders.find(start)}, or start again "
             "without --resume",
         )
-    now = numerics(config.device)
+    now = runtime.numerics_of_steps(config.device)
     if record.numerics not in ("", now):
         warn(
             f"warning: up to step {record.policy.step} this run was computed with "

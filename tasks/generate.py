@@ -70,7 +70,7 @@ def generate(
     if made and (found := _taken_from(runtime.store, made, key)):
         return found
     here = workers is None and policy.engine is None
-    if here and settings.computed_by not in ("", numerics(settings.device)):
+    if here and not _computes(runtime, settings):
         raise StoreError(
             f"its completions that were computed with {settings.computed_by} are not in the store",
             policy.name,
@@ -104,9 +104,13 @@ def _sampled_here(
     table, size = store.read(problems), settings.shard_size
     total = table.num_rows * settings.samples
     starts = range(0, table.num_rows, size)
+    ahead: dict[int, pa.Table] = {}
     for start in starts:
         key = generation_key(problems, policy, settings, shard_start=start)
-        kept, shard = stored_shard(store, key)
+        kept, shard = (None, ahead.pop(start)) if start in ahead else stored_shard(store, key)
+        if shard is None and runtime.group is not None and policy.engine is None:
+            ahead = _sampled_together(runtime, problems, policy, settings, start, label, part)
+            shard = ahead.pop(start)
         if shard is None:
             shard = sample_shard(
                 runtime,
@@ -207,6 +211,61 @@ def _drop_shards(
     if single or problems.rows > settings.shard_size:
         for start in range(0, problems.rows, settings.shard_size):
             store.drop(generation_key(problems, policy, settings, shard_start=start))
+
+
+def _sampled_together(
+    runtime: Runtime,
+    problems: TableRef,
+    policy: PolicyRef,
+    settings: GenerationSettings,
+    start: int,
+    label: str,
+    part: bool,
+) -> dict[int, pa.Table]:
+    """The shard at `start`, and the next ones that are missing, by where they start.
+
+    A step's shard is divided, problem by problem, and each process samples its problems. A
+    measurement's shards are as one process would make them, so each process samples a whole one.
+    """
+    from tasks.runtime.sharing import parts_of_a_shard, sample_together, whole_shard
+
+    assert runtime.group is not None
+    store, group, n = runtime.store, runtime.group, settings.samples
+    table = store.read(problems)
+
+    def seed(first: int) -> int:
+        return shard_seed(problems, settings, first)
+
+    def shard(first: int) -> pa.Table:
+        return table.slice(first, settings.shard_size)
+
+    on_progress = _reporter(runtime, label, part, start * n, table.num_rows * n)
+    if settings.for_step:
+        parts = parts_of_a_shard(group, shard(start), n, seed(start))
+        found = sample_together(group, runtime.models, policy, settings, parts, on_progress)
+        return {start: pa.concat_tables(found)}
+    missing = [
+        first
+        for first in range(start, table.num_rows, settings.shard_size)
+        if store.find(generation_key(problems, policy, settings, shard_start=first)) is None
+    ]
+    chosen = [start, *(first for first in missing if first != start)][: group.size]
+    if len(set(group.numerics)) > 1:  # another process's bits would not be those that the key says
+        chosen = chosen[:1]
+    whole = [whole_shard(shard(first), n, seed(first)) for first in chosen]
+    idle = [None] * (group.size - len(whole))
+    found = sample_together(
+        group, runtime.models, policy, settings, [*whole, *idle], on_progress
+    )
+    return dict(zip(chosen, found, strict=True))
+
+
+def _computes(runtime: Runtime, settings: GenerationSettings) -> bool:
+    """Whether what these settings ask for would be computed as they say."""
+    if settings.computed_by in ("", numerics(settings.device)):
+        return True
+    together = None if runtime.group is None else runtime.numerics_of_steps(settings.device)
+    return settings.computed_by == together
 
 
 def _reporter(

@@ -37,6 +37,7 @@ def train_step(
     """
     runtime = process_runtime()
     store, models = runtime.store, runtime.models
+    computed_by = runtime.numerics_of_steps(config.device)
     learner = models.learner(policy) if policy.step else models.start_learner(policy, config)
     completion_rows, score_rows = store.read(completions), store.read(scores)
     prompts = get_template(config.template).encode(
@@ -60,7 +61,7 @@ def train_step(
     reached = policy.model_copy(
         update={
             "step": policy.step + 1,
-            "digest": lineage(policy.digest, scores.digest, config),
+            "digest": lineage(policy.digest, scores.digest, config, computed_by),
         }
     )
     models.keep_learner(reached, learner)
@@ -79,22 +80,26 @@ def train_step(
             **sampled,
             **judged,
             **config.learning.model_dump(),
-            "numerics": numerics(config.device),
+            "numerics": computed_by,
         },
     )
     return reached, written
 
 
-def lineage(policy_digest: str, scores_digest: str, config: LearningConfig) -> str:
+def lineage(
+    policy_digest: str, scores_digest: str, config: LearningConfig, computed_by: str = ""
+) -> str:
     """The digest of what a policy becomes by learning from these scores.
 
     Everything that decides the update is in it, for completions are found again by it: where the
-    learning rate falls with the steps, their total too.
+    learning rate falls with the steps, their total too. `computed_by` are the numerics of the step,
+    by default those of one process like this.
     """
     settings = config.learning.model_dump() | {
         "total_steps": config.steps if config.learning.schedule != "constant" else None,
         "temperature": config.sampling.temperature,
-        "numerics": numerics(config.device),
+        "numerics": computed_by or numerics(config.device),
+        **({"shard_weights": True} if config.shard_weights else {}),
     }
     return digest_of([policy_digest, scores_digest, settings])
 

@@ -12,6 +12,7 @@ from artifacts.tracking.archive import Archive
 from artifacts.tracking.connection import NEWEST_STEP
 from artifacts.tracking.history import History, RunRecord
 from policy.model.template import get_template
+from policy.parallel.place import ranks_of
 from schemas.config import LearningConfig
 from schemas.errors import InputError, ThreeLoopsError
 from schemas.loops import LEARNING
@@ -22,8 +23,12 @@ from schemas.references import TableRef
 MAY_CHANGE = ("max_kl_nats", "max_minutes")
 
 
-def resumable(archive: Archive, name: str) -> RunRecord:
-    """The learning run with this id or name; InputError unless it ended early at a checkpoint."""
+def resumable(archive: Archive, name: str, ranks: int = 1) -> RunRecord:
+    """The learning run with this id or name; InputError unless it ended early at a checkpoint.
+
+    So many processes would go on with it. Others than those that began it would change what
+    follows: sums that are added up in another order have other last bits.
+    """
     run = archive.history.find(name)
     if run.loop is not LEARNING:
         raise InputError("is not a learning run", f"--resume {name}")
@@ -33,8 +38,20 @@ def resumable(archive: Archive, name: str) -> RunRecord:
             f"--resume {name}",
             f"learn from its model version{_named(run)}",
         )
-    newest_checkpoint(archive.data_dir, run.run_id, shared=archive.shared)
+    found = newest_checkpoint(archive.data_dir, run.run_id, shared=archive.shared)
+    made_by = ranks_of(found.record.numerics)
+    if made_by != ranks:
+        one = "without torchrun or srun"
+        raise InputError(
+            f"its steps were made by {_processes(made_by)}, and {ranks} would go on with it",
+            f"--resume {name}",
+            f"start it {one if made_by == 1 else f'with torchrun --nproc-per-node {made_by}'}",
+        )
     return run
+
+
+def _processes(count: int) -> str:
+    return "1 process" if count == 1 else f"{count} processes"
 
 
 def how_to_go_on(archive: Archive) -> str:
@@ -71,11 +88,11 @@ def with_kept_template(run: RunRecord, config: LearningConfig) -> LearningConfig
 def refuse_other_settings(run: RunRecord, config: LearningConfig) -> None:
     """InputError for the first setting that differs from the run's, but for where it stops."""
     before, now = _compared(settings_of(run)), _compared(config)
-    for name in before:
-        if name not in MAY_CHANGE and before[name] != now[name]:
+    for name in before | now:  # a setting that was left out is False or None
+        if name not in MAY_CHANGE and before.get(name) != now.get(name):
             raise InputError(
-                f"a resumed run goes on as it was set, with {name} {before[name]!r}",
-                f"{name} {now[name]!r} with resume {run.name}",
+                f"a resumed run goes on as it was set, with {name} {before.get(name)!r}",
+                f"{name} {now.get(name)!r} with resume {run.name}",
                 "give the run's own configuration",
             )
 

@@ -60,7 +60,14 @@ registers nothing (exit 1). --resume RUN --max-kl NATS continues from there.
 
 With --max-minutes M it takes no step that would end the run later: the time of
 the evaluation after learning is kept free. What was learned by then becomes a
-version as ever."""
+version as ever.
+
+Several processes share the work under torchrun or srun, one for each GPU:
+
+  torchrun --nproc-per-node 2 -m threeloops learn --steps 20
+
+Each samples and learns from its own problems of a step. --shard-weights splits
+weights, gradients and moments too, for a model that does not fit."""
 RESCORE = """Score stored completions again with another scorer, and show what changed, row
 by row. No model is loaded and nothing is generated.
 

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import io
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from flows.cli.grammar.others import add_others
 from flows.cli.grammar.past_runs import add_past_runs
 from flows.cli.help_texts import EXAMPLES, STORY
 from flows.cli.streams import open_standard_streams
+from policy.parallel.place import is_follower
 from schemas.errors import InputError, ThreeLoopsError
 
 if TYPE_CHECKING:
@@ -73,6 +75,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
     open_standard_streams()
     _write_any_character()
+    if is_follower(os.environ, sys.argv[1:] if arguments is None else arguments):
+        from flows.cli.ranks import follow
+
+        return follow(arguments)
     try:
         options = parsed(arguments)
     except InputError as error:

@@ -7,9 +7,9 @@ objective.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,12 +18,18 @@ from transformers import PreTrainedModel
 from policy.attention.prefix_tree import Tokens
 from policy.files.atomic_folder import atomic_folder
 from policy.files.saving import saving
+from policy.learning.can_learn import check_can_learn
 from policy.learning.checkpoint import read_state, trainable, write_state
-from policy.learning.gradient import PolicyAndReference, accumulate_gradient, gradients_of
+from policy.learning.gradient import (
+    Outcome,
+    PolicyAndReference,
+    accumulate_gradient,
+    gradients_of,
+)
 from policy.learning.guard import KlReading, refuse_bad_update
 from policy.learning.objective import RunningMean
 from policy.learning.recompute import recomputable_layers
-from policy.learning.step_batch import flat_logprobs, step_batch
+from policy.learning.step_batch import StepBatch, flat_logprobs, step_batch
 from policy.learning.step_metrics import StepMetrics, Update, completion_sums, step_metrics
 from policy.logprobs.completion_logprobs import CompletionLogprobs
 from policy.model.adapter import is_adapted, merged_weights
@@ -58,6 +64,8 @@ class Learner:
     sampled at; the objective is that of the policy at this temperature.
     """
 
+    processes = 1  # that share the memory of the policy's device
+
     def __init__(
         self,
         policy: Policy,
@@ -67,7 +75,7 @@ class Learner:
         *,
         temperature: float = 1.0,
     ) -> None:
-        _check_can_learn(policy.model, reference_model, settings, temperature)
+        check_can_learn(policy.model, reference_model, settings, temperature)
         self.policy = policy
         if reference_model is not None:
             reference_model.requires_grad_(False).train(False)
@@ -81,7 +89,7 @@ class Learner:
         if settings.gradient_checkpointing:
             recomputable_layers(policy.model)
         self._models = PolicyAndReference(
-            policy.model, reference_model, CompletionLogprobs(policy.model), temperature
+            policy.model, reference_model, self._compute(), temperature
         )
         self._parameters = trainable(policy.model)
         self._optimizer = torch.optim.AdamW(
@@ -124,15 +132,8 @@ class Learner:
 
         # the gradient of the mean loss over all completions, and its norm over all weights
         self._optimizer.zero_grad(set_to_none=True)
-        outcome = accumulate_gradient(
-            batch,
-            self._models,
-            self.settings,
-            running_mean=self.running_mean.mean,
-            tokens_per_pass=self._tokens_per_pass(longest),
-        )
-        parameters = list(self._parameters.values())
-        total = torch.nn.utils.get_total_norm(gradients_of(parameters))
+        outcome = self._gradient(batch, self._tokens_per_pass(longest))
+        total = self._gradient_norm()
         norm = total.item()
         update = Update(self.steps_done + 1, norm, norm > self.settings.max_gradient_norm, rate)
         metrics = step_metrics(batch, outcome, sampled, update)
@@ -147,9 +148,11 @@ class Learner:
             )
         except StoppedError:
             self._optimizer.zero_grad(set_to_none=True)
+            self._before_no_update()
             raise
 
         # update the weights; the signal enters the running mean from the next step on
+        self._before_update(norm, rate)
         self._update(total, rate)
         self.running_mean = self.running_mean.updated(outcome.signal)
         self.steps_done += 1
@@ -164,14 +167,37 @@ class Learner:
         unrewarded = torch.zeros(len(prompts), len(completions) // len(prompts))
         batch = step_batch(prompts, completions, unrewarded, self.policy.model.device)
         longest = max(map(len, prompts)) + max(map(len, completions))
-        sizes = self._models.compute.sizes(prompts, completions)
-        parts = plan_passes(sizes, range(len(prompts)), self._tokens_per_pass(longest))
+        return self._sums(batch, self._tokens_per_pass(longest))
+
+    def _sums(self, batch: StepBatch, tokens_per_pass: int) -> list[float]:
+        sizes = self._models.compute.sizes(batch.prompts, batch.completions)
+        parts = plan_passes(sizes, range(len(batch.prompts)), tokens_per_pass)
         with torch.no_grad():
             return [
                 total
                 for chosen in parts
                 for total in completion_sums(self._models.policy_logprobs(batch.only(chosen)))
             ]
+
+    def _gradient(self, batch: StepBatch, tokens_per_pass: int) -> Outcome:
+        """Add the gradient of the batch's mean loss to the parameters'."""
+        return accumulate_gradient(
+            batch,
+            self._models,
+            self.settings,
+            running_mean=self.running_mean.mean,
+            tokens_per_pass=tokens_per_pass,
+        )
+
+    def _gradient_norm(self) -> Tensor:
+        """The norm of the accumulated gradient over all weights."""
+        return torch.nn.utils.get_total_norm(gradients_of(list(self._parameters.values())))
+
+    def _before_update(self, norm: float, rate: float) -> None:
+        """Nothing refuses the update; several processes agree on it here."""
+
+    def _before_no_update(self) -> None:
+        """The gradient is dropped; several processes agree on that here."""
 
     def _update(self, norm: Tensor, rate: float) -> None:
         """Clip the accumulated gradient of this norm, and apply it."""
@@ -186,18 +212,37 @@ class Learner:
     def _tokens_per_pass(self, longest: int) -> int:
         recompute = self.settings.gradient_checkpointing
         asked = self.settings.max_tokens_per_pass
-        return asked or automatic_budget(self.policy.model, longest, recompute=recompute)
+        return asked or automatic_budget(
+            self.policy.model, longest, recompute=recompute, processes=self.processes
+        )
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint that `load` continues from byte for byte; whole or not at all."""
-        moments = {
+        weights, moments = self._state()
+        with atomic_folder(folder) as partial:
+            write_state(partial, weights, moments, self._counters())
+
+    def _compute(self) -> CompletionLogprobs:
+        """How log-probabilities of the policy and its reference are computed."""
+        return CompletionLogprobs(self.policy.model)
+
+    def _state(self) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
+        """The weights that learn and the optimiser's moments, by their names in a checkpoint."""
+        return self._parameters, self._moments()
+
+    def _exported(self) -> Mapping[str, Tensor] | None:
+        """The weights to export, where they are not those that the model holds."""
+        model = self.policy.model
+        return merged_weights(model) if is_adapted(model) else None
+
+    def _moments(self) -> dict[str, Tensor]:
+        """The optimiser's moments by their names in a checkpoint; none before the first step."""
+        return {
             f"{moment}/{name}": self._optimizer.state[parameter][moment]
             for name, parameter in self._parameters.items()
             for moment in ("exp_avg", "exp_avg_sq")
             if self._optimizer.state[parameter]
         }
-        with atomic_folder(folder) as partial:
-            write_state(partial, self._parameters, moments, self._counters())
 
     def load(self, folder: Path) -> None:
         """Continue from the weights, the optimiser and the counters of a checkpoint.
@@ -207,18 +252,24 @@ class Learner:
         """
         weights, moments, state = read_state(folder)
         self._check_same(folder, weights, moments, state)
+        self._take_over(weights, moments, state["steps_done"])
+        self.running_mean = RunningMean(*state["running_mean"])
+
+    def _take_over(
+        self, weights: Mapping[str, Tensor], moments: Mapping[str, Tensor], steps_done: int
+    ) -> None:
+        """Be where these weights and moments were, after so many steps; without moments at 0."""
         with torch.no_grad():
             for name, parameter in self._parameters.items():
                 parameter.copy_(weights[name])
         self._optimizer.state.clear()
         for name, parameter in self._parameters.items() if moments else ():
             self._optimizer.state[parameter] = {
-                "step": torch.tensor(float(state["steps_done"]), device=parameter.device),
+                "step": torch.tensor(float(steps_done), device=parameter.device),
                 "exp_avg": moments[f"exp_avg/{name}"].to(parameter.device),
                 "exp_avg_sq": moments[f"exp_avg_sq/{name}"].to(parameter.device),
             }
-        self.steps_done = state["steps_done"]
-        self.running_mean = RunningMean(*state["running_mean"])
+        self.steps_done = steps_done
 
     def _counters(self) -> dict[str, Any]:
         return {
@@ -260,49 +311,7 @@ class Learner:
         An adapter is merged into the weights, so that the folder loads without one.
         """
         model: Any = self.policy.model
-        weights = merged_weights(model) if is_adapted(model) else None
+        weights = self._exported()
         with quiet_transformers(), atomic_folder(folder) as partial, saving(folder):
             model.save_pretrained(partial, state_dict=weights)
             self.policy.tokenizer.save_pretrained(partial)
-
-
-def _check_can_learn(
-    model: PreTrainedModel,
-    reference_model: PreTrainedModel | None,
-    settings: LearningSettings,
-    temperature: float,
-) -> None:
-    """Raise InputError for what could run but would learn nothing, or learn something else."""
-    if reference_model is None and not is_adapted(model):
-        raise InputError("a policy without an adapter needs a reference model of its own")
-    if reference_model is model:
-        raise InputError(
-            "the reference is the policy itself, so their divergence would always be 0",
-            remedy="load the reference as a second copy",
-        )
-    both = (model, reference_model or model)
-    sizes = [len(cast(Any, one.get_input_embeddings()).weight) for one in both]
-    if sizes[0] != sizes[1]:
-        raise InputError(
-            f"the policy has {sizes[0]} tokens and its reference {sizes[1]}, so no divergence "
-            "between them can be computed",
-            remedy="take the reference from the model that the policy was started from",
-        )
-    penalty = (settings.kl_estimator, settings.kl_placement)
-    if settings.kl_weight > 0 and penalty == ("k1", "loss"):
-        raise InputError(
-            "k1 as a loss has an expected gradient of zero: it would only add noise",
-            where="kl_placement",
-            remedy="put k1 in the reward, or use k2 as a loss",
-        )
-    if temperature <= 0:
-        raise InputError(
-            f"cannot learn from completions sampled at temperature {temperature}",
-            where="temperature",
-            remedy="sample at a temperature above 0",
-        )
-    if model.dtype not in (torch.float32, torch.float64):
-        raise InputError(
-            f"weights in {model.dtype} are too coarse for small updates, which would round to zero",
-            remedy="load the policy in float32",
-        )

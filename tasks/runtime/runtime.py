@@ -13,11 +13,13 @@ from artifacts.store.shared.place import store_address
 from artifacts.store.tables import Store
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.named import Named, named
+from policy.parallel.place import with_ranks
 from tasks.runtime.progress import ProgressHub
 from tasks.runtime.side_channel import SideChannel
 
 if TYPE_CHECKING:
     from engines.openai_server.servers import Servers
+    from policy.parallel.group import Group
     from tasks.runtime.model_cache import ModelCache
     from tasks.runtime.workers import Workers
 
@@ -26,8 +28,9 @@ class Runtime:
     """What a process keeps and remembers while it works on one data folder.
 
     `workers` are those that shards are handed to, None where this process samples them itself.
-    A worker may have several threads: whoever uses a model holds `model_lock`, for a decoder changes the
-    model while it works.
+    A worker may have several threads: whoever uses a model holds `model_lock`, for a decoder
+    changes the model while it works. `group` are the processes that it learns together with, None
+    where it is alone; it is set before anything is computed.
     """
 
     def __init__(self, data_dir: DataDir) -> None:
@@ -40,6 +43,7 @@ class Runtime:
         self.turns: dict[str, Turn] = {}  # of the runs that this process goes on with, by id
         self.workers: Workers | None = None
         self.model_lock = threading.RLock()
+        self.group: Group | None = None
 
     @property
     def store(self) -> Store:
@@ -51,7 +55,18 @@ class Runtime:
         """The models in memory; a process that never asks for them does not import torch."""
         from tasks.runtime.model_cache import ModelCache
 
-        return ModelCache(self.archive.folders)
+        return ModelCache(self.archive.folders, self.group)
+
+    @property
+    def ranks(self) -> int:
+        """How many processes learn together; 1 where this one is alone."""
+        return 1 if self.group is None else self.group.size
+
+    def numerics_of_steps(self, device: str) -> str:
+        """What decides the last bits of a step of learning (see `policy.model.numerics`)."""
+        from policy.model.numerics import numerics
+
+        return numerics(device) if self.group is None else with_ranks(self.group.numerics)
 
     @cached_property
     def servers(self) -> Servers:

@@ -10,7 +10,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 MAP = ROOT / "docs" / "code.md"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-PACKAGES = ("flows", "tasks", "engines", "artifacts", "policy", "scorers", "schemas", "bench")
+PACKAGES = (
+    "threeloops", "flows", "tasks", "engines", "artifacts", "policy", "scorers", "schemas", "bench",
+)  # fmt: skip
 FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 FOLDERS = "|".join((*PACKAGES, "tests", "docs", "scripts"))
 # `flows/eval.py`, `flows/cli/` or `prefect.yaml`, and no command

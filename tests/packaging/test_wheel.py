@@ -22,7 +22,7 @@ from tests.running_up import signed_in
 pytestmark = [pytest.mark.slow, pytest.mark.server]
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("flows", "tasks", "engines", "schemas", "artifacts", "scorers", "policy")
+PACKAGES = ("threeloops", "flows", "tasks", "engines", "schemas", "artifacts", "scorers", "policy")
 HERE = Path(sys.executable).parent
 PATIENCE = 240.0
 

@@ -44,6 +44,7 @@ def add_loops(verb: NewVerb) -> None:
         made,
         LearningConfig,
         ("steps", "max_minutes", "problems_per_step", "samples", "learning", "logprob_after",
+         "shard_weights",
          "evaluation_samples", "train_split", "dev_every", "dev_samples", "dev_limit",
          "max_kl_nats", "checkpoint_every", "keep_checkpoints", "register_as", "shard_size",
          *SHARED),

@@ -13,6 +13,7 @@ from artifacts.text.visible import printable
 from flows.cli.options import config_from, flag, refuse_with_replay
 from flows.cli.terminal import Terminal
 from flows.orchestration.settings import configure_prefect, refuse_settings_here
+from policy.parallel.place import place_in
 from schemas.config import EvalConfig, LearningConfig, RunConfig, SelectionConfig
 from schemas.errors import InputError
 from schemas.loops import DEMO, EVALUATION, LEARNING, SELECTION, Loop
@@ -61,7 +62,17 @@ def select(runtime: Runtime, options: Namespace, terminal: Terminal) -> Selectio
 
 
 def learn(runtime: Runtime, options: Namespace, terminal: Terminal) -> LearningResult:
-    """Loop C."""
+    """Loop C, in this process alone or at the head of several."""
+    place = place_in(os.environ)
+    if place is None:
+        return _learn(runtime, options, terminal)
+    from flows.cli.ranks import leading
+
+    with leading(runtime, place, options):
+        return _learn(runtime, options, terminal)
+
+
+def _learn(runtime: Runtime, options: Namespace, terminal: Terminal) -> LearningResult:
     from flows.cli.render.results import print_result
 
     resume = options.resume
@@ -212,7 +223,7 @@ def _resumed(runtime: Runtime, options: Namespace) -> tuple[LearningConfig, str]
         raise InputError(
             "a resumed run goes on as it was set", f"{option} with --resume", f"leave {option} out"
         )
-    run = resumable(runtime.archive, options.resume)
+    run = resumable(runtime.archive, options.resume, runtime.ranks)
     return settings_of(run).model_copy(update=changed), run.run_id
 
 

@@ -1,0 +1,205 @@
+"""`learn` in two processes: one result, the same weights, and an end for both where one is gone."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas.identity import file_digest
+from tests.ranks import Ended, Rank, alone, as_srun, as_torchrun, free_port, run_ranks, started
+
+pytestmark = pytest.mark.engines
+
+COMMAND = ["-m", "threeloops", "learn", "--json"]
+# with two problems a step each process has one, and one process makes a pass of each
+SETTINGS = [
+    "--steps", "6", "--problems-per-step", "2", "--samples", "4", "--max-tokens-per-pass", "1",
+    "--limit", "4", "--evaluation-samples", "2", "--dev-every", "3", "--shard-size", "2",
+    "--learning-rate", "1e-3", "--kl-weight", "0.1", "--max-new-tokens", "6", "--device", "cpu",
+]  # fmt: skip
+LONG = ["--steps", "200", "--checkpoint-every", "2", "--dev-every", "0"]
+Words = Sequence[str]
+
+
+@pytest.fixture
+def words(tiny: str, small_sums: str) -> list[str]:
+    return [*COMMAND, *SETTINGS, "--model", tiny, "--dataset", small_sums]
+
+
+def home(folder: Path) -> dict[str, str]:
+    """A data folder of the process's own."""
+    return {"THREELOOPS_HOME": str(folder)}
+
+
+def result_of(ended: Ended) -> dict[str, Any]:
+    assert ended.code == 0, ended.err
+    (line,) = ended.out.splitlines()
+    found: dict[str, Any] = json.loads(line)
+    return found
+
+
+def weights(result: Mapping[str, Any]) -> str:
+    return file_digest(Path(result["model"]["folder"]) / "model.safetensors")
+
+
+def in_one(words: Words, folder: Path) -> dict[str, Any]:
+    return result_of(run_ranks(words, [{}], folder / "out", **home(folder / "home"))[0])
+
+
+def in_two(words: Words, folder: Path, places: Sequence[Mapping[str, str]]) -> list[Ended]:
+    return run_ranks(words, places, folder / "out", **home(folder / "home"))
+
+
+def test_two_processes_of_torchrun_learn_what_one_does(words: list[str], tmp_path: Path) -> None:
+    one = in_one(words, tmp_path / "one")
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run"),
+            *("--nproc-per-node", "2", "--master-port", str(free_port())),
+            *words,
+        ],
+        env={**alone(), **home(tmp_path / "two")},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    two = result_of(Ended(0, done.stdout, done.stderr, 0.0))
+    assert weights(two) == weights(one)
+    assert two["metrics"] == pytest.approx(one["metrics"] | times(two["metrics"]), rel=1e-4)
+    assert two["outcomes"] == one["outcomes"]
+    said = [line for line in done.stderr.splitlines() if line.strip()]
+    assert len(said) == len(set(said)), "nothing is shown twice"
+
+
+def times(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in metrics.items() if "seconds" in name}
+
+
+def test_tasks_of_srun_learn_together_with_split_weights(
+    words: list[str], tmp_path: Path
+) -> None:
+    leader, other = in_two([*words, "--shard-weights"], tmp_path, as_srun(2))
+    result = result_of(leader)
+    assert (other.code, other.out, other.err) == (0, "", "")
+    # another path through the model, so only nearly what one process learns
+    one = in_one(words, tmp_path / "one")
+    assert result["metrics"]["kl_nats"] == pytest.approx(one["metrics"]["kl_nats"], abs=1e-3)
+
+
+def until_a_checkpoint(folder: Path, ranks: Sequence[Rank], step: int) -> None:
+    until = time.monotonic() + 240
+    while not list(folder.glob(f"home/checkpoints/*/step-{step:06d}/*.json")):
+        assert time.monotonic() < until, ranks[0].err.read_text()
+        assert all(rank.process.poll() is None for rank in ranks), ranks[0].err.read_text()
+        time.sleep(0.05)
+
+
+@pytest.mark.timeout(900)
+def test_a_process_that_is_killed_ends_the_other_in_a_minute_and_resume_makes_the_same_weights(
+    words: list[str], tmp_path: Path
+) -> None:
+    long = [*words, *LONG]
+    harmed = tmp_path / "harmed"
+    with started(long, as_torchrun(2), harmed / "out", **home(harmed / "home")) as ranks:
+        until_a_checkpoint(harmed, ranks, 4)
+        ranks[1].process.send_signal(signal.SIGKILL)
+        killed = time.monotonic()
+        leader = ranks[0].wait(90)
+    assert leader.at - killed < 60
+    assert leader.code == 1
+    lines = [line for line in leader.err.splitlines() if line.startswith("threeloops: ")]
+    (line,) = lines
+    assert line.startswith(f"threeloops: rank 1 (process {ranks[1].process.pid} on ")
+    name = line.rpartition("--resume ")[2]
+
+    (alone_again,) = run_ranks(
+        [*COMMAND, "--resume", name], [{}], harmed / "out", **home(harmed / "home")
+    )
+    assert alone_again.code == 2
+    assert "its steps were made by 2 processes, and 1 would go on with it" in alone_again.err
+    resumed, _ = in_two([*COMMAND, "--resume", name], harmed, as_torchrun(2))
+    unharmed, _ = in_two(long, tmp_path / "unharmed", as_torchrun(2))
+    assert weights(result_of(resumed)) == weights(result_of(unharmed))
+
+
+@pytest.mark.timeout(900)
+def test_where_the_first_process_is_killed_the_second_says_so(
+    words: list[str], tmp_path: Path
+) -> None:
+    with started([*words, *LONG], as_torchrun(2), tmp_path, **home(tmp_path / "home")) as ranks:
+        until_a_checkpoint(tmp_path, ranks, 2)
+        ranks[0].process.send_signal(signal.SIGKILL)
+        killed = time.monotonic()
+        other = ranks[1].wait(90)
+    assert other.at - killed < 60
+    assert other.code == 1
+    (line,) = other.err.splitlines()
+    assert line.startswith(f"threeloops: rank 0 (process {ranks[0].process.pid} on ")
+    assert "go on with: threeloops learn --resume RUN" in line
+
+
+Change = Callable[[list[dict[str, str]]], list[dict[str, str]]]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--problems-per-step", "1"], "--problems-per-step 1: 2 processes share the problems"),
+        (["--samples", "1"], "--samples 1: the baseline leave_one_out compares completions"),
+        (["--shard-weights", "--adapter", "lora"], "--shard-weights: an adapter is small"),
+        (["--no-such-option"], "--no-such-option"),
+    ],
+)
+def test_bad_input_is_one_line_of_the_first_process(
+    words: list[str], tmp_path: Path, given: list[str], said: str
+) -> None:
+    leader, other = in_two([*words, *given], tmp_path, as_torchrun(2))
+    assert leader.code == 2
+    (line,) = [line for line in leader.err.splitlines() if line.startswith("threeloops: ")]
+    assert said in line
+    assert (other.out, other.err) == ("", "")
+    assert not (tmp_path / "home" / "checkpoints").exists()
+
+
+def test_processes_that_are_not_told_where_they_meet_say_so_once(
+    words: list[str], tmp_path: Path
+) -> None:
+    lost = [{"WORLD_SIZE": "2", "RANK": str(rank)} for rank in range(2)]
+    leader, other = in_two(words, tmp_path, lost)
+    assert (leader.code, other.code) == (2, 2)
+    (line,) = leader.err.splitlines()
+    assert "WORLD_SIZE=2 without MASTER_ADDR" in line
+    assert other.err == ""
+
+
+def test_one_process_cannot_split_weights(words: list[str], tmp_path: Path) -> None:
+    (alone_,) = run_ranks([*words, "--shard-weights"], [{}], tmp_path, **home(tmp_path / "home"))
+    assert alone_.code == 2
+    assert "--shard-weights: there is one process" in alone_.err
+
+
+def test_a_process_with_other_options_is_named_and_nothing_begins(
+    words: list[str], tmp_path: Path
+) -> None:
+    places = as_torchrun(2)
+    with (
+        started(words, places[:1], tmp_path / "first", **home(tmp_path / "home")) as first,
+        started(
+            [*words, "--samples", "8"], places[1:], tmp_path / "other", **home(tmp_path / "home")
+        ) as other,
+    ):
+        leader, follower = first[0].wait(), other[0].wait()
+    assert leader.code == 2
+    (line,) = leader.err.splitlines()
+    assert "has another samples (8) than rank 0 (4)" in line
+    assert follower.err == ""
