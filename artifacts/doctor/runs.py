@@ -20,9 +20,9 @@ from artifacts.doctor.set_aside import SetAside
 from artifacts.doctor.snapshot import InUseError, UnreadableError
 from artifacts.promotion.decisions import DECISION_FILE
 from artifacts.registry.versions import CHAMPION, REGISTRY
+from artifacts.store.parquet_table import provenance_in
 from artifacts.store.steps import tables_of
 from artifacts.store.stored_bytes import PAUSE, TRIES
-from artifacts.store.parquet_table import provenance_in
 from artifacts.tracking.connection import RESULT_FILE
 from schemas.errors import StoreError
 from schemas.results import RESULT_FORMAT, Decision

@@ -11,9 +11,9 @@ from pydantic import ValidationError
 
 from artifacts.store.engine import engine_of
 from artifacts.store.instrument import EXTERNAL
+from artifacts.store.parquet_table import provenance_in
 from artifacts.store.steps import tables_of
 from artifacts.store.stored_bytes import StoredBytes
-from artifacts.store.parquet_table import provenance_in
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.history import RunRecord
 from policy.files.model_files import defining_files

@@ -11,9 +11,9 @@ import pyarrow as pa
 from artifacts.recording.measured_rows import MeasuredRows
 from artifacts.recording.record import record_measurement
 from artifacts.store.instrument import instrument_of
+from artifacts.store.parquet_table import provenance_of
 from artifacts.store.steps import Steps
 from artifacts.store.steps import training_table as training_rows_table
-from artifacts.store.parquet_table import provenance_of
 from artifacts.store.tables import Store
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.history import RunRecord

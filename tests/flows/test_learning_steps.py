@@ -85,6 +85,7 @@ class Told:
         nothing = SimpleNamespace(
             progress=SimpleNamespace(log_message=lambda line: None),
             models=SimpleNamespace(forget=lambda: None),
+            group=None,  # of processes that share the work
             store=SimpleNamespace(hold=lambda table: self.held.pop(0) if self.held else True),
             archive=SimpleNamespace(steps=SimpleNamespace(rows=lambda newest: ())),
         )

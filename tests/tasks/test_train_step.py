@@ -5,8 +5,8 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from artifacts.store.steps import Steps
 from artifacts.store.parquet_table import provenance_of
+from artifacts.store.steps import Steps
 from policy.model.template import get_template
 from schemas.config import GenerationSettings, LearningConfig
 from schemas.errors import StoreError

@@ -7,8 +7,8 @@ import math
 import pyarrow as pa
 import pytest
 
-from artifacts.store.steps import Steps, learned_from, tables_of, training_table
 from artifacts.store.parquet_table import provenance_of
+from artifacts.store.steps import Steps, learned_from, tables_of, training_table
 from artifacts.store.tables import Store
 from schemas.errors import StoreError
 from schemas.references import TableRef
