@@ -95,6 +95,8 @@ def _watched(asked: Asked, answered: Sequence[int], seconds: float) -> Iterator[
 
 def _watch(reading: int, asked: Asked, answered: Sequence[int], seconds: float) -> None:
     """Wait for the first signal to end the process; then see to it that it ends."""
+    # a traced thread of Python 3.11 runs in circles while a signal waits for the main thread
+    sys.settrace(None)
     with open(reading, "rb", buffering=0) as signals:
         while byte := signals.read(1):  # none once the block is over
             if byte[0] in answered:

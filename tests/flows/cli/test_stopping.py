@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -27,8 +28,10 @@ def work(seconds):  # as a main thread that runs Python: a signal is handled at 
 def ended(program: str, within: float) -> tuple[int, str, str]:
     """The exit code of a program, and what it wrote on stdout and stderr."""
     began = time.monotonic()
+    unmeasured = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE_")}
     done = subprocess.run(
         [sys.executable, "-c", START + textwrap.dedent(program)],
+        env=unmeasured,
         capture_output=True,
         text=True,
         timeout=60,
@@ -135,8 +138,19 @@ def test_what_waits_for_ever_while_it_ends_is_asked_once_more() -> None:
             for _ in range(2):  # the second time it waits for ever, and in C
                 ctypes.CDLL(None).pthread_mutex_lock(mutex)
         """,
+        """
+        import ctypes
+        def trace(*_):
+            return trace
+        threading.settrace(trace)  # as debuggers and coverage do
+        mutex = ctypes.create_string_buffer(64)
+        with ending_when_asked(seconds=2):
+            threading.Timer(0.2, ask).start()
+            for _ in range(2):  # the second time it waits for ever, and in C
+                ctypes.CDLL(None).pthread_mutex_lock(mutex)
+        """,
     ],
-    ids=["cleared each time", "handler replaced", "hangs at exit", "waits in C"],
+    ids=["cleared each time", "handler replaced", "hangs at exit", "waits in C", "traced"],
 )
 def test_a_process_that_does_not_end_is_ended(program: str) -> None:
     code, _, err = ended(program, within=20)
@@ -180,6 +194,7 @@ def test_what_a_forked_child_is_sent_is_not_for_its_parent(tmp_path: Path) -> No
 def test_a_caller_that_goes_on_is_left_alone() -> None:
     code, out, _ = ended(
         """
+        before = signal.getsignal(signal.SIGTERM)
         for _ in range(2):
             with ending_when_asked(seconds=1):
                 try:
@@ -188,7 +203,7 @@ def test_a_caller_that_goes_on_is_left_alone() -> None:
                 except KeyboardInterrupt:
                     pass
         work(3)
-        print("went on", signal.getsignal(signal.SIGTERM) == signal.SIG_DFL)
+        print("went on", signal.getsignal(signal.SIGTERM) == before)
         print(signal.set_wakeup_fd(-1))
         """,
         within=20,
