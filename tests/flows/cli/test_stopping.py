@@ -7,7 +7,6 @@ import subprocess
 import sys
 import textwrap
 import time
-from pathlib import Path
 
 import pytest
 
@@ -48,7 +47,7 @@ def test_an_exception_that_is_lost_is_raised_again() -> None:
                 ask()
                 work(0.1)
 
-        with ending_when_asked() as asked:
+        with ending_when_asked(seconds=60) as asked:
             try:
                 Loses()
                 print("lost", flush=True)
@@ -107,8 +106,7 @@ def test_what_waits_for_ever_while_it_ends_is_asked_once_more() -> None:
     [
         """
         with ending_when_asked(seconds=2):
-            ask_again = threading.Timer(0.2, ask)
-            ask_again.start()
+            threading.Timer(0.2, ask).start()
             while True:
                 try:
                     work(50)
@@ -174,7 +172,7 @@ def test_ctrl_c_that_is_lost_ends_with_its_own_code() -> None:
     assert (code, err.splitlines()[-1]) == (130, "threeloops: stopped")
 
 
-def test_what_a_forked_child_is_sent_is_not_for_its_parent(tmp_path: Path) -> None:
+def test_what_a_forked_child_is_sent_is_not_for_its_parent() -> None:
     code, out, err = ended(
         """
         with ending_when_asked(seconds=1):
