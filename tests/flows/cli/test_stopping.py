@@ -14,6 +14,9 @@ START = """
 import os, signal, sys, threading, time
 from flows.cli.stopping import ending_when_asked
 
+# where the tests are a job behind `&`, it is inherited as ignored
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 def ask():
     os.kill(os.getpid(), signal.SIGTERM)
 
