@@ -15,7 +15,7 @@ FUZZ_INSTALLED := $(FUZZ_VENV)/.installed-$(VERSION)
 ATHERIS := atheris==3.0.0
 PIP := -m pip install --quiet --disable-pip-version-check
 # Two tests at a time with a thread each: most wait for a server more than they compute.
-TESTS := -m pytest -rs --numprocesses 2 --dist loadfile
+TESTS := -m pytest -rs --durations=20 --numprocesses 2 --dist loadfile
 
 .PHONY: help demo test test-fast check setup hooks model bench faults fuzz prove-lock lock clean python
 
