@@ -254,9 +254,7 @@ def _sampled_together(
         chosen = chosen[:1]
     whole = [whole_shard(shard(first), n, seed(first)) for first in chosen]
     idle = [None] * (group.size - len(whole))
-    found = sample_together(
-        group, runtime.models, policy, settings, [*whole, *idle], on_progress
-    )
+    found = sample_together(group, runtime.models, policy, settings, [*whole, *idle], on_progress)
     return dict(zip(chosen, found, strict=True))
 
 

@@ -77,22 +77,25 @@ def _follow(place: Place, options: Namespace, stderr: int) -> None:
     from policy.parallel.join import joined
     from policy.parallel.watch import EndedError
 
-    with contextlib.suppress(EndedError), private_files():
-        with joined(place, "auto", identity(options), stderr) as group:
-            from tasks.runtime.sharing import Follower
+    with (
+        contextlib.suppress(EndedError),
+        private_files(),
+        joined(place, "auto", identity(options), stderr) as group,
+    ):
+        from tasks.runtime.sharing import Follower
 
-            try:
-                Follower(group, process_runtime().archive).follow()
-            except EndedError:
-                raise
-            except RanksError as lost:
-                if group.watch.is_first_to_say():
-                    remedy = "go on with: threeloops learn --resume RUN, in as many processes"
-                    os.write(stderr, f"threeloops: {lost.having(remedy)}\n".encode())
-                raise
-            except Exception as error:
-                group.watch.leave(type(error).__name__)
-                raise
+        try:
+            Follower(group, process_runtime().archive).follow()
+        except EndedError:
+            raise
+        except RanksError as lost:
+            if group.watch.is_first_to_say():
+                remedy = "go on with: threeloops learn --resume RUN, in as many processes"
+                os.write(stderr, f"threeloops: {lost.having(remedy)}\n".encode())
+            raise
+        except Exception as error:
+            group.watch.leave(type(error).__name__)
+            raise
 
 
 def _device(runtime: Runtime, options: Namespace) -> str:

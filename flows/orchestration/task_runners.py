@@ -126,9 +126,7 @@ def where_is(name: TaskRunner) -> str:
     return f"{ADDRESS[name]}={without_password(address_of(name))}"
 
 
-def handed_down(
-    data_dir: DataDir, environment: Mapping[str, str] = os.environ
-) -> dict[str, str]:
+def handed_down(data_dir: DataDir, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     """The environment that a worker's runtime is made from, without secrets.
 
     Clusters show it to whoever can open their pages, so keys and passwords have to be in the
@@ -162,5 +160,3 @@ def _refuse_silence(address: str, name: TaskRunner) -> None:
         raise InputError(
             f"nobody answers there ({reason})", where, "start the cluster, or correct the address"
         ) from None
-
-

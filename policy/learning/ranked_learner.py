@@ -69,9 +69,7 @@ class RankedLearner(Learner):
         batch, tokens = self._followed(message)
         self._optimizer.zero_grad(set_to_none=True)
         mean = message["running_mean"]
-        self._group.together(
-            lambda: self._accumulated(batch, mean, tokens), divided=self._sharded
-        )
+        self._group.together(lambda: self._accumulated(batch, mean, tokens), divided=self._sharded)
         self._add_up()
         norm = self._gradient_norm()
         said = self._group.hear()
@@ -254,4 +252,3 @@ def _message(
         "completions": [list(completion) for completion in completions],
         "rewards": rewards,
     }
-

@@ -189,9 +189,7 @@ class Follower:
                 except InputError:
                     return b""
             settings = _of(GenerationSettings, message["settings"])
-            return _sampled(
-                self._group, self._models, policy, settings, part, lambda done: None
-            )
+            return _sampled(self._group, self._models, policy, settings, part, lambda done: None)
 
         self._group.together(sampled)
 

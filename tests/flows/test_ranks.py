@@ -85,9 +85,7 @@ def times(metrics: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in metrics.items() if "seconds" in name}
 
 
-def test_tasks_of_srun_learn_together_with_split_weights(
-    words: list[str], tmp_path: Path
-) -> None:
+def test_tasks_of_srun_learn_together_with_split_weights(words: list[str], tmp_path: Path) -> None:
     leader, other = in_two([*words, "--shard-weights"], tmp_path, as_srun(2))
     result = result_of(leader)
     assert (other.code, other.out, other.err) == (0, "", "")

@@ -170,7 +170,7 @@ def test_dask_workers_that_were_started_otherwise(
     named: dict[str, str], said: str, tiny: str, tmp_path: Path, home: Path, prefect: PrefectServer
 ) -> None:
     pytest.importorskip("prefect_dask", reason="install threeloops[engines]")
-    other = {name: prefect.url for name in named}
+    other = dict.fromkeys(named, prefect.url)
     other["THREELOOPS_HOME"] = str(tmp_path / "other")
     with dask_cluster(tmp_path, bare_environment(**other), workers=1) as running:
         command = Command(home, prefect, **running.address)

@@ -33,8 +33,14 @@ def add_loops(verb: NewVerb) -> None:
         made,
         SelectionConfig,
         (
-            "samples", "pick", "completions", "allow_missing", "shard_size",
-            *SHARED, "server", "task_runner",
+            "samples",
+            "pick",
+            "completions",
+            "allow_missing",
+            "shard_size",
+            *SHARED,
+            "server",
+            "task_runner",
         ),
     )
     add_config_file(made)
