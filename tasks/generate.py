@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,7 +60,7 @@ def generate(
         settings = settings.model_copy(update={"computed_by": maker.numerics})
     key = generation_key(problems, policy, settings)
     if found := runtime.store.find(key):
-        _drop_shards(runtime.store, problems, policy, settings)
+        _drop_shards(runtime.store, problems, policy, settings, single=workers is not None)
         if policy.engine is not None:
             runtime.progress.log_message(
                 f"{policy.name} was asked for these completions before, and they are taken from "
@@ -77,6 +77,7 @@ def generate(
             "sample them anew",
         )
     try:
+        shards: Iterable[pa.Table]
         if workers is None or maker is None:
             shards = _sampled_here(runtime, problems, policy, settings, label=label, part=part)
         else:
@@ -120,8 +121,8 @@ def _sampled_here(
                 seed=shard_seed(problems, settings, start),
                 on_progress=_reporter(runtime, label, part, start * settings.samples, total),
             )
-            if len(starts) > 1:  # a single shard is the whole table, which is written later
-                kept = store.keep(key, shard)
+        if kept is None and len(starts) > 1:  # a single one is the whole table, written later
+            kept = store.keep(key, shard)
         if kept is not None:
             runtime.progress.report(ShardStored(label, problems, kept))
         yield shard
