@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from artifacts.store.data_dir import DataDir, current_data_dir
+from artifacts.store.shared.objects import VARIABLE as STORE
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.connection import Tracking
 from artifacts.tracking.named import EXPERIMENT_NAME, REGISTRY_AT, SERVER, TRACKING
@@ -101,7 +102,7 @@ def rows_in() -> Callable[[str], dict[str, Any]]:
 @pytest.fixture(autouse=True)
 def _no_real_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("THREELOOPS_HOME", str(tmp_path / "home"))
-    for name in (SERVER, TRACKING, REGISTRY_AT, EXPERIMENT_NAME):
+    for name in (SERVER, TRACKING, REGISTRY_AT, EXPERIMENT_NAME, STORE):
         monkeypatch.delenv(name, raising=False)
 
 

@@ -79,10 +79,10 @@ def read_recorded(connection: sqlite3.Connection, data_dir: DataDir) -> Recorded
     """
     if not tables_of(connection) >= NEEDED:
         return None
-    places = places_of(connection)
+    now = data_dir.run_artifacts.as_uri()
+    places = places_of(connection, now)
     if not places:
         return None
-    now = data_dir.run_artifacts.as_uri()
     former = next((one for one in places.values() if one != now), None)
 
     def path(uri: str) -> Path:

@@ -148,7 +148,7 @@ def _correct_addresses(data_dir: DataDir, experiment: str) -> bool:
         found = connection.execute(
             "select 1 from experiments where name = ?", (experiment,)
         ).fetchone()
-        for before in set(places_of(connection).values()) - {now}:
+        for before in set(places_of(connection, now).values()) - {now}:
             for table, columns in ADDRESSES.items():
                 for column in columns:
                     connection.execute(
@@ -159,14 +159,22 @@ def _correct_addresses(data_dir: DataDir, experiment: str) -> bool:
     return found is not None
 
 
-def places_of(connection: sqlite3.Connection) -> dict[int, str]:
-    """Where the files of each of our experiments are, by its id: in a data folder, wherever."""
-    rows = connection.execute("select experiment_id, artifact_location from experiments")
-    return {
+def places_of(connection: sqlite3.Connection, now: str) -> dict[int, str]:
+    """Where the files of this data folder's experiments are, by their ids.
+
+    That is `now`, or the former place of a folder that was moved, which its first experiment
+    tells. Other data folders may have named this database, and have experiments in it too.
+    """
+    rows = connection.execute(
+        "select experiment_id, artifact_location from experiments order by experiment_id"
+    )
+    places = {
         int(number): str(place)
         for number, place in rows
         if str(place).startswith("file:") and str(place).endswith(f"/{RUN_ARTIFACTS}")
     }
+    own = now if now in places.values() else next(iter(places.values()), now)
+    return {number: place for number, place in places.items() if place == own}
 
 
 def _beside(database: Path, name: str) -> Path:

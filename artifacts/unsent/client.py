@@ -1,6 +1,6 @@
 """MLflow's client for a server that may go away, with the calls that threeloops makes.
 
-Files of runs whose folder lies here are written without the server.
+Files of runs in the data folder are written without the server.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
+from urllib.parse import unquote, urlparse
 from uuid import uuid4
 
 from mlflow.entities import LoggedModel, LoggedModelStatus, Metric, Param, Run
@@ -29,6 +29,7 @@ class KeepingClient(ReadingClient):
     def __init__(self, server: Server, data_dir: DataDir, artifacts: str = "") -> None:
         """`artifacts` is where the experiment's files are, if not in the data folder."""
         super().__init__(server, data_dir)
+        self._data_dir = data_dir
         self._artifacts = artifacts or data_dir.run_artifacts.as_uri()
         self._own_registry = server.registry in ("", server.address)
 
@@ -99,12 +100,18 @@ class KeepingClient(ReadingClient):
 
     def log_artifact(self, run_id: str, local_path: str, artifact_path: str | None = None) -> None:
         folder = self._run(run_id).info.artifact_uri
-        if urlparse(folder).scheme in ("", "file"):
+        if self._is_ours(folder):
             here = LocalArtifactRepository(folder)
             here.log_artifact(local_path, artifact_path)  # type: ignore[no-untyped-call]
             return
         words = {"run": run_id, "name": Path(local_path).name, "folder": artifact_path}
         self._way.tell("keep file", {**words, "file": local_path})
+
+    def _is_ours(self, uri: str) -> bool:
+        """Whether it lies in the data folder, where `take_name` finds what has another id later."""
+        parts = urlparse(uri)
+        below = Path(unquote(parts.path)).is_relative_to(self._data_dir.run_artifacts)
+        return parts.scheme in ("", "file") and below
 
     def log_model_artifacts(
         self, model_id: str, local_dir: str, artifact_path: str | None = None

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from artifacts.store.key_index import KeyIndex
@@ -166,6 +167,36 @@ def test_a_run_that_was_cut_off_goes_on_at_the_shard_where_it_stopped(
     assert sampler.calls == 3
     runtime.store.path(whole).unlink()
     assert generate(problems, policy, settings) == whole, "the same bytes as without a stop"
+
+
+def test_shards_that_processes_sampled_together_are_kept_too(
+    runtime: Runtime,
+    problems: TableRef,
+    policy: PolicyRef,
+    settings: GenerationSettings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    alone = generate(problems, policy, settings)
+    rows = runtime.store.read(alone)
+    runtime.store.path(alone).unlink()
+    asked: list[int] = []
+
+    def together(*given: Any) -> dict[int, pa.Table]:
+        asked.append(given[4])
+        return {0: rows.slice(0, 8), 2: rows.slice(8)}
+
+    def stopping(event: Event) -> None:
+        if isinstance(event, ShardStored) and event.completions.rows == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(runtime, "group", object())
+    monkeypatch.setattr("tasks.generate._sampled_together", together)
+    with runtime.progress.listening(stopping), pytest.raises(KeyboardInterrupt):
+        generate(problems, policy, settings)
+    assert len(tables(runtime)) == 2
+    assert generate(problems, policy, settings) == alone
+    assert asked == [0], "the second time both were there"
+    assert tables(runtime) == [alone.digest]
 
 
 def test_a_damaged_shard_is_sampled_again(

@@ -31,8 +31,8 @@ class SharedCheckpoints:
     ) -> None:
         """Send a checkpoint, then delete all but the newest `keep` up to it, and later ones.
 
-        `still_ours` is asked before each file, and raises where another machine has the run by now:
-        large files take long, and what that one has sent stays.
+        `still_ours` is asked before anything is deleted and before each file, and raises where
+        another machine has the run by now: large files take long, and what that one has sent stays.
         """
         self.add(folder, still_ours)
         still_ours()
@@ -40,6 +40,7 @@ class SharedCheckpoints:
 
     def add(self, folder: Path, still_ours: Callable[[], object] = lambda: None) -> None:
         """Send a checkpoint in place of what is there of it, its record last."""
+        still_ours()
         self.drop(folder)
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         record = folder / RECORD

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import pytest
 
+from artifacts.doctor.recorded import Recorded, read_recorded
 from artifacts.store.data_dir import DataDir, sqlite_uri
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.connection import Tracking
 from artifacts.tracking.database import prepare_database
 from artifacts.tracking.experiment import EXPERIMENT_TAGS, local_path
-from artifacts.tracking.named import EXPERIMENT
+from artifacts.tracking.named import EXPERIMENT, EXPERIMENT_NAME, TRACKING
 from schemas.errors import InputError
 
 OPEN = "from artifacts.store.data_dir import current_data_dir as home\n" + (
@@ -178,3 +179,37 @@ def test_a_folder_that_was_moved_or_copied_names_its_own_files(
     assert local_path(str(version.source)).is_relative_to(there.root)
     elsewhere = moved.tracking.client.get_model_version("made", outside.version)
     assert local_path(str(elsewhere.source)) == tmp_path / "elsewhere"
+
+
+def test_the_files_of_another_data_folder_that_named_the_database_stay_its_own(
+    archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive.tracking.client.create_run(archive.tracking.experiment_id)
+    other = DataDir(tmp_path / "other")
+    other.root.mkdir()
+    with monkeypatch.context() as names:
+        names.setenv(TRACKING, archive.data_dir.tracking_uri)
+        names.setenv(EXPERIMENT_NAME, "theirs")
+        theirs = Archive(other).tracking
+        run = theirs.client.create_run(theirs.experiment_id)
+    _prepare(archive.data_dir)
+    found = archive.tracking.client.get_run(run.info.run_id)
+    assert local_path(found.info.artifact_uri).is_relative_to(other.root)
+
+    there = DataDir(tmp_path / "moved")
+    shutil.move(archive.data_dir.root, there.root)
+    moved = Archive(there).tracking.client
+    found = moved.get_run(run.info.run_id)
+    assert local_path(found.info.artifact_uri).is_relative_to(other.root)
+    ours = moved.get_experiment_by_name(EXPERIMENT)
+    assert local_path(ours.artifact_location).is_relative_to(there.root)
+    recorded = read_recorded_of(there)
+    assert run.info.run_id not in recorded.runs
+    assert len(recorded.runs) == 1
+
+
+def read_recorded_of(data_dir: DataDir) -> Recorded:
+    with contextlib.closing(sqlite3.connect(data_dir.tracking_database)) as connection:
+        recorded = read_recorded(connection, data_dir)
+    assert recorded is not None
+    return recorded

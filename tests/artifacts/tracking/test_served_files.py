@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from artifacts.registry.integrity import intact_folder
 from artifacts.registry.versions import register_version, registered_version
@@ -145,6 +146,24 @@ def test_files_of_a_run_without_a_server_are_sent_with_its_new_id_in_them(
     found = elsewhere.history.find(run.run_id)
     assert found.run_id != run.run_id
     assert json.loads(found.files.read("notes/run.json")) == {"run": found.run_id, "again": True}
+
+
+def test_files_of_a_run_without_a_server_that_leaves_them_in_a_folder_are_there_later(
+    opened: Open, served: Between, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"in a folder {tmp_path.name}"
+    MlflowClient(served.uri).create_experiment(name, (tmp_path / "mounted").as_uri())
+    monkeypatch.setenv(EXPERIMENT_NAME, name)
+    archive = opened()
+    archive.tracking.client  # noqa: B018  # it is there at the start
+    served.decide = lambda path: REFUSE
+    run = work(archive)
+    served.decide = lambda path: PASS
+    found = opened().history.find(run.run_id)
+    assert found.run_id != run.run_id
+    assert json.loads(found.files.read("notes/run.json")) == {"run": found.run_id, "again": True}
+    folders = [path.name for path in (tmp_path / "mounted").iterdir()]
+    assert folders == [found.run_id]
 
 
 def test_a_version_is_fetched_by_its_digest_and_fetched_again_where_the_copy_was_changed(

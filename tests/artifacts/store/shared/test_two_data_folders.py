@@ -398,7 +398,27 @@ def test_checkpoints_of_a_data_folder_without_a_store_are_renamed_too(machines: 
     assert not (machines[0].checkpoints / "other").exists()
 
 
-@pytest.mark.parametrize("sent", range(4))
+def test_a_checkpoint_of_the_same_step_that_another_machine_sent_stays(
+    machines: Machines, shared: Objects
+) -> None:
+    one, two = machines
+    write(one, 1, shared)
+
+    def lost() -> None:  # it slept while it saved, and meanwhile the other one has gone on
+        raise InputError("it is another machine's")
+
+    def save(folder: Path) -> None:
+        saved("mine")(folder)
+        write(two, 2, shared)
+
+    folder = checkpoint_folder(one, "run", 2)
+    with pytest.raises(InputError):
+        write_checkpoint(folder, save, record(2), shared=shared, still_ours=lost)
+    assert names(shared, "run")[-2:] == ["step-000002/checkpoint.json", "step-000002/learner/state"]
+    assert state(two, shared) == "2"
+
+
+@pytest.mark.parametrize("sent", range(5))
 def test_a_checkpoint_that_is_half_sent_when_the_run_is_lost_is_none_and_deletes_none(
     machines: Machines, shared: Objects, sent: int
 ) -> None:
@@ -416,7 +436,7 @@ def test_a_checkpoint_that_is_half_sent_when_the_run_is_lost_is_none_and_deletes
     folder = checkpoint_folder(one, "run", 2)
     with contextlib.suppress(InputError):
         write_checkpoint(folder, saved("2"), record(2), shared=shared, still_ours=still_ours)
-        assert sent == 3
-    assert state(two, shared) == ("2" if sent == 3 else "3")
+        assert sent == 4
+    assert state(two, shared) == ("2" if sent == 4 else "3")
     steps = {name.split("/")[2] for name in shared.list("checkpoints/run")}
-    assert ("step-000003" in steps) == (sent < 3)
+    assert ("step-000003" in steps) == (sent < 4)
