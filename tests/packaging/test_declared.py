@@ -20,8 +20,9 @@ ROOT = Path(__file__).parents[2]
 PYPROJECT = (ROOT / "pyproject.toml").read_text()
 PROJECT = tomllib.loads(PYPROJECT)["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-ROOMS = ("flows", "tasks", "engines", "artifacts", "policy", "scorers", "schemas")
+ROOMS = ("threeloops", "flows", "tasks", "engines", "artifacts", "policy", "scorers", "schemas")
 OURS = {*ROOMS, "bench", "scripts", "tests"}
+WITH_EXTRAS = ("dask", "gym", "math", "ray", "server", "store")
 
 
 def imported(folder: str) -> Iterator[tuple[str, str]]:
@@ -46,10 +47,10 @@ def imported(folder: str) -> Iterator[tuple[str, str]]:
 @pytest.mark.parametrize(
     ("folder", "extras"),
     [
-        *((room, ["gym", "math", "mlflow-server", "server", "store"]) for room in ROOMS),
+        *((room, [*WITH_EXTRAS, "mlflow-server"]) for room in ROOMS),
         ("bench", ["bench"]),
         ("scripts", ["dev"]),
-        ("tests", ["dev", "engines", "gym", "math", "mlflow-server", "server", "store", "fuzz"]),
+        ("tests", [*WITH_EXTRAS, "dev", "engines", "mlflow-server", "fuzz"]),
     ],
 )
 def test_what_a_folder_imports_is_declared(folder: str, extras: list[str]) -> None:

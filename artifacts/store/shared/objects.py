@@ -6,6 +6,7 @@ A name is a path with slashes below the store's own place. What lies in it: `tab
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -64,7 +65,7 @@ class Objects(Protocol):
 
 
 def check_store(objects: Objects) -> None:
-    """InputError unless a store can be listed, read and written, and creates conditionally.
+    """InputError unless a store can be listed and read, and written on conditions.
 
     A store that is used for the first time gets a small object that says which layout it has.
     """
@@ -83,6 +84,19 @@ def check_store(objects: Objects) -> None:
             at(objects.address),
             "name another prefix, or use the version that wrote it",
         )
+    if found is not None and objects.replace(MARK, LAYOUT, _another(found.version)):
+        raise InputError(
+            "the store writes over an object that is not in the version that was named: two "
+            "machines would hold one lease",
+            at(objects.address),
+            "use a store that honours `If-Match`, as S3 does",
+        )
+
+
+def _another(version: str) -> str:
+    """A version of the same form that nothing has."""
+    last = re.compile(r"[0-9A-Za-z](?=[^0-9A-Za-z\n]*$)", re.MULTILINE)
+    return last.sub(lambda found: "1" if found[0] == "0" else "0", version)
 
 
 def fetch_checked(objects: Objects, name: str, path: Path) -> bool:

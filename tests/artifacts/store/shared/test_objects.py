@@ -78,6 +78,22 @@ def test_a_store_that_lets_two_be_first_is_refused(
         check_store(shared)
 
 
+def test_a_store_that_replaces_what_is_in_another_version_is_refused(
+    shared: Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_store(shared)
+    replace = shared.replace
+
+    def whatever(name: str, content: bytes, version: str) -> bool:
+        found = shared.get(name)
+        return found is not None and replace(name, content, found.version)
+
+    monkeypatch.setattr(shared, "replace", whatever)
+    for _ in range(2):
+        with pytest.raises(InputError, match="two machines would hold one lease"):
+            check_store(shared)
+
+
 def test_what_has_not_the_digest_of_its_name_is_not_kept(shared: Objects, tmp_path: Path) -> None:
     name = f"files/{'0' * 64}"
     assert not fetch_checked(shared, name, tmp_path / "file")
