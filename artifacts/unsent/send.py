@@ -30,6 +30,7 @@ from artifacts.unsent.journal import (
     Kept,
     Record,
     claimed,
+    copies_lock,
     delete_kept,
     read_kept,
     read_sent,
@@ -123,8 +124,9 @@ def send_to_mlflow(
                         raise  # another file is missing
                 except ThreeLoopsError as error:
                     outcome.leave(1, str(error))
-            if not list(unsent_folder(data_dir).glob(f"*{RECORDS}")):
-                shutil.rmtree(unsent_folder(data_dir) / COPIES, ignore_errors=True)
+            with copies_lock(data_dir):
+                if not list(unsent_folder(data_dir).glob(f"*{RECORDS}")):
+                    shutil.rmtree(unsent_folder(data_dir) / COPIES, ignore_errors=True)
     except Timeout:
         outcome.leave(1, "another command is sending it")
     return outcome

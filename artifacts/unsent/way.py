@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 from artifacts.store.data_dir import DataDir
 from artifacts.unsent.answers import UnreachableError, asked
 from artifacts.unsent.calls import make
-from artifacts.unsent.journal import COPIES, Journal, begin_journal, unsent_folder
+from artifacts.unsent.journal import COPIES, Journal, begin_journal, copies_lock, unsent_folder
 from artifacts.unsent.known import Known
 from artifacts.unsent.owned import owned_by
 from artifacts.unsent.refusals import explained, forbids
@@ -115,12 +115,13 @@ class Way:
     def _copied(self, path: Path) -> str:
         """A copy of a file by its digest, which lasts until it was sent."""
         copy = unsent_folder(self._data_dir) / COPIES / file_digest(path)
-        copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not copy.exists():
-            part = copy.with_name(f"{copy.name}.{uuid4().hex[:8]}.part")
-            shutil.copyfile(path, part)
-            part.chmod(0o600)
-            flush(part)
-            part.replace(copy)
-            flush(copy.parent)
+        with copies_lock(self._data_dir):
+            copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not copy.exists():
+                part = copy.with_name(f"{copy.name}.{uuid4().hex[:8]}.part")
+                shutil.copyfile(path, part)
+                part.chmod(0o600)
+                flush(part)
+                part.replace(copy)
+                flush(copy.parent)
         return str(copy.relative_to(self._data_dir.root))

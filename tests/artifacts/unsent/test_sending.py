@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import shutil
+import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
@@ -27,6 +30,9 @@ from artifacts.unsent.journal import (
     unsent_folder,
 )
 from artifacts.unsent.owned import OWNER
+from artifacts.unsent.send import send_to_mlflow
+from artifacts.unsent.servers import Server
+from artifacts.unsent.way import Way
 from schemas.config import EvalConfig
 from schemas.errors import InputError
 from schemas.loops import EVALUATION
@@ -340,3 +346,30 @@ def test_what_a_process_kept_after_it_went_on_with_a_run_is_sent(
     assert status(later, run_id) == "FINISHED"
     assert values(later, run_id, "reward") == [(0, 0.5)]
     assert later.tracking.unsent.gone == {}
+
+
+def test_a_copy_that_a_process_makes_while_another_tidies_up_is_not_deleted(
+    data_dir: DataDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "weights").write_bytes(b"weights")
+    server = Server("http://127.0.0.1:9")
+    begin_journal(data_dir, "mlflow", server.address).close()  # nothing was kept in it
+    copied: list[str] = []
+
+    def lose_the_server() -> None:
+        journal = begin_journal(data_dir, "mlflow", server.address)
+        copied.append(Way(server, data_dir)._copied(tmp_path / "weights"))
+        journal.keep({"call": "keep file", "file": copied[0]})
+        journal.close()
+
+    another, remove = threading.Thread(target=lose_the_server), shutil.rmtree
+
+    def remove_meanwhile(path: Path, ignore_errors: bool) -> None:
+        another.start()
+        another.join(1)
+        remove(path, ignore_errors=ignore_errors)
+
+    monkeypatch.setattr("artifacts.unsent.send.shutil.rmtree", remove_meanwhile)
+    send_to_mlflow(None, data_dir, server, 5.0)
+    another.join(30)
+    assert (data_dir.root / copied[0]).read_bytes() == b"weights"
