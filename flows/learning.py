@@ -103,6 +103,7 @@ def learning_flow(
         with run.clock.evaluating(runtime.progress):
             before = evaluate(run, run.start, BEFORE)
         run = replace(run, measured_problems=before.measured.problems.rows)
+        run.turn.refuse_lost(f"the measurement {BEFORE} learning")
         record_measurement(tracked, before, config.dataset, BEFORE)
         try:
             learned, after = improve(run, before.measured, resumed=resume is not None)
@@ -176,6 +177,7 @@ def improve(
     training = collect_training(newest)
     run.turn.refuse_lost("what was learned")
     trained = save_policy(policy, run.tracked.reference, f"{run.tracked.name}:{AFTER}")
+    run.turn.refuse_lost("what was learned")  # large weights take long
     name_digest(run.tracked, trained)
     with run.attributed(policy, newest):
         after = evaluate(run, trained, AFTER)

@@ -34,6 +34,32 @@ def test_the_turn_of_a_new_run_ends_after_the_run(
     assert ended_as == ["FINISHED"], "who waited for it would have gone on with a run that is over"
 
 
+Lose = Callable[[str], None]
+
+
+@pytest.fixture
+def lose_after(monkeypatch: pytest.MonkeyPatch) -> Lose:
+    """Let the turn be lost as soon as a function of the flow has returned."""
+    lost: list[str] = []
+
+    @contextmanager
+    def losing(*_: object) -> Iterator[Turn]:
+        yield Turn(lambda: not lost, "s3://bucket")
+
+    def after(name: str) -> None:
+        made: Callable[..., Any] = getattr(flow, name)
+
+        def and_lose(*arguments: Any) -> Any:
+            done = made(*arguments)
+            lost.append(name)
+            return done
+
+        monkeypatch.setattr(flow, name, and_lose)
+        monkeypatch.setattr(flow, "turn_of_run", losing)
+
+    return after
+
+
 @pytest.mark.parametrize(
     ("last", "said", "has_result"),
     [
@@ -42,26 +68,9 @@ def test_the_turn_of_a_new_run_ends_after_the_run(
     ],
 )
 def test_a_run_that_was_lost_at_its_end_keeps_its_checkpoints_and_is_not_said_to_have_finished(
-    learning_config: LearningConfig,
-    monkeypatch: pytest.MonkeyPatch,
-    last: str,
-    said: str,
-    has_result: bool,
+    learning_config: LearningConfig, lose_after: Lose, last: str, said: str, has_result: bool
 ) -> None:
-    lost: list[str] = []
-    made: Callable[..., Any] = getattr(flow, last)
-
-    def and_lose(*arguments: Any) -> Any:
-        done = made(*arguments)
-        lost.append(last)
-        return done
-
-    @contextmanager
-    def losing(*_: object) -> Iterator[Turn]:
-        yield Turn(lambda: not lost, "s3://bucket")
-
-    monkeypatch.setattr(flow, last, and_lose)
-    monkeypatch.setattr(flow, "turn_of_run", losing)
+    lose_after(last)
     with pytest.raises(InputError, match=f"^s3://bucket: {said}"):
         flow.learning_flow.fn(learning_config.model_copy(update={"checkpoint_every": 1}))
     (run,) = all_runs()
@@ -69,3 +78,23 @@ def test_a_run_that_was_lost_at_its_end_keeps_its_checkpoints_and_is_not_said_to
     assert (run.files.local(RESULT_FILE) is not None) == has_result
     kept = process_runtime().data_dir.checkpoints / run.run_id
     assert sorted(folder.name for folder in kept.iterdir()) == ["step-000002", "step-000003"]
+
+
+def test_a_run_that_was_lost_after_it_was_measured_records_no_rate(
+    learning_config: LearningConfig, lose_after: Lose
+) -> None:
+    lose_after("evaluate")
+    with pytest.raises(InputError, match="^s3://bucket: the measurement before learning was not"):
+        flow.learning_flow.fn(learning_config)
+    (run,) = all_runs()
+    assert not [name for name in run.metrics if name.startswith("pass_rate")]
+
+
+def test_a_run_that_was_lost_while_its_weights_were_written_does_not_name_them(
+    learning_config: LearningConfig, lose_after: Lose
+) -> None:
+    lose_after("save_policy")
+    with pytest.raises(InputError, match="^s3://bucket: what was learned was not recorded"):
+        flow.learning_flow.fn(learning_config)
+    (run,) = all_runs()
+    assert "model_digest_after" not in run.tags
