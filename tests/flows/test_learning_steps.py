@@ -14,10 +14,12 @@ from flows.learning_run import LearningRun, StepClock
 from flows.learning_steps import keep_last_good, learn, rewind_to, take_step
 from schemas.config import LearningConfig
 from schemas.errors import InputError, StoppedError, StoreError
+from schemas.measurements import Estimate
 from schemas.references import PolicyRef, TableRef
 
 POLICY = PolicyRef(name="start", digest="d")
 TABLE = TableRef(kind="step", digest="t" * 64, rows=4)
+RATE = Estimate(value=0.5, low=0.4, high=0.6, problems=6, completions=6)
 TAKEN = "was not recorded: .* another machine may have gone on in its place"
 
 
@@ -127,7 +129,7 @@ def test_what_dev_showed_is_not_logged_into_a_run_that_was_lost_meanwhile(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     told = Told(monkeypatch, False)
-    measured = SimpleNamespace(summary=SimpleNamespace(pass_rate=None))
+    measured = SimpleNamespace(summary=SimpleNamespace(pass_rate=RATE))
     monkeypatch.setattr("flows.development.measure", lambda *args: measured)
     with pytest.raises(InputError, match=f"what was measured on dev {TAKEN}"):
         evaluate_dev(told.run(frozenset({0})), POLICY, None)
