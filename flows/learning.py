@@ -6,7 +6,7 @@ It measures before and after on problems that are never trained on, exactly as l
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 from artifacts.recording.measured_rows import MeasuredRows
@@ -90,17 +90,20 @@ def learning_flow(
     with (
         learner_lock(runtime.data_dir, config.device, log_message, archive.shared),
         going_on(runtime, resume) as resumed,
+        ExitStack() as until_it_has_ended,
         recorded_run(runtime, LEARNING, config, place) as tracked,
-        nullcontext(resumed)
-        if resumed is not None
-        else turn_of_run(tracked.run_id, log_message, archive.shared) as turn,
     ):
+        # who waits for the turn of a new run gets it after the run was said to have finished
+        turn = resumed or until_it_has_ended.enter_context(
+            turn_of_run(runtime.data_dir, tracked.run_id, log_message, archive.shared)
+        )
         run = begin(runtime, config, tracked, StepClock())
         run = replace(run, turn=turn)
         runtime.turns[tracked.run_id] = turn
         with run.clock.evaluating(runtime.progress):
             before = evaluate(run, run.start, BEFORE)
         run = replace(run, measured_problems=before.measured.problems.rows)
+        run.turn.refuse_lost(f"the measurement {BEFORE} learning")
         record_measurement(tracked, before, config.dataset, BEFORE)
         try:
             learned, after = improve(run, before.measured, resumed=resume is not None)
@@ -112,7 +115,9 @@ def learning_flow(
         run.turn.refuse_lost("what was learned")
         version = register_learned(tracked, config, learned, run.start_folder)
         learned = learned.model_copy(update={"wall_seconds": run.clock.wall_seconds})
+        run.turn.refuse_lost("the result")
         result = record_learning(tracked, config, learned, after, version)
+        run.turn.refuse_lost("the end of the run")  # what follows deletes checkpoints
         # one stays until the run has ended: a run that is killed before that goes on from it
         of_run = (runtime.data_dir, tracked.run_id, archive.shared)
         drop_checkpoints(*of_run, keep=max(config.keep_checkpoints, 1))
@@ -138,7 +143,8 @@ def going_on(runtime: Runtime, resume: str | None) -> Iterator[Turn | None]:
         yield None
         return
     archive = runtime.archive
-    with turn_of_run(resume, runtime.progress.log_message, archive.shared) as turn:
+    log_message = runtime.progress.log_message
+    with turn_of_run(runtime.data_dir, resume, log_message, archive.shared) as turn:
         resumable(archive, resume, runtime.ranks)
         yield turn
 
@@ -171,6 +177,7 @@ def improve(
     training = collect_training(newest)
     run.turn.refuse_lost("what was learned")
     trained = save_policy(policy, run.tracked.reference, f"{run.tracked.name}:{AFTER}")
+    run.turn.refuse_lost("what was learned")  # large weights take long
     name_digest(run.tracked, trained)
     with run.attributed(policy, newest):
         after = evaluate(run, trained, AFTER)

@@ -9,7 +9,7 @@ from artifacts.recording.record import RecordedStep, name_newest_step, record_st
 from artifacts.runs.resuming import made_steps
 from flows.development import evaluate_dev, restore_dev_rates
 from flows.learning_run import LearningRun
-from schemas.errors import StoppedError
+from schemas.errors import StoppedError, StoreError
 from schemas.measurements import StepRate
 from schemas.references import PolicyRef, TableRef
 from tasks.checkpoint import checkpoint, restore
@@ -21,6 +21,7 @@ from tasks.runtime.progress import Progress, ProgressHub
 from tasks.score import score
 from tasks.train_step import train_step
 
+HOLDS = 10  # equal runs at once are few, and each drops what a step sampled once
 WITHOUT_SIGNAL_WARNING = 10  # steps in a row whose rewards could teach nothing
 
 
@@ -94,11 +95,18 @@ def take_step(
 def _held(run: LearningRun, make: Callable[[], TableRef]) -> TableRef:
     """A table that an equal run on another device does not drop before this one does.
 
-    Where that run has dropped it before it could be held, it is made again.
+    Where that run has dropped it before it could be held, it is made again. Processes that learn
+    together stay in step: those that follow know of no step, and sample once more if they are told.
+    Raises StoreError where it goes each time.
     """
-    while not run.runtime.store.hold(table := make()):
-        pass
-    return table
+    for _ in range(HOLDS):
+        if run.runtime.store.hold(table := make()):
+            return table
+    raise StoreError(
+        f"it was deleted {HOLDS} times before it could be used",
+        f"{table.kind} table {table.digest[:12]}",
+        "see what else deletes files in the data folder, and go on with --resume",
+    )
 
 
 def keep_last_good(run: LearningRun, stop: StoppedError) -> StoppedError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +19,7 @@ from policy.model.load import check_weights, load_config, resolve_device
 from policy.model.memory import Needs, free_bytes, learning_needs, measuring_needs, refuse_too_large
 from policy.model.readiness import check_can_answer
 from policy.model.template import get_template
+from policy.parallel.place import place_in
 from schemas.config import (
     DEV,
     GROUP_BASELINES,
@@ -92,9 +94,15 @@ def _check_task_runner(runtime: Runtime, config: RunConfig) -> None:
     option = f"--task-runner {config.task_runner}"
     if config.task_runner and isinstance(config, LearningConfig):
         raise InputError(
-            "a policy that learns is in one process alone, which samples its completions itself",
+            "a policy that learns is sampled where it learns, and not by workers",
             option,
             "leave it out; versions can be measured by workers, with threeloops eval",
+        )
+    if config.task_runner and (place := place_in(os.environ)) is not None:
+        raise InputError(
+            f"each of {place.size} processes would hand all shards to the workers",
+            f"{option} under torchrun or srun",
+            "start the command by itself: the workers share the shards",
         )
     if config.task_runner and replayed(config) is not None:
         raise InputError(

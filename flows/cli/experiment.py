@@ -44,6 +44,6 @@ def in_experiment(options: argparse.Namespace) -> Iterator[None]:
     try:
         yield
     finally:
-        os.environ.pop(EXPERIMENT_NAME)
+        os.environ.pop(EXPERIMENT_NAME, None)
         if before is not None:
             os.environ[EXPERIMENT_NAME] = before

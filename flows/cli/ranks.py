@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from artifacts.store.keys import code_versions
+from flows.cli.experiment import in_experiment
 from policy.parallel.place import Place, place_in
 from schemas.errors import InputError, RanksError, ThreeLoopsError
 from tasks.runtime.runtime import Runtime, process_runtime
@@ -58,6 +59,10 @@ def follow(arguments: Sequence[str] | None) -> int:
     except InputError:
         return 2
     assert place is not None
+    if "print_config" in options:  # rank 0 prints it alone
+        return 0
+    if meets_nobody(options):
+        return 2
     with ending_when_asked() as asked:
         try:
             _follow(place, options, stderr)
@@ -80,6 +85,7 @@ def _follow(place: Place, options: Namespace, stderr: int) -> None:
     with (
         contextlib.suppress(EndedError),
         private_files(),
+        in_experiment(options),
         joined(place, "auto", identity(options), stderr) as group,
     ):
         from tasks.runtime.sharing import Follower
@@ -96,6 +102,13 @@ def _follow(place: Place, options: Namespace, stderr: int) -> None:
         except Exception as error:
             group.watch.leave(type(error).__name__)
             raise
+
+
+def meets_nobody(options: Namespace) -> bool:
+    """Whether rank 0 refuses these options of `learn` whatever else is given, before it meets the
+    others.
+    """
+    return vars(options).get("task_runner") is not None
 
 
 def _device(runtime: Runtime, options: Namespace) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from filelock import FileLock, Timeout
 
@@ -13,17 +13,15 @@ from artifacts.store.shared.lease import Turn, held
 from artifacts.store.shared.objects import Objects
 
 
-@contextmanager
 def turn_of_run(
-    run_id: str, log_message: Callable[[str], None], shared: Objects | None
-) -> Iterator[Turn]:
-    """Be the only one in the block who goes on with a run, of all that share a store."""
-    if shared is None:
-        yield Turn()
-        return
-    wait = "waiting for the learner that has this run"
-    with held(shared, f"run-{run_id}", lambda other: log_message(f"{wait} ({other})")) as turn:
-        yield turn
+    data_dir: DataDir, run_id: str, log_message: Callable[[str], None], shared: Objects | None
+) -> AbstractContextManager[Turn]:
+    """Be the only one in the block who goes on with a run, as `taking_turns` does.
+
+    The learner's turn is not enough: two GPUs of one machine have one each.
+    """
+    what = "the learner that has this run"
+    return taking_turns(data_dir, f"run-{run_id}", what, log_message, shared)
 
 
 @contextmanager

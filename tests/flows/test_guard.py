@@ -178,7 +178,7 @@ def test_a_resumed_run_with_a_lower_limit_goes_back_before_its_oldest_checkpoint
 
     monkeypatch.setenv("THREELOOPS_HOME", f"{current_data_dir().root}-other")
     with monkeypatch.context() as patched:
-        patched.setattr("flows.learning.train_step", cut_off)
+        patched.setattr("flows.learning_steps.train_step", cut_off)
         with pytest.raises(KeyboardInterrupt):
             learning_flow.fn(config)
     process_runtime().models.forget()

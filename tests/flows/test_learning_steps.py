@@ -13,11 +13,13 @@ from flows.development import evaluate_dev
 from flows.learning_run import LearningRun, StepClock
 from flows.learning_steps import keep_last_good, learn, rewind_to, take_step
 from schemas.config import LearningConfig
-from schemas.errors import InputError, StoppedError
+from schemas.errors import InputError, StoppedError, StoreError
+from schemas.measurements import Estimate
 from schemas.references import PolicyRef, TableRef
 
 POLICY = PolicyRef(name="start", digest="d")
 TABLE = TableRef(kind="step", digest="t" * 64, rows=4)
+RATE = Estimate(value=0.5, low=0.4, high=0.6, problems=6, completions=6)
 TAKEN = "was not recorded: .* another machine may have gone on in its place"
 
 
@@ -127,7 +129,7 @@ def test_what_dev_showed_is_not_logged_into_a_run_that_was_lost_meanwhile(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     told = Told(monkeypatch, False)
-    measured = SimpleNamespace(summary=SimpleNamespace(pass_rate=None))
+    measured = SimpleNamespace(summary=SimpleNamespace(pass_rate=RATE))
     monkeypatch.setattr("flows.development.measure", lambda *args: measured)
     with pytest.raises(InputError, match=f"what was measured on dev {TAKEN}"):
         evaluate_dev(told.run(frozenset({0})), POLICY, None)
@@ -155,3 +157,14 @@ def test_what_an_equal_run_dropped_before_it_was_held_is_made_again(
     told.held = [False, True, False, False, True]
     take_step(told.run(), POLICY, None)
     assert made == ["generate", "generate", "score", "score", "score"]
+
+
+def test_a_table_that_goes_each_time_ends_the_run_with_a_line_and_is_not_made_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = Told(monkeypatch)
+    monkeypatch.setattr("flows.learning_steps.generate", lambda *args, **more: TABLE)
+    told.held = [False] * 1000
+    with pytest.raises(StoreError, match="^step table t{12}: it was deleted 10 times before it"):
+        take_step(told.run(), POLICY, None)
+    assert told.written == []

@@ -47,14 +47,14 @@ def test_a_selection_on_threads_picks_what_one_without_picks(
 
 def test_loop_c_refuses(learning_config: LearningConfig) -> None:
     config = learning_config.model_copy(update={"task_runner": "threads"})
-    with pytest.raises(InputError, match="^--task-runner threads: a policy that learns is in one"):
+    with pytest.raises(InputError, match="^--task-runner threads: a policy that learns is"):
         preflight(process_runtime(), config)
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["learn", "--task-runner", "dask"], "a policy that learns is in one process alone"),
+        (["learn", "--task-runner", "dask"], "a policy that learns is sampled where it learns"),
         (["eval", "--task-runner", "celery"], "celery"),
         (["eval", "--completions", "x.parquet", "--task-runner", "threads"], "stored ones are"),
     ],
@@ -65,3 +65,19 @@ def test_what_cannot_be_is_one_line(
     assert main(words) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert said in line
+
+
+@pytest.mark.parametrize("verb", ["eval", "select"])
+def test_one_of_several_processes_hands_nothing_to_workers(
+    verb: str, tiny: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def load(*_: object, **__: object) -> None:
+        raise AssertionError("it is refused before a model is loaded")
+
+    monkeypatch.setattr("policy.model.load.load_policy", load)
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "x"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MASTER_PORT", "29500")
+    assert main([verb, "--model", tiny, "--task-runner", "threads"]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "--task-runner threads under torchrun or srun: each of 2 processes would hand" in line

@@ -66,8 +66,10 @@ def learn(runtime: Runtime, options: Namespace, terminal: Terminal) -> LearningR
     place = place_in(os.environ)
     if place is None:
         return _learn(runtime, options, terminal)
-    from flows.cli.ranks import leading
+    from flows.cli.ranks import leading, meets_nobody
 
+    if meets_nobody(options):
+        return _learn(runtime, options, terminal)
     with leading(runtime, place, options):
         return _learn(runtime, options, terminal)
 
