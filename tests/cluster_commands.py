@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -52,14 +52,7 @@ class Command:
         self.home = home
 
     def start(self, *words: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "flows.cli", *words, "--json"],
-            env=self.environment,
-            cwd=self.home.parent,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        return start_command(self.environment, self.home.parent, *words)
 
     def told(self, *words: str) -> dict[str, Any]:
         """The answer of one that ends well."""
@@ -68,6 +61,20 @@ class Command:
     def refused(self, *words: str) -> str:
         """The one line of one that refuses."""
         return refused(self.start(*words))
+
+
+def start_command(
+    environment: Mapping[str, str], folder: Path, *words: str
+) -> subprocess.Popen[str]:
+    """A command that goes on; its two streams are pipes."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", *words, "--json"],
+        env=dict(environment),
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def answered(process: subprocess.Popen[str]) -> dict[str, Any]:
