@@ -27,6 +27,7 @@ def ray_workers(
     device is `cuda`.
     """
     from prefect_ray.task_runners import RayTaskRunner
+    from ray.exceptions import RayError
 
     settings = {
         "runtime_env": {"env_vars": dict(environment)},
@@ -37,7 +38,7 @@ def ray_workers(
     try:
         with _answering_sigterm():
             runner.__enter__()
-    except (ConnectionError, OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, RayError) as error:
         raise InputError(
             f"no Ray cluster answers there ({_first_line(error)})",
             where,
