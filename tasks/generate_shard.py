@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from artifacts.store.keys import TaskKey, code_versions, task_key
 from artifacts.store.tables import Store
+from artifacts.unsent.servers import without_password
 from engines.in_process import complete
 from policy.model.numerics import numerics
 from policy.model.template import UNSAID, get_template
@@ -55,16 +56,10 @@ def describe_worker(problems: TableRef, policy: PolicyRef, device: str, apart: b
     """What a worker makes tables with, once it is sure that it can; loads no model.
 
     It is a plain call, of which Prefect is told nothing. InputError where the worker does not see
-    the tables and the policy, or is a process `apart` that knows no server of Prefect.
+    the tables and the policy, or is a process `apart` that may not tell a server of Prefect.
     """
-    from prefect.settings import PREFECT_API_URL
-
-    if apart and not PREFECT_API_URL.value():
-        raise InputError(
-            "it was started without PREFECT_API_URL, and would start a Prefect server of its own",
-            this_worker(),
-            "set the variable where workers are started",
-        )
+    if apart:
+        _refuse_without_prefect()
     runtime = process_runtime()
     tables_of(runtime, problems)
     if policy.engine is None:
@@ -73,6 +68,41 @@ def describe_worker(problems: TableRef, policy: PolicyRef, device: str, apart: b
         except StoreError as error:
             raise _elsewhere(runtime, str(error)) from None
     return this_maker(policy, device)
+
+
+def _refuse_without_prefect() -> None:
+    """InputError where this process knows no server of Prefect, or one that does not let it in.
+
+    A server that does not answer is no reason: shards go on without it. What a worker tells goes
+    by its own settings, with those of the command it only asks.
+    """
+    import httpx
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+    address = PREFECT_API_URL.value()
+    if not address:
+        raise InputError(
+            "it was started without PREFECT_API_URL, and would start a Prefect server of its own",
+            this_worker(),
+            "set the variable where workers are started",
+        )
+    try:
+        with (
+            temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
+            get_client(sync_client=True) as client,
+        ):
+            client.api_version()
+    except httpx.HTTPStatusError as error:
+        if error.response.status_code in (401, 403):
+            raise InputError(
+                f"the Prefect server at {without_password(address)} does not let it in",
+                this_worker(),
+                "start workers with PREFECT_CLIENT_CUSTOM_HEADERS, or with the password that the "
+                "server asks for",
+            ) from None
+    except httpx.TransportError:
+        pass
 
 
 def this_maker(policy: PolicyRef, device: str) -> Maker:

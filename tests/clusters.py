@@ -62,6 +62,17 @@ def dask_cluster(
 
 
 @contextlib.contextmanager
+def dask_worker(address: str, folder: Path, environment: Mapping[str, str]) -> Iterator[None]:
+    """One more worker of a scheduler."""
+    words = ["distributed.cli.dask_worker", address, "--nthreads", "1", "--no-dashboard"]
+    words += ["--local-directory", str(folder / "one-more")]
+    with _ended_together() as started:
+        log = folder / "dask-one-more.log"
+        started.append(_start([sys.executable, "-m", *words], log, environment))
+        yield
+
+
+@contextlib.contextmanager
 def ray_cluster(
     folder: Path, environment: Mapping[str, str], workers: int = 2, *, as_client: bool = False
 ) -> Iterator[RunningCluster]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from asyncio import CancelledError
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +13,11 @@ from tasks.runtime.pipeline_task import PipelineTask
 from tasks.runtime.workers import Promise
 
 if TYPE_CHECKING:
-    from prefect_dask import DaskTaskRunner
+    from prefect_dask.task_runners import DaskTaskRunner
 
 CONNECT_SECONDS = 15  # a scheduler on a busy machine takes some to greet
 QUIET = {"timeout": CONNECT_SECONDS, "set_as_default": False}
+LOGS = ("distributed", "distributed.client")  # Dask gives both a level of their own
 
 
 def refuse_no_workers(address: str, where: str) -> None:
@@ -31,7 +32,7 @@ def refuse_no_workers(address: str, where: str) -> None:
 @contextmanager
 def dask_workers(address: str, where: str) -> Iterator[DaskWorkers]:
     """Those that a scheduler has, also if they come and go."""
-    from prefect_dask import DaskTaskRunner
+    from prefect_dask.task_runners import DaskTaskRunner
 
     with _quiet(), DaskTaskRunner(address=address, client_kwargs=dict(QUIET)) as runner:
         try:
@@ -58,7 +59,7 @@ class DaskWorkers:
         """The threads of all workers; 0 also where the scheduler does not answer."""
         try:
             return sum(self._client.nthreads().values())
-        except (OSError, RuntimeError, CancelledError):
+        except (*_of_a_lost_scheduler(), RuntimeError):  # that of a loop which is closed
             return 0
 
     def submit(self, task: PipelineTask[..., Any], parameters: Mapping[str, Any]) -> Promise:
@@ -71,7 +72,7 @@ class DaskWorkers:
 
     def cancel(self, promises: Sequence[Promise]) -> None:
         futures = [getattr(promise, "wrapped_future", promise) for promise in promises]
-        with suppress(OSError, RuntimeError, CancelledError):  # there may be no scheduler left
+        with suppress(*_of_a_lost_scheduler(), RuntimeError):
             self._client.cancel(futures)
 
     def fate(self, error: BaseException) -> str:
@@ -83,18 +84,29 @@ class DaskWorkers:
                 "workers died one after another while they had the same shard, for want of memory "
                 "perhaps"
             )
-        if isinstance(error, CancelledError | OSError):
+        # an error of a worker's own system, such as a full disk, has a number
+        if isinstance(error, OSError) and error.errno is not None:
+            return ""
+        if isinstance(error, _of_a_lost_scheduler()):
             return f"the scheduler does not answer any more ({type(error).__name__})"
         return ""
 
 
+def _of_a_lost_scheduler() -> tuple[type[Exception], ...]:
+    """What Dask raises where there is no scheduler any more."""
+    from distributed.client import ClosedClientError
+
+    return (OSError, CancelledError, ClosedClientError)
+
+
 @contextmanager
 def _connected(address: str, where: str) -> Iterator[Any]:
-    import distributed
+    from distributed import Client
 
+    connect: Callable[..., Any] = Client
     with _quiet():
         try:
-            client = distributed.Client(address, **QUIET)
+            client = connect(address, **QUIET)
         except (OSError, ValueError) as error:
             raise _nobody(where, error) from None
         with client:
@@ -103,14 +115,19 @@ def _connected(address: str, where: str) -> Iterator[Any]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """What Dask logs about connections is said in one line of ours, or is no matter."""
-    log = logging.getLogger("distributed")
-    before = log.level
-    log.setLevel(logging.CRITICAL)
+    """What Dask logs about connections is said in one line of ours, or is no matter.
+
+    Dask has to be imported before, which sets the levels of its logs.
+    """
+    logs = [logging.getLogger(name) for name in LOGS]
+    before = [log.level for log in logs]
+    for log in logs:
+        log.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        log.setLevel(before)
+        for log, level in zip(logs, before, strict=True):
+            log.setLevel(level)
 
 
 def _nobody(where: str, error: Exception) -> InputError:

@@ -29,8 +29,7 @@ class PipelineFlow(Flow[P, R]):
         is kept, and told later. One that goes away before it began leaves a plain call.
         """
         channel, body = process_runtime().side_channel, Body(self.fn)
-        told = copy.copy(self)
-        told.fn = body
+        told = self.having(body)
         if channel.gone:
             return self.fn(*args, **kwargs)
         try:
@@ -45,6 +44,12 @@ class PipelineFlow(Flow[P, R]):
             if body.error is not None:
                 raise body.error from None
             return body.result[0]
+
+    def having(self, body: Body[P, R]) -> PipelineFlow[P, R]:
+        """The same flow with this in place of its function, wherever it holds that."""
+        told = copy.copy(self)
+        vars(told).update(fn=body, __wrapped__=body)
+        return told
 
 
 class Body(Generic[P, R]):

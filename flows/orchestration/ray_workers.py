@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -12,7 +14,7 @@ from tasks.runtime.pipeline_task import PipelineTask
 from tasks.runtime.workers import Promise
 
 if TYPE_CHECKING:
-    from prefect_ray import RayTaskRunner
+    from prefect_ray.task_runners import RayTaskRunner
 
 
 @contextmanager
@@ -24,17 +26,19 @@ def ray_workers(
     A shard takes as many of its CPUs as OMP_NUM_THREADS says, 1 without it, and a GPU where the
     device is `cuda`.
     """
-    from prefect_ray import RayTaskRunner
+    from prefect_ray.task_runners import RayTaskRunner
+    from ray.exceptions import RayError
 
     settings = {
         "runtime_env": {"env_vars": dict(environment)},
         "log_to_driver": False,
         "logging_level": logging.CRITICAL,
     }
-    runner = RayTaskRunner(address=address, init_kwargs=settings)
+    runner: RayTaskRunner[Any] = RayTaskRunner(address=address, init_kwargs=settings)
     try:
-        runner.__enter__()
-    except (ConnectionError, OSError, ValueError, RuntimeError) as error:
+        with _answering_sigterm():
+            runner.__enter__()
+    except (OSError, ValueError, RuntimeError, RayError) as error:
         raise InputError(
             f"no Ray cluster answers there ({_first_line(error)})",
             where,
@@ -48,6 +52,25 @@ def ray_workers(
         runner.__exit__(None, None, None)
 
 
+class RayPromise:
+    """What will come of a task or a call, or the error that it raised, without what Ray adds."""
+
+    def __init__(self, reference: Any, take: Callable[[], Any]) -> None:
+        self.reference = reference
+        self._take = take
+
+    def add_done_callback(self, fn: Callable[[Any], None], /) -> None:
+        self.reference._on_completed(lambda _: fn(self))
+
+    def result(self) -> Any:
+        from ray.exceptions import RayTaskError
+
+        try:
+            return self._take()
+        except RayTaskError as error:  # its text is a traceback of the worker
+            raise error.cause from None
+
+
 class RayWorkers:
     """A `Cluster` of Ray workers.
 
@@ -56,17 +79,15 @@ class RayWorkers:
 
     apart = True
 
-    def __init__(self, runner: RayTaskRunner, where: str, cpus: int, gpus: int) -> None:
+    def __init__(self, runner: RayTaskRunner[Any], where: str, cpus: int, gpus: int) -> None:
         self.where = where
         self._runner = runner
         self._takes = {"num_cpus": cpus} | ({"num_gpus": gpus} if gpus else {})
 
     def places(self) -> int:
         """How many shards all nodes together have the CPUs and GPUs for."""
-        import ray
-
         try:
-            there = ray.cluster_resources()
+            there = _ray().cluster_resources()
         except Exception:  # Ray raises errors of many kinds where its head is gone
             return 0
         return int(
@@ -81,22 +102,19 @@ class RayWorkers:
         from prefect_ray.context import remote_options
 
         with remote_options(**self._takes):
-            promise: Promise = self._runner.submit(task, dict(parameters))
-        return promise
+            future = self._runner.submit(task, dict(parameters))
+        return RayPromise(future.wrapped_future, future.result)
 
     def call(self, function: Callable[..., Any], parameters: Mapping[str, Any]) -> Promise:
-        import ray
-
-        promise: Promise = ray.remote(**self._takes)(function).remote(**parameters).future()
-        return promise
+        ray = _ray()
+        reference = ray.remote(**self._takes)(function).remote(**parameters)
+        return RayPromise(reference, lambda: ray.get(reference))
 
     def cancel(self, promises: Sequence[Promise]) -> None:
-        import ray
-
         for promise in promises:
-            if (reference := getattr(promise, "wrapped_future", None)) is not None:
+            if isinstance(promise, RayPromise):
                 with suppress(Exception):  # it may have ended, and Ray may be gone
-                    ray.cancel(reference)
+                    _ray().cancel(promise.reference)
 
     def fate(self, error: BaseException) -> str:
         """Words for workers or nodes that died again and again."""
@@ -105,6 +123,26 @@ class RayWorkers:
         if isinstance(error, RayError) and not isinstance(error, RayTaskError):
             return f"the workers that had a shard are gone ({_first_line(error)})"
         return ""
+
+
+def _ray() -> Any:
+    import ray
+
+    return ray
+
+
+@contextmanager
+def _answering_sigterm() -> Iterator[None]:
+    """Ray, when it connects, makes SIGTERM end the process; who answered it before goes on to."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Ray leaves it alone there
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if before is not None:  # of a handler that Python did not set
+            signal.signal(signal.SIGTERM, before)
 
 
 def _first_line(error: BaseException) -> str:

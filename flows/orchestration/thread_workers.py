@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
+from functools import partial
 from typing import Any
 
 from prefect.settings import get_current_settings
@@ -21,10 +22,8 @@ THREADS = 4  # unless PREFECT_TASKS_RUNNER_THREAD_POOL_MAX_WORKERS says it
 def thread_workers() -> Iterator[ThreadWorkers]:
     """As many threads as Prefect's setting says."""
     count = get_current_settings().tasks.runner.thread_pool_max_workers or THREADS
-    with (
-        ThreadPoolTaskRunner(max_workers=count) as runner,
-        ThreadPoolExecutor(max_workers=count) as plain,
-    ):
+    runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=count)
+    with runner, ThreadPoolExecutor(max_workers=count) as plain:
         yield ThreadWorkers(runner, plain, count)
 
 
@@ -48,11 +47,12 @@ class ThreadWorkers:
         return self._runner.submit(task, dict(parameters))
 
     def call(self, function: Callable[..., Any], parameters: Mapping[str, Any]) -> Promise:
-        return self._plain.submit(copy_context().run, function, **parameters)
+        return self._plain.submit(copy_context().run, partial(function, **parameters))
 
     def cancel(self, promises: Sequence[Promise]) -> None:
         for promise in promises:
-            getattr(promise, "wrapped_future", promise).cancel()
+            future: Any = getattr(promise, "wrapped_future", promise)
+            future.cancel()
 
     def fate(self, error: BaseException) -> str:
         return ""

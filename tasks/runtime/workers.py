@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol, TypeVar
 
@@ -75,7 +75,7 @@ class Workers:
         promises = []
         try:
             promises.append(self._cluster.call(function, parameters))
-            promises[0].add_done_callback(lambda _: ended.put(0))
+            promises[0].add_done_callback(_telling(ended, 0))
             self._next(ended)
             answer: R = promises[0].result()
         except Exception as error:
@@ -88,7 +88,7 @@ class Workers:
 
     def each(
         self, task: PipelineTask[..., R], calls: Sequence[Mapping[str, Any]]
-    ) -> Iterator[tuple[int, R]]:
+    ) -> Generator[tuple[int, R], None, None]:
         """The place in `calls` and the result of each, as they come.
 
         The first that fails ends it: what is not begun is cancelled, what is under way may go on
@@ -108,7 +108,7 @@ class Workers:
                     else:
                         promise = self._cluster.submit(task, calls[place])
                     under_way[place] = promise
-                    promise.add_done_callback(lambda _, place=place: ended.put(place))
+                    promise.add_done_callback(_telling(ended, place))
                 place = self._next(ended)
                 try:
                     result: R = under_way.pop(place).result()
@@ -176,3 +176,7 @@ class Workers:
             )
         fate = self._cluster.fate(error)
         return self.refusal(fate, FINISHED) if fate else None
+
+
+def _telling(ended: SimpleQueue[int], place: int) -> Callable[[object], None]:
+    return lambda _: ended.put(place)

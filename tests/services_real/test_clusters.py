@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import subprocess
-import sys
-import time
-from collections import Counter
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import Any
 
 import pytest
 
-from engines.openai_server.probe import QUESTION
-from tests.clusters import RunningCluster, bare_environment, dask_cluster, ray_cluster
+from tests.cluster_commands import (
+    ASKED,
+    MEASURED,
+    PACKAGES,
+    PROBLEMS,
+    SHARD,
+    Command,
+    answered,
+    cluster,
+    digests,
+    how_often,
+    slow_server,
+    wait_until,
+)
+from tests.clusters import RunningCluster, bare_environment, dask_cluster
 from tests.faults.server import PrefectServer
-from tests.model_servers.answers import texts
-from tests.model_servers.server import ModelServer, serving
 
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(1200)]
-PATIENCE = 600.0
-PACKAGES = {"dask": "prefect_dask", "ray": "prefect_ray"}
-MEASURED = ["--limit", "10", "--samples", "3", "--shard-size", "3", "--max-new-tokens", "6"]
 
 
 @pytest.fixture(scope="module")
@@ -44,63 +45,12 @@ def home(tmp_path: Path) -> Path:
     return tmp_path / "shared"
 
 
-def cluster(
-    name: str, folder: Path, home: Path, prefect: PrefectServer
-) -> AbstractContextManager[RunningCluster]:
-    """Two workers with a thread each. Those of Ray are told nothing: a command hands it down."""
-    pytest.importorskip(PACKAGES[name.partition(" ")[0]], reason="install threeloops[engines]")
-    if name == "dask":
-        told = {"THREELOOPS_HOME": str(home), "PREFECT_API_URL": prefect.url}
-        return dask_cluster(folder, bare_environment(OMP_NUM_THREADS="1", **told))
-    return ray_cluster(folder, bare_environment(), as_client=name == "ray client")
-
-
 @pytest.fixture(params=["dask", "ray", "ray client"])
 def running(
     request: pytest.FixtureRequest, tmp_path: Path, home: Path, prefect: PrefectServer
 ) -> Iterator[RunningCluster]:
     with cluster(request.param, tmp_path, home, prefect) as made:
         yield made
-
-
-class Command:
-    """`threeloops` in a process of its own with one thread."""
-
-    def __init__(self, home: Path, prefect: PrefectServer, **named: str) -> None:
-        told = {"THREELOOPS_HOME": str(home), "PREFECT_API_URL": prefect.url, **named}
-        self.environment = bare_environment(OMP_NUM_THREADS="1", **told)
-        self.home = home
-
-    def start(self, *words: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "flows.cli", *words, "--json"],
-            env=self.environment,
-            cwd=self.home.parent,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def told(self, *words: str) -> dict[str, Any]:
-        """The answer of one that ends well."""
-        return answered(self.start(*words))
-
-    def refused(self, *words: str) -> str:
-        """The one line of one that refuses."""
-        process = self.start(*words)
-        _, err = process.communicate(timeout=PATIENCE)
-        assert process.returncode == 2, err
-        return err.strip().splitlines()[-1]
-
-
-def answered(process: subprocess.Popen[str]) -> dict[str, Any]:
-    out, err = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 0, err
-    return dict(json.loads(out.splitlines()[-1]))
-
-
-def digests(result: dict[str, Any]) -> dict[str, str]:
-    return {name: Path(path).name for name, path in result["tables"].items()}
 
 
 def test_the_same_tables_as_in_this_process(
@@ -122,41 +72,22 @@ def test_a_worker_that_is_killed_costs_its_shard_and_nothing_else(
 ) -> None:
     """Each answer takes a while, so both workers are in the middle of a shard when one dies."""
     pytest.importorskip("openai", reason="install threeloops[server]")
-    says = texts("Final: 3")
-
-    def slowly(body: dict[str, Any]) -> list[dict[str, Any]]:
-        time.sleep(0.8)
-        return says(body)
-
-    poor = ["--template", "few_shot_plain@1", "--extra-body", "{}", "--num-concurrent", "1"]
-    asked = ["eval", "--model", "tiny", "--limit", "36", "--shard-size", "4", *poor]
-    with (
-        serving(ModelServer(slowly, owner="", version="")) as server,
-        cluster(name, tmp_path, home, prefect) as running,
-    ):
+    with slow_server(0.8) as server, cluster(name, tmp_path, home, prefect) as running:
         command = Command(home, prefect, **running.address)
-        process = command.start(*asked, "--base-url", server.url, "--task-runner", name)
+        process = command.start(*ASKED, "--base-url", server.url, "--task-runner", name)
         wait_until(lambda: server.open == 2, process)
         victim = running.busy()[0]
         wait_until(lambda: server.open == 2, process)  # so it has an answer to wait for
         os.kill(victim, signal.SIGKILL)
         result = answered(process)
-        assert result["metrics"]["completions"] == 36
-        often = Counter(body["prompt"] for body in server.asked if QUESTION not in body["prompt"])
-        assert len(often) == 36
+        assert result["metrics"]["completions"] == PROBLEMS
+        often = how_often(server)
+        assert len(often) == PROBLEMS
         assert max(often.values()) == 2, "no shard was begun more than twice"
         twice = sum(count > 1 for count in often.values())
-        assert 1 <= twice <= 4, "what the worker had asked of its shard, and nothing else"
-        again = Command(tmp_path / "own", prefect).told(*asked, "--base-url", server.url)
+        assert 1 <= twice <= SHARD, "what the worker had asked of its shard, and nothing else"
+        again = Command(tmp_path / "own", prefect).told(*ASKED, "--base-url", server.url)
     assert digests(again) == digests(result)
-
-
-def wait_until(ready: Any, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not ready():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @pytest.mark.parametrize(

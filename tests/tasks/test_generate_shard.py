@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -106,6 +108,33 @@ def test_a_worker_apart_has_to_know_prefects_server(problems: TableRef, policy: 
         describe_worker(problems, policy, "cpu", apart=True)
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}):
         describe_worker(problems, policy, "cpu", apart=True)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_worker_apart_that_prefects_server_does_not_let_in_says_so(
+    status: int, problems: TableRef, policy: PolicyRef
+) -> None:
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    class Gate(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(status)
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = HTTPServer(("127.0.0.1", 0), Gate)
+    Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}/api"
+    said = f"^the worker on .*: the Prefect server at {address} does not let it in; start workers"
+    try:
+        with (
+            temporary_settings({PREFECT_API_URL: address}),
+            pytest.raises(InputError, match=said),
+        ):
+            describe_worker(problems, policy, "cpu", apart=True)
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])

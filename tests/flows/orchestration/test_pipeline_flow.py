@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 
-import cloudpickle
+import cloudpickle  # type: ignore[import-untyped]
 
-from flows.orchestration.pipeline_flow import Body, pipeline_flow, runs_elsewhere
+from flows.orchestration.pipeline_flow import Body, PipelineFlow, pipeline_flow, runs_elsewhere
 
 
 def test_a_worker_is_sent_a_flow_without_its_function() -> None:
@@ -19,6 +19,7 @@ def test_a_worker_is_sent_a_flow_without_its_function() -> None:
     assert body() is False
     assert cloudpickle.loads(cloudpickle.dumps(body)) is runs_elsewhere
     flow = pipeline_flow(name="holding", flow_run_name="holding")(holding)
-    flow.fn = body
-    sent = cloudpickle.loads(cloudpickle.dumps(flow))
+    assert isinstance(flow, PipelineFlow)
+    told = flow.having(body)
+    sent = cloudpickle.loads(cloudpickle.dumps(told))
     assert (sent.name, sent.fn) == ("holding", runs_elsewhere)

@@ -1,0 +1,93 @@
+"""Which errors are of the cluster and which of the task, for Dask and for Ray."""
+
+from __future__ import annotations
+
+import errno
+import signal
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from schemas.errors import InputError
+
+
+class Told:
+    """Stands for a reference to what a Ray worker makes."""
+
+    def __init__(self) -> None:
+        self.callbacks: list[Callable[[Any], None]] = []
+
+    def _on_completed(self, callback: Callable[[Any], None]) -> None:
+        self.callbacks.append(callback)
+
+
+def test_dask_tells_a_lost_scheduler_from_an_error_of_the_task() -> None:
+    client = pytest.importorskip("distributed.client", reason="install threeloops[dask]")
+    from distributed.comm import CommClosedError
+
+    from flows.orchestration.dask_workers import DaskWorkers
+
+    workers = DaskWorkers(None, None, "DASK_SCHEDULER_ADDRESS=tcp://h:1")  # type: ignore[arg-type]
+    lost = client.FutureCancelledError("generate-shard-1", "scheduler-connection-lost")
+    for error in (lost, CommClosedError("gone"), client.ClosedClientError("closed")):
+        said = f"the scheduler does not answer any more ({type(error).__name__})"
+        assert workers.fate(error) == said
+    assert workers.fate(OSError(errno.ENOSPC, "No space left on device")) == ""
+    assert workers.fate(RuntimeError("of the task")) == ""
+
+
+def test_dask_says_that_workers_died_one_after_another() -> None:
+    distributed = pytest.importorskip("distributed", reason="install threeloops[dask]")
+    from flows.orchestration.dask_workers import DaskWorkers
+
+    workers = DaskWorkers(None, None, "")  # type: ignore[arg-type]
+    killed = distributed.KilledWorker("generate-shard-1", None, 3)
+    assert workers.fate(killed).startswith("workers died one after another")
+
+
+def test_rays_errors_are_those_of_the_task_without_its_traceback() -> None:
+    exceptions = pytest.importorskip("ray.exceptions", reason="install threeloops[ray]")
+    from flows.orchestration.ray_workers import RayPromise
+
+    raised = InputError("what", "the worker on m", "do")
+    wrapped = exceptions.RayTaskError("f", "Traceback ...", raised, "ray::f", 1, "127.0.0.1")
+
+    def take() -> Any:
+        raise wrapped.as_instanceof_cause()
+
+    told = Told()
+    promise = RayPromise(told, take)
+    heard: list[Any] = []
+    promise.add_done_callback(heard.append)
+    told.callbacks[0]("whatever came")
+    assert heard == [promise]
+    with pytest.raises(InputError, match="^the worker on m: what; do$"):
+        promise.result()
+
+
+def test_ray_tells_workers_that_died_from_an_error_of_the_task() -> None:
+    exceptions = pytest.importorskip("ray.exceptions", reason="install threeloops[ray]")
+    from flows.orchestration.ray_workers import RayWorkers
+
+    workers = RayWorkers(None, "RAY_ADDRESS=h:1", 1, 0)  # type: ignore[arg-type]
+    died = exceptions.WorkerCrashedError()
+    assert workers.fate(died).startswith("the workers that had a shard are gone (")
+    assert "\n" not in workers.fate(died)
+    assert workers.fate(ValueError("of the task")) == ""
+
+
+def test_whoever_answers_sigterm_goes_on_to_once_ray_is_connected() -> None:
+    pytest.importorskip("prefect_ray", reason="install threeloops[ray]")
+    from flows.orchestration.ray_workers import _answering_sigterm
+
+    def ours(number: int, frame: FrameType | None) -> None: ...
+
+    before = signal.signal(signal.SIGTERM, ours)
+    try:
+        with _answering_sigterm():
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)  # as Ray does
+        assert signal.getsignal(signal.SIGTERM) is ours
+    finally:
+        signal.signal(signal.SIGTERM, before)
