@@ -34,6 +34,7 @@ def leading(runtime: Runtime, place: Place, options: Namespace) -> Iterator[None
         try:
             yield
         except RanksError as lost:
+            group.watch.is_first_to_say()  # this one tells why, so the others need not
             raise lost.having(how_to_go_on(runtime.archive)) from None
         finally:
             runtime.group = None
@@ -58,6 +59,8 @@ def follow(arguments: Sequence[str] | None) -> int:
     except InputError:
         return 2
     assert place is not None
+    if "print_config" in options:
+        return 0  # rank 0 prints it, and needs nobody for it
     with ending_when_asked() as asked:
         try:
             _follow(place, options, stderr)
@@ -90,7 +93,7 @@ def _follow(place: Place, options: Namespace, stderr: int) -> None:
             raise
         except RanksError as lost:
             if group.watch.is_first_to_say():
-                remedy = "go on with: threeloops learn --resume RUN, in as many processes"
+                remedy = "go on with: threeloops learn --resume RUN"
                 os.write(stderr, f"threeloops: {lost.having(remedy)}\n".encode())
             raise
         except Exception as error:

