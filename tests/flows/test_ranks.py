@@ -14,8 +14,12 @@ from typing import Any
 
 import pytest
 
+from artifacts.runs.resuming import made_steps
+from artifacts.store.data_dir import DataDir
+from artifacts.tracking.archive import Archive
 from flows.cli.ranks import ROOMS, ROOT
 from schemas.identity import file_digest
+from schemas.loops import AFTER, BEFORE
 from tests.ranks import Ended, Rank, alone, as_srun, as_torchrun, free_port, run_ranks, started
 
 pytestmark = pytest.mark.engines
@@ -68,7 +72,7 @@ def test_two_processes_of_torchrun_learn_what_one_does(words: list[str], tmp_pat
             *("--nproc-per-node", "2", "--master-port", str(free_port())),
             *words,
         ],
-        env={**alone(), **home(tmp_path / "two")},
+        env={**alone(), **home(tmp_path / "two" / "home")},
         capture_output=True,
         text=True,
         timeout=300,
@@ -80,23 +84,25 @@ def test_two_processes_of_torchrun_learn_what_one_does(words: list[str], tmp_pat
     assert two["metrics"] == pytest.approx(one["metrics"] | times(two["metrics"]), rel=1e-4)
     assert two["outcomes"] == one["outcomes"]
     assert measured_tables(two) == measured_tables(one)
-    assert sampled_tokens(two) == sampled_tokens(one)
+    steps = sampled_in_steps(tmp_path / "one", one)
+    assert sorted(steps) == [1, 2, 3, 4, 5, 6]
+    assert sampled_in_steps(tmp_path / "two", two) == steps
     said = [line for line in done.stderr.splitlines() if line.strip()]
     assert len(said) == len(set(said)), "nothing is shown twice"
 
 
 def measured_tables(result: Mapping[str, Any]) -> dict[str, str]:
     """What was measured before and after, by the digests that name the tables."""
-    return {
-        name: Path(path).stem
-        for name, path in result["tables"].items()
-        if name.startswith(("before.", "after."))
-    }
+    names = [f"{kind}_{stage}" for kind in ("completions", "scores") for stage in (BEFORE, AFTER)]
+    return {name: Path(result["tables"][name]).stem for name in names}
 
 
-def sampled_tokens(result: Mapping[str, Any]) -> list[Any]:
-    """The tokens of every completion that was learned from, step by step."""
-    return []
+def sampled_in_steps(folder: Path, result: Mapping[str, Any]) -> dict[int, Any]:
+    """The tokens of every completion that was learned from, and its reward, by step."""
+    archive = Archive(DataDir(folder / "home"))
+    tables = made_steps(archive, result["run_id"])
+    columns = ["problem_id", "sample_index", "token_ids", "finish_reason", "reward"]
+    return {step: archive.store.read(table).select(columns) for step, table in tables.items()}
 
 
 def times(metrics: Mapping[str, Any]) -> dict[str, Any]:
