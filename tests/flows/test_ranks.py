@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from artifacts.runs.resuming import made_steps
@@ -64,14 +65,17 @@ def in_two(words: Words, folder: Path, places: Sequence[Mapping[str, str]]) -> l
     return run_ranks(words, places, folder / "out", **home(folder / "home"))
 
 
+def torchrun() -> list[str]:
+    return [
+        *("-m", "torch.distributed.run"),
+        *("--nproc-per-node", "2", "--master-port", str(free_port())),
+    ]
+
+
 def test_two_processes_of_torchrun_learn_what_one_does(words: list[str], tmp_path: Path) -> None:
     one = in_one(words, tmp_path / "one")
     done = subprocess.run(
-        [
-            *(sys.executable, "-m", "torch.distributed.run"),
-            *("--nproc-per-node", "2", "--master-port", str(free_port())),
-            *words,
-        ],
+        [sys.executable, *torchrun(), *words],
         env={**alone(), **home(tmp_path / "two" / "home")},
         capture_output=True,
         text=True,
@@ -147,6 +151,31 @@ def test_a_process_that_is_killed_ends_the_other_in_a_minute_and_resume_makes_th
     resumed, _ = in_two([*COMMAND, "--resume", name], harmed, as_torchrun(2))
     unharmed, _ = in_two(long, tmp_path / "unharmed", as_torchrun(2))
     assert weights(result_of(resumed)) == weights(result_of(unharmed))
+
+
+@pytest.mark.timeout(900)
+def test_torchrun_ends_all_where_one_is_killed_and_starts_what_goes_on(
+    words: list[str], tmp_path: Path
+) -> None:
+    long, out = [*torchrun(), *words, *LONG], tmp_path / "out"
+    with started(long, [{}], out, **home(tmp_path / "home")) as (started_by,):
+        until_a_checkpoint(tmp_path, [started_by], 2)
+        learners = {
+            one.environ()["RANK"]: one
+            for one in psutil.Process(started_by.process.pid).children()
+            if "RANK" in one.environ()
+        }
+        learners["1"].kill()
+        killed = time.monotonic()
+        ended = started_by.wait(90)
+    assert ended.at - killed < 60
+    assert ended.code != 0
+    psutil.wait_procs(learners.values(), 1)
+    assert not learners["0"].is_running()
+    (line,) = [line for line in ended.err.splitlines() if line.startswith("go on with: ")]
+    resume = [*COMMAND, "--resume", line.rpartition("--resume ")[2], "--max-minutes", "0.01"]
+    (goes_on,) = run_ranks([*torchrun(), *resume], [{}], out, **home(tmp_path / "home"))
+    assert result_of(goes_on)["ended_by"] == "time"
 
 
 @pytest.mark.timeout(900)
