@@ -77,7 +77,7 @@ def learning_flow(
     """
     runtime = process_runtime()
     archive, log_message = runtime.archive, runtime.progress.log_message
-    ended_early = None if resume is None else resumable(archive, resume, runtime.ranks)
+    ended_early = None if resume is None else resumable(archive, resume)
     if ended_early is not None:
         config = with_kept_template(ended_early, config)
     config = preflight(runtime, config)
@@ -145,7 +145,7 @@ def going_on(runtime: Runtime, resume: str | None) -> Iterator[Turn | None]:
     archive = runtime.archive
     log_message = runtime.progress.log_message
     with turn_of_run(runtime.data_dir, resume, log_message, archive.shared) as turn:
-        resumable(archive, resume, runtime.ranks)
+        resumable(archive, resume)
         yield turn
 
 

@@ -105,24 +105,29 @@ def _sampled_here(
     table, size = store.read(problems), settings.shard_size
     total = table.num_rows * settings.samples
     starts = range(0, table.num_rows, size)
-    ahead: dict[int, pa.Table] = {}
+    together = runtime.group is not None and policy.engine is None
+    ahead: dict[int, tuple[TableRef | None, pa.Table]] = {}  # that other processes have sampled
     for start in starts:
         key = generation_key(problems, policy, settings, shard_start=start)
-        kept, shard = (None, ahead.pop(start)) if start in ahead else stored_shard(store, key)
-        if shard is None and runtime.group is not None and policy.engine is None:
-            ahead = _sampled_together(runtime, problems, policy, settings, start, label, part)
-            shard = ahead.pop(start)
+        kept, shard = ahead.pop(start) if start in ahead else stored_shard(store, key)
         if shard is None:
-            shard = sample_shard(
-                runtime,
-                policy,
-                settings,
-                table.slice(start, size),
-                seed=shard_seed(problems, settings, start),
-                on_progress=_reporter(runtime, label, part, start * settings.samples, total),
-            )
-        if kept is None and len(starts) > 1:  # a single one is the whole table, written later
-            kept = store.keep(key, shard)
+            if together:
+                made = _sampled_together(runtime, problems, policy, settings, start, label, part)
+            else:
+                shard = sample_shard(
+                    runtime,
+                    policy,
+                    settings,
+                    table.slice(start, size),
+                    seed=shard_seed(problems, settings, start),
+                    on_progress=_reporter(runtime, label, part, start * settings.samples, total),
+                )
+                made = {start: shard}
+            for first, rows in made.items():
+                of_first = generation_key(problems, policy, settings, shard_start=first)
+                # a single shard is the whole table, which is written later
+                ahead[first] = (store.keep(of_first, rows) if len(starts) > 1 else None, rows)
+            kept, shard = ahead.pop(start)
         if kept is not None:
             runtime.progress.report(ShardStored(label, problems, kept))
         yield shard
@@ -228,7 +233,7 @@ def _sampled_together(
     A step's shard is divided, problem by problem, and each process samples its problems. A
     measurement's shards are as one process would make them, so each process samples a whole one.
     """
-    from tasks.runtime.sharing import parts_of_a_shard, sample_together, whole_shard
+    from tasks.runtime.sharing import Part, parts_of_a_shard, sample_together, whole_shard
 
     assert runtime.group is not None
     store, group, n = runtime.store, runtime.group, settings.samples
@@ -240,11 +245,21 @@ def _sampled_together(
     def shard(first: int) -> pa.Table:
         return table.slice(first, settings.shard_size)
 
-    on_progress = _reporter(runtime, label, part, start * n, table.num_rows * n)
+    def sampled(parts: list[Part | None]) -> list[pa.Table]:
+        # what this process has done of its part stands for what all have done of theirs
+        mine, every = parts[group.rank], sum(len(one.ids) for one in parts if one is not None)
+        times = every / len(mine.ids) if mine is not None else 0.0
+        report = _reporter(runtime, label, part, start * n, table.num_rows * n)
+
+        def on_progress(done: int) -> None:
+            report(round(done * times))
+
+        return sample_together(group, runtime.models, policy, settings, parts, on_progress)
+
     if settings.for_step:
-        parts = parts_of_a_shard(group, shard(start), n, seed(start))
-        found = sample_together(group, runtime.models, policy, settings, parts, on_progress)
-        return {start: pa.concat_tables(found)}
+        return {
+            start: pa.concat_tables(sampled(parts_of_a_shard(group, shard(start), n, seed(start))))
+        }
     missing = [
         first
         for first in range(start, table.num_rows, settings.shard_size)
@@ -255,8 +270,7 @@ def _sampled_together(
         chosen = chosen[:1]
     whole = [whole_shard(shard(first), n, seed(first)) for first in chosen]
     idle = [None] * (group.size - len(whole))
-    found = sample_together(group, runtime.models, policy, settings, [*whole, *idle], on_progress)
-    return dict(zip(chosen, found, strict=True))
+    return dict(zip(chosen, sampled([*whole, *idle]), strict=True))
 
 
 def _computes(runtime: Runtime, settings: GenerationSettings) -> bool:

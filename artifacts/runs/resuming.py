@@ -12,7 +12,6 @@ from artifacts.tracking.archive import Archive
 from artifacts.tracking.connection import NEWEST_STEP
 from artifacts.tracking.history import History, RunRecord
 from policy.model.template import get_template
-from policy.parallel.place import ranks_of
 from schemas.config import LearningConfig
 from schemas.errors import InputError, ThreeLoopsError
 from schemas.loops import LEARNING
@@ -23,12 +22,8 @@ from schemas.references import TableRef
 MAY_CHANGE = ("max_kl_nats", "max_minutes")
 
 
-def resumable(archive: Archive, name: str, ranks: int = 1) -> RunRecord:
-    """The learning run with this id or name; InputError unless it ended early at a checkpoint.
-
-    So many processes would go on with it. Others than those that began it would change what
-    follows: sums that are added up in another order have other last bits.
-    """
+def resumable(archive: Archive, name: str) -> RunRecord:
+    """The learning run with this id or name; InputError unless it ended early at a checkpoint."""
     run = archive.history.find(name)
     if run.loop is not LEARNING:
         raise InputError("is not a learning run", f"--resume {name}")
@@ -38,20 +33,8 @@ def resumable(archive: Archive, name: str, ranks: int = 1) -> RunRecord:
             f"--resume {name}",
             f"learn from its model version{_named(run)}",
         )
-    found = newest_checkpoint(archive.data_dir, run.run_id, shared=archive.shared)
-    made_by = ranks_of(found.record.numerics)
-    if made_by != ranks:
-        one = "without torchrun or srun"
-        raise InputError(
-            f"its steps were made by {_processes(made_by)}, and {ranks} would go on with it",
-            f"--resume {name}",
-            f"start it {one if made_by == 1 else f'with torchrun --nproc-per-node {made_by}'}",
-        )
+    newest_checkpoint(archive.data_dir, run.run_id, shared=archive.shared)
     return run
-
-
-def _processes(count: int) -> str:
-    return "1 process" if count == 1 else f"{count} processes"
 
 
 def how_to_go_on(archive: Archive) -> str:

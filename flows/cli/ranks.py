@@ -35,6 +35,7 @@ def leading(runtime: Runtime, place: Place, options: Namespace) -> Iterator[None
         try:
             yield
         except RanksError as lost:
+            group.watch.is_first_to_say()  # this one tells why, so the others need not
             raise lost.having(how_to_go_on(runtime.archive)) from None
         finally:
             runtime.group = None
@@ -96,7 +97,7 @@ def _follow(place: Place, options: Namespace, stderr: int) -> None:
             raise
         except RanksError as lost:
             if group.watch.is_first_to_say():
-                remedy = "go on with: threeloops learn --resume RUN, in as many processes"
+                remedy = "go on with: threeloops learn --resume RUN"
                 os.write(stderr, f"threeloops: {lost.having(remedy)}\n".encode())
             raise
         except Exception as error:

@@ -134,7 +134,8 @@ class Group:
         for bucket in _buckets(tensors):
             flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
             self._wait(dist.all_reduce(flat, async_op=True))
-            for tensor, part in zip(bucket, flat.split([t.numel() for t in bucket]), strict=True):
+            parts = torch.split(flat, [tensor.numel() for tensor in bucket])
+            for tensor, part in zip(bucket, parts, strict=True):
                 tensor.copy_(part.view_as(tensor))
 
     def highest(self, numbers: Sequence[int]) -> list[int]:

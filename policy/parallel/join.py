@@ -156,7 +156,7 @@ def _fault(hellos: list[dict[str, Any]]) -> tuple[str, str, str] | None:
         where = f"rank {rank} on {one['host']}"
         if "fault" in one:
             return one["fault"], where, "see --device"
-        compared = {"device": (one["kind"], first["kind"])} | {
+        compared = {"kind of device": (one["kind"], first["kind"])} | {
             name: (one["identity"].get(name, "not given"), first["identity"].get(name, "not given"))
             for name in sorted(one["identity"] | first["identity"])
         }

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from schemas.errors import InputError
 
 TORCHRUN = "torchrun --nproc-per-node N -m threeloops learn"
-RANKS = re.compile(r", (\d+) ranks\b")
 
 
 @dataclass(frozen=True)
@@ -80,12 +79,6 @@ def with_ranks(computed_by: Sequence[str]) -> str:
     Numerics that are equal are named once.
     """
     return f"{' + '.join(dict.fromkeys(computed_by))}, {len(computed_by)} ranks"
-
-
-def ranks_of(computed_by: str) -> int:
-    """How many processes computed it together, by its numerics in words."""
-    found = RANKS.search(computed_by)
-    return int(found.group(1)) if found else 1
 
 
 def of_one_rank(computed_by: str) -> str:

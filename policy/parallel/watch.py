@@ -46,9 +46,9 @@ class Watch:
         self._closing = threading.Event()
         self._raised = threading.Event()
         self._main = threading.main_thread()
-        self._before: Any = None
-        if threading.current_thread() is self._main:
-            self._before = signal.signal(CALL, self._interrupt)
+        self._handles = threading.current_thread() is self._main
+        if self._handles:
+            signal.signal(CALL, self._interrupt)
         for work in (self._beat, self._guard):
             threading.Thread(target=work, daemon=True).start()
 
@@ -84,7 +84,11 @@ class Watch:
             self._store.set(f"left/{self._place.rank}", reason)
 
     def close(self) -> None:
-        """Listen no more. Rank 0 says that all is over, and waits until the others know."""
+        """Listen no more. Rank 0 says that all is over, and waits until the others know.
+
+        The handler stays and does nothing: a signal that is under way must not end the process.
+        """
+        self._raised.set()
         self._closing.set()
         if self._place.leads:
             with contextlib.suppress(RuntimeError):
@@ -95,8 +99,6 @@ class Watch:
                     if self._store.add("know", 0) >= others:
                         break
                     time.sleep(BEAT_SECONDS / 20)
-        if self._before is not None:
-            signal.signal(CALL, self._before)
 
     def _beat(self) -> None:
         """Count up a number of one's own in the store, and see that those of others grow."""
@@ -142,7 +144,7 @@ class Watch:
                 self._lose(f"{self._names[0]}, which leads, does not answer")
         until = time.monotonic() + ENDING_SECONDS
         while time.monotonic() < until:
-            if not self._raised.is_set() and self._before is not None and self._main.ident:
+            if self._handles and not self._raised.is_set() and self._main.ident:
                 signal.pthread_kill(self._main.ident, CALL)
             if self._closing.wait(BEAT_SECONDS):
                 break

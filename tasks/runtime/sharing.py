@@ -111,6 +111,7 @@ def _sampled(
     with whole_weights(held.model):
         if part is None:
             return b""
+        on_progress(0)  # what follows takes the time that is left; loading took another
         table = complete(
             held,
             pa.table({"problem_id": part.ids, "prompt": part.prompts}),

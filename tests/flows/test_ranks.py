@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,9 +12,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
+from artifacts.runs.resuming import made_steps
+from artifacts.store.data_dir import DataDir
+from artifacts.tracking.archive import Archive
+from flows.cli.ranks import ROOMS, ROOT
 from schemas.identity import file_digest
+from schemas.loops import AFTER, BEFORE
 from tests.ranks import Ended, Rank, alone, as_srun, as_torchrun, free_port, run_ranks, started
 
 pytestmark = pytest.mark.engines
@@ -58,15 +65,18 @@ def in_two(words: Words, folder: Path, places: Sequence[Mapping[str, str]]) -> l
     return run_ranks(words, places, folder / "out", **home(folder / "home"))
 
 
+def torchrun() -> list[str]:
+    return [
+        *("-m", "torch.distributed.run"),
+        *("--nproc-per-node", "2", "--master-port", str(free_port())),
+    ]
+
+
 def test_two_processes_of_torchrun_learn_what_one_does(words: list[str], tmp_path: Path) -> None:
     one = in_one(words, tmp_path / "one")
     done = subprocess.run(
-        [
-            *(sys.executable, "-m", "torch.distributed.run"),
-            *("--nproc-per-node", "2", "--master-port", str(free_port())),
-            *words,
-        ],
-        env={**alone(), **home(tmp_path / "two")},
+        [sys.executable, *torchrun(), *words],
+        env={**alone(), **home(tmp_path / "two" / "home")},
         capture_output=True,
         text=True,
         timeout=300,
@@ -77,8 +87,26 @@ def test_two_processes_of_torchrun_learn_what_one_does(words: list[str], tmp_pat
     assert weights(two) == weights(one)
     assert two["metrics"] == pytest.approx(one["metrics"] | times(two["metrics"]), rel=1e-4)
     assert two["outcomes"] == one["outcomes"]
+    assert measured_tables(two) == measured_tables(one)
+    steps = sampled_in_steps(tmp_path / "one", one)
+    assert sorted(steps) == [1, 2, 3, 4, 5, 6]
+    assert sampled_in_steps(tmp_path / "two", two) == steps
     said = [line for line in done.stderr.splitlines() if line.strip()]
     assert len(said) == len(set(said)), "nothing is shown twice"
+
+
+def measured_tables(result: Mapping[str, Any]) -> dict[str, str]:
+    """What was measured before and after, by the digests that name the tables."""
+    names = [f"{kind}_{stage}" for kind in ("completions", "scores") for stage in (BEFORE, AFTER)]
+    return {name: Path(result["tables"][name]).stem for name in names}
+
+
+def sampled_in_steps(folder: Path, result: Mapping[str, Any]) -> dict[int, Any]:
+    """The tokens of every completion that was learned from, and its reward, by step."""
+    archive = Archive(DataDir(folder / "home"))
+    tables = made_steps(archive, result["run_id"])
+    columns = ["problem_id", "sample_index", "token_ids", "finish_reason", "reward"]
+    return {step: archive.store.read(table).select(columns) for step, table in tables.items()}
 
 
 def times(metrics: Mapping[str, Any]) -> dict[str, Any]:
@@ -120,14 +148,66 @@ def test_a_process_that_is_killed_ends_the_other_in_a_minute_and_resume_makes_th
     assert line.startswith(f"threeloops: rank 1 (process {ranks[1].process.pid} on ")
     name = line.rpartition("--resume ")[2]
 
-    (alone_again,) = run_ranks(
-        [*COMMAND, "--resume", name], [{}], harmed / "out", **home(harmed / "home")
-    )
-    assert alone_again.code == 2
-    assert "its steps were made by 2 processes, and 1 would go on with it" in alone_again.err
     resumed, _ = in_two([*COMMAND, "--resume", name], harmed, as_torchrun(2))
     unharmed, _ = in_two(long, tmp_path / "unharmed", as_torchrun(2))
     assert weights(result_of(resumed)) == weights(result_of(unharmed))
+
+
+@pytest.mark.timeout(900)
+def test_torchrun_ends_all_where_one_is_killed_and_starts_what_goes_on(
+    words: list[str], tmp_path: Path
+) -> None:
+    long, out = [*torchrun(), *words, *LONG], tmp_path / "out"
+    with started(long, [{}], out, **home(tmp_path / "home")) as (started_by,):
+        until_a_checkpoint(tmp_path, [started_by], 2)
+        learners = {
+            one.environ()["RANK"]: one
+            for one in psutil.Process(started_by.process.pid).children()
+            if "RANK" in one.environ()
+        }
+        learners["1"].kill()
+        killed = time.monotonic()
+        ended = started_by.wait(90)
+    assert ended.at - killed < 60
+    assert ended.code != 0
+    psutil.wait_procs(learners.values(), 1)
+    assert not learners["0"].is_running()
+    (line,) = [line for line in ended.err.splitlines() if line.startswith("go on with: ")]
+    resume = [*COMMAND, "--resume", line.rpartition("--resume ")[2], "--max-minutes", "0.01"]
+    (goes_on,) = run_ranks([*torchrun(), *resume], [{}], out, **home(tmp_path / "home"))
+    assert result_of(goes_on)["ended_by"] == "time"
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("first", "then"), [(2, 1), (1, 2)])
+def test_a_run_goes_on_in_another_number_of_processes_and_says_what_that_changes(
+    words: list[str], tmp_path: Path, first: int, then: int
+) -> None:
+    def places(count: int) -> list[dict[str, str]]:
+        return [{}] if count == 1 else as_torchrun(count)
+
+    harmed = tmp_path / "harmed"
+    with started(words, places(first), harmed / "out", **home(harmed / "home")) as ranks:
+        until_a_checkpoint(harmed, ranks, 4)
+    (run,) = harmed.glob("home/checkpoints/*")
+    leader, *_ = run_ranks(
+        [*COMMAND, "--resume", run.name], places(then), harmed / "out", **home(harmed / "home")
+    )
+    # the passes are those of one process here, so even the last bits are
+    assert weights(result_of(leader)) == weights(in_one(words, tmp_path / "one"))
+    (warning,) = [line for line in leader.err.splitlines() if line.startswith("warning: up to")]
+    (before, after) = warning.split(" and goes on with ")
+    assert ("2 ranks" in before, "2 ranks" in after) == (first == 2, then == 2)
+
+
+def test_the_others_record_nothing(words: list[str], tmp_path: Path) -> None:
+    """Each process has a data folder of its own, as on hosts that share none."""
+    places = [place | home(tmp_path / place["RANK"]) for place in as_torchrun(2)]
+    leader, other = run_ranks(words, places, tmp_path / "out")
+    result_of(leader)
+    assert (other.code, other.out, other.err) == (0, "", "")
+    left = {path.name for path in (tmp_path / "1").iterdir()}
+    assert left <= {"models", "locks"}
 
 
 @pytest.mark.timeout(900)
@@ -201,3 +281,21 @@ def test_a_process_with_other_options_is_named_and_nothing_begins(
     (line,) = leader.err.splitlines()
     assert "has another samples (8) than rank 0 (4)" in line
     assert follower.err == ""
+
+
+def test_a_process_with_other_code_is_named_and_nothing_begins(
+    words: list[str], tmp_path: Path
+) -> None:
+    other_code = tmp_path / "code"
+    for room in (*ROOMS, "threeloops"):
+        shutil.copytree(ROOT / room, other_code / room, ignore=shutil.ignore_patterns("*.pyc"))
+    with (other_code / "policy" / "learning" / "objective.py").open("a") as changed:
+        changed.write("# something else\n")
+    places = as_torchrun(2)
+    places[1] |= {"PYTHONPATH": str(other_code), "PYTHONSAFEPATH": "1"}
+    leader, other = in_two(words, tmp_path, places)
+    assert leader.code == 2
+    (line,) = leader.err.splitlines()
+    assert "rank 1 on " in line
+    assert "has another code" in line
+    assert (other.out, other.err) == ("", "")

@@ -225,7 +225,7 @@ def _resumed(runtime: Runtime, options: Namespace) -> tuple[LearningConfig, str]
         raise InputError(
             "a resumed run goes on as it was set", f"{option} with --resume", f"leave {option} out"
         )
-    run = resumable(runtime.archive, options.resume, runtime.ranks)
+    run = resumable(runtime.archive, options.resume)
     return settings_of(run).model_copy(update=changed), run.run_id
 
 

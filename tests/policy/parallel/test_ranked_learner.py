@@ -90,16 +90,17 @@ def test_going_on_from_a_checkpoint_changes_no_byte(
     assert together(resume=True)["digest"] == digest_of_weights(learner.policy.model)
 
 
+@pytest.mark.parametrize("ranks", [2, 3])
 def test_processes_with_unequal_shares_learn_the_same_up_to_rounding(
-    together: Together, tiny_folder: Callable[[str], Path], tmp_path: Path
+    together: Together, tiny_folder: Callable[[str], Path], tmp_path: Path, ranks: int
 ) -> None:
-    one_pass = {"max_tokens_per_pass": 2048}
-    learner, told = alone(tiny_folder("llama"), PROMPTS[:3], **one_pass)
-    both = together(prompts=PROMPTS[:3], settings=one_pass)
-    assert both["tokens"] == told["tokens"]
+    one_pass, prompts = {"max_tokens_per_pass": 2048}, PROMPTS[: ranks + 1]
+    learner, told = alone(tiny_folder("llama"), prompts, **one_pass)
+    several = together(ranks, prompts=prompts, settings=one_pass)
+    assert several["tokens"] == told["tokens"]
     assert nearly_equal(learner, tmp_path / "work" / "model")
-    theirs = learner.sum_logprobs(PROMPTS[:3], told["tokens"])
-    assert both["sums"] == pytest.approx(theirs, abs=1e-4)
+    theirs = learner.sum_logprobs(prompts, told["tokens"])
+    assert several["sums"] == pytest.approx(theirs, abs=1e-4)
 
 
 @pytest.mark.parametrize("kl_weight", [0.0, 0.1])
