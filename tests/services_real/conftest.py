@@ -14,8 +14,8 @@ from uuid import uuid4
 import pytest
 
 from tests.mlflow_server import free_port
-from tests.postgres import postgres
-from tests.seaweed import BUCKET, OWNER, SeaweedServer, seaweed
+from tests.postgres import postgres, program
+from tests.seaweed import BUCKET, OWNER, SeaweedServer, seaweed, weed_program
 
 HERE = Path(__file__).parent
 START_SECONDS = 300.0
@@ -31,6 +31,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def weed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedServer]:
     """SeaweedFS on loopback, for all tests."""
+    pytest.importorskip("obstore", reason="install threeloops[store]")
+    try:
+        weed_program()
+    except FileNotFoundError as missing:
+        pytest.skip(str(missing))
     with seaweed(tmp_path_factory.mktemp("weed")) as server:
         yield server
 
@@ -60,6 +65,10 @@ def bucket(as_user: Callable[[tuple[str, str]], None], monkeypatch: pytest.Monke
 @pytest.fixture(scope="session")
 def database() -> Iterator[str]:
     pytest.importorskip("psycopg2", reason="install threeloops[mlflow-server]")
+    try:
+        program("initdb")
+    except FileNotFoundError as missing:
+        pytest.skip(str(missing))
     with postgres() as address:
         yield address.replace("postgresql:", "postgresql+psycopg2:")
 
