@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import pytest
 
+from tests.faults.server import PrefectServer
 from tests.mlflow_server import free_port
 from tests.postgres import postgres, program
 from tests.seaweed import BUCKET, OWNER, SeaweedServer, seaweed, weed_program
@@ -74,12 +75,16 @@ def database() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def mlflow_server(
-    weed: SeaweedServer, database: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
+def mlflow_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where `mlflow_server` runs, and writes its log."""
+    return tmp_path_factory.mktemp("mlflow")
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(weed: SeaweedServer, database: str, mlflow_folder: Path) -> Iterator[str]:
     """`mlflow server` on Postgres, with its files in S3; its address."""
     pytest.importorskip("boto3", reason="install threeloops[mlflow-server]")
-    folder, port = tmp_path_factory.mktemp("mlflow"), free_port()
+    folder, port = mlflow_folder, free_port()
     words = ["-m", "mlflow", "server", "--workers", "1", "--port", str(port)]
     words += ["--backend-store-uri", database, "--artifacts-destination", f"s3://{BUCKET}/runs"]
     settings = weed.settings(OWNER) | {
@@ -101,6 +106,15 @@ def mlflow_server(
     finally:
         process.terminate()
         process.wait(60)
+
+
+@pytest.fixture(scope="session")
+def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    """Prefect's server, for commands that know its address."""
+    server = PrefectServer(tmp_path_factory.mktemp("prefect"))
+    server.start()
+    yield server
+    server.close()
 
 
 def _answers(address: str) -> bool:
