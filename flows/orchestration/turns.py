@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 from artifacts.store.data_dir import DataDir
 from artifacts.store.shared.lease import Turn, held
 from artifacts.store.shared.objects import Objects
+from flows.orchestration.prefect_turn import held_by_prefect, is_named
 
 
 @contextmanager
@@ -33,12 +34,15 @@ def taking_turns(
     waiting_for: str,
     log_message: Callable[[str], None],
     shared: Objects | None = None,
+    *,
+    at_prefect: bool = False,
 ) -> Iterator[Turn]:
     """Wait until no other process of this data folder is in the block of this name, then enter.
 
     It says once what it waits for, and for which process. The lock is the operating system's, so it
     is free as soon as its process ends, however that happens. Machines that share a data folder do
-    not wait for each other; those that share a store do, by a lease in it.
+    not wait for each other; those that share a store do, by a lease in it. Without one, and with
+    `at_prefect`, those do that name the same server of Prefect.
     """
     path = data_dir.locks / f"{name}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -52,11 +56,14 @@ def taking_turns(
         lock.acquire()
     try:
         holder.write_text(str(os.getpid()))
-        if shared is None:
-            yield Turn()
-            return
         wait = f"waiting for {waiting_for}, of another machine or data folder"
-        with held(shared, name, lambda other: log_message(f"{wait} ({other})")) as turn:
-            yield turn
+        if shared is not None:
+            with held(shared, name, lambda other: log_message(f"{wait} ({other})")) as turn:
+                yield turn
+        elif at_prefect and is_named():
+            with held_by_prefect(name, lambda: log_message(wait)) as turn:
+                yield turn
+        else:
+            yield Turn()
     finally:
         lock.release()
