@@ -34,8 +34,8 @@ def held_by_prefect(
 ) -> Iterator[Turn]:
     """Hold a name in the block, of all that use this server; `on_wait` is told once if it waits.
 
-    A holder that has died loses it when its lease is over. Raises InputError where the server does
-    not keep it.
+    A holder that has died loses it when its lease is over; Prefect keeps none shorter than a minute.
+    Raises InputError where the server does not keep it.
     """
     from prefect.client.orchestration import get_client
 
