@@ -110,15 +110,9 @@ def decide_on_learned(runtime: Runtime, name: str, evaluate: Evaluate) -> Decisi
 
 
 def _alone(runtime: Runtime) -> AbstractContextManager[Turn]:
-    """The gate's turn, which no other process of the data folder or the shared store has.
-
-    Where MLflow is elsewhere and nothing else is shared, Prefect's server keeps it.
-    """
+    """The gate's turn, which no other process of the data folder or the shared store has."""
     what, say = "another decision of the gate", runtime.progress.log_message
-    archive = runtime.archive
-    return taking_turns(
-        runtime.data_dir, "gate", what, say, archive.shared, at_prefect=archive.tracking.remote
-    )
+    return taking_turns(runtime.data_dir, "gate", what, say, runtime.archive.shared)
 
 
 def _measured_again(

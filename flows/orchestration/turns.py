@@ -11,7 +11,6 @@ from filelock import FileLock, Timeout
 from artifacts.store.data_dir import DataDir
 from artifacts.store.shared.lease import Turn, held
 from artifacts.store.shared.objects import Objects
-from flows.orchestration.prefect_turn import held_by_prefect, is_named
 
 
 @contextmanager
@@ -34,15 +33,12 @@ def taking_turns(
     waiting_for: str,
     log_message: Callable[[str], None],
     shared: Objects | None = None,
-    *,
-    at_prefect: bool = False,
 ) -> Iterator[Turn]:
     """Wait until no other process of this data folder is in the block of this name, then enter.
 
     It says once what it waits for, and for which process. The lock is the operating system's, so it
     is free as soon as its process ends, however that happens. Machines that share a data folder do
-    not wait for each other; those that share a store do, by a lease in it. Without one, and with
-    `at_prefect`, those do that name the same server of Prefect.
+    not wait for each other; those that share a store do, by a lease in it.
     """
     path = data_dir.locks / f"{name}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,14 +52,11 @@ def taking_turns(
         lock.acquire()
     try:
         holder.write_text(str(os.getpid()))
-        wait = f"waiting for {waiting_for}, of another machine or data folder"
-        if shared is not None:
-            with held(shared, name, lambda other: log_message(f"{wait} ({other})")) as turn:
-                yield turn
-        elif at_prefect and is_named():
-            with held_by_prefect(name, lambda: log_message(wait)) as turn:
-                yield turn
-        else:
+        if shared is None:
             yield Turn()
+            return
+        wait = f"waiting for {waiting_for}, of another machine or data folder"
+        with held(shared, name, lambda other: log_message(f"{wait} ({other})")) as turn:
+            yield turn
     finally:
         lock.release()
