@@ -149,8 +149,7 @@ def test_the_gate_makes_a_champion_there_and_takes_it_back(told: Told, tmp_path:
 
     first = learned(str(tiny), FIRST_STEPS, 0)
     assert told("promote", first)["champion"] == first
-    refused = told("promote", "--rollback", first, "--reason", "too early", code=1)
-    assert refused == {}
+    told("promote", "--rollback", first, "--reason", "too early", code=1)
     second = learned("models:/gated@champion", 40, 1)
     assert told("promote", second)["champion"] == second
     back = told("promote", "--rollback", second, "--reason", "it says 5 to everything")
