@@ -13,9 +13,10 @@ from uuid import uuid4
 
 import pytest
 
+from tests.faults.server import PrefectServer
 from tests.mlflow_server import free_port
-from tests.postgres import postgres
-from tests.seaweed import BUCKET, OWNER, SeaweedServer, seaweed
+from tests.postgres import postgres, program
+from tests.seaweed import BUCKET, OWNER, SeaweedServer, seaweed, weed_program
 
 HERE = Path(__file__).parent
 START_SECONDS = 300.0
@@ -31,6 +32,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def weed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedServer]:
     """SeaweedFS on loopback, for all tests."""
+    pytest.importorskip("obstore", reason="install threeloops[store]")
+    try:
+        weed_program()
+    except FileNotFoundError as missing:
+        pytest.skip(str(missing))
     with seaweed(tmp_path_factory.mktemp("weed")) as server:
         yield server
 
@@ -60,17 +66,25 @@ def bucket(as_user: Callable[[tuple[str, str]], None], monkeypatch: pytest.Monke
 @pytest.fixture(scope="session")
 def database() -> Iterator[str]:
     pytest.importorskip("psycopg2", reason="install threeloops[mlflow-server]")
+    try:
+        program("initdb")
+    except FileNotFoundError as missing:
+        pytest.skip(str(missing))
     with postgres() as address:
         yield address.replace("postgresql:", "postgresql+psycopg2:")
 
 
 @pytest.fixture(scope="session")
-def mlflow_server(
-    weed: SeaweedServer, database: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
+def mlflow_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where `mlflow_server` runs, and writes its log."""
+    return tmp_path_factory.mktemp("mlflow")
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(weed: SeaweedServer, database: str, mlflow_folder: Path) -> Iterator[str]:
     """`mlflow server` on Postgres, with its files in S3; its address."""
     pytest.importorskip("boto3", reason="install threeloops[mlflow-server]")
-    folder, port = tmp_path_factory.mktemp("mlflow"), free_port()
+    folder, port = mlflow_folder, free_port()
     words = ["-m", "mlflow", "server", "--workers", "1", "--port", str(port)]
     words += ["--backend-store-uri", database, "--artifacts-destination", f"s3://{BUCKET}/runs"]
     settings = weed.settings(OWNER) | {
@@ -92,6 +106,15 @@ def mlflow_server(
     finally:
         process.terminate()
         process.wait(60)
+
+
+@pytest.fixture(scope="session")
+def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    """Prefect's server, for commands that know its address."""
+    server = PrefectServer(tmp_path_factory.mktemp("prefect"))
+    server.start()
+    yield server
+    server.close()
 
 
 def _answers(address: str) -> bool:

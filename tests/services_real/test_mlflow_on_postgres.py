@@ -27,6 +27,7 @@ from tests.seaweed import BUCKET, NOBODY, OWNER, READER, SeaweedServer
 
 pytestmark = pytest.mark.engines
 VERSION = "models:/threeloops/1"
+FIRST_STEPS = 12  # of learning until the policy is better than it was, and far from perfect
 Told = Callable[..., dict[str, Any]]
 
 
@@ -106,6 +107,12 @@ def test_every_verb_works_on_it_and_another_data_folder_loads_the_version(
     assert told("show", VERSION, "--lineage")["intact"]
     told("export", first["run_id"], "--to", "jsonl", "--out", str(tmp_path / "answers.jsonl"))
     told("export", VERSION, "--to", str(tmp_path / "exported"))
+    assert told("tokens", "Final: 42", "--model", VERSION)["tokens"]
+    assert told("prompt", "--model", VERSION, *measured[2:4], "--limit", "1")["prompts"]
+    asked = told("ask", "1 + 2?", "--expected", "3", "--model", VERSION, "--samples", "2")
+    assert len(asked["answers"]) == 2
+    demo = told("demo", *measured[:4], "--limit", "4", "--steps", "1")
+    assert told("show", demo["run_id"])["run_id"] == demo["run_id"]
     assert told("sync")["left"] == 0
     assert told("doctor")["damaged"] == 0
     assert not (home / "mlartifacts").exists(), "nothing of a run is kept in the data folder alone"
@@ -119,6 +126,39 @@ def test_every_verb_works_on_it_and_another_data_folder_loads_the_version(
         pipeline = mlflow.transformers.load_model(VERSION)
     assert len(pipeline.tokenizer("Final: 42")["input_ids"]) > 0
     assert pipeline.model.num_parameters() > 0
+
+
+def test_the_gate_makes_a_champion_there_and_takes_it_back(told: Told, tmp_path: Path) -> None:
+    splits = ["train"] * 40 + ["dev"] * 4 + ["holdout"] * 40
+    rows = [  # every answer is 5, which is learned in a moment
+        {"id": f"{b}", "prompt": f"{b + 5} - {b}?", "expected_answer": 5, "split": split}
+        for b, split in enumerate(splits)
+    ]
+    (tmp_path / "fives.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    fives = ["--dataset", str(tmp_path / "fives.jsonl"), "--max-new-tokens", "6"]
+    tiny = make_tiny_model(tmp_path / "tiny")
+
+    def learned(model: str, steps: int, seed: int) -> str:
+        result = told(
+            "learn", "--model", model, *fives, "--steps", str(steps), "--seed", str(seed),
+            "--problems-per-step", "8", "--samples", "16", "--learning-rate", "3e-3",
+            "--kl-weight", "0", "--schedule", "constant", "--evaluation-samples", "4",
+            "--dev-every", "0", "--register-as", "gated",
+        )  # fmt: skip
+        return str(result["model"]["name"])
+
+    first = learned(str(tiny), FIRST_STEPS, 0)
+    assert told("promote", first)["champion"] == first
+    told("promote", "--rollback", first, "--reason", "too early", code=1)
+    second = learned("models:/gated@champion", 40, 1)
+    assert told("promote", second)["champion"] == second
+    back = told("promote", "--rollback", second, "--reason", "it says 5 to everything")
+    assert (back["decision"], back["champion"]) == ("rolled_back", first)
+    assert back["rollback"]["reason"] == "it says 5 to everything"
+    assert told("show", back["run_id"])["rollback"] == back["rollback"]
+    assert told("eval", "--model", "models:/gated@champion", *fives, "--limit", "4")
+    decided = [one["decision"] for one in told("runs")["decisions"]]
+    assert sorted(decided) == ["promoted", "promoted", "rolled_back"]
 
 
 def test_an_experiment_in_the_bucket_itself_needs_keys_and_rights_there(

@@ -86,14 +86,6 @@ class Machine:
             process.communicate()
 
 
-@pytest.fixture(scope="session")
-def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
-    server = PrefectServer(tmp_path_factory.mktemp("prefect"))
-    server.start()
-    yield server
-    server.close()
-
-
 @pytest.fixture
 def machines(
     tmp_path: Path, bucket: str, weed: SeaweedServer, mlflow_server: str, prefect: PrefectServer
