@@ -62,7 +62,7 @@ $(INSTALLED): requirements.lock pyproject.toml | python
 	@touch $@
 
 model: setup  ## the default model, converted once into the data folder
-	@$(BIN)/python -c 'from tasks.runtime.runtime import process_runtime as runtime; from artifacts.registry.resolve import resolve_policy; resolve_policy(runtime().archive, "default", print)'
+	@umask 077; $(BIN)/python -c 'from tasks.runtime.runtime import process_runtime as runtime; from artifacts.registry.resolve import resolve_policy; resolve_policy(runtime().archive, "default", print)'
 
 bench: model $(BENCH_INSTALLED)  ## against TRL and generate, into docs/benchmarks.md; half an hour
 	@$(BIN)/python -m bench
