@@ -59,7 +59,7 @@ class DaskWorkers:
         """The threads of all workers; 0 also where the scheduler does not answer."""
         try:
             return sum(self._client.nthreads().values())
-        except (*_of_a_lost_scheduler(), RuntimeError):  # that of a loop which is closed
+        except _gone():
             return 0
 
     def submit(self, task: PipelineTask[..., Any], parameters: Mapping[str, Any]) -> Promise:
@@ -72,7 +72,7 @@ class DaskWorkers:
 
     def cancel(self, promises: Sequence[Promise]) -> None:
         futures = [getattr(promise, "wrapped_future", promise) for promise in promises]
-        with suppress(*_of_a_lost_scheduler(), RuntimeError):
+        with suppress(*_gone()):
             self._client.cancel(futures)
 
     def fate(self, error: BaseException) -> str:
@@ -97,6 +97,11 @@ def _of_a_lost_scheduler() -> tuple[type[Exception], ...]:
     from distributed.client import ClosedClientError
 
     return (OSError, CancelledError, ClosedClientError)
+
+
+def _gone() -> tuple[type[Exception], ...]:
+    """The same, and what asyncio raises where a loop is closed."""
+    return (*_of_a_lost_scheduler(), RuntimeError)
 
 
 @contextmanager

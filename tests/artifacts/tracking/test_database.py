@@ -202,6 +202,7 @@ def test_the_files_of_another_data_folder_that_named_the_database_stay_its_own(
     found = moved.get_run(run.info.run_id)
     assert local_path(found.info.artifact_uri).is_relative_to(other.root)
     ours = moved.get_experiment_by_name(EXPERIMENT)
+    assert ours is not None
     assert local_path(ours.artifact_location).is_relative_to(there.root)
     recorded = read_recorded_of(there)
     assert run.info.run_id not in recorded.runs

@@ -25,7 +25,7 @@ class Told:
 
 def test_dask_tells_a_lost_scheduler_from_an_error_of_the_task() -> None:
     client = pytest.importorskip("distributed.client", reason="install threeloops[dask]")
-    from distributed.comm import CommClosedError
+    from distributed.comm.core import CommClosedError
 
     from flows.orchestration.dask_workers import DaskWorkers
 
@@ -71,7 +71,7 @@ def test_ray_tells_workers_that_died_from_an_error_of_the_task() -> None:
     exceptions = pytest.importorskip("ray.exceptions", reason="install threeloops[ray]")
     from flows.orchestration.ray_workers import RayWorkers
 
-    workers = RayWorkers(None, "RAY_ADDRESS=h:1", 1, 0)  # type: ignore[arg-type]
+    workers = RayWorkers(None, "RAY_ADDRESS=h:1", 1, 0)
     died = exceptions.WorkerCrashedError()
     assert workers.fate(died).startswith("the workers that had a shard are gone (")
     assert "\n" not in workers.fate(died)
