@@ -17,6 +17,7 @@ from artifacts.registry.resolve import resolve_policy
 from artifacts.registry.versions import REGISTRY
 from artifacts.runs.measured import StoredMeasurement, find_measurement
 from artifacts.store.atomic_file import write_new
+from artifacts.store.data_dir import private_files
 from artifacts.text.visible import printable
 from flows.cli.terminal import Terminal
 from policy.files.atomic_folder import atomic_folder
@@ -45,7 +46,8 @@ def export(runtime: Runtime, options: Namespace, terminal: Terminal) -> ExportOu
             )
         if options.out is not None:
             _refuse_existing(options.out, "--out")  # before the stored tables are read
-        measured = find_measurement(archive, what)
+        with private_files():
+            measured = find_measurement(archive, what)
         name = FORMATS[options.to].format(measured.name.replace(":", "-"))
         output = _answers(measured, options.to, options.out or Path(name))
     terminal.out.print(printable(f"{output.written}  {output.contents}"), markup=False)
@@ -53,8 +55,9 @@ def export(runtime: Runtime, options: Namespace, terminal: Terminal) -> ExportOu
 
 
 def _version(runtime: Runtime, name: str, folder: Path) -> ExportOutput:
-    policy = resolve_policy(runtime.archive, name)
-    source = runtime.archive.folders.find(policy)
+    with private_files():  # it may write to the data folder
+        policy = resolve_policy(runtime.archive, name)
+        source = runtime.archive.folders.find(policy)
     with atomic_folder(folder) as partial:
         _copy_bytes(source, partial)
         if fingerprint(partial) != policy.digest:
