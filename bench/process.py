@@ -64,6 +64,7 @@ def run(
         capture_output=True,
         text=True,
         check=False,
+        umask=0o077,  # it may write to the data folder
     )
     wall = time.monotonic() - started
     others = (_busy_seconds() - busy - (_children_seconds() - own)) / wall

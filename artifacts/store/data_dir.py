@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,12 +127,40 @@ def current_data_dir() -> DataDir:
 
 @contextlib.contextmanager
 def private_files() -> Iterator[None]:
-    """Files that this process makes in the block can be read by nobody else."""
-    before = os.umask(0o077)
+    """Files that this process makes in the block can be read by nobody else.
+
+    The mask belongs to the whole process, whose threads may be in such blocks at the same time: the
+    first that comes changes it, and the last that goes puts back what was there.
+    """
+    _inside.enter()
     try:
         yield
     finally:
-        os.umask(before)
+        _inside.leave()
+
+
+class _Mask:
+    """How many blocks ask for private files, and the mask that was there before them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._blocks = 0
+        self._before = 0
+
+    def enter(self) -> None:
+        with self._lock:
+            if not self._blocks:
+                self._before = os.umask(0o077)
+            self._blocks += 1
+
+    def leave(self) -> None:
+        with self._lock:
+            self._blocks -= 1
+            if not self._blocks:
+                os.umask(self._before)
+
+
+_inside = _Mask()
 
 
 def _close_to_others(root: Path) -> None:

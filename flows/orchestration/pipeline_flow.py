@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from prefect import Flow
 from prefect.context import FlowRunContext
 
+from artifacts.store.data_dir import private_files
 from artifacts.text.secrets import hiding_secrets
 from flows.orchestration.untold import keep_end
 from tasks.runtime.runtime import process_runtime
@@ -22,6 +24,7 @@ R = TypeVar("R")
 class PipelineFlow(Flow[P, R]):
     """A flow whose result does not depend on what Prefect's server could be told."""
 
+    @private_files()
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:  # type: ignore[override]
         """Run it under Prefect.
 
@@ -75,8 +78,7 @@ class Body(Generic[P, R]):
         if context is not None and context.flow_run is not None:
             self.flow_run = str(context.flow_run.id)
         try:
-            with hiding_secrets():  # Prefect keeps what it raises
-                self.result.append(self._function(*args, **kwargs))
+            self.result.append(self._function(*args, **kwargs))
         except BaseException as error:
             self.error = error
             raise
@@ -98,6 +100,14 @@ def pipeline_flow(
     """Make a flow called `name`; `flow_run_name` is a template over its arguments."""
 
     def decorate(function: Callable[P, R]) -> Flow[P, R]:
-        return PipelineFlow(function, name=name, flow_run_name=flow_run_name, **settings)
+        @functools.wraps(function)
+        def told(*args: P.args, **kwargs: P.kwargs) -> R:
+            # a worker calls the function itself; Prefect keeps what it raises
+            with private_files(), hiding_secrets():
+                return function(*args, **kwargs)
+
+        # Prefect would look for the names of types in this module
+        vars(told)["__signature__"] = inspect.signature(function, eval_str=True)
+        return PipelineFlow(told, name=name, flow_run_name=flow_run_name, **settings)
 
     return decorate

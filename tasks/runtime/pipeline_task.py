@@ -14,6 +14,7 @@ from prefect import Task
 from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
 
+from artifacts.store.data_dir import private_files
 from artifacts.text.secrets import hiding_secrets
 from tasks.runtime.runtime import process_runtime
 
@@ -48,7 +49,8 @@ def pipeline_task(
 
         @functools.wraps(function)
         def told(*args: P.args, **kwargs: P.kwargs) -> R:
-            with hiding_secrets():  # Prefect keeps what it raises
+            # in a worker no command has asked for private files; Prefect keeps what it raises
+            with private_files(), hiding_secrets():
                 return function(*args, **kwargs)
 
         return PipelineTask(told, name=name, task_run_name=run_name, **settings)

@@ -6,10 +6,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from prefect.flow_engine import run_flow
 
 from flows.cli.parser import main
+from flows.orchestration.pipeline_flow import pipeline_flow
 from tasks.runtime.runtime import process_runtime
 from tests import canaries
 from tests.data_folder import all_runs
@@ -121,3 +124,19 @@ def test_a_server_that_does_not_answer_is_named_without_its_login(
     assert f"{variable}=http://127.0.0.1:9/api" in done.stderr.decode()
     (tmp_path / "new" / "stderr").write_bytes(done.stdout + done.stderr)
     assert told(tmp_path / "new") == []
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_what_a_flow_raises_in_a_worker_is_kept_without_the_secret(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Prefect's own worker calls the function of a flow itself, and keeps what it raises."""
+    monkeypatch.setenv("HF_TOKEN", CANARIES["HF_TOKEN"])
+
+    def quoting() -> None:
+        raise RuntimeError(f"401 for {ADDRESS} with {CANARIES['HF_TOKEN']}")
+
+    flow = pipeline_flow(name="quoting", flow_run_name="quoting")(quoting)
+    state: Any = run_flow(flow, return_type="state")
+    assert state.is_failed()
+    assert "RuntimeError: 401 for https://***@127.0.0.1:9/data.jsonl with ***" in str(state.message)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, text
 
-from artifacts.store.data_dir import DataDir, current_data_dir, sqlite_uri
+from artifacts.store.data_dir import DataDir, current_data_dir, private_files, sqlite_uri
 from schemas.errors import InputError
 
 
@@ -92,6 +93,27 @@ def test_a_working_directory_that_was_deleted_is_said(
     (tmp_path / "gone").rmdir()
     with pytest.raises(InputError, match="the working directory was deleted"):
         current_data_dir()
+
+
+def test_files_stay_private_until_the_last_thread_that_asked_has_ended() -> None:
+    """The mask is the process's: one thread's end must not open another's files."""
+    former = os.umask(0o022)
+    first, second = private_files(), private_files()
+    try:
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert _mask() == 0o077
+        second.__exit__(None, None, None)
+        assert _mask() == 0o022
+    finally:
+        os.umask(former)
+
+
+def _mask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 @pytest.mark.parametrize("name", ["a?b", "100 %", "a#b", "%41", "a&b é"])
