@@ -56,7 +56,7 @@ def _version(runtime: Runtime, name: str, folder: Path) -> ExportOutput:
     policy = resolve_policy(runtime.archive, name)
     source = runtime.archive.folders.find(policy)
     with atomic_folder(folder) as partial:
-        shutil.copytree(source, partial, dirs_exist_ok=True, copy_function=_copied)
+        _copy_bytes(source, partial)
         if fingerprint(partial) != policy.digest:
             raise StoreError("its files changed while they were copied", name)
     files = sum(path.is_file() for path in folder.rglob("*"))
@@ -66,9 +66,14 @@ def _version(runtime: Runtime, name: str, folder: Path) -> ExportOutput:
     )  # fmt: skip
 
 
-def _copied(source: str, to: str) -> None:
-    """Copy a file's bytes without the narrow rights of the data folder."""
-    shutil.copyfile(source, to)
+def _copy_bytes(source: Path, to: Path) -> None:
+    """Copy the files of a folder without the narrow rights of the data folder."""
+    for path in sorted(source.rglob("*")):
+        copy = to / path.relative_to(source)
+        if path.is_dir():
+            copy.mkdir()
+        else:
+            shutil.copyfile(path, copy)
 
 
 def _answers(measured: StoredMeasurement, form: str, path: Path) -> ExportOutput:

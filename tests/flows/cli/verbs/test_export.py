@@ -61,7 +61,7 @@ def test_a_version_and_a_run_become_files_of_ones_own(
         os.umask(before)
     assert fingerprint(tmp_path / "mine") == made["digest"]
     load_policy(tmp_path / "mine", name="mine", device="cpu")
-    assert stat.S_IMODE((tmp_path / "mine").stat().st_mode) == 0o755
+    assert stat.S_IMODE((tmp_path / "mine").stat().st_mode) == 0o755, "as usual, not as it was kept"
     assert {
         stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "mine").rglob("*.safetensors")
     } == {0o644}
