@@ -118,6 +118,15 @@ def test_a_scheduler_without_workers(tiny: str, tmp_path: Path, prefect: Prefect
     assert "no worker has come to this scheduler; start some: dask worker tcp://127" in line
 
 
+def test_a_scheduler_without_threeloops(tiny: str, tmp_path: Path, prefect: PrefectServer) -> None:
+    pytest.importorskip("prefect_dask", reason="install threeloops[engines]")
+    with dask_cluster(tmp_path, bare_environment(), workers=0, knows_us=False) as running:
+        command = Command(tmp_path / "home", prefect, **running.address)
+        line = command.refused("eval", "--model", tiny, *MEASURED, "--task-runner", "dask")
+    assert line.startswith("threeloops: DASK_SCHEDULER_ADDRESS=tcp://127.0.0.1:")
+    assert "the scheduler unpacks what is sent, and cannot import what it needs (No module" in line
+
+
 class Other(BaseHTTPRequestHandler):
     """Something else that listens."""
 
