@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
 import threading
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 # Ray ends a process that has not reached its head for 60 seconds; until then most calls wait
 HEAD_SECONDS = 20.0  # leaves the time to record what is to be recorded, and to say so
 LOOK_SECONDS = 1.0
+ONCE = "RAY_gcs_server_port_wait_time_s"  # how often whoever connects asks a head, too
 
 
 class HeadLostError(Exception):
@@ -46,7 +48,7 @@ def ray_workers(
     }
     runner: RayTaskRunner[Any] = RayTaskRunner(address=address, init_kwargs=settings)
     try:
-        with _answering_sigterm():
+        with _asking_once(), _answering_sigterm():
             runner.__enter__()
     except (OSError, ValueError, RuntimeError, RayError) as error:
         raise InputError(
@@ -187,6 +189,19 @@ def _ray() -> Any:
     import ray
 
     return ray
+
+
+@contextmanager
+def _asking_once() -> Iterator[None]:
+    """Ray asks a head that does not answer for 40 seconds, and by itself does that 20 times."""
+    if ONCE in os.environ:
+        yield
+        return
+    os.environ[ONCE] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(ONCE, None)
 
 
 @contextmanager

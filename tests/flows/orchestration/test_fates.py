@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
 import socket
 from collections.abc import Callable
@@ -101,6 +102,34 @@ def test_a_head_that_is_gone_is_found_without_ray_which_would_end_this_process(
         with pytest.raises(module.HeadLostError) as lost:
             hand_over()
     assert workers.fate(lost.value).startswith("the head does not answer any more (")
+
+
+@pytest.mark.parametrize("given", [None, "7"])
+def test_ray_asks_a_head_once_unless_somebody_says_how_often(
+    given: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("prefect_ray.task_runners", reason="install threeloops[ray]")
+    from prefect_ray.task_runners import RayTaskRunner
+
+    from flows.orchestration.ray_workers import ONCE, ray_workers
+
+    monkeypatch.delenv(ONCE, raising=False)
+    if given is not None:
+        monkeypatch.setenv(ONCE, given)
+    seen = []
+
+    def connect(self: RayTaskRunner[Any]) -> Any:
+        seen.append(os.environ[ONCE])
+        raise ConnectionError("nobody is there\nat all")
+
+    monkeypatch.setattr(RayTaskRunner, "__enter__", connect)
+    with (
+        pytest.raises(InputError, match=r"^RAY_ADDRESS=h:1: no Ray cluster answers there \(nobody"),
+        ray_workers("h:1", "RAY_ADDRESS=h:1", {}, "cpu"),
+    ):
+        pass
+    assert seen == [given or "1"]
+    assert os.environ.get(ONCE) == given
 
 
 def test_whoever_answers_sigterm_goes_on_to_once_ray_is_connected() -> None:
