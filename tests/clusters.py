@@ -20,7 +20,7 @@ import psutil
 from tests.mlflow_server import free_port
 
 ROOT = Path(__file__).parents[1]
-PATIENCE = 180.0
+PATIENCE = 600.0
 # a scheduler in whose Python this package is not installed
 WITHOUT_US = """
 import sys

@@ -59,21 +59,18 @@ def ray_workers(
     try:
         threads = environment.get("OMP_NUM_THREADS", "")
         cpus = int(threads) if threads.isdecimal() and int(threads) else 1
-        head = Head(address_of_head())
-        yield RayWorkers(runner, where, cpus, gpus=int(device == "cuda"), head=head)
+        # a client's calls fail by themselves
+        listening = "" if address.startswith("ray://") else _ray().get_runtime_context().gcs_address
+        yield RayWorkers(runner, where, cpus, gpus=int(device == "cuda"), head=Head(listening))
     finally:
         runner.__exit__(None, None, None)
 
 
-def address_of_head() -> str:
-    """Where Ray finds its nodes; empty for a client, whose calls fail by themselves."""
-    from ray.util.client import ray as client
-
-    return "" if client.is_connected() else str(_ray().get_runtime_context().gcs_address)
-
-
 class Head:
-    """Whether a cluster's head is there, asked without Ray, which would wait for it."""
+    """Whether a cluster's head is there, asked without Ray, which would wait for it.
+
+    Without an address it is always there.
+    """
 
     def __init__(self, address: str) -> None:
         self._address = address
