@@ -25,6 +25,22 @@ PATIENCE = 180.0
 WHOLE: Record = {"problems": 192, "samples": 4, "shard_size": 16, "naps": 40, "nap_seconds": 0.5}
 QUICK: Record = {"problems": 4, "samples": 2, "shard_size": 2, "naps": 4, "nap_seconds": 0.1}
 COUNTS = (1, 2, 4)  # workers that sleep
+# end well once a cluster, the first argument, has as many workers as the second says
+COME = {
+    "dask": """
+import sys, distributed
+with distributed.Client(sys.argv[1], timeout=60) as client:
+    client.wait_for_workers(int(sys.argv[2]), timeout=180)
+""",
+    "ray": """
+import sys, time, ray
+ray.init(sys.argv[1], log_to_driver=False)
+until = time.monotonic() + 180
+while ray.cluster_resources().get("CPU", 0) < int(sys.argv[2]):
+    assert time.monotonic() < until
+    time.sleep(0.2)
+""",
+}
 
 
 def main() -> None:
@@ -69,6 +85,8 @@ def print_tables(
     for name, record in (("one process, 2 threads", alone), (f"2 workers of {runner}", by_two)):
         seconds = record["sampled"]["seconds"]
         print(f"| {name} | {seconds:.1f} | {made / seconds:.1f} |")
+    busy = alone["other_cores_busy"]
+    print(f"\nOther programs kept {busy:.1f} cores busy while the one process worked.")
     count, each = sizes["naps"], sizes["nap_seconds"]
     print(f"\n| workers | {count} naps of {each} s | ideal | ms a shard without work | processes |")
     print("|---|---|---|---|---|")
@@ -100,7 +118,11 @@ def cluster(runner: str, folder: Path, workers: int) -> Iterator[None]:
     """A cluster of so many workers with a thread each; the environment names it meanwhile."""
     one_thread = {"OMP_NUM_THREADS": "1", "PYTHONPATH": path_of_workers()}
     port, log = free_port(), folder / "cluster.log"
-    with ended_together() as started:
+    # paths of Ray's sockets below it must not be long
+    with (
+        tempfile.TemporaryDirectory(prefix="ray", dir="/tmp") as short,
+        ended_together() as started,
+    ):
         if runner == "dask":
             address, variable = f"tcp://127.0.0.1:{port}", "DASK_SCHEDULER_ADDRESS"
             head = ["distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", str(port)]
@@ -113,10 +135,11 @@ def cluster(runner: str, folder: Path, workers: int) -> Iterator[None]:
             words = ["ray.scripts.scripts", "start", "--head", "--block", f"--port={port}"]
             words += ["--node-ip-address=127.0.0.1", f"--num-cpus={workers}"]
             words += ["--disable-usage-stats", "--include-dashboard=false"]
-            words += [f"--temp-dir={tempfile.mkdtemp(prefix='ray', dir='/tmp')}"]
+            words += [f"--temp-dir={short}"]
             started.append(start(words, log, one_thread))
         wait(lambda: listens(port), runner, log)
-        time.sleep(5.0)  # until the workers have come, too
+        asked = [sys.executable, "-c", COME[runner], address, str(workers)]
+        subprocess.run(asked, check=True, capture_output=True)
         os.environ[variable] = address
         yield
 

@@ -24,6 +24,7 @@ PATIENCE = 600.0
 PACKAGES = {"dask": "prefect_dask", "ray": "prefect_ray"}
 MEASURED = ["--limit", "10", "--samples", "3", "--shard-size", "3", "--max-new-tokens", "6"]
 POOR = ["--template", "few_shot_plain@1", "--extra-body", "{}", "--num-concurrent", "1"]
+QUICKLY = ["--num-concurrent", "9"]  # for who is not to be met half done
 PROBLEMS, SHARD = 36, 4
 ASKED = ["eval", "--model", "tiny", "--limit", str(PROBLEMS), "--shard-size", str(SHARD), *POOR]
 
@@ -108,14 +109,21 @@ def wait_until(ready: Callable[[], Any], process: subprocess.Popen[str] | None =
 
 @contextmanager
 def slow_server(seconds: float) -> Iterator[ModelServer]:
-    """A model server that takes a while for each answer, so that shards can be met half done."""
+    """A model server that takes a while for each answer, so that shards can be met half done.
+
+    It gives no answer until two are waited for, since one worker may need much longer than another
+    to start.
+    """
     says = texts("Final: 3")
 
     def slowly(body: dict[str, Any]) -> list[dict[str, Any]]:
+        while server.most_open < 2 and QUESTION not in body["prompt"]:
+            time.sleep(0.05)
         time.sleep(seconds)
         return says(body)
 
-    with serving(ModelServer(slowly, owner="", version="")) as server:
+    server = ModelServer(slowly, owner="", version="")
+    with serving(server):
         yield server
 
 

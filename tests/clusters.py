@@ -20,7 +20,14 @@ import psutil
 from tests.mlflow_server import free_port
 
 ROOT = Path(__file__).parents[1]
-PATIENCE = 180.0
+PATIENCE = 600.0
+# a scheduler in whose Python this package is not installed
+WITHOUT_US = """
+import sys
+sys.meta_path[:] = [one for one in sys.meta_path if "editable" not in repr(one)]
+from distributed.cli.dask_scheduler import main
+main()
+"""
 # what a command would hand down; a node has none of it unless a test says so
 NAMED = ("THREELOOPS_", "PREFECT_", "MLFLOW_", "OMP_", "DASK_", "RAY_")
 
@@ -44,18 +51,25 @@ def bare_environment(**named: str) -> dict[str, str]:
 
 @contextlib.contextmanager
 def dask_cluster(
-    folder: Path, environment: Mapping[str, str], workers: int = 2, threads: int = 1
+    folder: Path,
+    environment: Mapping[str, str],
+    workers: int = 2,
+    threads: int = 1,
+    *,
+    knows_us: bool = True,
 ) -> Iterator[RunningCluster]:
     """A scheduler, and workers that have this environment."""
     address = f"tcp://127.0.0.1:{free_port()}"
     port = address.rpartition(":")[2]
-    head = ["distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", port]
-    one = ["distributed.cli.dask_worker", address, "--nthreads", str(threads)]
+    head = ["-m", "distributed.cli.dask_scheduler"] if knows_us else ["-Pc", WITHOUT_US]
+    head += ["--host", "127.0.0.1", "--port", port]
+    one = ["-m", "distributed.cli.dask_worker", address, "--nthreads", str(threads)]
+    told = dict(environment) if knows_us else dict(environment) | {"PYTHONPATH": ""}
     with _ended_together() as started:
         for number, words in enumerate([head, *[one] * workers]):
             local = [] if words is head else ["--local-directory", str(folder / str(number))]
-            command = [sys.executable, "-m", *words, "--no-dashboard", *local]
-            started.append(_start(command, folder / f"dask-{number}.log", environment))
+            command = [sys.executable, *words, "--no-dashboard", *local]
+            started.append(_start(command, folder / f"dask-{number}.log", told))
         found = {"DASK_SCHEDULER_ADDRESS": address}
         _wait(lambda: _count_dask(address) == workers, "the workers of Dask", folder)
         yield RunningCluster("dask", found, lambda: _busy_dask(address), started)

@@ -21,8 +21,16 @@ LOGS = ("distributed", "distributed.client")  # Dask gives both a level of their
 
 
 def refuse_no_workers(address: str, where: str) -> None:
-    """InputError where no scheduler answers, and where one has no workers."""
+    """InputError where no scheduler answers or can unpack a task, and where one has no workers."""
     with _connected(address, where) as client:
+        try:
+            client.run_on_scheduler(_unpacked)
+        except ImportError as error:
+            raise InputError(
+                f"the scheduler unpacks what is sent, and cannot import what it needs ({error})",
+                where,
+                "install threeloops where the scheduler runs, in the version that is here",
+            ) from None
         if not client.nthreads():
             raise InputError(
                 "no worker has come to this scheduler", where, f"start some: dask worker {address}"
@@ -90,6 +98,10 @@ class DaskWorkers:
         if isinstance(error, _of_a_lost_scheduler()):
             return f"the scheduler does not answer any more ({type(error).__name__})"
         return ""
+
+
+def _unpacked() -> None:
+    """Whoever unpacks this function imports this module, as a task's module is."""
 
 
 def _of_a_lost_scheduler() -> tuple[type[Exception], ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import importlib
 import inspect
 from collections.abc import Callable
 from typing import Any, Generic, ParamSpec, TypeVar
@@ -48,6 +49,14 @@ class PipelineFlow(Flow[P, R]):
                 raise body.error from None
             return body.result[0]
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A process that is sent the flow, such as a worker for a task of it, gets no function.
+
+        It may know the function's module by another name, or not at all.
+        """
+        named = NamedFunction(self.fn.__module__, self.fn.__qualname__)
+        return vars(self) | {"fn": named, "__wrapped__": named}
+
     def having(self, body: Body[P, R]) -> PipelineFlow[P, R]:
         """The same flow with this in place of its function, wherever it holds that."""
         told = copy.copy(self)
@@ -67,10 +76,6 @@ class Body(Generic[P, R]):
         functools.update_wrapper(self, function)
         self.__globals__ = function.__globals__  # where Prefect looks for the names of types
 
-    def __reduce__(self) -> tuple[Callable[[], Callable[[], None]], tuple[()]]:
-        """A worker that runs a task of the flow is sent neither the function nor how it goes."""
-        return _stand_in, ()
-
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function."""
         self.begun = True
@@ -85,13 +90,28 @@ class Body(Generic[P, R]):
         return self.result[0]
 
 
-def runs_elsewhere() -> None:
-    """Stands for the function of a flow in a worker, which runs tasks of it alone."""
-    raise AssertionError("a worker runs no flow")
+class NamedFunction:
+    """The function of a flow where the flow was sent to; looked for when it is called.
 
+    ImportError or AttributeError where it is not there.
+    """
 
-def _stand_in() -> Callable[[], None]:
-    return runs_elsewhere
+    def __init__(self, module: str, name: str) -> None:
+        self.__module__, self.__qualname__ = module, name
+        self.__name__ = name.rpartition(".")[2]
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(self._found())
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function."""
+        return self._found()(*args, **kwargs)
+
+    def _found(self) -> Callable[..., Any]:
+        flow = getattr(importlib.import_module(self.__module__), self.__qualname__)
+        found: Callable[..., Any] = flow.fn
+        return found
 
 
 def pipeline_flow(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
+import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -15,6 +18,15 @@ from tasks.runtime.workers import Promise
 
 if TYPE_CHECKING:
     from prefect_ray.task_runners import RayTaskRunner
+
+# Ray ends a process that has not reached its head for 60 seconds; until then most calls wait
+HEAD_SECONDS = 20.0  # leaves the time to record what is to be recorded, and to say so
+LOOK_SECONDS = 1.0
+ONCE = "RAY_gcs_server_port_wait_time_s"  # how often whoever connects asks a head, too
+
+
+class HeadLostError(Exception):
+    """Nobody listens at the head's address any more."""
 
 
 @contextmanager
@@ -36,7 +48,7 @@ def ray_workers(
     }
     runner: RayTaskRunner[Any] = RayTaskRunner(address=address, init_kwargs=settings)
     try:
-        with _answering_sigterm():
+        with _asking_once(), _answering_sigterm():
             runner.__enter__()
     except (OSError, ValueError, RuntimeError, RayError) as error:
         raise InputError(
@@ -47,9 +59,41 @@ def ray_workers(
     try:
         threads = environment.get("OMP_NUM_THREADS", "")
         cpus = int(threads) if threads.isdecimal() and int(threads) else 1
-        yield RayWorkers(runner, where, cpus, gpus=int(device == "cuda"))
+        # a client's calls fail by themselves
+        listening = "" if address.startswith("ray://") else _ray().get_runtime_context().gcs_address
+        yield RayWorkers(runner, where, cpus, gpus=int(device == "cuda"), head=Head(listening))
     finally:
         runner.__exit__(None, None, None)
+
+
+class Head:
+    """Whether a cluster's head is there, asked without Ray, which would wait for it.
+
+    Without an address it is always there.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._seen = time.monotonic()
+
+    def answers(self) -> bool:
+        """Whether somebody listens; HeadLostError once nobody has for `HEAD_SECONDS`."""
+        if not self._address:
+            return True
+        host, _, port = self._address.rpartition(":")
+        try:
+            with socket.create_connection((host.strip("[]"), int(port)), timeout=HEAD_SECONDS):
+                self._seen = time.monotonic()
+                return True
+        except OSError as error:
+            if time.monotonic() - self._seen > HEAD_SECONDS:
+                raise HeadLostError(str(error)) from None
+            return False
+
+    def wait(self) -> None:
+        """Come back once it answers; raises as `answers` does."""
+        while not self.answers():
+            time.sleep(LOOK_SECONDS)
 
 
 class RayPromise:
@@ -79,13 +123,21 @@ class RayWorkers:
 
     apart = True
 
-    def __init__(self, runner: RayTaskRunner[Any], where: str, cpus: int, gpus: int) -> None:
+    def __init__(
+        self, runner: RayTaskRunner[Any], where: str, cpus: int, gpus: int, head: Head
+    ) -> None:
         self.where = where
         self._runner = runner
+        self._head = head
         self._takes = {"num_cpus": cpus} | ({"num_gpus": gpus} if gpus else {})
 
     def places(self) -> int:
-        """How many shards all nodes together have the CPUs and GPUs for."""
+        """How many shards all nodes together have the CPUs and GPUs for.
+
+        0 where the head does not answer; HeadLostError where it has not for a while.
+        """
+        if not self._head.answers():
+            return 0
         try:
             there = _ray().cluster_resources()
         except Exception:  # Ray raises errors of many kinds where its head is gone
@@ -101,11 +153,13 @@ class RayWorkers:
     def submit(self, task: PipelineTask[..., Any], parameters: Mapping[str, Any]) -> Promise:
         from prefect_ray.context import remote_options
 
+        self._head.wait()
         with remote_options(**self._takes):
             future = self._runner.submit(task, dict(parameters))
         return RayPromise(future.wrapped_future, future.result)
 
     def call(self, function: Callable[..., Any], parameters: Mapping[str, Any]) -> Promise:
+        self._head.wait()
         ray = _ray()
         reference = ray.remote(**self._takes)(function).remote(**parameters)
         return RayPromise(reference, lambda: ray.get(reference))
@@ -117,8 +171,11 @@ class RayWorkers:
                     _ray().cancel(promise.reference)
 
     def fate(self, error: BaseException) -> str:
-        """Words for workers or nodes that died again and again."""
+        """Words for a head that is gone, and workers or nodes that died again and again."""
         from ray.exceptions import RayError, RayTaskError
+
+        if isinstance(error, HeadLostError):
+            return f"the head does not answer any more ({error})"
 
         if isinstance(error, RayError) and not isinstance(error, RayTaskError):
             return f"the workers that had a shard are gone ({_first_line(error)})"
@@ -129,6 +186,19 @@ def _ray() -> Any:
     import ray
 
     return ray
+
+
+@contextmanager
+def _asking_once() -> Iterator[None]:
+    """Ray asks a head that does not answer for 40 seconds, and by itself does that 20 times."""
+    if ONCE in os.environ:
+        yield
+        return
+    os.environ[ONCE] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(ONCE, None)
 
 
 @contextmanager

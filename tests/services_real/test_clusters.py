@@ -16,6 +16,7 @@ from tests.cluster_commands import (
     MEASURED,
     PACKAGES,
     PROBLEMS,
+    QUICKLY,
     SHARD,
     Command,
     answered,
@@ -72,7 +73,7 @@ def test_a_worker_that_is_killed_costs_its_shard_and_nothing_else(
 ) -> None:
     """Each answer takes a while, so both workers are in the middle of a shard when one dies."""
     pytest.importorskip("openai", reason="install threeloops[server]")
-    with slow_server(0.8) as server, cluster(name, tmp_path, home, prefect) as running:
+    with slow_server(1.5) as server, cluster(name, tmp_path, home, prefect) as running:
         command = Command(home, prefect, **running.address)
         process = command.start(*ASKED, "--base-url", server.url, "--task-runner", name)
         wait_until(lambda: server.open == 2, process)
@@ -86,7 +87,8 @@ def test_a_worker_that_is_killed_costs_its_shard_and_nothing_else(
         assert max(often.values()) == 2, "no shard was begun more than twice"
         twice = sum(count > 1 for count in often.values())
         assert 1 <= twice <= SHARD, "what the worker had asked of its shard, and nothing else"
-        again = Command(tmp_path / "own", prefect).told(*ASKED, "--base-url", server.url)
+        words = [*ASKED, *QUICKLY, "--base-url", server.url]
+        again = Command(tmp_path / "own", prefect).told(*words)
     assert digests(again) == digests(result)
 
 
@@ -116,6 +118,15 @@ def test_a_scheduler_without_workers(tiny: str, tmp_path: Path, prefect: Prefect
         command = Command(tmp_path / "home", prefect, **running.address)
         line = command.refused("eval", "--model", tiny, *MEASURED, "--task-runner", "dask")
     assert "no worker has come to this scheduler; start some: dask worker tcp://127" in line
+
+
+def test_a_scheduler_without_threeloops(tiny: str, tmp_path: Path, prefect: PrefectServer) -> None:
+    pytest.importorskip("prefect_dask", reason="install threeloops[engines]")
+    with dask_cluster(tmp_path, bare_environment(), workers=0, knows_us=False) as running:
+        command = Command(tmp_path / "home", prefect, **running.address)
+        line = command.refused("eval", "--model", tiny, *MEASURED, "--task-runner", "dask")
+    assert line.startswith("threeloops: DASK_SCHEDULER_ADDRESS=tcp://127.0.0.1:")
+    assert "the scheduler unpacks what is sent, and cannot import what it needs (No module" in line
 
 
 class Other(BaseHTTPRequestHandler):

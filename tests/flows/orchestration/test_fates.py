@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
+import socket
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -69,13 +71,65 @@ def test_rays_errors_are_those_of_the_task_without_its_traceback() -> None:
 
 def test_ray_tells_workers_that_died_from_an_error_of_the_task() -> None:
     exceptions = pytest.importorskip("ray.exceptions", reason="install threeloops[ray]")
-    from flows.orchestration.ray_workers import RayWorkers
+    from flows.orchestration.ray_workers import Head, RayWorkers
 
-    workers = RayWorkers(None, "RAY_ADDRESS=h:1", 1, 0)
+    workers = RayWorkers(None, "RAY_ADDRESS=h:1", 1, 0, Head(""))
     died = exceptions.WorkerCrashedError()
     assert workers.fate(died).startswith("the workers that had a shard are gone (")
     assert "\n" not in workers.fate(died)
     assert workers.fate(ValueError("of the task")) == ""
+
+
+def test_a_head_that_is_gone_is_found_without_ray_which_would_end_this_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("ray.exceptions", reason="install threeloops[ray]")
+    from flows.orchestration import ray_workers as module
+
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.01)
+    with socket.create_server(("127.0.0.1", 0)) as there:
+        head = module.Head(f"127.0.0.1:{there.getsockname()[1]}")
+        workers = module.RayWorkers(None, "RAY_ADDRESS=h:1", 1, 0, head)
+        assert head.answers()
+    assert not head.answers(), "it may come back"
+    assert workers.places() == 0
+    monkeypatch.setattr(module, "HEAD_SECONDS", 0.1)
+    for hand_over in (
+        lambda: workers.call(print, {}),
+        lambda: workers.submit(None, {}),  # type: ignore[arg-type]
+        workers.places,
+    ):
+        with pytest.raises(module.HeadLostError) as lost:
+            hand_over()
+    assert workers.fate(lost.value).startswith("the head does not answer any more (")
+
+
+@pytest.mark.parametrize("given", [None, "7"])
+def test_ray_asks_a_head_once_unless_somebody_says_how_often(
+    given: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("prefect_ray.task_runners", reason="install threeloops[ray]")
+    from prefect_ray.task_runners import RayTaskRunner
+
+    from flows.orchestration.ray_workers import ONCE, ray_workers
+
+    monkeypatch.delenv(ONCE, raising=False)
+    if given is not None:
+        monkeypatch.setenv(ONCE, given)
+    seen = []
+
+    def connect(self: RayTaskRunner[Any]) -> Any:
+        seen.append(os.environ[ONCE])
+        raise ConnectionError("nobody is there\nat all")
+
+    monkeypatch.setattr(RayTaskRunner, "__enter__", connect)
+    with (
+        pytest.raises(InputError, match=r"^RAY_ADDRESS=h:1: no Ray cluster answers there \(nobody"),
+        ray_workers("h:1", "RAY_ADDRESS=h:1", {}, "cpu"),
+    ):
+        pass
+    assert seen == [given or "1"]
+    assert os.environ.get(ONCE) == given
 
 
 def test_whoever_answers_sigterm_goes_on_to_once_ray_is_connected() -> None:
