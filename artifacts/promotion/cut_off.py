@@ -63,8 +63,8 @@ def settle_cut_off(archive: Archive, model: str) -> Decision | None:
     champion = champion_of(archive, model)
     if champion is None:
         return None
-    since = _decided_since_ms(archive.history, champion)
-    for run in archive.history.mlflow_runs():
+    since = _decided_since_ms(archive.all_history, champion)
+    for run in archive.all_history.mlflow_runs():
         if run.info.start_time >= since and _is_cut_off(run, archive.owners):
             decided = _made_champion(archive, run, champion)
             if decided is not None:

@@ -237,7 +237,7 @@ def champion_since_ms(archive: Archive, champion: RegisteredVersion) -> int:
     since = max(
         (
             made.settled_ms
-            for made in all_decisions(archive.history)
+            for made in all_decisions(archive.all_history)
             if made.decision == PROMOTED
             and made.candidate == champion.name
             and made.candidate_digest in ("", champion.digest)

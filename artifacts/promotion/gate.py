@@ -42,7 +42,7 @@ def decide(archive: Archive, version: RegisteredVersion, min_gain: float) -> Dec
     a look, so that measuring again, or making versions until one is lucky, does not pay
     (`bench.referee` simulates both).
     """
-    runs, reasons = archive.history.loops(), []
+    runs, reasons = archive.all_history.loops(), []
     champion = champion_of(archive, version.model)
     against = _opponent(version, champion, runs)
     if champion is not None and champion.number == version.number:
@@ -179,10 +179,10 @@ def confirmation_number(archive: Archive, version: RegisteredVersion, decided: D
     """
     champion, opponent = champion_of(archive, version.model), decided.against.digest
     since = champion_since_ms(archive, champion) if champion else 0
-    earlier = confirmed_against(archive.history, since)
+    earlier = confirmed_against(archive.all_history, since)
     if since:
         return 1 + earlier.count(opponent)
-    runs = archive.history.every(deleted=True)
+    runs = archive.all_history.every(deleted=True)
     base = base_of(opponent, runs)
     return 1 + sum(base_of(one, runs) == base for one in earlier)
 
@@ -200,7 +200,7 @@ def _look(
     been sampled before could be chosen for what was known of it, so for such a one they count from
     the beginning.
     """
-    runs = archive.history.every(deleted=True)
+    runs = archive.all_history.every(deleted=True)
     crowned = champion_since_ms(archive, champion) if champion else 0
     first = first_sampled_ms(runs, version.digest)
     since = crowned if first is not None and first >= crowned else 0
