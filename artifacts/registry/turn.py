@@ -141,7 +141,15 @@ class RegistryTurn:
         watch = self._watches.setdefault(entry.name, Watch(self._clock))
         if not watch.is_over(Found(content=content.encode(), version=content), asked_at):
             return False
-        self._ask(lambda again: self._delete(entry.name))
+        try:
+            self._ask(lambda again: self._delete(entry.name))
+        except InputError as error:
+            raise InputError(
+                "the process that had the turn has ended, and its entry cannot be deleted: "
+                f"{error.what}",
+                self._where,
+                f"let somebody who may delete the registered model {entry.name}",
+            ) from error
         return True
 
     def _other(self, found: list[RegisteredModel]) -> str:

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import RegisteredModel
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 
 from artifacts.registry.turn import ENTRIES, RegistryTurn, turn_in_registry
 from artifacts.store.process import this_process
@@ -58,6 +60,13 @@ class IsAway(MlflowClient):
 
     def update_registered_model(self, *words: Any, **more: Any) -> RegisteredModel:
         raise ValueError("it is full")
+
+
+class MayNotDelete(MlflowClient):
+    """A user who may not delete what others made."""
+
+    def delete_registered_model(self, name: str) -> None:
+        raise MlflowException("not yours", PERMISSION_DENIED)
 
 
 @pytest.fixture
@@ -167,6 +176,18 @@ def test_what_cannot_be_asked_is_said_in_one_line(registry: MlflowClient) -> Non
         one.still_mine()
     assert caught.value.where == WHERE
     assert "\n" not in str(caught.value)
+
+
+def test_who_may_not_delete_a_dead_entry_is_told_its_name(registry: MlflowClient) -> None:
+    clock = Hands()
+    assert not turn(registry).try_acquire()
+    two = turn(like(registry, MayNotDelete), clock)
+    assert two.try_acquire()
+    clock.now += 2 * SECONDS
+    (entry,) = entries(registry)
+    with pytest.raises(InputError, match=r"does not allow it \(403\)") as caught:
+        two.try_acquire()
+    assert caught.value.remedy == f"let somebody who may delete the registered model {entry.name}"
 
 
 def test_it_is_renewed_while_it_is_held(registry: MlflowClient) -> None:
