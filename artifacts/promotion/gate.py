@@ -42,9 +42,10 @@ def decide(archive: Archive, version: RegisteredVersion, min_gain: float) -> Dec
     a look, so that measuring again, or making versions until one is lucky, does not pay
     (`bench.referee` simulates both).
     """
-    runs, reasons = archive.all_history.loops(), []
+    runs, reasons = archive.history.loops(), []
+    learned = archive.all_history.loops()  # a version may be another experiment's
     champion = champion_of(archive, version.model)
-    against = _opponent(version, champion, runs)
+    against = _opponent(version, champion, learned)
     if champion is not None and champion.number == version.number:
         reasons.append("it is the champion already")
     elif champion is not None and champion.digest == version.digest:
@@ -79,7 +80,7 @@ def decide(archive: Archive, version: RegisteredVersion, min_gain: float) -> Dec
             f"{version.name} and {against.name} were evaluated on the holdout with different "
             f"instruments, in {', '.join(parts)}"
         )
-    reasons += _trained_on(archive.store, version, own, runs)
+    reasons += _trained_on(archive.store, version, own, learned)
     return Decision(
         decision="refused" if reasons else "promoted",
         promoted=not reasons,

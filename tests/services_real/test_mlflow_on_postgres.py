@@ -27,7 +27,7 @@ from tests.seaweed import BUCKET, NOBODY, OWNER, READER, SeaweedServer
 
 pytestmark = pytest.mark.engines
 VERSION = "models:/threeloops/1"
-FIRST_STEPS = 12  # of learning until the policy is better than it was, and far from perfect
+FIRST_STEPS = 3  # of learning: the reward is 0.6 then, and was 0.01; after 12 it is 0.98
 Told = Callable[..., dict[str, Any]]
 
 
