@@ -201,7 +201,7 @@ def test_it_is_renewed_while_it_is_held(registry: MlflowClient) -> None:
 
 
 def test_the_block_of_a_connection_is_told_when_its_turn_was_taken(archive: Archive) -> None:
-    client, said = archive.tracking.client, []
+    client, said = archive.tracking.client, list[str]()
     with turn_in_registry(archive.tracking, "gate", said.append) as held:
         held.refuse_lost("the decision")
         (entry,) = entries(client)
