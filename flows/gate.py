@@ -11,14 +11,16 @@ from artifacts.promotion.cut_off import broken_off, settle_cut_off
 from artifacts.promotion.decisions import begin_decision, record_decision
 from artifacts.promotion.gate import confirmation_number, decide, refused, still_against
 from artifacts.promotion.rollback import decide_rollback
+from artifacts.registry.turn import turn_in_registry
 from artifacts.registry.versions import REGISTRY, RegisteredVersion, registered_version
 from artifacts.store.shared.lease import Turn
-from flows.orchestration.turns import taking_turns
+from flows.orchestration.turns import across_store, taking_turns
 from schemas.config import EvalConfig
 from schemas.errors import ThreeLoopsError
 from schemas.results import Decision, EvalResult
 from tasks.runtime.runtime import Runtime
 
+GATE = "gate"  # the name of its turn
 Evaluate = Callable[[EvalConfig], EvalResult]
 
 
@@ -35,7 +37,7 @@ def decide_and_record(
     with `evaluate`, on samples that nobody could choose, and becomes the champion only if these
     show the gain as well; where that cannot be done, it is refused. `prepare` is called before
     that; what it raises decides nothing, and is no confirmation. One decision at a time is made in
-    a data folder, or in all that share a store, so that each is about the champion of that moment.
+    a registry, so that each is about the champion of that moment.
     Nothing is decided while MLflow has not been told all that was recorded: InputError. A decision
     that is broken off has the reason in its run.
     """
@@ -110,9 +112,15 @@ def decide_on_learned(runtime: Runtime, name: str, evaluate: Evaluate) -> Decisi
 
 
 def _alone(runtime: Runtime) -> AbstractContextManager[Turn]:
-    """The gate's turn, which no other process of the data folder or the shared store has."""
-    what, say = "another decision of the gate", runtime.progress.log_message
-    return taking_turns(runtime.data_dir, "gate", what, say, runtime.archive.shared)
+    """The gate's turn, which no other process has that may decide on the same models.
+
+    Those are the processes of the data folder, and all that use its registry where others may.
+    """
+    archive, say = runtime.archive, runtime.progress.log_message
+    across = across_store(archive.shared, GATE)
+    if archive.tracking.shares_registry:
+        across = partial(turn_in_registry, archive.tracking, GATE)
+    return taking_turns(runtime.data_dir, GATE, "another decision of the gate", say, across)
 
 
 def _measured_again(

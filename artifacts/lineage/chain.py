@@ -35,7 +35,7 @@ def lineage_of(archive: Archive, name: str) -> LineageOutput:
     Raises InputError where there is no such thing, or a demo, which measured nothing itself.
     """
     stored, history = StoredBytes(), archive.history
-    decisions = all_decisions(history)
+    decisions = all_decisions(archive.all_history)
     if name.startswith(REGISTRY):
         version = registered_version(archive, name, "show")
         return _of_version(archive, stored, name, version, decisions)
@@ -64,7 +64,7 @@ def _of_version(
     decisions: Sequence[DecisionRecord],
 ) -> LineageOutput:
     """The way of a version begins with the learning run that made it."""
-    made = [run for run in archive.history.every() if run.run_id == version.run_id]
+    made = [run for run in archive.all_history.every() if run.run_id == version.run_id]
     if not made:
         raise InputError(
             "the learning run that made it is gone, so nothing says what it was made from",

@@ -12,7 +12,9 @@ from artifacts.promotion.decisions import (
     CANDIDATE,
     DECISION_FILE,
     GIVES_ALIAS,
+    IN_REGISTRY,
     RECORD_DIGEST,
+    TURN,
     all_decisions,
     settle,
 )
@@ -61,8 +63,8 @@ def settle_cut_off(archive: Archive, model: str) -> Decision | None:
     champion = champion_of(archive, model)
     if champion is None:
         return None
-    since = _decided_since_ms(archive.history, champion)
-    for run in archive.history.mlflow_runs():
+    since = _decided_since_ms(archive.all_history, champion)
+    for run in archive.all_history.mlflow_runs():
         if run.info.start_time >= since and _is_cut_off(run, archive.owners):
             decided = _made_champion(archive, run, champion)
             if decided is not None:
@@ -90,11 +92,13 @@ def _decided_since_ms(history: History, champion: RegisteredVersion) -> int:
 def _is_cut_off(run: Run, owners: Owners | None) -> bool:
     """Whether a run was ended from outside; in a process that goes on, it may not be closed yet.
 
-    Whoever asks has the gate's turn: no process of another machine that shares the store, and so
-    has a lease in it, decides any more. Of one that shares MLflow alone nothing is known.
+    Whoever asks has the gate's turn: no process of another machine that had it in the registry too,
+    or that has a lease in a store that is shared, decides any more. Of any other nothing is known.
     """
     if run.info.status != "RUNNING":
         return bool(run.info.status == "KILLED")
+    if run.data.tags.get(TURN) == IN_REGISTRY:
+        return True
     owner, lease = (run.data.tags.get(tag, "") for tag in (OWNER, LEASE))
     return is_gone(owner) or (owners is not None and owners.knows(owner, lease))
 

@@ -37,6 +37,7 @@ CANDIDATE = f"{TAG}candidate"
 CANDIDATE_DIGEST = f"{TAG}candidate_digest"
 SETTLED = f"{TAG}settled_ms"  # when it was decided
 RECORD_DIGEST = f"{TAG}record_digest"  # of the file with the decision and its evidence
+TURN, IN_REGISTRY = f"{TAG}turn", "registry"  # where whoever decides took the gate's turn
 RUN_NAMES: Mapping[DecisionKind, str] = {"gate": "promote", "rollback": "rollback"}
 CONFIRMS = f"{TAG}confirms"  # the digest of the opponent that the candidate was measured against
 
@@ -56,10 +57,11 @@ def begin_decision(archive: Archive, version: RegisteredVersion, decided: Decisi
         f"{TAG}instrument": evidence.instrument.digest if evidence else "",
     }
     confirms = {CONFIRMS: decided.against.digest} if decided.promoted else {}
+    turn = {TURN: IN_REGISTRY} if archive.tracking.shares_registry else {}
     client, name = archive.tracking.client, RUN_NAMES[decided.kind]
     made = client.create_run(
         archive.tracking.experiment_id,
-        tags=tags | confirms | owner_tags(archive.owners),
+        tags=tags | confirms | turn | owner_tags(archive.owners),
         run_name=name,
     )
     run_id = str(made.info.run_id)
@@ -235,7 +237,7 @@ def champion_since_ms(archive: Archive, champion: RegisteredVersion) -> int:
     since = max(
         (
             made.settled_ms
-            for made in all_decisions(archive.history)
+            for made in all_decisions(archive.all_history)
             if made.decision == PROMOTED
             and made.candidate == champion.name
             and made.candidate_digest in ("", champion.digest)

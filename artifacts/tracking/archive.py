@@ -15,7 +15,8 @@ from artifacts.tracking.history import History
 class Archive:
     """The store, the policies and the tracking of one data folder.
 
-    `shared` is the store that other data folders use too, None where there is none.
+    `shared` is the store that other data folders use too, None where there is none. `history` are
+    the runs of our experiment, `all_history` those of every experiment that the registry serves.
     """
 
     def __init__(self, data_dir: DataDir) -> None:
@@ -28,3 +29,4 @@ class Archive:
         self.owners = Owners(self.shared, notes) if self.shared is not None else None
         self.tracking = Tracking(data_dir, self.owners, self.shared)
         self.history = History(self.tracking)
+        self.all_history = History(self.tracking, everywhere=True)

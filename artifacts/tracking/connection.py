@@ -95,6 +95,19 @@ class Tracking:
         return own_or(self.data_dir, self.names.registry) or self.address
 
     @property
+    def where_registry(self) -> str:
+        """The variable that says where the registry is, with its address as it may be shown."""
+        names = self.names
+        if names.registry:
+            return f"{REGISTRY_AT}={without_password(self.registry)}"
+        return f"{names.variable}={without_password(self.address)}"
+
+    @property
+    def shares_registry(self) -> bool:
+        """Whether others than this data folder may use the registry."""
+        return self.registry != self.data_dir.tracking_uri
+
+    @property
     def remote(self) -> bool:
         """Whether the runs are elsewhere than in the data folder's own database."""
         return self.address != self.data_dir.tracking_uri
@@ -208,7 +221,7 @@ class Tracking:
 
     def _refuse_bad_registry(self, client: MlflowClient, registry: str) -> None:
         """InputError where a registry of its own cannot be used."""
-        where = f"{REGISTRY_AT}={without_password(registry)}"
+        where = self.where_registry
         try:
             with in_one_line(where, "MLflow's registry cannot be used"):
                 asked(lambda again: client.search_registered_models(max_results=1), patience=0)

@@ -27,6 +27,9 @@ from schemas.results import (
 )
 
 C = TypeVar("C", bound=RunConfig)
+# tags of the runs of loops and demos, and of the gate's decisions
+OURS = (f"{TAG}loop", f"{TAG}candidate")
+EXPERIMENTS = 50_000  # that are looked through: the most that MLflow lists at once
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -138,10 +141,14 @@ def table_refs(tags: Mapping[str, str]) -> dict[str, tuple[TableKind, str]]:
 
 
 class History:
-    """Every run that MLflow has in one data folder, read anew at each question."""
+    """Every run that MLflow has in our experiment, read anew at each question.
 
-    def __init__(self, tracking: Tracking) -> None:
+    With `everywhere`, in any experiment that is there: what is registered is not an experiment's.
+    """
+
+    def __init__(self, tracking: Tracking, *, everywhere: bool = False) -> None:
         self.tracking = tracking
+        self._everywhere = everywhere
 
     def loops(self) -> list[RunRecord]:
         """Every run of a loop, newest first.
@@ -162,12 +169,25 @@ class History:
         """Every MLflow run, newest first: the loops' and the gate's."""
         from mlflow.entities import ViewType
 
+        view = ViewType.ALL if deleted else ViewType.ACTIVE_ONLY
+        own = self.tracking.experiment_id
+        if not self._everywhere:
+            return self._searched([own], "", view)
+        there = self.tracking.client.search_experiments(view_type=view, max_results=EXPERIMENTS)
+        ids = list(dict.fromkeys([own, *(str(one.experiment_id) for one in there)]))
+        # an experiment of somebody else may have very many runs, of which none is ours
+        found = [run for tag in OURS for run in self._searched(ids, f"tags.`{tag}` LIKE '%'", view)]
+        newest_first = sorted(found, key=lambda run: -run.info.start_time)
+        return list({run.info.run_id: run for run in newest_first}.values())
+
+    def _searched(self, experiments: list[str], condition: str, view: int) -> list[Run]:
         pages: list[Run] = []
         token = None
         while True:
             page = self.tracking.client.search_runs(
-                [self.tracking.experiment_id],
-                run_view_type=ViewType.ALL if deleted else ViewType.ACTIVE_ONLY,
+                experiments,
+                condition,
+                run_view_type=view,
                 order_by=["start_time DESC"],
                 page_token=token,
                 max_results=1000,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from mlflow import MlflowClient
-from mlflow.entities import FileInfo, LoggedModel, Metric, Run, ViewType
+from mlflow.entities import Experiment, FileInfo, LoggedModel, Metric, Run, ViewType
 from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
 from mlflow.store.entities import PagedList
@@ -41,6 +41,14 @@ class ReadingClient(MlflowClient):
 
     def get_experiment_by_name(self, name: str) -> Any:
         return self._way.read(lambda: self._way.plain.get_experiment_by_name(name))
+
+    def search_experiments(self, *words: Any, **more: Any) -> PagedList[Experiment]:
+        """As MLflow finds them; without the server none."""
+        found: PagedList[Experiment] = self._way.read(
+            lambda: self._way.plain.search_experiments(*words, **more),
+            lambda: PagedList([], None),
+        )
+        return found
 
     def get_run(self, run_id: str) -> Run:
         if self.away and run_id in self._way.known.runs:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from artifacts.store.data_dir import DataDir
 from artifacts.store.shared.objects import Objects
-from flows.orchestration.turns import taking_turns
+from flows.orchestration.turns import across_store, taking_turns
 
 
 @contextmanager
@@ -27,7 +27,7 @@ def learner_lock(
     GPUs told apart by CUDA_VISIBLE_DEVICES do not wait for each other.
     """
     name, what = _name(device), "the learner that uses this machine"
-    with taking_turns(data_dir, name, what, log_message, shared):
+    with taking_turns(data_dir, name, what, log_message, across_store(shared, name)):
         yield
 
 

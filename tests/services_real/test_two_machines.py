@@ -1,4 +1,4 @@
-"""Two machines that share a store, an MLflow and a Prefect server, and nothing else.
+"""Two machines that share a store, an MLflow and a Prefect server, and nothing else; or less.
 
 A machine is a data folder with processes that have a host name and process ids of their own.
 """
@@ -19,9 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 
+from artifacts.registry.turn import ENTRIES, RegistryTurn
 from artifacts.store.shared.lease import SECONDS, SLOWER_CLOCK
-from artifacts.tracking.named import TRACKING
+from artifacts.tracking.named import EXPERIMENT_NAME, TRACKING
 from policy.model.tiny import make_tiny_model
 from tests.faults.server import PrefectServer
 from tests.seaweed import OWNER, SeaweedServer
@@ -95,7 +97,7 @@ def machines(
         pytest.skip("namespaces of host names and process ids cannot be made here")
     shared = weed.settings(OWNER) | {
         TRACKING: mlflow_server,
-        "MLFLOW_EXPERIMENT_NAME": bucket.rpartition("/")[2],
+        EXPERIMENT_NAME: bucket.rpartition("/")[2],
         "THREELOOPS_STORE": bucket,
         "PREFECT_API_URL": prefect.url,
     }
@@ -135,8 +137,12 @@ def fives(tmp_path: Path, tiny_model: Path) -> Callable[[Machine], list[str]]:
 
 
 def learn(machine: Machine, options: list[str]) -> dict[str, Any]:
-    """A version that the gate lets pass."""
-    return machine.told("learn", *options, *LEARNING)
+    """A version that the gate lets pass, under a name of the test's own."""
+    return machine.told("learn", *options, *registered(machine))
+
+
+def registered(machine: Machine) -> list[str]:
+    return [*LEARNING, "--register-as", machine.environment[EXPERIMENT_NAME]]
 
 
 def test_a_run_of_one_machine_is_shown_replayed_compared_and_promoted_on_the_other(
@@ -176,11 +182,37 @@ def test_two_gates_asked_at_once_decide_one_after_the_other(
         assert sorted(decided) == ["promoted", "refused"]
 
 
+def test_gates_that_share_mlflow_alone_take_turns_and_one_that_was_killed_loses_its_own(
+    machines: tuple[Machine, Machine], fives: Callable[[Machine], list[str]]
+) -> None:
+    one, two = machines
+    for machine in machines:
+        del machine.environment["THREELOOPS_STORE"]
+    version = learn(one, fives(one))["model"]["name"]
+    registry = MlflowClient(one.environment[TRACKING])
+    here = RegistryTurn(registry, "gate", "here")
+    here.acquire()
+    waiting = one.start("promote", version, "--json")
+    wait_for_a_line(waiting, "waiting for another decision of the gate, of another machine")
+    here.release()
+    wait_for_an_entry(registry, one)
+    os.killpg(waiting.pid, signal.SIGKILL)
+    began = time.monotonic()
+    fives(two)
+    refused = two.start("promote", version, "--json")
+    wait_for_a_line(refused, "waiting for another decision of the gate, of another machine")
+    answer = json.loads(two.ended(refused, code=1).splitlines()[-1])
+    assert answer["decision"] == "refused", "it has no tables"
+    assert time.monotonic() - began >= SECONDS
+    assert one.told("promote", version)["decision"] == "promoted"
+    assert registry.search_registered_models(f"name LIKE '{ENTRIES}%'") == []
+
+
 def test_a_learner_that_was_killed_is_closed_and_gone_on_with_on_the_other_machine(
     machines: tuple[Machine, Machine], fives: Callable[[Machine], list[str]]
 ) -> None:
     one, two = machines
-    learning = one.start("learn", *fives(one), *LEARNING)
+    learning = one.start("learn", *fives(one), *registered(one))
     fives(two)
     run_id = running(two)
     wait_for_a_step(two, run_id)
@@ -198,7 +230,7 @@ def test_a_learner_that_slept_writes_nothing_once_the_other_machine_has_its_run(
 ) -> None:
     one, two = machines
     fives(two)
-    learning = one.start("learn", *fives(one), *LEARNING)
+    learning = one.start("learn", *fives(one), *registered(one))
     run_id = running(two)
     wait_for_a_step(two, run_id)
     os.killpg(learning.pid, signal.SIGSTOP)
@@ -225,6 +257,26 @@ def running(machine: Machine) -> str:
         if found:
             return str(found[0]["run_id"])
     raise AssertionError("no run began")
+
+
+def wait_for_a_line(process: subprocess.Popen[str], beginning: str) -> None:
+    """Wait until a command says a line on stderr."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.strip().startswith(beginning):
+            return
+    raise AssertionError(f"it ended without {beginning!r}")
+
+
+def wait_for_an_entry(registry: MlflowClient, machine: Machine) -> None:
+    """Wait until a machine has the turn of the gate, or waits for it."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        found = registry.search_registered_models(f"name LIKE '{ENTRIES}%'")
+        if any(f'"{machine.name}:' in (entry.description or "") for entry in found):
+            return
+        time.sleep(0.1)
+    raise AssertionError("it did not take its turn")
 
 
 def status(machine: Machine, run_id: str) -> str:

@@ -12,7 +12,6 @@ right before what must not be done twice.
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +24,7 @@ from pydantic import ValidationError
 from artifacts.store.process import this_process
 from artifacts.store.shared.folder import FolderObjects
 from artifacts.store.shared.objects import Found, Objects, at
+from artifacts.store.shared.renewing import Renewing
 from schemas.errors import InputError
 from schemas.frozen import Frozen
 
@@ -34,8 +34,8 @@ SLOWER_CLOCK = 1.1  # how much faster the clock of one who waits may go than the
 POLL = 1.0  # seconds between two looks at a lease that another holds
 TRIES = 3  # to write over an own object whose last answer was lost
 LEAVING = 10.0  # seconds that a release waits for a store
+ASK_AGAIN = "run the command again"
 Clock = Callable[[], float]
-logger = logging.getLogger(__name__)
 
 
 class Written(Frozen):
@@ -93,8 +93,9 @@ class Lease:
         self._lost = False
         self._delete = False
         self._changing = threading.Lock()
-        self._released = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._renewing = Renewing(
+            seconds / RENEWALS, seconds * SLOWER_CLOCK, self.still_mine, self._is_lost, self._free
+        )
 
     def acquire(
         self, on_wait: Callable[[str], None] = lambda holder: None, *, poll: float = POLL
@@ -107,8 +108,7 @@ class Lease:
                 on_wait(holder)
                 told = True
             time.sleep(poll)
-        self._thread = threading.Thread(target=self._keep, name=self._name, daemon=True)
-        self._thread.start()
+        self._renewing.begin(self._name)
 
     def try_acquire(self, watch: Watch) -> bool:
         """Take it if it is free, or if `watch` has seen it unchanged for too long; whether it is
@@ -157,36 +157,10 @@ class Lease:
         then one line says so, and the lease ends by itself.
         """
         self._delete = delete
-        self._released.set()
-        if self._thread is None:
-            self._free()
-            return
-        # a process that ends starts no thread any more, so the one that renews it frees it too
-        self._thread.join(seconds)
-        if self._thread.is_alive():
-            logger.warning(
-                "warning: %s does not answer: the lease of this process there was not ended, and "
-                "ends by itself within %.0f seconds",
-                at(self._objects.address),
-                self._seconds * SLOWER_CLOCK,
-            )
+        self._renewing.end(at(self._objects.address), seconds)
 
-    def _keep(self) -> None:
-        """Renew it until it is released, which it then is, or lost.
-
-        A store that is away, or that refused a renewal, is asked again soon.
-        """
-        pause = self._seconds / RENEWALS
-        while not self._released.wait(pause):
-            pause = self._seconds / RENEWALS
-            try:
-                mine = self.still_mine()
-            except (InputError, OSError):
-                mine = False
-            if self._lost:
-                return
-            pause = pause if mine else min(POLL, pause)
-        self._free()
+    def _is_lost(self) -> bool:
+        return self._lost
 
     def _free(self) -> None:
         with contextlib.suppress(Exception), self._changing:  # it ends by itself otherwise
@@ -207,9 +181,15 @@ class Lease:
 class Turn:
     """What a process that has its turn asks right before it does what must not be done twice."""
 
-    def __init__(self, still_mine: Callable[[], bool] = lambda: True, where: str = "") -> None:
+    def __init__(
+        self,
+        still_mine: Callable[[], bool] = lambda: True,
+        where: str = "",
+        remedy: str = ASK_AGAIN,
+    ) -> None:
         self._still_mine = still_mine
         self._where = where
+        self._remedy = remedy
 
     def refuse_lost(self, what: str) -> None:
         """InputError where the turn has become another machine's, or the store does not answer."""
@@ -218,23 +198,26 @@ class Turn:
                 f"{what} was not recorded: this process did not answer for so long that another "
                 "machine may have gone on in its place",
                 self._where,
-                "run the command again",
+                self._remedy,
             )
 
 
 @contextmanager
 def held(
-    objects: Objects, name: str, on_wait: Callable[[str], None], *, seconds: float = SECONDS
+    objects: Objects, name: str, on_wait: Callable[[str], None], remedy: str = ASK_AGAIN
 ) -> Iterator[Turn]:
-    """Hold a name across machines in the block: by a lease, in a folder by its own file locks."""
+    """Hold a name across machines in the block: by a lease, in a folder by its own file locks.
+
+    `remedy` is what the holder is told to do where it has lost it.
+    """
     if isinstance(objects, FolderObjects):
         with _locked(objects, name, on_wait):
             yield Turn()
         return
-    lease = Lease(objects, name, seconds=seconds)
+    lease = Lease(objects, name)
     lease.acquire(on_wait)
     try:
-        yield Turn(lease.still_mine, at(objects.address))
+        yield Turn(lease.still_mine, at(objects.address), remedy)
     finally:
         lease.release()
 

@@ -1,0 +1,79 @@
+"""Gates of data folders that share MLflow, and no store, decide one after another."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from artifacts.promotion.decisions import all_decisions
+from artifacts.registry.turn import turn_in_registry
+from artifacts.store.data_dir import DataDir
+from artifacts.tracking.archive import Archive
+from artifacts.tracking.named import TRACKING
+from artifacts.unsent.owned import OWNER
+from flows.cli.parser import main
+from flows.gate import roll_back
+from schemas.errors import ThreeLoopsError
+from tasks.runtime.progress import Message
+from tasks.runtime.runtime import Runtime, process_runtime
+from tests.flows.promotion.conftest import VERSION, Learn, Run
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def _shared_mlflow(tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = shutil.copy(empty_database, tmp_path / "shared.db")
+    monkeypatch.setenv(TRACKING, f"sqlite:///{shared}")
+
+
+def test_a_gate_waits_for_that_of_another_data_folder(tmp_path: Path) -> None:
+    other, runtime = Archive(DataDir(tmp_path / "other")), Runtime(DataDir(tmp_path / "home"))
+    waits, said, ended = threading.Event(), list[str](), list[str]()
+
+    def say(line: str) -> None:
+        said.append(line)
+        waits.set()
+
+    def ask() -> None:
+        with pytest.raises(ThreeLoopsError) as refused:
+            roll_back(runtime, "nothing", "", "why not")
+        ended.append(str(refused.value))
+
+    with (
+        runtime.progress.listening(
+            lambda event: say(event.text) if isinstance(event, Message) else None
+        ),
+        turn_in_registry(other.tracking, "gate", say),
+    ):
+        thread = threading.Thread(target=ask)
+        thread.start()
+        assert waits.wait(60)
+        assert not ended
+    thread.join()
+    assert said[0].startswith("waiting for another decision of the gate, of another machine or da")
+    assert len(ended) == 1
+
+
+def test_a_promotion_that_another_machine_was_killed_in_is_finished_here(
+    learn: Learn, promote: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    learn(0.25, 0.9)
+    with monkeypatch.context() as patched:
+        patched.setattr("artifacts.promotion.decisions.settle", killed)
+        assert main(["promote", VERSION]) == 130
+    archive = process_runtime().archive
+    client = archive.tracking.client
+    (run,) = (one for one in archive.history.mlflow_runs() if one.info.status == "KILLED")
+    client.set_tag(run.info.run_id, OWNER, "another:1 17 1.0")
+    client.update_run(run.info.run_id, status="RUNNING")
+    assert promote(VERSION)["promoted"]
+    (decided,) = all_decisions(archive.history)
+    assert (decided.run_id, decided.decision) == (run.info.run_id, "promoted")
