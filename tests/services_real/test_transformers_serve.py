@@ -22,9 +22,9 @@ from schemas.errors import InputError
 from schemas.server import ServerSettings
 
 pytest.importorskip("openai", reason="needs the extra server")
-pytestmark = pytest.mark.engines
+pytestmark = [pytest.mark.engines, pytest.mark.timeout(1200)]
 
-PATIENCE = 120.0
+PATIENCE = 600.0
 SERVE = "from transformers.cli.transformers import main; main()"
 # what it takes for its own settings, in place of the parameters that it refuses
 DRAWING = json.dumps({"generation_config": json.dumps({"do_sample": True, "top_k": 0})})

@@ -13,7 +13,6 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -32,84 +31,36 @@ from schemas.config import EvalConfig, SamplingSettings, SelectionConfig
 from schemas.errors import InputError
 from schemas.server import ServerSettings
 from tasks.runtime.runtime import process_runtime
-from tests.mlflow_server import BUSY, LOSE_ANSWER, PASS, REFUSE, between, free_port
+from tests.mlflow_server import BUSY, LOSE_ANSWER, PASS, REFUSE, between
+from tests.vllm_server import NAME, NOT_THERE, PATIENCE, PYTHON, ROOT, vllm
 
 pytest.importorskip("openai", reason="install threeloops[server]")
-pytestmark = [pytest.mark.engines, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.engines, pytest.mark.timeout(2700)]
 
-ROOT = Path(__file__).parents[2]
-PYTHON = Path(os.environ.get("THREELOOPS_VLLM") or ROOT / ".venv-vllm/bin/python")
-PATIENCE = 600.0  # seconds until it answers, on a machine that does much else
-NAME = "smol"
 NATS = 1e-3  # a token, between its log-probabilities and ours
-SETTINGS = {
-    "HF_HUB_OFFLINE": "1",
-    "VLLM_NO_USAGE_STATS": "1",
-    "VLLM_CPU_KVCACHE_SPACE": "1",
-    "VLLM_SERVER_DEV_MODE": "1",  # it then says its precision
-    "CUDA_VISIBLE_DEVICES": "",
-}
-
-
-@contextmanager
-def vllm(folder: Path, log: Path, mode: str) -> Iterator[int]:
-    """`vllm` with a model; its port. `mode` is which log-probabilities it tells."""
-    port = free_port()
-    words = ["--model", str(folder), "--served-model-name", NAME, "--dtype", "float32"]
-    words += ["--host", "127.0.0.1", "--port", str(port), "--enforce-eager"]
-    words += ["--generation-config", "vllm", "--logprobs-mode", mode, "--max-model-len", "2048"]
-    own = {name: v for name, v in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            [str(PYTHON), "-m", "vllm.entrypoints.openai.api_server", *words],
-            env=own | SETTINGS,
-            cwd=log.parent,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        deadline = time.monotonic() + PATIENCE
-        while not _answers(port):
-            assert process.poll() is None, log.read_text()[-3000:]
-            assert time.monotonic() < deadline, log.read_text()[-3000:]
-            time.sleep(0.5)
-        yield port
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
-def _answers(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
+KEY = "sk-of-these-tests"  # without which it answers nobody
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The default model's folder."""
     if not PYTHON.is_file():
-        pytest.skip(f"there is no vLLM in {PYTHON}; `make vllm` installs it, some gigabytes")
+        pytest.skip(NOT_THERE)
     return prepare_default(tmp_path_factory.mktemp("models"), on_progress=lambda _: None)
 
 
 @pytest.fixture(scope="module")
 def port(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """Where it answers, while it serves the default model."""
-    with vllm(folder, tmp_path_factory.mktemp("vllm") / "log", "processed_logprobs") as found:
+    log = tmp_path_factory.mktemp("vllm") / "log"
+    with vllm(folder, log, "processed_logprobs", VLLM_API_KEY=KEY) as found:
         yield found
 
 
 @pytest.fixture(autouse=True)
 def _as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(asking, "FIRST_PAUSE", 0.05)
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
     yield
     process_runtime().models.forget()
 
@@ -241,6 +192,16 @@ def test_an_interrupt_leaves_no_request_running(port: int, folder: Path, tmp_pat
     while running(port) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert running(port) == 0
+
+
+@pytest.mark.parametrize("key", ["", "sk-of-somebody-else"])
+def test_without_its_key_nobody_is_answered(
+    port: int, folder: Path, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with pytest.raises(InputError, match="the server answers 401: it does not accept") as refused:
+        eval_flow.fn(EvalConfig.model_validate(asked(port, folder)))
+    assert refused.value.where == "OPENAI_API_KEY"
 
 
 def test_a_selection_has_the_likelihood_rule(port: int, folder: Path) -> None:
