@@ -127,6 +127,14 @@ MEANINGS: Mapping[str, Meaning] = {
     "result-of-another-version": _remark(
         "this version cannot show it", "use the version of threeloops that wrote it"
     ),
+    "damaged-configuration": _damage(
+        "how it was made is not known any more, so it is not resumed, and the gate does not use it",
+        AGAIN,
+    ),
+    "changed-template": _damage(
+        "who reads it, or measures with it, has another template than the model was shown",
+        f"{REPAIR} sets it aside and writes it again from the run's configuration",
+    ),
     "changed-copy": _damage(
         "a copy of a table among MLflow's artifacts is not the table; comparing refuses it",
         f"{REPAIR} sets it aside and copies the table again",

@@ -165,7 +165,7 @@ def _check_record(at: Examination, run: RecordedRun) -> Iterator[Found]:
     if not path.exists():
         yield at.found("missing-result", path, f"run {run.name} has finished and has no result")
         return
-    result = _object_in(path)
+    result = object_in(path)
     if result is None:
         yield at.found("damaged-result", path, f"the result of run {run.name} is no JSON object")
     elif result.get("format") not in FORMATS:
@@ -173,7 +173,7 @@ def _check_record(at: Examination, run: RecordedRun) -> Iterator[Found]:
         yield at.found("result-of-another-version", path, what)
 
 
-def _object_in(path: Path) -> dict[str, object] | None:
+def object_in(path: Path) -> dict[str, object] | None:
     """The JSON object in a file, None where it holds none; it may be written again just now."""
     for _ in range(TRIES):
         try:

@@ -83,7 +83,7 @@ def _lines(config: BaseModel, indent: str) -> Iterator[str]:
             yield f"{indent}{name}:  # {field.description}"
             yield from _lines(value, f"{indent}  ")
             continue
-        plain = config.model_dump(mode="json", include={name}).get(name)
+        plain = config.model_dump(mode="json", include={name}).get(name, value)
         yield f"{indent}{name}: {_shown(plain)}  # {field.description}"
 
 

@@ -21,6 +21,7 @@ from artifacts.doctor.shared_store import check_shared_store, check_store_answer
 from artifacts.doctor.snapshot import InUseError, UnreadableError
 from artifacts.doctor.store_look import StoreLook
 from artifacts.doctor.tables import check_keys, check_tables
+from artifacts.doctor.templates import check_templates
 from artifacts.doctor.unsent import check_unsent
 from artifacts.store.data_dir import DataDir
 from artifacts.store.shared.place import store_address
@@ -37,6 +38,7 @@ CHECKS = (
     check_tables,
     check_keys,
     check_runs,
+    check_templates,
     check_unlisted,
     check_aliases,
     check_models,
