@@ -16,7 +16,7 @@ from artifacts.store.data_dir import private_files
 from artifacts.text.secrets import hiding_secrets
 from flows.orchestration.untold import keep_end
 from tasks.runtime.runtime import process_runtime
-from tasks.runtime.side_channel import no_answer
+from tasks.runtime.side_channel import not_able
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -29,8 +29,8 @@ class PipelineFlow(Flow[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:  # type: ignore[override]
         """Run it under Prefect.
 
-        A server that does not answer when the function has ended takes nothing away: how it ended
-        is kept, and told later. One that goes away before it began leaves a plain call.
+        A server that does not answer when the function has ended, or fails to, takes nothing away:
+        how it ended is kept, and told later. One that does so before it began leaves a plain call.
         """
         channel, body = process_runtime().side_channel, Body(self.fn)
         told = self.having(body)
@@ -39,7 +39,7 @@ class PipelineFlow(Flow[P, R]):
         try:
             return Flow.__call__(told, *args, **kwargs)
         except BaseException as error:
-            if error is body.error or not no_answer(error):
+            if error is body.error or not not_able(error):
                 raise
             channel.lose(error)
             if not body.begun:

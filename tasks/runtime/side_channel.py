@@ -10,6 +10,7 @@ import httpx
 from tasks.runtime.lost_events import drop_events
 
 PAUSE_SECONDS = 300.0
+FAILED = 500  # from this status on a server was not able to answer
 
 
 class SideChannel:
@@ -59,10 +60,22 @@ def no_answer(error: BaseException) -> bool:
     return any(isinstance(cause, httpx.TransportError) for cause in _causes(error))
 
 
+def not_able(error: BaseException) -> bool:
+    """Whether an error says that a server did not answer a request, or failed to."""
+    return no_answer(error) or any(_is_failure(cause) for cause in _causes(error))
+
+
+def _is_failure(error: BaseException) -> bool:
+    return isinstance(error, httpx.HTTPStatusError) and error.response.status_code >= FAILED
+
+
 def _reason(error: BaseException) -> str:
-    return next(
-        type(cause).__name__ for cause in _causes(error) if isinstance(cause, httpx.TransportError)
-    )
+    for cause in _causes(error):
+        if isinstance(cause, httpx.TransportError):
+            return type(cause).__name__
+        if isinstance(cause, httpx.HTTPStatusError):
+            return f"it says {cause.response.status_code}"
+    return type(error).__name__
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

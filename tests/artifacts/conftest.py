@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -57,8 +56,8 @@ def way(
     """Who stands between the server and its clients, which give up within moments."""
     monkeypatch.setattr(answers, "PAUSES", (0.01, 0.02))
     monkeypatch.setattr(connection, "SEND_SECONDS", 300.0)
-    for name in connection.ASKING:
-        monkeypatch.setenv(name, os.environ.get(name, "0"))  # as before afterwards
+    for name, value in connection.ASKING.items():
+        monkeypatch.setenv(name, value)  # a test's own client asks so too; as before afterwards
     with between(server.port) as made:
         monkeypatch.setenv(SERVER, made.uri)
         yield made

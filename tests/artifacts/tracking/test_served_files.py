@@ -183,10 +183,15 @@ def test_a_version_is_fetched_by_its_digest_and_fetched_again_where_the_copy_was
     (theirs,) = (server.folder / "served").rglob(f"models/*/artifacts/{weights.name}")
     theirs.write_bytes(b"changed there")
     assert not version.intact(), "the gate looks at what the registry has, not at a copy"
+    used = intact_folder(elsewhere.folders, version, NAME, print)
+    assert used == version.folder, "the copy is what was registered, and can be used"
+    third = Archive(DataDir(tmp_path / "third"))
+    new = registered_version(third, NAME)
     with pytest.raises(InputError, match=r"model.safetensors is not what was registered"):
-        intact_folder(elsewhere.folders, version, NAME, print)
+        intact_folder(third.folders, new, NAME, print)
     theirs.write_bytes(whole)
     assert version.intact()
+    assert intact_folder(third.folders, new, NAME, print) == new.folder, "it is fetched again"
 
 
 def test_a_version_made_without_the_server_is_given_to_it_later(

@@ -355,8 +355,10 @@ def test_an_error_with_the_code_of_one_that_passes_is_asked_again(
     policy = servers.known_policy("tiny", settings(server))
     table = servers.complete(policy, problems, settings(server), on_progress=lambda done: None)
     assert table.num_rows == 18
+    hasty = settings(server, max_retries=1)
+    in_run(server, servers, hasty)
     server.errors = [{"error": {"message": "upstream", "code": 502}}] * 20
-    line = refusal(servers, settings(server, max_retries=1), problems)
+    line = refusal(servers, hasty, problems)
     assert line.startswith("--base-url: the server answers 502: upstream (2 times)")
 
 
