@@ -1,4 +1,6 @@
-"""How shards go to many workers, simulated: `python -m bench.workers dask | python -m bench.schedule`.
+"""The schedule of shards on many workers, simulated from what `bench.workers` measured.
+
+    python -m bench.workers dask | python -m bench.schedule
 
 First it predicts what was measured there: the seconds of 1, 2 and 4 workers that sleep, from what a
 shard without work costs. Exit 1 where a prediction is off by more than 10 %. Then it simulates a
