@@ -28,6 +28,7 @@ NAPS = re.compile(r"(\d+) naps of ([\d.]+) s")
 ROW = re.compile(r"\| (\d+) \| ([\d.]+) s \| [\d.]+ s \| (\d+) \| \d+ \|")
 PROBLEMS, SAMPLES, WORKERS = 1_000_000, 64, 1_000
 SIZES = (16, 64, 256, 1024)  # problems a shard
+DEFAULT_SIZE = 64
 UNEVEN = 0.25  # how much longer or shorter than the mean a shard may take
 
 
@@ -120,22 +121,29 @@ def lines_of_prediction(measured: Measured) -> Iterator[str]:
         yield f"| {count} | {real:.1f} s | {seconds:.1f} s | {100 * (seconds / real - 1):+.1f} % |"
 
 
-def lines_of_plan(costs: Costs, rate: float) -> Iterator[str]:
-    """A table of shard sizes for a million problems, at `rate` completions a second and worker."""
+def lines_of_plan(costs: Costs, rate: float, read: float) -> Iterator[str]:
+    """A table of shard sizes for a million problems, at `rate` completions a second and worker.
+
+    `read` is how many seconds the one process needs to read a shard of 64 problems.
+    """
     ideal = PROBLEMS * SAMPLES / (WORKERS * rate)
     yield f"\n{PROBLEMS:,} problems x {SAMPLES} samples on {WORKERS:,} workers, each of which makes"
-    yield f"{rate:g} completions a second: {ideal:,.0f} s without any cost.\n"
+    yield f"{rate:g} completions a second: {ideal:,.0f} s without any cost. The one process reads"
+    yield f"a shard of {DEFAULT_SIZE} problems in {read:g} s.\n"
     yield "| problems a shard | shards | a shard's work | all shards | workers at work |"
     yield "|---|---|---|---|---|"
     for size in SIZES:
         shards, work = -(-PROBLEMS // size), size * SAMPLES / rate
-        found = simulate(uneven(shards, work), WORKERS, costs)
+        shared = costs.shared + read * size / DEFAULT_SIZE
+        found = simulate(uneven(shards, work), WORKERS, Costs(shared, costs.own))
         yield (
             f"| {size} | {shards:,} | {work:,.1f} s | {found.seconds:,.0f} s | "
             f"{100 * found.busy:.0f} % |"
         )
-    yield f"\nThe one process keeps {WORKERS:,} workers busy while a shard takes longer than"
-    yield f"{WORKERS * costs.shared:.0f} s, and hands over {1 / costs.shared:.1f} shards a second."
+    each = costs.shared + read
+    kept = DEFAULT_SIZE * SAMPLES / rate / each
+    yield f"\nWith {DEFAULT_SIZE} problems a shard the one process takes {each:.2f} s of its own"
+    yield f"for each, which keeps {kept:,.0f} such workers busy."
 
 
 def main() -> int:
@@ -145,15 +153,17 @@ def main() -> int:
     parser.add_argument(
         "--rate", type=float, default=20.0, help="completions a second that one worker makes"
     )
+    parser.add_argument(
+        "--read", type=float, default=0.0, help="seconds to read a shard, as bench.table_bytes says"
+    )
     given = parser.parse_args()
     try:
         measured = read_table(given.table.read_text() if given.table else sys.stdin.read())
     except (OSError, ValueError) as error:
         print(f"bench.schedule: {error}", file=sys.stderr)
         return 2
-    print(
-        "\n".join([*lines_of_prediction(measured), *lines_of_plan(costs_of(measured), given.rate)])
-    )
+    plan = lines_of_plan(costs_of(measured), given.rate, given.read)
+    print("\n".join([*lines_of_prediction(measured), *plan]))
     off = [abs(s / measured.slept[n] - 1) for n, s in predicted(measured).items()]
     return 1 if max(off) > BAR else 0
 

@@ -92,11 +92,14 @@ def test_a_prediction_that_is_off_is_said(
 ) -> None:
     table = tmp_path / "table.md"
     table.write_text(PRINTED.format(seconds))
-    monkeypatch.setattr("sys.argv", ["bench.schedule", str(table), "--rate", "20"])
+    words = ["bench.schedule", str(table), "--rate", "20", "--read", "0.35"]
+    monkeypatch.setattr("sys.argv", words)
     assert main() == code
     said = capsys.readouterr().out
     assert "| 1 | 24.4 s | 24.4 s |" in said
-    assert "15,625" in said, "shards of 64 problems"
+    assert "| 64 | 15,625 | 204.8 s |" in said
+    # 204.8 s of work in a shard, 0.05 s to hand it over and 0.35 s to read it
+    assert "takes 0.40 s of its own\nfor each, which keeps 512 such workers busy." in said
 
 
 def test_what_is_no_table_is_said_in_a_line(

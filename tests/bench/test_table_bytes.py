@@ -21,6 +21,7 @@ def test_tokens_and_log_probabilities_are_most_of_what_is_stored() -> None:
     assert 12.0 < grown < 14.0
     in_memory = (long["memory_bytes"] - short["memory_bytes"]) / 1000
     assert in_memory == pytest.approx(4 + 4 + 4)
+    assert 0 < long["writing_bytes"] < 3 * long["memory_bytes"]
 
 
 def test_a_request_is_small_and_its_answer_large() -> None:
