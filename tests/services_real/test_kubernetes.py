@@ -78,12 +78,20 @@ def test_a_server_takes_every_deployment(deployed: httpx.Client) -> None:
         ),
     ],
 )
-def test_a_server_refuses_other_job_variables(
+def test_a_server_starts_no_run_with_other_job_variables(
     given: dict[str, Any], said: str, deployed: httpx.Client
 ) -> None:
-    one = deployments(deployed)["kubernetes-best-of-n"]
-    wrong = {"job_variables": one["job_variables"] | given}
-    answer = deployed.patch(f"deployments/{one['id']}", json=wrong)
-    assert answer.status_code == 409
+    answer = asked(deployed, given)
+    assert answer.status_code == 422
     assert said in answer.text
-    assert deployments(deployed)["kubernetes-best-of-n"]["job_variables"] == one["job_variables"]
+
+
+def test_a_run_may_ask_for_gpus(deployed: httpx.Client) -> None:
+    run = asked(deployed, {"gpus": 4}).raise_for_status().json()
+    assert run["job_variables"] == {"gpus": 4}
+
+
+def asked(client: httpx.Client, given: dict[str, Any]) -> httpx.Response:
+    """What the server says to a run with these job variables."""
+    one = deployments(client)["kubernetes-best-of-n"]
+    return client.post(f"deployments/{one['id']}/create_flow_run", json={"job_variables": given})
