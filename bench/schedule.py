@@ -156,7 +156,17 @@ def main() -> int:
     parser.add_argument(
         "--read", type=float, default=0.0, help="seconds to read a shard, as bench.table_bytes says"
     )
+    parser.add_argument(
+        "--costs",
+        type=float,
+        nargs=2,
+        metavar=("SHARED", "OWN"),
+        help="seconds a shard in the one process and in its worker; nothing is predicted then",
+    )
     given = parser.parse_args()
+    if given.costs:
+        print("\n".join(lines_of_plan(Costs(*given.costs), given.rate, given.read)).strip())
+        return 0
     try:
         measured = read_table(given.table.read_text() if given.table else sys.stdin.read())
     except (OSError, ValueError) as error:

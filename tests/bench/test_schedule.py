@@ -102,6 +102,17 @@ def test_a_prediction_that_is_off_is_said(
     assert "takes 0.40 s of its own\nfor each, which keeps 512 such workers busy." in said
 
 
+def test_with_costs_nothing_is_predicted(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["bench.schedule", "--costs", "0.05", "0.11", "--rate", "20", "--read", "0.35"]
+    monkeypatch.setattr("sys.argv", words)
+    assert main() == 0
+    said = capsys.readouterr().out
+    assert "measured" not in said
+    assert "for each, which keeps 512 such workers busy." in said
+
+
 def test_what_is_no_table_is_said_in_a_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
