@@ -30,7 +30,8 @@ def variables(name: str) -> dict[str, Any]:
     """What a deployment asks of its pod, with an image."""
     (found,) = (one for one in DEPLOYMENTS if one["name"] == name)
     assert found["work_pool"]["name"] == POOL
-    return found["work_pool"]["job_variables"] | {"image": IMAGE}
+    asked: dict[str, Any] = found["work_pool"]["job_variables"] | {"image": IMAGE}
+    return asked
 
 
 def sent(name: str, **more: Any) -> dict[str, Any]:

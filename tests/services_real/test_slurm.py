@@ -118,7 +118,7 @@ def test_workers_that_are_jobs_make_the_tables_of_one_process(
     words = ["eval", "--model", tiny, *MEASURED]
     home = tmp_path / "shared"
     seen: set[str] = set()
-    reachable: set[tuple[str, int]] = set()
+    reachable: set[int] = set()
     done = threading.Event()
 
     def watch() -> None:
@@ -147,14 +147,14 @@ def test_workers_that_are_jobs_make_the_tables_of_one_process(
     until_no_jobs(cluster)
 
 
-def open_ports(script: str) -> set[tuple[str, int]]:
-    """Where a script that this process started listens for other machines."""
-    found = set()
+def open_ports(script: str) -> set[int]:
+    """Ports that a script which this process started has open for other machines."""
+    found: set[int] = set()
     for child in psutil.Process().children():
         with contextlib.suppress(psutil.Error):
             if script in " ".join(child.cmdline()):
                 found |= {
-                    (one.laddr.ip, one.laddr.port)
+                    one.laddr.port
                     for one in child.net_connections("tcp")
                     if one.status == psutil.CONN_LISTEN and not one.laddr.ip.startswith("127.")
                 }
