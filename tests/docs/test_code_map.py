@@ -14,7 +14,7 @@ PACKAGES = (
     "threeloops", "flows", "tasks", "engines", "artifacts", "policy", "scorers", "schemas", "bench",
 )  # fmt: skip
 FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
-FOLDERS = "|".join((*PACKAGES, "tests", "docs", "scripts"))
+FOLDERS = "|".join((*PACKAGES, "tests", "docs", "scripts", "deploy"))
 # `flows/eval.py`, `flows/cli/` or `prefect.yaml`, and no command
 PATH = re.compile(rf"`((?:{FOLDERS})/[\w./-]*|[\w-]+\.(?:toml|yaml))`")
 # files that CONTRIBUTING.md shows how to add

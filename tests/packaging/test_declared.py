@@ -49,6 +49,7 @@ def imported(folder: str) -> Iterator[tuple[str, str]]:
     [
         *((room, [*WITH_EXTRAS, "mlflow-server"]) for room in ROOMS),
         ("bench", ["bench"]),
+        ("deploy", ["dask", "slurm"]),
         ("scripts", ["dev"]),
         ("tests", [*WITH_EXTRAS, "dev", "engines", "mlflow-server", "fuzz"]),
     ],
