@@ -45,6 +45,23 @@ def test_a_taken_place_is_refused_before_anything_is_read(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("what", [("models:/none/1", "--to", "mine"), ("eval-1", "--to", "jsonl")])
+def test_what_it_makes_in_a_data_folder_is_nobody_elses(
+    what: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("THREELOOPS_HOME", str(tmp_path / "fresh"))
+    monkeypatch.chdir(tmp_path)
+    before = os.umask(0o022)
+    try:
+        assert main(["export", *what]) == 2
+    finally:
+        os.umask(before)
+    made = [tmp_path / "fresh", *(tmp_path / "fresh").rglob("*")]
+    assert tmp_path / "fresh" / "mlflow.db" in made
+    assert [str(path) for path in made if path.stat().st_mode & 0o077] == []
+
+
+@pytest.mark.slow
 def test_a_version_and_a_run_become_files_of_ones_own(
     learned_here: LearningResult,
     tmp_path: Path,
