@@ -47,7 +47,7 @@ def sent(name: str, **more: Any) -> dict[str, Any]:
             client=PrefectClient(api="http://127.0.0.1:9/api"),  # is not asked
         )
     )
-    ids = {"id": uuid4(), "flow_id": uuid4(), "deployment_id": uuid4()}
+    ids: dict[str, Any] = {"id": uuid4(), "flow_id": uuid4(), "deployment_id": uuid4()}
     made.prepare_for_flow_run(FlowRun(name="quiet-otter", **ids))
     # as it goes over the wire
     found: dict[str, Any] = json.loads(json.dumps(made.job_manifest))
