@@ -115,3 +115,4 @@ def test_the_shared_store_is_named_and_one_that_is_away_is_damage(
     output = visit(data_dir.root, ProgressHub(), repair=False)
     assert (output.store, output.exit_code) == (None, 1)
     assert "store-unusable" in {one.name for one in output.findings}
+    monkeypatch.delenv("THREELOOPS_STORE")  # what ends each test asks for the data folder

@@ -62,6 +62,7 @@ def learned_there(
                 samples=8,
                 evaluation_samples=2,
                 checkpoint_every=1,
+                keep_checkpoints=2,
                 dev_every=0,
                 sampling=SamplingSettings(max_new_tokens=6),
                 learning=LearningSettings(adapter="lora", kl_weight=0.1),
