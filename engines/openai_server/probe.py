@@ -44,7 +44,7 @@ class Found:
 async def probe(asking: Asking, model: str, prompt: Prompt, settings: GenerationSettings) -> Found:
     """Find out who answers; InputError where it cannot be used for this run."""
     assert settings.server is not None
-    listed = _listed(await asking.get("/models"))
+    listed = await _models(asking)
     entry = next((one for one in listed if one.get("id") == model), {})
     names = [str(one.get("id")) for one in listed]
     if model in ("", "default") and not entry:
@@ -86,6 +86,16 @@ def _without_top_k(server: ServerSettings) -> ServerSettings:
     if own is None or "top_k" not in own:
         return server
     return server.model_copy(update={"extra_body": json.dumps(own | {"top_k": -1})})
+
+
+async def _models(asking: Asking) -> list[Mapping[str, Any]]:
+    """What the server says of its models; nothing where it fails at that, as some do."""
+    try:
+        return _listed(await asking.get("/models"))
+    except InputError as error:
+        if "answers 500" in error.what:  # whether it runs is seen by the first completion
+            return []
+        raise
 
 
 def _listed(answer: Any) -> list[Mapping[str, Any]]:

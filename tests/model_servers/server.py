@@ -18,7 +18,7 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 Choices = list[dict[str, Any]]
@@ -36,6 +36,7 @@ class ModelServer:
     - `strict`: parameters that OpenAI's protocol does not have are refused.
     - `changes`: what is put in place of parts of an answer.
     - `spoil`: what is done to the choices of every answer.
+    - `listless`: it fails when it is asked for its models.
     - `ready`: how many requests for completions are answered before any fault begins.
     """
 
@@ -52,6 +53,7 @@ class ModelServer:
     cuts: int = 0
     hangs: bool = False
     strict: bool = False
+    listless: bool = False
     changes: dict[str, Any] = field(default_factory=dict)
     spoil: Callable[[Choices], Choices] = lambda choices: choices
     asked: list[dict[str, Any]] = field(default_factory=list)
@@ -62,6 +64,8 @@ class ModelServer:
     async def models(self, request: Request) -> Response:
         if self._refuses(request):
             return JSONResponse({"error": {"message": "wrong key"}}, 401)
+        if self.listless:
+            return PlainTextResponse("Internal Server Error", 500)
         entry = {"id": self.model, "object": "model", "owned_by": self.owner, "root": self.root}
         return JSONResponse({"object": "list", "data": [entry]})
 

@@ -156,6 +156,18 @@ def test_a_server_that_gives_text_alone_leaves_null_columns(
     assert "top_k" not in poor_server.asked[-1]
 
 
+def test_a_server_that_fails_to_list_its_models_is_measured_and_not_known(
+    server: ModelServer, servers: Servers, problems: pa.Table, settings: Settings
+) -> None:
+    """As `transformers serve` does where the hub's cache does not exist."""
+    server.listless = True
+    table = completed(servers, problems, settings(server, samples=2))
+    assert table.num_rows == 2 * problems.num_rows
+    engine = servers.known_policy("tiny", settings(server, samples=2)).engine
+    assert engine is not None
+    assert (engine.name, engine.model_digest) == (NOT_KNOWN, NOT_KNOWN)
+
+
 def test_the_engine_says_what_can_be_known_and_never_the_address(
     server: ModelServer,
     servers: Servers,
