@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from flows.cli.parser import build_parser, main
@@ -29,6 +30,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "CONTRIBUTING.md"]
+CLUSTER = re.compile("--task-runner (dask|ray)")  # tests/services_real/ has those
 NOT_YET = re.compile("bare_int|polite_chat")  # what CONTRIBUTING.md shows how to add
 FENCED = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"(?<!`)`((?:threeloops)\s[^`]+)`(?!`)")
@@ -70,6 +72,10 @@ COMMANDS = documented_commands()
 
 def verb_of(command: str) -> str:
     return command.split()[1]
+
+
+def is_here(command: str) -> bool:
+    return verb_of(command) not in ELSEWHERE and not CLUSTER.search(command)
 
 
 def test_the_documentation_shows_every_verb() -> None:
@@ -179,7 +185,7 @@ def cut_off(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if verb_of(c) not in ELSEWHERE])
+@pytest.mark.parametrize("command", [c for c in COMMANDS if is_here(c)])
 def test_a_documented_command_does_what_it_says(
     command: str, workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -194,12 +200,13 @@ def test_a_documented_command_does_what_it_says(
 def test_documented_python_runs(
     page: str, workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = find_run(runs_of_this_place()["eval"])
-    store = stored()
-    paths = {name: store.path(store.lookup(*found)) for name, found in run.table_refs().items()}
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL)
-    exec(code, {"result": {"tables": paths}})
-    assert capsys.readouterr().out.strip()
+    store, text = stored(), (ROOT / "docs" / page).read_text()
+    for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        run = find_run(runs_of_this_place()["learn" if '["training"]' in code else "eval"])
+        paths = {name: store.path(store.lookup(*found)) for name, found in run.table_refs().items()}
+        code = code.replace(".threeloops/", f"{workplace}/home/")
+        exec(code, {"result": {"tables": paths}, "pq": pq})
+        assert capsys.readouterr().out.strip()
 
 
 def here(command: str) -> str:

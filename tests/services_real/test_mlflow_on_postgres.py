@@ -154,7 +154,7 @@ def test_the_gate_makes_a_champion_there_and_takes_it_back(told: Told, tmp_path:
     second = learned("models:/gated@champion", 40, 1)
     assert told("promote", second)["champion"] == second
     back = told("promote", "--rollback", second, "--reason", "it says 5 to everything")
-    assert (back["decision"], back["champion"]) == ("rolled_back", first)
+    assert (back["decision"], back["champion"]) == ("rolled back", first)
     assert back["rollback"]["reason"] == "it says 5 to everything"
     assert told("show", back["run_id"])["rollback"] == back["rollback"]
     assert told("eval", "--model", "models:/gated@champion", *fives, "--limit", "4")
