@@ -159,7 +159,7 @@ def test_the_gate_makes_a_champion_there_and_takes_it_back(told: Told, tmp_path:
     assert told("show", back["run_id"])["rollback"] == back["rollback"]
     assert told("eval", "--model", "models:/gated@champion", *fives, "--limit", "4")
     decided = [one["decision"] for one in told("runs")["decisions"]]
-    assert sorted(decided) == ["promoted", "promoted", "rolled_back"]
+    assert sorted(decided) == ["promoted", "promoted", "rolled back"]
 
 
 def test_an_experiment_in_the_bucket_itself_needs_keys_and_rights_there(

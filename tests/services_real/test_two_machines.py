@@ -156,7 +156,8 @@ def test_a_run_of_one_machine_is_shown_replayed_compared_and_promoted_on_the_oth
     fives(two)
     replayed = two.told("eval", "--completions", measured["run_id"])
     assert replayed["outcomes"] == measured["outcomes"]
-    assert replayed["tables"]["completions"] == measured["tables"]["completions"]
+    tables = [Path(run["tables"]["completions"]).name for run in (replayed, measured)]
+    assert tables[0] == tables[1], "named by their digests"
     version = learned["model"]["name"]
     again = two.told("eval", "--model", version, *fives(two)[2:], "--samples", "2")
     assert again["model"]["digest"] == learned["model"]["digest"]
