@@ -44,9 +44,9 @@ class Found:
 async def probe(asking: Asking, model: str, prompt: Prompt, settings: GenerationSettings) -> Found:
     """Find out who answers; InputError where it cannot be used for this run."""
     assert settings.server is not None
-    listed = _listed(await asking.get("/models"))
-    entry = next((one for one in listed if one.get("id") == model), {})
-    names = [str(one.get("id")) for one in listed]
+    models = listed(await asking.get("/models"))
+    entry = next((one for one in models if one.get("id") == model), {})
+    names = [str(one.get("id")) for one in models]
     if model in ("", "default") and not entry:
         raise _no_such_model(model, names)
     neutral = SamplingSettings(max_new_tokens=1)
@@ -88,7 +88,8 @@ def _without_top_k(server: ServerSettings) -> ServerSettings:
     return server.model_copy(update={"extra_body": json.dumps(own | {"top_k": -1})})
 
 
-def _listed(answer: Any) -> list[Mapping[str, Any]]:
+def listed(answer: Any) -> list[Mapping[str, Any]]:
+    """The models that a server says it has; InputError where it says none such."""
     data = answer.get("data") if isinstance(answer, dict) else None
     if not isinstance(data, list):
         raise InputError(
