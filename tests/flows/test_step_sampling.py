@@ -110,11 +110,11 @@ def test_an_interrupt_leaves_no_request_and_no_adapter(
             time.sleep(0.05)
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
-    helper = threading.Thread(target=interrupt)
-    helper.start()
+    interrupting = threading.Thread(target=interrupt)
+    interrupting.start()
     with pytest.raises(KeyboardInterrupt):
         learning_flow.fn(by(server, config, max_off_policy_steps=age))
-    helper.join()
+    interrupting.join()
     deadline = time.monotonic() + 10
     while server.open and time.monotonic() < deadline:
         time.sleep(0.05)
