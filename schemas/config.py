@@ -12,7 +12,7 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from schemas.frozen import Frozen
 from schemas.own_template import OwnTemplate, named_or_written
-from schemas.server import ServerSettings, StepSampling
+from schemas.server import Sampler, ServerSettings, StepSampling
 
 Baseline = Literal["none", "running_mean", "leave_one_out", "group_mean", "group_normalized"]
 # these compare the completions of one problem with each other
@@ -304,13 +304,7 @@ class LearningConfig(RunConfig):
             description="with torchrun: split weights, gradients and moments over the processes",
         ),
     ] = False
-    sampler: Annotated[
-        StepSampling,
-        Field(
-            exclude_if=lambda value: value == StepSampling(),
-            description="how a server samples the steps",
-        ),
-    ] = StepSampling()
+    sampler: Sampler = StepSampling()
     max_minutes: Annotated[
         float | None,
         Field(gt=0, le=MOST, description="take no step that would end the run later than this"),

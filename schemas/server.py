@@ -111,6 +111,15 @@ class StepSampling(Frozen):
     ] = IMPORTANCE_CAP
 
 
+Sampler = Annotated[
+    StepSampling,
+    Field(
+        exclude_if=lambda value: value == StepSampling(),
+        description="how a server samples the steps",
+    ),
+]
+
+
 def is_address(value: str) -> bool:
     """Whether requests can be sent below it."""
     try:
