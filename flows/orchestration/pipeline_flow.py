@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import functools
 import importlib
-import inspect
 from collections.abc import Callable
 from typing import Any, Generic, ParamSpec, TypeVar
 
@@ -13,8 +12,8 @@ from prefect import Flow
 from prefect.context import FlowRunContext
 
 from artifacts.store.data_dir import private_files
-from artifacts.text.secrets import hiding_secrets
 from flows.orchestration.untold import keep_end
+from tasks.runtime.guarded import guarded
 from tasks.runtime.runtime import process_runtime
 from tasks.runtime.side_channel import not_able
 
@@ -120,14 +119,6 @@ def pipeline_flow(
     """Make a flow called `name`; `flow_run_name` is a template over its arguments."""
 
     def decorate(function: Callable[P, R]) -> Flow[P, R]:
-        @functools.wraps(function)
-        def told(*args: P.args, **kwargs: P.kwargs) -> R:
-            # a worker calls the function itself; Prefect keeps what it raises
-            with private_files(), hiding_secrets():
-                return function(*args, **kwargs)
-
-        # Prefect would look for the names of types in this module
-        vars(told)["__signature__"] = inspect.signature(function, eval_str=True)
-        return PipelineFlow(told, name=name, flow_run_name=flow_run_name, **settings)
+        return PipelineFlow(guarded(function), name=name, flow_run_name=flow_run_name, **settings)
 
     return decorate

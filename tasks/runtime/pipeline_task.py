@@ -6,7 +6,6 @@ needs no server either; nor does it after the server has gone away.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
@@ -14,8 +13,7 @@ from prefect import Task
 from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
 
-from artifacts.store.data_dir import private_files
-from artifacts.text.secrets import hiding_secrets
+from tasks.runtime.guarded import guarded
 from tasks.runtime.runtime import process_runtime
 
 P = ParamSpec("P")
@@ -46,13 +44,6 @@ def pipeline_task(
 
     def decorate(function: Callable[P, R]) -> PipelineTask[P, R]:
         settings: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
-
-        @functools.wraps(function)
-        def told(*args: P.args, **kwargs: P.kwargs) -> R:
-            # in a worker no command has asked for private files; Prefect keeps what it raises
-            with private_files(), hiding_secrets():
-                return function(*args, **kwargs)
-
-        return PipelineTask(told, name=name, task_run_name=run_name, **settings)
+        return PipelineTask(guarded(function), name=name, task_run_name=run_name, **settings)
 
     return decorate

@@ -10,7 +10,6 @@ import httpx
 from tasks.runtime.lost_events import drop_events
 
 PAUSE_SECONDS = 300.0
-FAILED = 500  # from this status on a server was not able to answer
 
 
 class SideChannel:
@@ -62,11 +61,10 @@ def no_answer(error: BaseException) -> bool:
 
 def not_able(error: BaseException) -> bool:
     """Whether an error says that a server did not answer a request, or failed to."""
-    return no_answer(error) or any(_is_failure(cause) for cause in _causes(error))
-
-
-def _is_failure(error: BaseException) -> bool:
-    return isinstance(error, httpx.HTTPStatusError) and error.response.status_code >= FAILED
+    return no_answer(error) or any(
+        isinstance(cause, httpx.HTTPStatusError) and cause.response.is_server_error
+        for cause in _causes(error)
+    )
 
 
 def _reason(error: BaseException) -> str:

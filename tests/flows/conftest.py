@@ -58,6 +58,14 @@ def _models_forgotten() -> Iterator[None]:
 
 
 @pytest.fixture
+def usual_mask() -> Iterator[None]:
+    """Files that others may read, as most systems make them."""
+    former = os.umask(0o022)
+    yield
+    assert os.umask(former) == 0o022, "it was not put back"
+
+
+@pytest.fixture
 def eval_config(tiny: str) -> EvalConfig:
     """Loop A on six problems with two samples."""
     return EvalConfig(

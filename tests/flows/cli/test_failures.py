@@ -6,7 +6,6 @@ import errno
 import os
 import sqlite3
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -141,14 +140,6 @@ def test_a_verb_that_fails_ends_with_one_line_and_no_traceback(
     (log,) = (data_path / "logs").iterdir()
     assert str(log) in said
     assert "in broken" in log.read_text()
-
-
-@pytest.fixture
-def usual_mask() -> Iterator[None]:
-    """Files that others may read, as most systems make them."""
-    former = os.umask(0o022)
-    yield
-    assert os.umask(former) == 0o022
 
 
 def _open_to_others(*paths: Path) -> list[Path]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,15 +17,8 @@ from schemas.config import EvalConfig, LearningConfig, SelectionConfig
 from tasks.load_dataset import load_dataset
 from tasks.runtime.pipeline_task import pipeline_task
 
-ALL_DIGITS = 0o077  # what others and the group may do
-
-
-@pytest.fixture(autouse=True)
-def usual_mask() -> Iterator[None]:
-    """Files that others may read, as most systems make them."""
-    former = os.umask(0o022)
-    yield
-    assert os.umask(former) == 0o022, "it was not put back"
+pytestmark = pytest.mark.usefixtures("usual_mask")
+OTHERS = 0o077  # what others and the group may do
 
 
 @pytest.fixture
@@ -87,8 +79,8 @@ def test_two_tasks_in_threads_of_one_worker(tmp_path: Path) -> None:
     shorter()
     ended.set()
     thread.join()
-    assert (tmp_path / "made").stat().st_mode & ALL_DIGITS == 0
+    assert (tmp_path / "made").stat().st_mode & OTHERS == 0
 
 
 def _open_to_others(root: Path) -> list[str]:
-    return [str(one) for one in (root, *root.rglob("*")) if one.lstat().st_mode & ALL_DIGITS]
+    return [str(one) for one in (root, *root.rglob("*")) if one.lstat().st_mode & OTHERS]
