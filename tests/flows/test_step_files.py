@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +27,36 @@ from tests.data_folder import all_runs, find_run, stored
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def config(learning_config: LearningConfig) -> LearningConfig:
     """Three steps, a checkpoint after the first, and nothing measured in between."""
     return learning_config.model_copy(
         update={"steps": 3, "checkpoint_every": 1, "dev_every": 0, "logprob_after": True}
     )
+
+
+@dataclass(frozen=True)
+class Unharmed:
+    """What a run that nothing stopped left: its names of tables, its files, its result."""
+
+    tables: set[str]
+    files: Counter[str]
+    training: bytes
+    weights: str | None
+
+
+@pytest.fixture(scope="module")
+def unharmed(
+    config: LearningConfig, empty_database: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Unharmed:
+    home = tmp_path_factory.mktemp("unharmed")
+    shutil.copy(empty_database, home)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("THREELOOPS_HOME", str(home))
+        result = learning_flow.fn(config)
+        left = Unharmed(tables(), files(), _training(result), result.model.digest)
+        process_runtime().models.forget()
+    return left
 
 
 def files() -> Counter[str]:
@@ -107,16 +133,12 @@ def test_more_steps_cost_a_file_each(config: LearningConfig) -> None:
 )
 def test_a_run_that_was_cut_off_in_a_step_leaves_the_same_files_in_the_end(
     config: LearningConfig,
+    unharmed: Unharmed,
     monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
     task: str,
     at: int,
     function: Any,
 ) -> None:
-    config = config.model_copy(update={"checkpoint_every": 1})
-    whole = learning_flow.fn(config)
-    unharmed, count = tables(), files()
-    monkeypatch.setenv("THREELOOPS_HOME", str(tmp_path / "other"))
     if function is None:
         from tasks.score import score as function
     with monkeypatch.context() as patched:
@@ -125,10 +147,10 @@ def test_a_run_that_was_cut_off_in_a_step_leaves_the_same_files_in_the_end(
             learning_flow.fn(config)
     process_runtime().models.forget()
     resumed = learning_flow.fn(config, resume=all_runs()[0].run_id)
-    assert tables() == unharmed
-    assert files() == count
-    assert _training(resumed) == _training(whole)
-    assert resumed.model.digest == whole.model.digest
+    assert tables() == unharmed.tables
+    assert files() == unharmed.files
+    assert _training(resumed) == unharmed.training
+    assert resumed.model.digest == unharmed.weights
 
 
 def test_a_step_that_is_made_again_is_not_sampled_again(
