@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 from artifacts.recording.measured_rows import MeasuredRows
 from artifacts.recording.record import (
@@ -43,6 +44,8 @@ from flows.orchestration.page import day_of_flow_run, publish_decision, publish_
 from flows.orchestration.pipeline_flow import pipeline_flow
 from flows.orchestration.turns import turn_of_run
 from flows.preflight import preflight
+from flows.sampler import with_tokenizer
+from flows.step_sampling import by_server
 from policy.learning.guard import refuse_bad_end
 from schemas.config import LearningConfig
 from schemas.errors import StoppedError
@@ -105,10 +108,11 @@ def learning_flow(
         run = replace(run, measured_problems=before.measured.problems.rows)
         run.turn.refuse_lost(f"the measurement {BEFORE} learning")
         record_measurement(tracked, before, config.dataset, BEFORE)
-        try:
-            learned, after = improve(run, before.measured, resumed=resume is not None)
-        except StoppedError as stop:
-            raise keep_last_good(run, stop) from None
+        with by_server(run):
+            try:
+                learned, after = improve(run, before.measured, resumed=resume is not None)
+            except StoppedError as stop:
+                raise keep_last_good(run, stop) from None
         run.turn.refuse_lost("what was learned")
         record_measurement(tracked, after, config.dataset, AFTER)
         record_training(tracked, learned.training)
@@ -157,16 +161,31 @@ def begin(
     problems = load_dataset(config.dataset, config.train_split, columns=config.columns)
     use_model(tracked, start)
     use_dataset(tracked, problems, config.dataset)
+    folder = runtime.archive.folders.find(start)
     return LearningRun(
         runtime=runtime,
         config=config,
         tracked=tracked,
         start=start,
-        start_folder=runtime.archive.folders.find(start),
+        start_folder=folder,
         problems=problems,
         dev_steps=dev_eval_steps(runtime, config),
         clock=clock,
+        served=_served(runtime, config, start, folder, tracked),
     )
+
+
+def _served(
+    runtime: Runtime, config: LearningConfig, start: PolicyRef, folder: Path, tracked: TrackedRun
+) -> PolicyRef | None:
+    """The start as the server has it that samples the steps; None where this process does."""
+    if config.server is None:
+        return None
+    settings = with_tokenizer(config.generation(), folder)
+    served = runtime.servers.for_steps(start, settings, config.sampler.served_model)
+    assert served.engine is not None
+    tracked.tag(sampled_by=served.engine.words)
+    return served
 
 
 def improve(

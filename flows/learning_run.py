@@ -117,6 +117,9 @@ class LearningRun:
     measured_problems: int = 0
     made: dict[int, TableRef] = field(default_factory=dict)
     turn: Turn = field(default_factory=Turn)  # of those who may go on with this run
+    served: PolicyRef | None = None  # the start as a server has it that samples the steps
+    ahead: object = None  # what that server samples (see `flows.step_sampling`)
+    until: int = 0  # the last step that is made, by default the configuration's
 
     def kl_readings(self, newest: TableRef | None) -> Sequence[KlReading]:
         """The KL to the start that each step up to the newest measured."""

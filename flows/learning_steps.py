@@ -9,14 +9,13 @@ from artifacts.recording.record import RecordedStep, name_newest_step, record_st
 from artifacts.runs.resuming import made_steps
 from flows.development import evaluate_dev, restore_dev_rates
 from flows.learning_run import LearningRun
+from flows.step_sampling import samples_of
 from schemas.errors import StoppedError, StoreError
 from schemas.measurements import StepRate
 from schemas.references import PolicyRef, TableRef
 from tasks.checkpoint import checkpoint, restore
 from tasks.collect_training import collect_training
-from tasks.draw_problems import draw_problems
 from tasks.drop_sampled import drop_sampled
-from tasks.generate import generate
 from tasks.runtime.progress import Progress, ProgressHub
 from tasks.score import score
 from tasks.train_step import train_step
@@ -73,18 +72,10 @@ def take_step(
     Raises InputError, and neither names nor drops anything, where another machine has this run now.
     """
     config, step = run.config, policy.step + 1
-    settings = config.generation()
-    if run.runtime.group is not None:  # its rows are the work of several processes
-        by = run.runtime.numerics_of_steps(config.device)
-        settings = settings.model_copy(update={"computed_by": by})
-    batch = draw_problems(run.problems, step=step, count=config.problems_per_step, seed=config.seed)
-    made = run.made.get(step)
-    completions = _held(
-        run,
-        lambda: generate(batch, policy, settings, label=f"step {step}", part=True, made=made),
-    )
+    samples = samples_of(run, policy, before)
+    batch, completions = samples.problems, _held(run, samples.make)
     scores = _held(run, lambda: score(batch, completions, config.scorer))
-    reached, table = train_step(policy, batch, completions, scores, before, config)
+    reached, table = train_step(policy, batch, completions, scores, before, config, samples.by)
     run.turn.refuse_lost(f"step {step}")  # what follows is the run's, and not this process's alone
     if run.make(step, table):
         name_newest_step(run.tracked, table)
@@ -127,7 +118,8 @@ def rewind_to(run: LearningRun, last: int) -> TableRef:
     run.runtime.progress.log_message(f"going back to step {last}, the last good one")
     policy, newest = restore(run.start, run.tracked.reference, run.config, last)
     # the limit on KL has no part in what an update does, and must not stop these steps again
-    run = replace(run, config=run.config.model_copy(update={"max_kl_nats": None}))
+    unlimited = run.config.model_copy(update={"max_kl_nats": None})
+    run = replace(run, config=unlimited, until=last)
     while policy.step < last:
         policy, newest = take_step(run, policy, newest)
     assert newest is not None  # `last` is at least 1

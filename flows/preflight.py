@@ -14,6 +14,7 @@ from artifacts.registry.resolve import check_model_name, known_folder
 from artifacts.store.shared.objects import check_store
 from artifacts.unsent.prompts import PREFIX
 from flows.orchestration.task_runners import check_task_runner
+from flows.sampler import check_sampler, with_tokenizer
 from policy.learning.batches import batch_rows
 from policy.model.load import check_weights, load_config, resolve_device
 from policy.model.memory import Needs, free_bytes, learning_needs, measuring_needs, refuse_too_large
@@ -31,6 +32,7 @@ from schemas.config import (
 from schemas.errors import InputError
 from schemas.files import source_of
 from schemas.imported import Part
+from schemas.references import PolicyRef
 from scorers.final_int import FINAL_INT_1
 from scorers.final_line_int import FINAL_LINE_INT_1
 from scorers.registry import get_scorer
@@ -53,12 +55,8 @@ def check_names(runtime: Runtime, config: C) -> C:
     completions answers, what a file says as the template, the tokens that answers to it need, and
     the commit of a dataset of the hub.
     """
-    if config.server is not None and isinstance(config, LearningConfig):
-        raise InputError(
-            "loop C changes weights, and those of a server's model are not here",
-            "--base-url",
-            "learn from a folder, a hub id or a registered version",
-        )
+    if isinstance(config, LearningConfig):
+        check_sampler(runtime.ranks, config)
     _check_task_runner(runtime, config)
     if runtime.archive.shared is not None:
         check_store(runtime.archive.shared)
@@ -80,7 +78,7 @@ def check_names(runtime: Runtime, config: C) -> C:
     if (source := replayed(config)) is not None:
         config = _of_what_was_answered(runtime, config, source)
     else:
-        if config.server is None:
+        if config.server is None or isinstance(config, LearningConfig):
             check_model_name(runtime.archive, config.model)
         measured = runtime.datasets.load(config.dataset, config.split, config.limit, config.columns)
         refuse_shown_problems(template, measured, f"{config.dataset} {config.split}")
@@ -161,13 +159,16 @@ def check_model(runtime: Runtime, config: RunConfig) -> None:
     """
     if replayed(config) is not None:
         return
-    if config.server is not None:
-        assert isinstance(config, EvalConfig)
+    if isinstance(config, EvalConfig) and config.server is not None:
         _check_server(runtime, config)
     elif folder := known_folder(runtime.archive, config.model):
         check_weights(folder)
         load_config(folder)
         check_can_answer(folder, config.template)
+        if isinstance(config, LearningConfig) and config.server is not None:
+            start = PolicyRef(name=config.model, digest=runtime.archive.folders.digest(folder))
+            settings = with_tokenizer(config.generation(), folder)
+            runtime.servers.for_steps(start, settings, config.sampler.served_model)
         if config.task_runner in (None, "threads"):  # other workers have a memory of their own
             needs = _needs(config, folder, runtime.ranks)
             refuse_too_large(needs, _free_bytes(runtime, config), config.model)

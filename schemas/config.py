@@ -12,7 +12,7 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from schemas.frozen import Frozen
 from schemas.own_template import OwnTemplate, named_or_written
-from schemas.server import ServerSettings
+from schemas.server import Sampler, ServerSettings, StepSampling
 
 Baseline = Literal["none", "running_mean", "leave_one_out", "group_mean", "group_normalized"]
 # these compare the completions of one problem with each other
@@ -304,6 +304,7 @@ class LearningConfig(RunConfig):
             description="with torchrun: split weights, gradients and moments over the processes",
         ),
     ] = False
+    sampler: Sampler = StepSampling()
     max_minutes: Annotated[
         float | None,
         Field(gt=0, le=MOST, description="take no step that would end the run later than this"),
@@ -333,9 +334,9 @@ class LearningConfig(RunConfig):
         return shared.model_copy(update={"for_step": True})
 
     def evaluation(self) -> EvalConfig:
-        """The measurement before and after learning, exactly as loop A would take it."""
+        """The measurement before and after learning, exactly as loop A would take it here."""
         shared = {name: getattr(self, name) for name in RunConfig.model_fields}
-        return EvalConfig(**shared, samples=self.evaluation_samples)
+        return EvalConfig(**shared | {"server": None}, samples=self.evaluation_samples)
 
     def development(self) -> EvalConfig:
         """A measurement on `DEV` while learning goes on: cheap, and never the result."""

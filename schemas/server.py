@@ -17,6 +17,8 @@ SAID = (
 )  # fmt: skip
 
 
+IMPORTANCE_CAP = 2.0  # as published for the ratios of tokens
+
 NO_ADDRESS = "is no address, such as http://127.0.0.1:8000/v1"
 
 
@@ -72,6 +74,50 @@ class ServerSettings(Frozen):
     def own_extras(self) -> dict[str, Any] | None:
         """What `extra_body` says; None where ours are sent."""
         return None if self.extra_body is None else _read(self.extra_body)
+
+
+class StepSampling(Frozen):
+    """How a server samples the steps of learning, from an adapter that it loads at each."""
+
+    served_model: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            description="the name that the server has for the model; default its only one",
+        ),
+    ] = None
+    adapter_folder: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            description="folder that the server reads adapters from; default in the data folder",
+        ),
+    ] = None
+    max_off_policy_steps: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=64,
+            description="sample with a policy up to so many steps old; above 0, weighted",
+        ),
+    ] = 0
+    importance_cap: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=1e9,
+            description="truncate importance weights here, with --max-off-policy-steps",
+        ),
+    ] = IMPORTANCE_CAP
+
+
+Sampler = Annotated[
+    StepSampling,
+    Field(
+        exclude_if=lambda value: value == StepSampling(),
+        description="how a server samples the steps",
+    ),
+]
 
 
 def is_address(value: str) -> bool:

@@ -41,6 +41,8 @@ TRAINING = TableSchema(
         "policy_lineage": Column(pa.string(), pattern=DIGEST),
         # its completions and scores have tables of their own only where this is null
         "step_digest": Column(pa.string(), nullable=True, pattern=DIGEST),
+        "off_policy_steps": Column(pa.int32(), nullable=True, at_least=0),
+        "truncated_share": Column(pa.float64(), nullable=True, at_least=0.0, at_most=1.0),
     },
     key=("step",),
     renamed={"right_format": "valid_format_rate"},
@@ -52,6 +54,8 @@ TRAINING = TableSchema(
         "clipped",
         "sampling_gap_nats",
         "step_digest",
+        "off_policy_steps",
+        "truncated_share",
     ),
 )
 
@@ -62,6 +66,8 @@ class TrainingRow(Frozen):
     - `completions_digest`, `scores_digest`: what the step learned from; earlier versions kept these
       tables.
     - `step_digest`: the step's own table, which has the same rows; None of an earlier version.
+    - `off_policy_steps`, `truncated_share`: how old the policy was that sampled, and the share of
+      importance weights that were truncated; None where the policy that learned has sampled.
     """
 
     model_config = ConfigDict(
@@ -90,6 +96,8 @@ class TrainingRow(Frozen):
     scores_digest: str
     policy_lineage: str
     step_digest: str | None = None
+    off_policy_steps: int | None = None
+    truncated_share: float | None = None
 
     def numbers(self) -> dict[str, float]:
         """Everything that can be drawn against the step, by name."""

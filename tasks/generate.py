@@ -61,7 +61,7 @@ def generate(
     key = generation_key(problems, policy, settings)
     if found := runtime.store.find(key):
         _drop_shards(runtime.store, problems, policy, settings, single=workers is not None)
-        if policy.engine is not None:
+        if policy.engine is not None and not settings.for_step:
             runtime.progress.log_message(
                 f"{policy.name} was asked for these completions before, and they are taken from "
                 "the store; another --seed asks anew"
@@ -89,6 +89,20 @@ def generate(
         return whole
     finally:
         runtime.progress.forget(label)
+
+
+def are_known(
+    runtime: Runtime,
+    problems: TableRef,
+    policy: PolicyRef,
+    settings: GenerationSettings,
+    made: TableRef | None = None,
+) -> bool:
+    """Whether `generate` would find these completions, and ask nobody for them."""
+    key = generation_key(problems, policy, settings)
+    if runtime.store.find(key) is not None:
+        return True
+    return made is not None and _taken_from(runtime.store, made, key) is not None
 
 
 def _sampled_here(

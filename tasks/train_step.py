@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pyarrow as pa
 
 from artifacts.store.parquet_table import provenance_of
 from policy.learning.guard import KlReading
+from policy.learning.off_policy import Served
 from policy.learning.step_metrics import StepMetrics
 from policy.model.memory import explaining_out_of_memory
 from policy.model.numerics import numerics
@@ -29,11 +31,13 @@ def train_step(
     scores: TableRef,
     before: TableRef | None,
     config: LearningConfig,
+    sampled_by: PolicyRef | None = None,
 ) -> tuple[PolicyRef, TableRef]:
     """Update the policy once.
 
-    `before` is the table of the step before, None at the first. Returns the policy that it became
-    and the step's table, which has all that was learned from, row by row.
+    `before` is the table of the step before, None at the first. `sampled_by` is the policy that a
+    server sampled with, None where this process has sampled with the policy itself. Returns the
+    policy that it became and the step's table, which has all that was learned from, row by row.
     """
     runtime = process_runtime()
     store, models = runtime.store, runtime.models
@@ -56,6 +60,7 @@ def train_step(
             rewards,
             earlier_kl=kl_readings(runtime.archive.steps.rows(before)),
             max_kl_nats=config.max_kl_nats,
+            served=_served(sampled_by),
         )
         after = learner.sum_logprobs(prompts, token_ids) if config.logprob_after else None
     reached = policy.model_copy(
@@ -80,6 +85,7 @@ def train_step(
             **sampled,
             **judged,
             **config.learning.model_dump(),
+            **off_policy_settings(config),
             "numerics": computed_by,
         },
     )
@@ -100,8 +106,23 @@ def lineage(
         "temperature": config.sampling.temperature,
         "numerics": computed_by or numerics(config.device),
         **({"shard_weights": True} if config.shard_weights else {}),
+        **off_policy_settings(config),
     }
     return digest_of([policy_digest, scores_digest, settings])
+
+
+def off_policy_settings(config: LearningConfig) -> dict[str, Any]:
+    """What of a step depends on policies that are older than the one it updates; none on policy."""
+    if not config.sampler.max_off_policy_steps:
+        return {}
+    names = ("max_off_policy_steps", "importance_cap")
+    return {name: getattr(config.sampler, name) for name in names}
+
+
+def _served(sampled_by: PolicyRef | None) -> Served | None:
+    if sampled_by is None or sampled_by.engine is None:
+        return None
+    return Served(step=sampled_by.step, dtype=sampled_by.engine.dtype)
 
 
 def kl_readings(rows: Sequence[TrainingRow]) -> list[KlReading]:
@@ -161,4 +182,6 @@ def training_row(
         completions_digest=completions.digest,
         scores_digest=scores.digest,
         policy_lineage=reached.digest,
+        off_policy_steps=metrics.off_policy_steps,
+        truncated_share=metrics.truncated_share,
     )

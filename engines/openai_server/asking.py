@@ -62,9 +62,11 @@ class Asking:
 
     async def complete(self, body: Mapping[str, Any]) -> Any:
         """What the server answers to one request for completions, as it is."""
-        return await self._asked(
-            lambda: self._client.post("/completions", cast_to=object, body=dict(body))
-        )
+        return await self.post("/completions", body)
+
+    async def post(self, path: str, body: Mapping[str, Any]) -> Any:
+        """What the server answers to a request of another kind, as it is."""
+        return await self._asked(lambda: self._client.post(path, cast_to=object, body=dict(body)))
 
     async def all(self, jobs: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
         """The results of all jobs in their order; the first that fails ends the others."""

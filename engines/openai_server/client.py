@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, TypeVar
 
@@ -28,18 +29,21 @@ def ask_server(
     settings: ServerSettings,
     work: Callable[[Asking], Awaitable[T]],
     on_progress: Callable[[int], None] = lambda done: None,
+    on_start: Callable[[Future[T]], None] = lambda work: None,
 ) -> T:
     """What `work` makes of the server, which it is given to ask.
 
     The requests run in a thread with a loop that ends here. So an interrupt, which reaches the
     main thread, cancels those that are under way, closes their connections, and then goes on.
-    `on_progress` is called in this thread with what `work` tells by `Asking.tell`.
+    `on_progress` is called in this thread with what `work` tells by `Asking.tell`. `on_start` gets
+    what another thread may cancel; then CancelledError is raised.
     """
     address_of(settings)
     _installed()
     told: SimpleQueue[int | None] = SimpleQueue()
     with start_blocking_portal() as portal:
         made = portal.start_task_soon(_session, settings, work, told.put)
+        on_start(made)
         made.add_done_callback(lambda _: told.put(None))
         while (done := told.get()) is not None:
             on_progress(done)

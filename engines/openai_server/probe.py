@@ -44,9 +44,9 @@ class Found:
 async def probe(asking: Asking, model: str, prompt: Prompt, settings: GenerationSettings) -> Found:
     """Find out who answers; InputError where it cannot be used for this run."""
     assert settings.server is not None
-    listed = await _models(asking)
-    entry = next((one for one in listed if one.get("id") == model), {})
-    names = [str(one.get("id")) for one in listed]
+    models = await _models(asking)
+    entry = next((one for one in models if one.get("id") == model), {})
+    names = [str(one.get("id")) for one in models]
     if model in ("", "default") and not entry:
         raise _no_such_model(model, names)
     neutral = SamplingSettings(max_new_tokens=1)
@@ -91,14 +91,15 @@ def _without_top_k(server: ServerSettings) -> ServerSettings:
 async def _models(asking: Asking) -> list[Mapping[str, Any]]:
     """What the server says of its models; nothing where it fails at that, as some do."""
     try:
-        return _listed(await asking.get("/models"))
+        return listed(await asking.get("/models"))
     except InputError as error:
         if "answers 500" in error.what:  # whether it runs is seen by the first completion
             return []
         raise
 
 
-def _listed(answer: Any) -> list[Mapping[str, Any]]:
+def listed(answer: Any) -> list[Mapping[str, Any]]:
+    """The models that a server says it has; InputError where it says none such."""
     data = answer.get("data") if isinstance(answer, dict) else None
     if not isinstance(data, list):
         raise InputError(

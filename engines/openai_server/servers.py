@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import pyarrow as pa
 
 from artifacts.store.policy_folders import PolicyFolders
+from engines.openai_server.adapters import (
+    base_model,
+    check_loads_adapters,
+    load_adapter,
+    unload_adapter,
+)
 from engines.openai_server.answers import Answered, Reading, read_answer
 from engines.openai_server.asking import Asking
 from engines.openai_server.client import address_of, ask_server
@@ -33,6 +43,8 @@ class Servers:
         self._folders = folders
         self._policies: dict[tuple[str, GenerationSettings], PolicyRef] = {}
         self._prompts: dict[tuple[str | None, bool], Prompts] = {}
+        self._adapters: dict[str, str] = {}  # names at the server, by the policy's digest
+        self._under_way: set[Future[Any]] = set()
 
     def policy(self, model: str, settings: GenerationSettings) -> PolicyRef:
         """The policy that a server holds, after the server has answered a few tokens.
@@ -66,6 +78,62 @@ class Servers:
         """As `policy`, without asking again what was asked for the same settings."""
         return self._policies.get((model, settings)) or self.policy(model, settings)
 
+    def for_steps(
+        self, start: PolicyRef, settings: GenerationSettings, served: str | None
+    ) -> PolicyRef:
+        """The model of a server that has what learning starts from, and loads adapters beside it.
+
+        Its name is the server's. Raises InputError where the server cannot sample steps.
+        """
+        server = _of(settings)
+        found = self.known_policy(served or base_model(server), settings)
+        assert found.engine is not None
+        if found.engine.gives == "text":
+            raise InputError(
+                "the server gives text alone, and learning is checked by log-probabilities",
+                "--base-url",
+                "sample by a server that gives token ids and log-probabilities, as vLLM does",
+            )
+        if found.engine.model_digest not in (NOT_KNOWN, start.digest):
+            raise InputError(
+                f"the server has another model than {start.name}, which learning starts from",
+                f"--served-model {found.name}",
+                "serve the folder that --model names",
+            )
+        check_loads_adapters(server)
+        return found
+
+    def adapter_is_loaded(self, policy: PolicyRef) -> bool:
+        """Whether the server has been given this policy; what it starts from it has itself."""
+        return policy.step == 0 or policy.digest in self._adapters
+
+    def load(self, policy: PolicyRef, server: ServerSettings, folder: Path) -> None:
+        """Have the server load the adapter of this policy, under a name that is never used again.
+
+        Raises InputError where it does not.
+        """
+        name = f"threeloops-step-{policy.step}-{uuid4().hex[:12]}"
+        load_adapter(server, name, folder)
+        self._adapters[policy.digest] = name
+
+    def unload(self, server: ServerSettings, kept: Collection[str] = ()) -> None:
+        """Have the server forget the adapters of policies that are not `kept`, by digest.
+
+        One that does not answer loses them with its next start.
+        """
+        for digest in [known for known in self._adapters if known not in kept]:
+            with contextlib.suppress(InputError):
+                unload_adapter(server, self._adapters.pop(digest))
+
+    def cancel(self) -> None:
+        """End the requests that other threads have under way."""
+        for work in list(self._under_way):
+            work.cancel()
+
+    def _note(self, work: Future[Any]) -> None:
+        self._under_way.add(work)
+        work.add_done_callback(self._under_way.discard)
+
     def complete(
         self,
         policy: PolicyRef,
@@ -94,8 +162,16 @@ class Servers:
             for identity, prompt in zip(ids, rendered, strict=True)
             for one in requests_of(prompt, identity, settings)
         ]
+        if not self.adapter_is_loaded(policy):
+            raise StoreError(
+                f"the server was not given the policy after step {policy.step}",
+                policy.name,
+                "go on from the checkpoint with --resume",
+            )
+        adapter = self._adapters.get(policy.digest)
+        name = adapter or policy.name
         reading = Reading(
-            answers_as=engine.answers_as,
+            answers_as=adapter or engine.answers_as,
             with_tokens=engine.gives == "tokens",
             most_tokens=settings.sampling.max_new_tokens,
             greedy=settings.sampling.temperature == 0,
@@ -106,7 +182,7 @@ class Servers:
         def job(one: Wanted, asking: Asking) -> Callable[[], Awaitable[list[Answered]]]:
             async def do() -> list[Answered]:
                 nonlocal done
-                body = body_of(policy.name, one, settings.sampling, server)
+                body = body_of(name, one, settings.sampling, server)
                 answered = read_answer(await asking.complete(body), one, reading)
                 done += len(answered)
                 asking.tell(done)
@@ -117,7 +193,7 @@ class Servers:
         def work(asking: Asking) -> Awaitable[list[list[Answered]]]:
             return asking.all([job(one, asking) for _, one in wanted])
 
-        answers = ask_server(server, work, on_progress)
+        answers = ask_server(server, work, on_progress, self._note)
         rows = [
             (identity, one.first + place, sample)
             for (identity, one), samples in zip(wanted, answers, strict=True)

@@ -14,7 +14,7 @@ from schemas.config import Columns, LearningSettings, SamplingSettings
 from schemas.errors import InputError
 from schemas.faults import told
 from schemas.files import source_of
-from schemas.server import ServerSettings
+from schemas.server import ServerSettings, StepSampling
 
 C = TypeVar("C", bound=BaseModel)
 # settings inside a configuration, given on the command line without their outer name
@@ -23,6 +23,7 @@ NESTED: Mapping[str, type[BaseModel]] = {
     "columns": Columns,
     "learning": LearningSettings,
     "server": ServerSettings,
+    "sampler": StepSampling,
 }
 LONGEST_CHOICES = 45  # characters; what is longer makes the usage wider than a terminal
 SHORTER = {"max_kl_nats": "max-kl"}
@@ -150,6 +151,7 @@ def _metavar(name: str) -> str:
         "train_split": "SPLIT",
         "max_kl_nats": "NATS", "max_minutes": "M", "baseline": "RULE", "answer_pattern": "REGEX",
         "split_by_hash": "80/10/10", "prompt_column": "NAME", "answer_column": "NAME",
+        "served_model": "NAME", "adapter_folder": "FOLDER",
         "base_url": "URL", "tokenizer": "FOLDER", "extra_body": "JSON",
         "id_column": "NAME", "family_column": "NAME", "split_column": "NAME",
     }.get(name, "N")  # fmt: skip

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from policy.learning.divergence import k1
-from policy.learning.objective import completion_losses, groups_with_gradient
+from policy.learning.objective import completion_losses, groups_with_gradient, importance_weights
 from policy.learning.recompute import recomputing_layers
 from policy.learning.step_batch import StepBatch
 from policy.logprobs.completion_logprobs import CompletionLogprobs
@@ -97,6 +97,7 @@ def accumulate_gradient(
     tokens_per_pass: int,
     completions: int | None = None,
     equal_passes: EqualPasses | None = None,
+    cap: float | None = None,
 ) -> Outcome:
     """Add the gradient of the batch's mean loss to the parameters' and return what was computed.
 
@@ -105,6 +106,8 @@ def accumulate_gradient(
 
     Where a pass through the models is one of several processes, `equal_passes` says how many of
     each kind all make, from how many this one needs; those that are left over change nothing.
+
+    With a `cap`, the batch was drawn from the policy of its `sampled`, and is weighted.
     """
     completions = completions or batch.rewards.numel()
     mask = batch.mask
@@ -133,8 +136,11 @@ def accumulate_gradient(
             with torch.set_grad_enabled(learn), recomputing:
                 mine = models.policy_logprobs(part)
             theirs = models.reference_logprobs(part)
+            weights = None
+            if cap is not None and part.sampled is not None:
+                weights = importance_weights(mine, part.sampled, part.mask, cap, settings.reduction)
             objective = completion_losses(
-                mine, theirs, part.mask, part.rewards, settings, running_mean
+                mine, theirs, part.mask, part.rewards, settings, running_mean, weights
             )
 
             # divide by the completions of the whole batch: the passes then add up to its mean

@@ -8,6 +8,7 @@ objective.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,14 @@ from policy.attention.prefix_tree import Tokens
 from policy.files.atomic_folder import atomic_folder
 from policy.files.saving import saving
 from policy.learning.can_learn import check_can_learn
-from policy.learning.checkpoint import read_state, trainable, write_state
+from policy.learning.checkpoint import (
+    check_same,
+    read_earlier,
+    read_state,
+    trainable,
+    write_earlier,
+    write_state,
+)
 from policy.learning.gradient import (
     Outcome,
     PolicyAndReference,
@@ -28,31 +36,29 @@ from policy.learning.gradient import (
 )
 from policy.learning.guard import KlReading, refuse_bad_update
 from policy.learning.objective import RunningMean
+from policy.learning.off_policy import (
+    OffPolicy,
+    RecentWeights,
+    Served,
+    largest_gap,
+    truncated_share,
+)
 from policy.learning.recompute import recomputable_layers
+from policy.learning.schedule import scheduled_rate
 from policy.learning.step_batch import StepBatch, flat_logprobs, step_batch
-from policy.learning.step_metrics import StepMetrics, Update, completion_sums, step_metrics
+from policy.learning.step_metrics import (
+    StepMetrics,
+    Update,
+    completion_sums,
+    sampling_gap,
+    step_metrics,
+)
 from policy.logprobs.completion_logprobs import CompletionLogprobs
 from policy.model.adapter import is_adapted, merged_weights
 from policy.model.load import Policy, quiet_transformers
 from policy.model.passes import automatic_budget, plan_passes
-from policy.model.precision import largest_rounding_gap
 from schemas.config import LearningSettings
 from schemas.errors import InputError, StoppedError
-
-
-def scheduled_rate(base: float, schedule: str, step: int, total_steps: int) -> float:
-    """The learning rate of step 0, 1, … `total_steps` − 1; `linear` falls from `base` towards 0.
-
-    Raises InputError for `linear` after the last step, where the rate would be 0.
-    """
-    if schedule == "constant":
-        return base
-    if step >= total_steps:
-        raise InputError(
-            f"all {total_steps} steps of the linear learning-rate schedule are done",
-            remedy="start with more steps, or use the constant schedule",
-        )
-    return base * (1.0 - step / total_steps)
 
 
 class Learner:
@@ -74,6 +80,7 @@ class Learner:
         total_steps: int,
         *,
         temperature: float = 1.0,
+        off_policy: OffPolicy | None = None,
     ) -> None:
         check_can_learn(policy.model, reference_model, settings, temperature)
         self.policy = policy
@@ -98,6 +105,10 @@ class Learner:
             weight_decay=settings.weight_decay,
             fused=True,  # one pass over the weights instead of eight
         )
+        self.off_policy = off_policy
+        self.recent = None if off_policy is None else RecentWeights(self._parameters, off_policy)
+        if self.recent is not None:
+            self.recent.note(0)
 
     def step(
         self,
@@ -108,13 +119,15 @@ class Learner:
         *,
         earlier_kl: Sequence[KlReading] = (),
         max_kl_nats: float | None = None,
+        served: Served | None = None,
     ) -> StepMetrics:
         """One update from N completions of each of B prompts.
 
         `prompts` are B lists of token ids, `completions` B·N of them in the order of the prompts,
         each with its end token where the model ended it; `rewards` is [B, N]. All completions must
         have been sampled from the policy as it is now, which is checked against the
-        `sampling_logprobs` that were recorded with them, in nats, one list a completion.
+        `sampling_logprobs` that were recorded with them, in nats, one list a completion. Where a
+        server sampled, `served` says from the policy of which step, and they must be those of it.
 
         Raises InputError for shapes that do not fit and, with weights and counters untouched,
         NonFiniteError for a loss or gradient that is not finite, KlLimitError where this step and
@@ -128,15 +141,21 @@ class Learner:
         rate = scheduled_rate(
             self.settings.learning_rate, self.settings.schedule, self.steps_done, self.total_steps
         )
-        longest = max(map(len, prompts)) + max(map(len, completions))
+        budget = self._tokens_per_pass(max(map(len, prompts)) + max(map(len, completions)))
+        if served is not None and sampled is None:
+            raise InputError("a server's completions must come with their log-probabilities")
+        if self.off_policy is not None and sampled is not None:
+            batch = batch.with_sampled(sampled)
 
         # the gradient of the mean loss over all completions, and its norm over all weights
         self._optimizer.zero_grad(set_to_none=True)
-        outcome = self._gradient(batch, self._tokens_per_pass(longest))
+        outcome = self._gradient(batch, budget)
         total = self._gradient_norm()
         norm = total.item()
         update = Update(self.steps_done + 1, norm, norm > self.settings.max_gradient_norm, rate)
         metrics = step_metrics(batch, outcome, sampled, update)
+        if self.off_policy is not None and batch.sampled is not None:
+            metrics = self._of_older_samples(metrics, outcome, batch, served, budget)
 
         # stop here, with everything as it was, where the update would do harm
         try:
@@ -144,7 +163,8 @@ class Learner:
                 metrics,
                 earlier_kl=earlier_kl,
                 max_kl_nats=max_kl_nats,
-                max_gap_nats=largest_rounding_gap(self.policy.model.device),
+                max_gap_nats=largest_gap(self.policy.model.device, served),
+                served=served is not None,
             )
         except StoppedError:
             self._optimizer.zero_grad(set_to_none=True)
@@ -156,7 +176,43 @@ class Learner:
         self._update(total, rate)
         self.running_mean = self.running_mean.updated(outcome.signal)
         self.steps_done += 1
+        if self.recent is not None:
+            self.recent.note(self.steps_done)
         return metrics
+
+    def _of_older_samples(
+        self,
+        metrics: StepMetrics,
+        outcome: Outcome,
+        batch: StepBatch,
+        served: Served | None,
+        tokens_per_pass: int,
+    ) -> StepMetrics:
+        """The metrics with the gap to the policy that is said to have sampled."""
+        assert self.off_policy is not None
+        assert self.recent is not None
+        age = 0 if served is None else self.steps_done - served.step
+        logprobs = outcome.logprobs
+        if age:
+            with self.recent.standing_in(self.steps_done - age), torch.no_grad():
+                logprobs = self._logprobs(batch, tokens_per_pass)
+        off_policy, grain = self.off_policy, self.settings.reduction
+        assert batch.sampled is not None
+        return replace(
+            metrics,
+            sampling_gap_nats=sampling_gap(logprobs, batch.sampled[batch.mask].double(), batch),
+            off_policy_steps=age,
+            truncated_share=truncated_share(outcome.logprobs, batch, off_policy.cap, grain),
+        )
+
+    def _logprobs(self, batch: StepBatch, tokens_per_pass: int) -> Tensor:
+        """Token log-probabilities [B, N, T] in nats, in as many parts as memory needs."""
+        sizes = self._models.compute.sizes(batch.prompts, batch.completions)
+        whole = torch.zeros(batch.mask.shape, device=batch.mask.device)
+        for chosen in plan_passes(sizes, range(len(batch.prompts)), tokens_per_pass):
+            of_part = self._models.policy_logprobs(batch.only(chosen))
+            whole[chosen, :, : of_part.shape[-1]] = of_part
+        return whole
 
     def sum_logprobs(self, prompts: Sequence[Tokens], completions: Sequence[Tokens]) -> list[float]:
         """The log-probability in nats of each whole completion under the policy as it is now.
@@ -170,14 +226,8 @@ class Learner:
         return self._sums(batch, self._tokens_per_pass(longest))
 
     def _sums(self, batch: StepBatch, tokens_per_pass: int) -> list[float]:
-        sizes = self._models.compute.sizes(batch.prompts, batch.completions)
-        parts = plan_passes(sizes, range(len(batch.prompts)), tokens_per_pass)
         with torch.no_grad():
-            return [
-                total
-                for chosen in parts
-                for total in completion_sums(self._models.policy_logprobs(batch.only(chosen)))
-            ]
+            return completion_sums(self._logprobs(batch, tokens_per_pass))
 
     def _gradient(self, batch: StepBatch, tokens_per_pass: int) -> Outcome:
         """Add the gradient of the batch's mean loss to the parameters'."""
@@ -187,6 +237,7 @@ class Learner:
             self.settings,
             running_mean=self.running_mean.mean,
             tokens_per_pass=tokens_per_pass,
+            cap=None if self.off_policy is None else self.off_policy.cap,
         )
 
     def _gradient_norm(self) -> Tensor:
@@ -221,6 +272,8 @@ class Learner:
         weights, moments = self._state()
         with atomic_folder(folder) as partial:
             write_state(partial, weights, moments, self._counters())
+            if self.recent is not None:
+                write_earlier(partial, self.recent.state())
 
     def _compute(self) -> CompletionLogprobs:
         """How log-probabilities of the policy and its reference are computed."""
@@ -251,7 +304,9 @@ class Learner:
         model.
         """
         weights, moments, state = read_state(folder)
-        self._check_same(folder, weights, moments, state)
+        check_same(folder, weights, moments, state, self._parameters, self._counters())
+        if self.recent is not None:
+            self.recent.restore(read_earlier(folder))
         self._take_over(weights, moments, state["steps_done"])
         self.running_mean = RunningMean(*state["running_mean"])
 
@@ -280,30 +335,8 @@ class Learner:
             "running_mean": [self.running_mean.mean, self.running_mean.count],
             "settings": self.settings.model_dump(),
             "start": self.policy.digest,
+            **({} if self.off_policy is None else {"off_policy": asdict(self.off_policy)}),
         }
-
-    def _check_same(
-        self, folder: Path, weights: dict[str, Tensor], moments: dict[str, Tensor], state: Any
-    ) -> None:
-        """Raise InputError unless the checkpoint continues this very run."""
-        mine = self._counters()
-        # the start is the reference, and with an adapter all weights but its own
-        compared = ["format", "temperature", "settings", "start"]
-        if self.settings.schedule != "constant":
-            compared.append("total_steps")
-        differing = [key for key in compared if state.get(key) != mine[key]]
-        shapes = {name: value.shape for name, value in self._parameters.items()}
-        if {name: value.shape for name, value in weights.items()} != shapes:
-            differing.append("model")
-        kinds = ("exp_avg", "exp_avg_sq") if state.get("steps_done") else ()
-        if moments.keys() != {f"{kind}/{name}" for kind in kinds for name in shapes}:
-            differing.append("optimizer")
-        if differing:
-            raise InputError(
-                f"the checkpoint was saved with another {', '.join(differing)}",
-                where=str(folder),
-                remedy="resume with what the run was started with",
-            )
 
     def export(self, folder: Path) -> None:
         """Write model and tokenizer as a plain transformers folder; whole or not at all.

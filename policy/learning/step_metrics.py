@@ -44,6 +44,9 @@ class StepMetrics:
     - `gradient_norm`: before clipping.
     - `sampling_gap_nats`: see `sampling_gap`.
     - `each`: what is known of each completion.
+    - `off_policy_steps`: how many steps older the policy that sampled was; None where the policy
+      that learns has sampled. Reward, entropy and KL are then means over what the older one drew.
+    - `truncated_share`: see `off_policy.truncated_share`.
     """
 
     step: int
@@ -64,6 +67,8 @@ class StepMetrics:
     sampling_gap_nats: float | None
     passes: int
     each: CompletionNumbers = field(repr=False)
+    off_policy_steps: int | None = None
+    truncated_share: float | None = None
 
 
 @dataclass(frozen=True)

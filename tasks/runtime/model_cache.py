@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from artifacts.store.policy_folders import PolicyFolders
 from policy.learning.learner import Learner
+from policy.learning.off_policy import OffPolicy
 from policy.model.adapter import add_adapter
 from policy.model.load import Policy, load_policy
 from schemas.config import LearningConfig
@@ -97,7 +98,14 @@ class ModelCache:
         own_reference = reference.model if policy is not reference else None
         temperature = config.sampling.temperature
         if self._group is None:
-            return Learner(policy, own_reference, settings, config.steps, temperature=temperature)
+            return Learner(
+                policy,
+                own_reference,
+                settings,
+                config.steps,
+                temperature=temperature,
+                off_policy=_off_policy(config),
+            )
         from policy.learning.ranked_learner import RankedLearner
 
         return RankedLearner(
@@ -137,3 +145,9 @@ class ModelCache:
                 "put back what was there, or start again",
             )
         return loaded
+
+
+def _off_policy(config: LearningConfig) -> OffPolicy | None:
+    if not config.sampler.max_off_policy_steps:
+        return None
+    return OffPolicy(config.sampler.max_off_policy_steps, config.sampler.importance_cap)

@@ -57,6 +57,12 @@ def test_a_run_that_another_machine_has_taken_over_keeps_its_later_checkpoints(
     assert asked == [("a policy", "a run", "a configuration", 2)]
 
 
+def where(task: str) -> str:
+    """Where a step takes this task from."""
+    of_sampling = task in ("draw_problems", "generate")
+    return f"flows.{'step_sampling' if of_sampling else 'learning_steps'}.{task}"
+
+
 class Told:
     """What of a run was written, by the name of who writes it; the tasks give what they are told.
 
@@ -74,7 +80,7 @@ class Told:
             "score": "scores",
             "train_step": (POLICY.model_copy(update={"step": 1}), TABLE),
         }.items():
-            monkeypatch.setattr(module + task, lambda *args, made=made, **more: made)
+            monkeypatch.setattr(where(task), lambda *args, made=made, **more: made)
         for name in ("name_newest_step", "drop_sampled", "record_step", "record_stop"):
             monkeypatch.setattr(module + name, self._writes(name))
         monkeypatch.setattr("flows.development.record_dev", self._writes("record_dev"))
@@ -151,9 +157,7 @@ def test_what_an_equal_run_dropped_before_it_was_held_is_made_again(
     told = Told(monkeypatch, True)
     made: list[str] = []
     for task in ("generate", "score"):
-        monkeypatch.setattr(
-            f"flows.learning_steps.{task}", lambda *args, task=task, **more: made.append(task)
-        )
+        monkeypatch.setattr(where(task), lambda *args, task=task, **more: made.append(task))
     told.held = [False, True, False, False, True]
     take_step(told.run(), POLICY, None)
     assert made == ["generate", "generate", "score", "score", "score"]
@@ -163,7 +167,7 @@ def test_a_table_that_goes_each_time_ends_the_run_with_a_line_and_is_not_made_fo
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     told = Told(monkeypatch)
-    monkeypatch.setattr("flows.learning_steps.generate", lambda *args, **more: TABLE)
+    monkeypatch.setattr(where("generate"), lambda *args, **more: TABLE)
     told.held = [False] * 1000
     with pytest.raises(StoreError, match="^step table t{12}: it was deleted 10 times before it"):
         take_step(told.run(), POLICY, None)

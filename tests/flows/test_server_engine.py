@@ -1,4 +1,4 @@
-"""Loops A and B by a model server: measured, resumed, compared; loop C refuses."""
+"""Loops A and B by a model server: measured, resumed, compared; loop C needs an adapter."""
 
 from __future__ import annotations
 
@@ -229,7 +229,9 @@ def test_a_server_that_cannot_be_used_ends_in_one_line_and_leaves_no_run(
     assert all_runs() == []
 
 
-def test_loop_c_refuses_a_server(server: ModelServer, capsys: pytest.CaptureFixture[str]) -> None:
+def test_loop_c_refuses_a_server_without_an_adapter(
+    server: ModelServer, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["learn", "--base-url", server.url, "--model", "tiny"]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("threeloops: --base-url: loop C changes weights")

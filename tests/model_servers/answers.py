@@ -36,11 +36,16 @@ def by_model(folder: str, *, raw: bool = False) -> Answer:
     With `raw` its log-probabilities are those before temperature and cuts, as those of a vLLM that
     was not told otherwise.
     """
-    policy = load_policy(Path(folder), name="tiny", device="cpu")
+    base = load_policy(Path(folder), name="tiny", device="cpu")
+    return by_policies(lambda name: base, raw=raw)
+
+
+def by_policies(policy_of: Callable[[str], Policy], *, raw: bool = False) -> Answer:
+    """As `by_model`, of the policy that has the name that is asked."""
     turn = threading.Lock()
 
     def answer(body: dict[str, Any]) -> list[dict[str, Any]]:
-        prompt = body["prompt"]
+        prompt, policy = body["prompt"], policy_of(body["model"])
         if isinstance(prompt, str):
             prompt = policy.tokenizer(prompt, add_special_tokens=False)["input_ids"]
         settings = SamplingSettings(

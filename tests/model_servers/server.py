@@ -38,6 +38,8 @@ class ModelServer:
     - `spoil`: what is done to the choices of every answer.
     - `listless`: it fails when it is asked for its models.
     - `ready`: how many requests for completions are answered before any fault begins.
+    - `load`, `unload`: what is done with an adapter, by its name and path; None without the routes;
+      `losing` answers to it are lost after the adapter was loaded.
     """
 
     answer: Callable[[dict[str, Any]], Choices]
@@ -48,6 +50,11 @@ class ModelServer:
     version: str = "0.32.0"
     key: str = ""
     ready: int = 0
+    load: Callable[[str, str], None] | None = None
+    unload: Callable[[str], None] = lambda name: None
+    adapters: dict[str, str] = field(default_factory=dict)
+    losing: int = 0
+    every_adapter: list[str] = field(default_factory=list)
     refusals: list[tuple[int, dict[str, str]]] = field(default_factory=list)
     errors: list[dict[str, Any]] = field(default_factory=list)
     cuts: int = 0
@@ -67,7 +74,41 @@ class ModelServer:
         if self.listless:
             return PlainTextResponse("Internal Server Error", 500)
         entry = {"id": self.model, "object": "model", "owned_by": self.owner, "root": self.root}
-        return JSONResponse({"object": "list", "data": [entry]})
+        adapters = [
+            {"id": name, "object": "model", "root": path, "parent": self.model}
+            for name, path in self.adapters.items()
+        ]
+        return JSONResponse({"object": "list", "data": [entry, *adapters]})
+
+    async def load_adapter(self, request: Request) -> Response:
+        body = await request.json()
+        name, path = body["lora_name"], body["lora_path"]
+        if self.load is None:
+            return JSONResponse({"detail": "Not Found"}, 404)
+        if name in self.adapters:
+            loaded = f"The lora adapter '{name}' has already been loaded."
+            return JSONResponse({"error": {"message": loaded, "code": 400}}, 400)
+        try:
+            await asyncio.to_thread(self.load, name, path)
+        except Exception as error:
+            return JSONResponse({"error": {"message": str(error), "code": 400}}, 400)
+        self.adapters[name] = path
+        self.every_adapter.append(name)
+        if self.losing:
+            self.losing -= 1
+            return StreamingResponse(_cut(), headers={"content-length": "1000"})
+        return Response(f"Success: LoRA adapter '{name}' added successfully.")
+
+    async def unload_adapter(self, request: Request) -> Response:
+        name = (await request.json())["lora_name"]
+        if self.load is None:
+            return JSONResponse({"detail": "Not Found"}, 404)
+        if name not in self.adapters:
+            missing = {"message": f"The lora adapter '{name}' cannot be found.", "code": 404}
+            return JSONResponse({"error": missing}, 404)
+        self.unload(name)
+        del self.adapters[name]
+        return Response(f"Success: LoRA adapter '{name}' removed successfully.")
 
     async def say_version(self, request: Request) -> Response:
         return JSONResponse({"version": self.version} if self.version else {}, 200)
@@ -104,13 +145,13 @@ class ModelServer:
             return StreamingResponse(_cut(), headers={"content-length": "1000"})
         if self.strict and (found := [name for name in UNKNOWN if name in body]):
             return JSONResponse({"detail": f"Unexpected fields in the request: {found}"}, 422)
-        if body["model"] != self.model:
+        if body["model"] not in (self.model, *self.adapters):
             missing = {"message": f"The model `{body['model']}` does not exist.", "code": 404}
             return JSONResponse({"error": missing}, 404)
         choices = await asyncio.to_thread(self.answer, body)
         choices = self.spoil(choices) if faulty else choices
         changes = self.changes if faulty else {}
-        said = json.dumps({"model": self.model, "choices": choices, **changes})
+        said = json.dumps({"model": body["model"], "choices": choices, **changes})
         return Response(said, media_type="application/json")
 
 
@@ -128,6 +169,8 @@ def serving(server: ModelServer) -> Iterator[ModelServer]:
             Route("/v1/models", server.models),
             Route("/version", server.say_version),
             Route("/v1/completions", server.complete, methods=["POST"]),
+            Route("/v1/load_lora_adapter", server.load_adapter, methods=["POST"]),
+            Route("/v1/unload_lora_adapter", server.unload_adapter, methods=["POST"]),
         ]
     )
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="critical", lifespan="off")

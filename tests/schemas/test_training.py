@@ -68,7 +68,7 @@ def test_a_table_of_an_earlier_version_keeps_its_metadata() -> None:
 
 def test_a_table_without_the_numbers_of_today_reads_with_nulls_in_their_places() -> None:
     numbers = {"advantage_std", "kl_error_nats", "kl_nats_k3", "clipped", "passes"}
-    numbers |= {"sampling_gap_nats", "step_digest"}
+    numbers |= {"sampling_gap_nats", "step_digest", "off_policy_steps", "truncated_share"}
     old = {
         "right_format" if name == "valid_format_rate" else name: (
             "0" * 64 if name.endswith(("digest", "lineage")) else 1

@@ -8,6 +8,7 @@ from flows.cli.grammar.one_line_parser import NewVerb
 from flows.cli.help_texts import DEMO, EVAL, LEARN, SELECT
 from flows.cli.options import add_config_file, add_options
 from schemas.config import EvalConfig, LearningConfig, SelectionConfig
+from schemas.server import ServerSettings
 
 SHARED = (
     "model", "dataset", "columns", "split", "limit", "seed", "template", "scorer", "sampling",
@@ -56,9 +57,14 @@ def add_loops(verb: NewVerb) -> None:
          *SHARED),
     )  # fmt: skip
     add_config_file(made)
-    # they are refused with the reason, and therefore not in the help
-    for refused in ("--base-url", "--task-runner"):
-        made.add_argument(refused, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    made.add_argument(
+        "--base-url", default=argparse.SUPPRESS, metavar="URL",
+        help="a server that samples the steps, as http://HOST:8000/v1; needs --adapter lora",
+    )  # fmt: skip
+    add_options(made, LearningConfig, ("sampler",))
+    add_options(made, ServerSettings, ("num_concurrent", "max_retries"))
+    # it is refused with the reason, and therefore not in the help
+    made.add_argument("--task-runner", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     made.add_argument(
         "--resume",
         metavar="RUN",

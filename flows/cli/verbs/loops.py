@@ -217,6 +217,7 @@ def _resumed(runtime: Runtime, options: Namespace) -> tuple[LearningConfig, str]
     from artifacts.runs.resuming import MAY_CHANGE, resumable, settings_of
 
     given = {k: v for k, v in vars(options).items() if k not in ("verb", "json", "resume")}
+    asked = {name: given.pop(name) for name in ("base_url",) if name in given}
     limits = {name: given.pop(name) for name in MAY_CHANGE if name in given}
     checked = config_from(LearningConfig, limits)
     changed = {name: getattr(checked, name) for name in limits}
@@ -226,7 +227,15 @@ def _resumed(runtime: Runtime, options: Namespace) -> tuple[LearningConfig, str]
             "a resumed run goes on as it was set", f"{option} with --resume", f"leave {option} out"
         )
     run = resumable(runtime.archive, options.resume)
-    return settings_of(run).model_copy(update=changed), run.run_id
+    settings = settings_of(run)
+    if asked:  # an address is not recorded
+        if settings.server is None:
+            raise InputError(
+                "this run samples its steps in this process", "--base-url with --resume",
+                "leave --base-url out",
+            )  # fmt: skip
+        changed["server"] = settings.server.model_copy(update=asked)
+    return settings.model_copy(update=changed), run.run_id
 
 
 def _asked(runtime: Runtime, config: RunConfig) -> str:

@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from policy.learning.guard import KlLimitError, NonFiniteError, StaleSamplesError
-from policy.learning.learner import Learner, scheduled_rate
+from policy.learning.learner import Learner
+from policy.learning.schedule import scheduled_rate
 from policy.learning.step_metrics import StepMetrics
 from policy.model.load import Policy, load_policy
 from policy.sampling.sample import Samples, sample
