@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
 from schemas.frozen import Frozen
+from schemas.identity import canonical_json
 
 # what a request says already, from other settings; `extra_body` must not say it again
 SAID = (
     "model", "prompt", "n", "seed", "temperature", "top_p", "max_tokens", "logprobs",
     "stream", "stop", "echo", "best_of", "suffix",
 )  # fmt: skip
-
+# what leaves the policy's distribution and the prompt as they are, as our own requests say it
+NEUTRAL: Mapping[str, Any] = {
+    "min_p": 0, "repetition_penalty": 1, "presence_penalty": 0, "frequency_penalty": 0,
+    "logit_bias": {}, "skip_special_tokens": False, "add_special_tokens": False,
+}  # fmt: skip
+# what changes no token, whatever it says; and top-k, which the sampling settings say too
+HARMLESS = ("top_k", "return_token_ids", "spaces_between_special_tokens", "user", "priority")
 
 IMPORTANCE_CAP = 2.0  # as published for the ratios of tokens
 
@@ -75,6 +83,16 @@ class ServerSettings(Frozen):
         """What `extra_body` says; None where ours are sent."""
         return None if self.extra_body is None else _read(self.extra_body)
 
+    @property
+    def reshaping(self) -> dict[str, Any]:
+        """What `extra_body` says that may change which tokens are drawn; unknown words may."""
+        said = {name: value for name, value in (self.own_extras or {}).items() if value is not None}
+        return {
+            name: value
+            for name, value in said.items()
+            if name not in HARMLESS and not (name in NEUTRAL and value == NEUTRAL[name])
+        }
+
 
 class StepSampling(Frozen):
     """How a server samples the steps of learning, from an adapter that it loads at each."""
@@ -133,6 +151,7 @@ def is_address(value: str) -> bool:
 def _read(text: str) -> dict[str, Any]:
     try:
         found = json.loads(text)
+        canonical_json(found)  # which refuses numbers that are none, as 1e999
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):

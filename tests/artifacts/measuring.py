@@ -81,7 +81,8 @@ def measure(
 ) -> Measurement:
     """Problems from `first` on with these answers (`completions_table`), stored and scored.
 
-    `config` replaces parts of the instrument: `template`, `sampling`, `scorer`; or is a `seed`.
+    `config` replaces parts of the instrument: `template`, `sampling`, `scorer`; or is a `seed`, or
+    the `request` that a server got.
     """
     rows = problems_table(len(answers), split=split, first=first)
     problems = store.write("problems", rows, producer="test")
@@ -95,7 +96,8 @@ def measure(
             "sampling": config.get("sampling", SAMPLING),
             "policy": policy.digest if policy else "external",
         }
-        | ({"seed": int(config["seed"])} if "seed" in config else {}),
+        | ({"seed": int(config["seed"])} if "seed" in config else {})
+        | ({"request": config["request"]} if "request" in config else {}),
     )
     scores = scored(store, problems, completions, config.get("scorer", "final_int@1"))
     return measurement(store, problems, completions, scores, policy)

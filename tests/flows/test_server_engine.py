@@ -201,6 +201,19 @@ def test_compare_shows_both_engines_and_refuses_only_where_it_is_asked_to(
     assert main(["compare", here.run_id, here.run_id, "--same-engine"]) == 0
 
 
+def test_runs_whose_server_was_told_more_are_compared_only_where_that_is_allowed(
+    server: ModelServer, tiny: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = eval_flow.fn(EvalConfig(**asked_of(server, tiny)))
+    told = ServerSettings(base_url=server.url, tokenizer=tiny, extra_body='{"min_p": 0.5}')
+    second = eval_flow.fn(EvalConfig(**asked_of(server, tiny, server=told)))
+    assert main(["compare", first.run_id, second.run_id]) == 1
+    captured = capsys.readouterr()
+    assert "different instruments, in sampling; --allow sampling compares them" in captured.err
+    assert '"extra_body":{"min_p":0.5}' in "".join(captured.out.split())
+    assert main(["compare", first.run_id, second.run_id, "--allow", "sampling"]) == 0
+
+
 def test_lineage_and_runs_know_a_server_by_its_name(
     server: ModelServer, tiny: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -22,6 +22,8 @@ PROJECT = tomllib.loads(PYPROJECT)["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 ROOMS = ("threeloops", "flows", "tasks", "engines", "artifacts", "policy", "scorers", "schemas")
 OURS = {*ROOMS, "bench", "scripts", "tests"}
+# what provides a module of another name, which only an installed package says itself
+PROVIDERS = {"psycopg2": ["psycopg2-binary"]}
 WITH_EXTRAS = ("dask", "gym", "math", "ray", "server", "store")
 
 
@@ -60,13 +62,21 @@ def test_what_a_folder_imports_is_declared(folder: str, extras: list[str]) -> No
         for group in (PROJECT["dependencies"], *(EXTRAS[extra] for extra in extras))
         for text in group
     }
-    providers = packages_distributions()
+    providers = PROVIDERS | packages_distributions()
     undeclared = [
         f"{place} imports {name}"
         for name, place in imported(folder)
         if not {package(one) for one in providers.get(name, [name])} & declared
     ]
     assert not undeclared
+
+
+@pytest.mark.parametrize("module", PROVIDERS)
+def test_a_module_of_another_name_is_provided_by_what_is_said_here(module: str) -> None:
+    installed = packages_distributions()
+    if module not in installed:
+        pytest.skip(f"{module} is not installed")
+    assert {package(one) for one in installed[module]} == set(PROVIDERS[module])
 
 
 @pytest.mark.parametrize(

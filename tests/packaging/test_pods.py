@@ -34,8 +34,8 @@ def variables(name: str) -> dict[str, Any]:
     return asked
 
 
-def sent(name: str, **more: Any) -> dict[str, Any]:
-    """The job that Prefect's worker would send for a run of a deployment, with `more` variables."""
+def prepared(name: str, **more: Any) -> Any:
+    """What Prefect's worker makes of a deployment for a run, with `more` variables."""
     worker = pytest.importorskip("prefect_kubernetes.worker", reason="install threeloops[engines]")
     from prefect.client.orchestration import PrefectClient
     from prefect.client.schemas.objects import FlowRun
@@ -49,8 +49,12 @@ def sent(name: str, **more: Any) -> dict[str, Any]:
     )
     ids: dict[str, Any] = {"id": uuid4(), "flow_id": uuid4(), "deployment_id": uuid4()}
     made.prepare_for_flow_run(FlowRun(name="quiet-otter", **ids))
-    # as it goes over the wire
-    found: dict[str, Any] = json.loads(json.dumps(made.job_manifest))
+    return made
+
+
+def sent(name: str, **more: Any) -> dict[str, Any]:
+    """The job that Prefect's worker would send for a run, as it goes over the wire."""
+    found: dict[str, Any] = json.loads(json.dumps(prepared(name, **more).job_manifest))
     return found
 
 

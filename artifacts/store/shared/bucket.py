@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from artifacts.store.shared.faults import missing_package, told
 from artifacts.store.shared.objects import Found
+from artifacts.store.shared.options import client_options, store_options
 from schemas.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,20 +24,13 @@ PATIENCE: Mapping[str, Any] = {
     "backoff": {"init_backoff": timedelta(seconds=0.2), "max_backoff": timedelta(seconds=3)},
 }
 TIMES = {"connect_timeout": "5s", "timeout": "60s"}
-# what the library would read itself, had we no times to set beside it
-OF_CLIENT = {
-    "ALLOW_HTTP": "allow_http",
-    "ALLOW_INVALID_CERTIFICATES": "allow_invalid_certificates",
-    "PROXY_URL": "proxy_url",
-}
-PREFIXES = {"s3": "AWS_", "gs": "GOOGLE_", "az": "AZURE_"}
 
 
 class BucketObjects:
     """Names are objects below one prefix of a bucket.
 
     The library reads who we are from the usual names, such as AWS_ACCESS_KEY_ID. Raises InputError
-    where it is not installed, or where these names lack something.
+    where it is not installed, or where these names lack something or say what is no option.
     """
 
     def __init__(self, address: str, store: ObjectStore | None = None) -> None:
@@ -154,18 +147,10 @@ def _opened(address: str) -> ObjectStore:
         from obstore.store import from_url
     except ImportError:
         raise missing_package(address) from None
-    prefix = PREFIXES[address.partition("://")[0]]
-    client: Any = TIMES | {
-        option: value
-        for name, option in OF_CLIENT.items()
-        if (value := os.environ.get(prefix + name)) is not None
-    }
-    client = {
-        name: value == "true" if name.startswith("allow_") else value
-        for name, value in client.items()
-    }
+    client: Any = TIMES | client_options(address)
+    config: Any = store_options(address)
     patience: Any = PATIENCE
-    return from_url(address, client_options=client, retry_config=patience)
+    return from_url(address, config=config, client_options=client, retry_config=patience)
 
 
 def _version(meta: Any) -> str:

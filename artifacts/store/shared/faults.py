@@ -6,10 +6,10 @@ are looked at, and the words are ours.
 
 from __future__ import annotations
 
-import os
 import re
 
 from artifacts.store.shared.objects import at
+from artifacts.store.shared.options import PREFIXES, endpoint_of, scheme_of
 from artifacts.text.secrets import without_secrets
 from schemas.errors import InputError
 
@@ -20,7 +20,11 @@ METADATA = (
 _LACKS = re.compile(
     r"Missing ?(SecretAccessKey|AccessKeyId)|must be specified|service account", re.I
 )
-_UNKNOWN_USER = re.compile(r"InvalidAccessKeyId|SignatureDoesNotMatch|Unauthenticated|401 Unauth")
+_NO_FILE = re.compile(r"(?:open|read|decode) service account file", re.I)
+_UNKNOWN_USER = re.compile(
+    r"InvalidAccessKeyId|SignatureDoesNotMatch|Unauthenticated|401 Unauth|Invalid Access Key|"
+    r"AuthenticationFailed"
+)
 _NO_RIGHTS = re.compile(r"AccessDenied|403 Forbidden|PermissionDenied|lacked the necessary")
 _NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|404 Not Found")
 _SILENT = re.compile(
@@ -28,9 +32,11 @@ _SILENT = re.compile(
 )
 NAMES = {
     "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
-    "gs": "GOOGLE_SERVICE_ACCOUNT",
+    "gs": "GOOGLE_SERVICE_ACCOUNT or GOOGLE_APPLICATION_CREDENTIALS",
     "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
 }
+# what says where a store is, where no endpoint is named
+PLACES = {"s3": "AWS_ENDPOINT_URL", "az": "AZURE_STORAGE_ACCOUNT_NAME"}
 
 
 def missing_package(address: str) -> InputError:
@@ -43,20 +49,24 @@ def missing_package(address: str) -> InputError:
 def told(error: Exception, address: str) -> InputError:
     """The error of the library as one line that names no secret."""
     said, where = str(error), at(address)
-    names = NAMES.get(address.partition("://")[0], "the names of its credentials")
+    scheme = scheme_of(address)
+    names = NAMES.get(scheme, "the names of its credentials")
+    variable, endpoint = endpoint_of(address)
     if isinstance(error, NotImplementedError) or "not yet implemented" in said:
         return InputError(
             "this kind of store has no conditional writes, which keys and leases need",
             where,
             "use s3://, gs:// or az://",
         )
+    if _NO_FILE.search(said):
+        return InputError("no file of a service account can be read", where, f"check {names}")
     if METADATA in said or _LACKS.search(said):
         return InputError("the credentials are missing", where, f"set {names}")
-    if "builder error" in said and _plain_http():
+    if "builder error" in said and endpoint.startswith("http://"):
         return InputError(
-            f"AWS_ENDPOINT_URL={without_secrets(_endpoint())} is not encrypted",
+            f"{variable}={without_secrets(endpoint)} is not encrypted",
             where,
-            "write https://, or set AWS_ALLOW_HTTP=true",
+            f"write https://, or set {PREFIXES[scheme]}ALLOW_HTTP=true",
         )
     if _UNKNOWN_USER.search(said):
         return InputError("the store does not know these credentials", where, f"check {names}")
@@ -69,22 +79,12 @@ def told(error: Exception, address: str) -> InputError:
     if _NO_BUCKET.search(said):
         return InputError("there is no such bucket", where, "make it, or check its name")
     if _SILENT.search(said):
+        place = variable or PLACES.get(scheme, "")
         return InputError(
-            f"{_host() or 'the store'} does not answer",
+            f"{without_secrets(endpoint) or 'the store'} does not answer",
             where,
-            "check the network and AWS_ENDPOINT_URL; what was kept so far is found again",
+            f"check the network{' and ' + place if place else ''}; what was kept so far is found "
+            "again",
         )
     lines = without_secrets(said).strip().splitlines() or [type(error).__name__]
     return InputError(f"the store cannot be used ({lines[0][:LONGEST]})", where, "see its log")
-
-
-def _endpoint() -> str:
-    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
-
-
-def _plain_http() -> bool:
-    return _endpoint().startswith("http://")
-
-
-def _host() -> str:
-    return without_secrets(_endpoint())

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 from artifacts.store.shared.bucket import BucketObjects
 from artifacts.store.shared.folder import FolderObjects
 from artifacts.store.shared.objects import VARIABLE, Objects
+from artifacts.store.shared.options import PREFIXES, scheme_of
 from schemas.errors import InputError
 
 SCHEMES = ("s3", "gs", "az")
@@ -34,8 +35,11 @@ def shared_store(address: str) -> Objects | None:
     scheme, mark, rest = address.partition("://")
     # a folder may have an @ in its name
     if "?" in address or "@" in (rest.partition("/")[0] if mark else address):
+        names = PREFIXES.get(scheme_of(address), "AWS_")
         raise InputError(
-            "has a login or settings in it", VARIABLE, "give them by AWS_… and the like; " + WRITE
+            "has a login or settings in it",
+            VARIABLE,
+            f"give them by {names}… in the environment; {WRITE}",
         )
     if scheme == "file" and mark:
         if not rest.startswith("/"):
