@@ -32,7 +32,7 @@ from artifacts.tracking.named import (
 )
 from artifacts.tracking.owner import close_abandoned
 from artifacts.unsent.answers import UnreachableError, asked, reason
-from artifacts.unsent.refusals import in_one_line
+from artifacts.unsent.refusals import explained, forbids, in_one_line
 from artifacts.unsent.send import TO, Outcome, send_to_mlflow
 from artifacts.unsent.servers import Server, servers_of, without_password
 from artifacts.unsent.waiting import runs_waiting
@@ -204,6 +204,13 @@ class Tracking:
             asked(lambda again: close_abandoned(client, experiment, but, self.owners))
         except UnreachableError as error:
             raise self._nobody_answers(error, self.names.where) from None
+        except Exception as error:  # MLflow has one class for everything
+            if not forbids(error):
+                raise
+            # who may only read sees them as they are; somebody who may write closes them
+            logger.warning(
+                "runs of processes that have ended cannot be closed: %s", explained(error)[0]
+            )
 
     def _nobody_answers(self, error: UnreachableError, where: str) -> UnreachableError:
         return UnreachableError(
