@@ -168,10 +168,11 @@ class Tracking:
         self._say_what_was_sent()
         self._close_abandoned(client)
         remove_leftovers(self.data_dir)
-        if is_server(names.tracking):
+        if is_server(names.tracking) or is_server(registry):
             from artifacts.unsent.client import KeepingClient
 
             assert self._experiment is not None  # it was found or made
+            # one of two servers that is away is waited for, and done without, as the only one is
             return KeepingClient(
                 self.server, self.data_dir, str(self._experiment.artifact_location)
             )
@@ -249,8 +250,11 @@ class Tracking:
         return f"MLflow has not been told everything: {lacks} not sent ({why})"
 
     def refuse_silence(self) -> None:
-        """UnreachableError where a server is asked and does not answer."""
-        if self.remote:
+        """InputError where a server is asked, and does not answer or refuses.
+
+        That may be the registry's alone, which is asked when what was learned is registered.
+        """
+        if self.remote or self.shares_registry:
             self.client  # noqa: B018  # it asks when it is made
 
     def refuse_unsent(self, what: str) -> None:

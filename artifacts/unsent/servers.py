@@ -36,6 +36,13 @@ class Server:
     registry: str = ""
     others: frozenset[str] = frozenset()
 
+    @property
+    def shown(self) -> str:
+        """Who may be away or refuse, as it may be shown: of two servers it is not known which."""
+        places = dict.fromkeys((self.address, self.registry or self.address))
+        servers = [one for one in places if urlsplit(one).scheme in PORTS]
+        return " or ".join(map(without_password, servers or [self.address]))
+
     def is_meant_by(self, kept: Kept) -> bool:
         """Whether a file of records is for this server.
 
