@@ -19,6 +19,8 @@ SHORTEST = 8  # characters of a value that is hidden; a shorter one would be fou
 _LOGIN = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*:)(//[^\s/]+|/[^\s/:]+:[^\s/]+)@")
 _NAMES = "token|secret|password|passwd|pwd|api_?key|access_?key|signature|sig|credentials?"
 _PARAMETER = re.compile(rf"([?&;](?:[\w-]*[_-])?(?:{_NAMES})=)[^&;#\s'\"]+", re.IGNORECASE)
+# `user:password@host` as the whole value of a variable, however it is written before and after
+_MISTYPED = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?/{0,3}[^\s:/@]+:([^\s/]\S*)@\S+")
 # also PGPASSWORD and AZURE_STORAGE_ACCOUNT_KEY; PWD and OLDPWD are folders
 _VARIABLE = re.compile(
     r"(?:(?:^|_)(?:TOKEN|SECRET|APIKEY|KEY|CREDENTIALS?|AUTH_STRING|CUSTOM_HEADERS"
@@ -31,7 +33,8 @@ def without_secrets(text: str, environment: Mapping[str, str] = os.environ) -> s
     """A text with `***` for logins in addresses, secret parameters, and secrets of the environment.
 
     A variable is secret by its name, such as `HF_TOKEN` or `AWS_SECRET_ACCESS_KEY`; of one that
-    holds an address with a login, such as `MLFLOW_TRACKING_URI`, the password is.
+    holds an address with a login, such as `MLFLOW_TRACKING_URI`, the password is, also where the
+    address is mistyped.
     """
     for value in _secrets(environment):
         text = text.replace(value, HIDDEN)
@@ -90,6 +93,8 @@ def _passwords(environment: Mapping[str, str]) -> Iterator[str]:
             written = login.partition(":")[2]
             yield written
             yield unquote(written)
+        elif mistyped := _MISTYPED.fullmatch(value.strip()):
+            yield mistyped[1]
 
 
 def _longest_first(found: Iterable[str]) -> list[str]:

@@ -32,7 +32,7 @@ from artifacts.tracking.named import (
 )
 from artifacts.tracking.owner import close_abandoned
 from artifacts.unsent.answers import UnreachableError, asked, reason
-from artifacts.unsent.refusals import in_one_line
+from artifacts.unsent.refusals import explained, forbids, in_one_line
 from artifacts.unsent.send import TO, Outcome, send_to_mlflow
 from artifacts.unsent.servers import Server, servers_of, without_password
 from artifacts.unsent.waiting import runs_waiting
@@ -168,10 +168,11 @@ class Tracking:
         self._say_what_was_sent()
         self._close_abandoned(client)
         remove_leftovers(self.data_dir)
-        if is_server(names.tracking):
+        if is_server(names.tracking) or is_server(registry):
             from artifacts.unsent.client import KeepingClient
 
             assert self._experiment is not None  # it was found or made
+            # one of two servers that is away is waited for, and done without, as the only one is
             return KeepingClient(
                 self.server, self.data_dir, str(self._experiment.artifact_location)
             )
@@ -204,6 +205,13 @@ class Tracking:
             asked(lambda again: close_abandoned(client, experiment, but, self.owners))
         except UnreachableError as error:
             raise self._nobody_answers(error, self.names.where) from None
+        except Exception as error:  # MLflow has one class for everything
+            if not forbids(error):
+                raise
+            # who may only read sees them as they are; somebody who may write closes them
+            logger.warning(
+                "runs of processes that have ended cannot be closed: %s", explained(error)[0]
+            )
 
     def _nobody_answers(self, error: UnreachableError, where: str) -> UnreachableError:
         return UnreachableError(
@@ -242,8 +250,11 @@ class Tracking:
         return f"MLflow has not been told everything: {lacks} not sent ({why})"
 
     def refuse_silence(self) -> None:
-        """UnreachableError where a server is asked and does not answer."""
-        if self.remote:
+        """InputError where a server is asked, and does not answer or refuses.
+
+        That may be the registry's alone, which is asked when what was learned is registered.
+        """
+        if self.remote or self.shares_registry:
             self.client  # noqa: B018  # it asks when it is made
 
     def refuse_unsent(self, what: str) -> None:

@@ -86,7 +86,7 @@ def check_address(address: str, variable: str) -> None:
         parts, reached = urlsplit(""), False
     if parts.scheme in HTTP and reached:
         return
-    if parts.scheme.partition("+")[0] in DATABASES:
+    if parts.scheme.partition("+")[0] in DATABASES and "://" in address:
         return
     raise InputError(
         "is no address of an MLflow server or database",

@@ -11,7 +11,7 @@ from schemas.errors import InputError
 
 T = TypeVar("T")
 PAUSES = (0.2, 0.4, 0.8, 1.6, 3.2)  # seconds between tries, enough for a server that is restarted
-PATIENCE = 20.0  # seconds after which nothing is tried again: one that is frozen takes long
+PATIENCE = 20.0  # seconds of waiting after which nothing is tried again: one may be frozen
 FAILED = 500  # from this status on a server was not able to answer
 STATUS = re.compile(r"failed with error code (\d{3})")  # as MLflow's client writes it
 STATUS_OF_CODE = {"UNAUTHENTICATED": 401, "PERMISSION_DENIED": 403}
@@ -69,21 +69,29 @@ def reason(error: BaseException) -> str:
 def asked(call: Callable[[bool], T], patience: float = PATIENCE) -> T:
     """The answer to a call, tried for a while. UnreachableError where nobody answers.
 
-    The call is told whether it was made before: what it asked for may have been done, and the
-    answer lost.
+    Only what is waited in this call counts, and not how long it worked before it was cut off. The
+    call is told whether it was made before: what it asked for may have been done, and the answer
+    lost.
     """
-    began, tries = time.monotonic(), 0
+    waited, tries = 0.0, 0
     while True:
+        began = time.monotonic()
         try:
             return call(tries > 0)
         except Exception as error:  # MLflow has one class for everything
             if not no_answer(error):
                 raise
-            late = time.monotonic() - began >= patience
-            if tries == len(PAUSES) or late:
+            if _timed_out(error):  # else it was answered as long as it lasted, as a large file is
+                waited += time.monotonic() - began
+            if tries == len(PAUSES) or waited >= patience:
                 raise UnreachableError(f"MLflow does not answer ({reason(error)})") from error
         time.sleep(PAUSES[tries])
+        waited += PAUSES[tries]
         tries += 1
+
+
+def _timed_out(error: BaseException) -> bool:
+    return any("Timeout" in type(cause).__name__ for cause in causes(error))
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:

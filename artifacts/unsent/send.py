@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 
 from artifacts.store.data_dir import DataDir
 from artifacts.store.shared.objects import Objects
-from artifacts.unsent.answers import asked
+from artifacts.unsent.answers import UnreachableError, asked, reason, status_of
 from artifacts.unsent.calls import gone, make
 from artifacts.unsent.journal import (
     COPIES,
@@ -40,6 +40,7 @@ from artifacts.unsent.journal import (
 )
 from artifacts.unsent.names import rename_in_texts, renamed, take_name, with_file
 from artifacts.unsent.owned import RunOwners
+from artifacts.unsent.refusals import explained
 from artifacts.unsent.servers import Server, without_password
 from schemas.errors import InputError, ThreeLoopsError
 
@@ -215,21 +216,28 @@ def _send(
     Returns in words what it was for, where that was deleted or is another process's. InputError
     where it cannot be made: NotTakenError where MLflow has another reason.
     """
-    from mlflow.exceptions import MlflowException
-
     words = json.loads(renamed(json.dumps(record), names))
     call, client = words.pop("call"), place.client
-    if place.owners.went_to_another(call, words):
-        return "for a run that another process went on with"
     try:
+        if place.owners.went_to_another(call, words):
+            return "for a run that another process went on with"
         with with_file(place.data_dir, words, names):
             made = asked(lambda before: make(client, call, words, again=again or before), PATIENCE)
     except FileNotFoundError:
         raise NotTakenError(f"{words['file']}, which MLflow is to keep, is missing") from None
-    except MlflowException as error:
+    except UnreachableError as error:
+        if "file" in words and _answers(client):  # it cannot keep this file, and does all else
+            what = f"MLflow fails to {call} {words['name']} ({reason(error)})"
+            raise NotTakenError(what) from error
+        raise
+    except ThreeLoopsError:
+        raise
+    except Exception as error:  # of MLflow, of HTTP where files go, or of a store's own client
+        if isinstance(error, OSError) and status_of(error) is None:
+            raise  # of this machine, such as a full disk
         if what := _gone(client, words):
             return f"for a {what} that was deleted"
-        raise NotTakenError(f"MLflow refuses to {call} ({str(error).splitlines()[0]})") from error
+        raise NotTakenError(f"MLflow refuses to {call} ({explained(error)[0]})") from error
     if "id" not in words:
         return {}
     theirs = take_name(place.data_dir, call, words["id"], made, place.shared)
@@ -250,3 +258,12 @@ def _gone(client: MlflowClient, words: Mapping[str, object]) -> str:
         return asked(lambda again: gone(client, words), PATIENCE)
     except MlflowException:
         return ""
+
+
+def _answers(client: MlflowClient) -> bool:
+    """Whether a server that failed at something answers at all."""
+    try:
+        asked(lambda again: client.search_experiments(max_results=1), patience=0)
+    except UnreachableError:
+        return False
+    return True

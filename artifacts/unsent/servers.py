@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 PORTS = {"http": 80, "https": 443}
 LOGIN = re.compile(r"//[^/?]*@")
+WRITTEN = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*:(?=/))?(/*)(.*)", re.DOTALL)  # `http:`, `//`, rest
+PASSWORD = re.compile(r"[^/]*:[^/]*@")
+OF_FILES = ("", "file", "sqlite")  # schemes in whose addresses a path may have an `@` in it
 HERE = ("localhost", "127.0.0.1", "::1")  # ways to write this machine
 
 
@@ -32,6 +35,13 @@ class Server:
     identity: str = ""
     registry: str = ""
     others: frozenset[str] = frozenset()
+
+    @property
+    def shown(self) -> str:
+        """Who may be away or refuse, as it may be shown: of two servers it is not known which."""
+        places = dict.fromkeys((self.address, self.registry or self.address))
+        servers = [one for one in places if urlsplit(one).scheme in PORTS]
+        return " or ".join(map(without_password, servers or [self.address]))
 
     def is_meant_by(self, kept: Kept) -> bool:
         """Whether a file of records is for this server.
@@ -75,11 +85,21 @@ def same_address(one: str, other: str) -> bool:
 def without_password(address: str) -> str:
     """An address as it may be kept: without a login, and without what follows a `?`.
 
-    A token can stand in the place of a user's name.
+    A token can stand in the place of a user's name. An address may be mistyped, and a password may
+    hold a `/` or a `?`, so whatever stands before the last `@` is taken for a login.
     """
-    scheme, sep, rest = address.partition("?")[0].partition("://")
-    login, slash, path = rest.partition("/")
-    return scheme + sep + login.rpartition("@")[2] + slash + path
+    found = WRITTEN.fullmatch(address)
+    assert found is not None  # every text is of this form
+    scheme, slashes, rest = found.groups(default="")
+    head, query = rest.partition("?")[::2]
+    kind = scheme.rstrip(":").partition("+")[0]
+    if kind in OF_FILES and slashes and slashes != "//" and not PASSWORD.match(rest):
+        return scheme + slashes + head
+    _, login, place = head.rpartition("@")
+    port = place.partition("/")[0].partition(":")[2]
+    if "@" in query and port and not (login and port.isdigit()):  # the password goes on behind it
+        place = rest.rpartition("@")[2].partition("?")[0]
+    return scheme + slashes + place
 
 
 def _plain(address: str) -> tuple[object, ...]:

@@ -93,7 +93,7 @@ class Way:
             if not forbids(error):
                 raise
             what, remedy = explained(error)
-            raise InputError(what, without_password(self._server.address), remedy) from error
+            raise InputError(what, self._server.shown, remedy) from error
 
     def _go_on_without(self, error: UnreachableError) -> Journal:
         address = without_password(self._server.address)
@@ -102,15 +102,13 @@ class Way:
             "%s at %s; the work goes on, what MLflow was not told is kept in %s, and the next "
             "command or `threeloops sync` sends it",
             error,
-            address,
+            self._server.shown,
             journal.path,
         )
         return journal
 
     def _unreachable(self, error: UnreachableError) -> UnreachableError:
-        return UnreachableError(
-            error.what, without_password(self._server.address), "start it, and run this again"
-        )
+        return UnreachableError(error.what, self._server.shown, "start it, and run this again")
 
     def _copied(self, path: Path) -> str:
         """A copy of a file by its digest, which lasts until it was sent."""

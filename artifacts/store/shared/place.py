@@ -33,15 +33,16 @@ def shared_store(address: str) -> Objects | None:
     if not address:
         return None
     scheme, mark, rest = address.partition("://")
-    # a folder may have an @ in its name
-    if "?" in address or "@" in (rest.partition("/")[0] if mark else address):
+    is_folder = bool(mark) and scheme == "file"
+    # a folder may have an @ in its name; a password may have a slash in it
+    if "?" in address or ("@" in address and not (is_folder and rest.startswith("/"))):
         names = PREFIXES.get(scheme_of(address), "AWS_")
         raise InputError(
             "has a login or settings in it",
             VARIABLE,
             f"give them by {names}… in the environment; {WRITE}",
         )
-    if scheme == "file" and mark:
+    if is_folder:
         if not rest.startswith("/"):
             raise InputError(
                 "has two slashes, and what follows them is the name of a machine",

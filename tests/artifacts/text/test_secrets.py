@@ -83,6 +83,19 @@ def test_the_password_of_an_address_in_the_environment_is_hidden_wherever_it_sta
     )
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "me:canary-1@host:5000", "http:me:canary-1@host", "http:/me:canary-1@host",
+        "http://me:canary-1/@host",
+    ],
+)  # fmt: skip
+def test_so_is_the_password_of_one_that_is_mistyped(address: str) -> None:
+    password = "canary-1/" if "/@" in address else "canary-1"
+    told = without_secrets(f"cannot parse {password}!", {"THREELOOPS_STORE": address})
+    assert told == "cannot parse ***!"
+
+
 def test_a_key_is_hidden_though_its_variable_has_a_line_break_behind_it() -> None:
     environment = {"OPENAI_API_KEY": "sk-canary-1\n"}
     assert without_secrets("no such key: sk-canary-1!", environment) == "no such key: ***!"

@@ -21,6 +21,7 @@ from artifacts.tracking.run import Place, tracked_run
 from schemas.config import EvalConfig
 from schemas.errors import InputError
 from schemas.loops import EVALUATION
+from tests.canaries import told
 
 PASSWORD = "canary-of-a-password"
 
@@ -79,6 +80,23 @@ def test_what_is_no_address_is_refused_before_anything_is_asked(
     monkeypatch.delenv(TRACKING)
     monkeypatch.setenv(REGISTRY_AT, address)
     assert REGISTRY_AT in refused(data_dir)
+
+
+@pytest.mark.parametrize("variable", [TRACKING, SERVER, REGISTRY_AT])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "htp://me:{}@host", "me:{}@host:5000", "http:me:{}@host", "http:/me:{}@host",
+        "//me:{}@host", "http:///me:{}@host", "http://me:a/{}@host", "http://me:a?{}@host",
+        "postgresql:me:{}@host/runs",
+    ],
+)  # fmt: skip
+def test_the_password_of_an_address_that_is_mistyped_is_told_to_nobody(
+    address: str, variable: str, data_dir: DataDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, address.format(PASSWORD))
+    assert "is no address of an MLflow server or database" in refused(data_dir)
+    assert told(data_dir.root, [PASSWORD]) == []
 
 
 @pytest.mark.parametrize(

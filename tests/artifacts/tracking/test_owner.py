@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import platform
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 
 from artifacts.store.shared.folder import FolderObjects
 from artifacts.store.shared.lease import SECONDS, Lease, Watch
@@ -62,3 +66,22 @@ def test_a_run_of_another_machine_is_closed_when_its_lease_is_over(
     assert closed() == [f"learn-{lives.info.run_id[:6]}"]
     assert client.get_run(lives.info.run_id).info.status == "KILLED"
     assert client.get_run(other.info.run_id).info.status == "RUNNING"
+
+
+def test_who_may_only_read_is_told_so_and_can_read(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    client, experiment = archive.tracking.client, archive.tracking.experiment_id
+    tags = {"threeloops.loop": "A", OWNER: f"{platform.node()} 999999999 5.0"}
+    killed = client.create_run(experiment, tags=tags, run_name="eval").info.run_id
+
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise MlflowException("Permission denied", PERMISSION_DENIED)
+
+    for name in ("set_tag", "update_run", "set_terminated"):
+        monkeypatch.setattr(MlflowClient, name, refuse)
+    (found,) = Archive(archive.data_dir).history.every()
+    assert (found.run_id, found.status) == (killed, "RUNNING")
+    assert [record.getMessage() for record in caplog.records] == [
+        "runs of processes that have ended cannot be closed: the server does not allow it (403)"
+    ]

@@ -54,6 +54,9 @@ def test_a_bucket_is_opened_without_asking_anybody(monkeypatch: pytest.MonkeyPat
         (f"s3://bucket/x?secret={SECRET}", "has a login or settings in it"),
         (f"s3:user:{SECRET}@bucket/x", "has a login or settings in it"),
         (f"user:{SECRET}@bucket", "has a login or settings in it"),
+        (f"htps://user:a/{SECRET}@bucket", "has a login or settings in it"),
+        (f"s3://user:a/{SECRET}@bucket/x", "has a login or settings in it"),
+        (f"file://user:a/{SECRET}@machine/x", "has a login or settings in it"),
     ],
 )
 def test_an_address_that_names_none_is_refused_in_one_line(address: str, said: str) -> None:
