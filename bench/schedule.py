@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import heapq
+import math
 import random
 import re
 import sys
@@ -164,6 +165,9 @@ def main() -> int:
         help="seconds a shard in the one process and in its worker; nothing is predicted then",
     )
     given = parser.parse_args()
+    if not 0 < given.rate < math.inf:
+        print(f"bench.schedule: --rate {given.rate:g}: a worker makes more than 0", file=sys.stderr)
+        return 2
     if given.costs:
         print("\n".join(lines_of_plan(Costs(*given.costs), given.rate, given.read)).strip())
         return 0

@@ -123,6 +123,25 @@ def test_what_is_no_table_is_said_in_a_line(
     assert capsys.readouterr().err.startswith("bench.schedule: this is not what")
 
 
+@pytest.mark.parametrize("rate", ["0", "-20", "nan", "inf"])
+@pytest.mark.parametrize("costs", [[], ["--costs", "0.05", "0.11"]])
+def test_workers_that_make_nothing_are_refused_in_a_line(
+    costs: list[str],
+    rate: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    table = tmp_path / "table.md"
+    table.write_text(PRINTED.format(6.3))
+    words = ["bench.schedule", str(table), "--rate", rate, *costs]
+    monkeypatch.setattr("sys.argv", words)
+    assert main() == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == f"bench.schedule: --rate {rate}: a worker makes more than 0\n"
+
+
 def test_uneven_shards_have_their_mean() -> None:
     works = uneven(10_000, 2.0)
     assert sum(works) / len(works) == pytest.approx(2.0, rel=0.01)
