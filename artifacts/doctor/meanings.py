@@ -57,7 +57,8 @@ MEANINGS: Mapping[str, Meaning] = {
         "without the runs that only this one lists",
     ),
     "missing-database": _damage(
-        "the stored runs are not listed any more", "put back a copy of mlflow.db"
+        "every command refuses, as a new one would not list the stored runs",
+        "put back a copy of mlflow.db, or make an empty file there to go on without these runs",
     ),
     "unlisted-runs": _remark(
         "files of runs that the database does not have, so that no command shows them: another "

@@ -16,6 +16,7 @@ from schemas.files import of_user
 
 PATIENCE = 60  # seconds to wait for another command that writes to a database
 RUN_ARTIFACTS = "mlartifacts"  # the folder of the files of runs
+SET_ASIDE = "set-aside"  # the folder of what a repair has moved away
 LOGS = "logs"  # the folder of what happened in a defect
 ROOT = 0  # the user who may do anything anyway, and who makes folders in containers
 MINE_ALONE = 0o700  # completions, models and secrets are nobody else's

@@ -15,12 +15,14 @@ from pathlib import Path
 import pytest
 
 from artifacts.doctor.recorded import Recorded, read_recorded
+from artifacts.doctor.set_aside import SetAside
 from artifacts.store.data_dir import DataDir, sqlite_uri
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.connection import Tracking
 from artifacts.tracking.database import prepare_database
 from artifacts.tracking.experiment import EXPERIMENT_TAGS, local_path
 from artifacts.tracking.named import EXPERIMENT, EXPERIMENT_NAME, TRACKING
+from flows.cli.parser import main
 from schemas.errors import InputError
 
 OPEN = "from artifacts.store.data_dir import current_data_dir as home\n" + (
@@ -214,3 +216,43 @@ def read_recorded_of(data_dir: DataDir) -> Recorded:
         recorded = read_recorded(connection, data_dir)
     assert recorded is not None
     return recorded
+
+
+def _lost(data_dir: DataDir) -> None:
+    """A data folder with the files of a run, whose database was lost."""
+    _prepare(data_dir)
+    (data_dir.run_artifacts / "r1" / "artifacts").mkdir(parents=True)
+    data_dir.tracking_database.unlink()
+
+
+@pytest.mark.slow
+def test_a_lost_database_is_said_to_be_so_where_there_are_runs(
+    data_dir: DataDir, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _lost(data_dir)
+    monkeypatch.setenv("THREELOOPS_HOME", str(data_dir.root))
+    assert main(["runs"]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith(
+        f"threeloops: {data_dir.tracking_database}: MLflow's database is missing"
+    )
+    assert "put back a copy of it, or make an empty file there" in line
+    assert not data_dir.tracking_database.exists(), "none was made"
+    data_dir.tracking_database.touch()
+    assert main(["runs"]) == 0
+
+
+def test_what_the_doctor_has_set_aside_is_not_lost(data_dir: DataDir) -> None:
+    _prepare(data_dir)
+    (data_dir.run_artifacts / "r1" / "artifacts").mkdir(parents=True)
+    SetAside(data_dir).move_database(data_dir.tracking_database)
+    assert not data_dir.tracking_database.exists()
+    _prepare(data_dir)
+    assert data_dir.tracking_database.exists()
+
+
+def test_a_folder_without_runs_is_new(data_dir: DataDir) -> None:
+    data_dir.run_artifacts.mkdir(parents=True, exist_ok=True)
+    data_dir.tables.mkdir(exist_ok=True)
+    _prepare(data_dir)
+    assert data_dir.tracking_database.exists()
