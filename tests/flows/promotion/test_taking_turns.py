@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import threading
 from pathlib import Path
@@ -21,7 +22,7 @@ from artifacts.tracking.named import TRACKING
 from artifacts.unsent.owned import OWNER
 from flows.cli.parser import main
 from flows.cli.terminal import Terminal
-from flows.gate import roll_back
+from flows.gate import _alone, roll_back
 from schemas.errors import RefusedError, ThreeLoopsError
 from tasks.runtime.progress import Message
 from tasks.runtime.runtime import Runtime, process_runtime
@@ -97,6 +98,44 @@ def test_a_command_says_on_stderr_for_whom_its_gate_waits(
     (line,) = (one for one in said if one.startswith("waiting for"))
     assert line.endswith(f" data folder ({this_process()})")
     assert line in capsys.readouterr().err.splitlines()
+
+
+def test_the_data_folder_whose_own_database_another_one_names_takes_turns_with_it(
+    tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, other = DataDir(tmp_path / "own"), DataDir(tmp_path / "other")
+    own.root.mkdir()
+    shutil.copy(empty_database, own.tracking_database)
+    (tmp_path / "linked").symlink_to(own.root)
+    waits, entered = threading.Event(), threading.Event()
+    for name, first, second in (
+        ("linked", own, other), ("linked", other, own), ("own", own, other)
+    ):  # fmt: skip
+        monkeypatch.setenv(TRACKING, f"sqlite:///{tmp_path / name / 'mlflow.db'}")
+        waits.clear()
+        entered.clear()
+        runtime = Runtime(second)
+        said: list[str] = []
+
+        def hear(event: object, said: list[str] = said) -> None:
+            assert isinstance(event, Message)
+            said.append(event.text)
+            waits.set()
+
+        def ask(runtime: Runtime = runtime) -> None:
+            with _alone(runtime):
+                entered.set()
+
+        with runtime.progress.listening(hear), _alone(Runtime(first)):
+            thread = threading.Thread(target=ask)
+            thread.start()
+            assert waits.wait(20)
+            assert not entered.is_set()
+            (line,) = said
+            assert line == f"waiting for another decision of the gate (process {os.getpid()})"
+        thread.join()
+        assert entered.is_set()
+    assert not (other.locks / "gate.lock").exists()
 
 
 def test_a_promotion_that_another_machine_was_killed_in_is_finished_here(
