@@ -114,13 +114,16 @@ def decide_on_learned(runtime: Runtime, name: str, evaluate: Evaluate) -> Decisi
 def _alone(runtime: Runtime) -> AbstractContextManager[Turn]:
     """The gate's turn, which no other process has that may decide on the same models.
 
-    Those are the processes of the data folder, and all that use its registry where others may.
+    Those are the processes of the data folder, and all that use its registry where others may. Of a
+    registry in a file they take turns beside it: it can be one data folder's own database, and what
+    another one names.
     """
     archive, say = runtime.archive, runtime.progress.log_message
     across = across_store(archive.shared, GATE)
     if archive.tracking.shares_registry:
         across = partial(turn_in_registry, archive.tracking, GATE)
-    return taking_turns(runtime.data_dir, GATE, "another decision of the gate", say, across)
+    what, database = "another decision of the gate", archive.tracking.registry_file
+    return taking_turns(runtime.data_dir, GATE, what, say, across, database)
 
 
 def _measured_again(

@@ -83,7 +83,8 @@ def check_leftovers(at: Examination) -> Iterator[Found]:
 
 def check_locks(at: Examination) -> Iterator[Found]:
     """Whether a process that was stopped holds a lock that others wait for."""
-    for lock in sorted(at.data_dir.locks.glob("*.lock")):
+    folders = (at.data_dir.locks, at.data_dir.root)  # the gate's is beside the database
+    for lock in sorted(lock for folder in folders for lock in folder.glob("*.lock")):
         for number in holders_of(lock):
             try:
                 stopped = psutil.Process(number).status() == psutil.STATUS_STOPPED

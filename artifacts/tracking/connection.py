@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from artifacts.store.atomic_file import remove_leftovers
@@ -29,6 +30,7 @@ from artifacts.tracking.named import (
     is_server,
     named,
     own_or,
+    sqlite_file,
 )
 from artifacts.tracking.owner import close_abandoned
 from artifacts.unsent.answers import UnreachableError, asked, reason
@@ -106,6 +108,12 @@ class Tracking:
     def shares_registry(self) -> bool:
         """Whether others than this data folder may use the registry."""
         return self.registry != self.data_dir.tracking_uri
+
+    @property
+    def registry_file(self) -> Path | None:
+        """The SQLite database of the registry; None where it is elsewhere than in a file."""
+        found = sqlite_file(self.registry)
+        return None if found is None else found.resolve()
 
     @property
     def remote(self) -> bool:

@@ -67,7 +67,7 @@ def own_or(data_dir: DataDir, address: str) -> str:
     The data folder's own database also where it is written in another way. `postgresql:` alone
     means one driver for SQLAlchemy and another in our extra: the one that is there is taken.
     """
-    if _sqlite_file(address) == data_dir.tracking_database:
+    if sqlite_file(address) == data_dir.tracking_database:
         return data_dir.tracking_uri
     scheme, mark, rest = address.partition("://")
     if mark and scheme in ("postgresql", "postgres"):
@@ -95,7 +95,7 @@ def check_address(address: str, variable: str) -> None:
     )
 
 
-def _sqlite_file(address: str) -> Path | None:
+def sqlite_file(address: str) -> Path | None:
     """The file of an `sqlite:` address; None for any other."""
     scheme, _, rest = address.partition(":///")
     if scheme.partition("+")[0] != "sqlite" or not rest:

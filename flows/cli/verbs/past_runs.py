@@ -117,7 +117,8 @@ def promote(runtime: Runtime, options: Namespace, terminal: Terminal) -> Decisio
         result: EvalResult = run_flow(runtime, eval_flow, config, terminal, started=True)
         return result
 
-    decided = decide_and_record(runtime, version, evaluate_anew, min_gain, prepare)
+    with terminal.progress(runtime.progress):  # the gate says what it waits for
+        decided = decide_and_record(runtime, version, evaluate_anew, min_gain, prepare)
     print_decision(terminal.out, decided)
     if not decided.promoted:
         terminal.fail(f"refused: {version.name} is not promoted; {decided.reasons[0]}")
