@@ -72,3 +72,9 @@ class RanksError(ThreeLoopsError):
     def having(self, remedy: str) -> RanksError:
         """The same error, with what to do."""
         return type(self)(self.what, remedy)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says; its type where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -13,7 +13,7 @@ from artifacts.store.tables import Store
 from policy.model.numerics import numerics
 from schemas.completions import COMPLETIONS
 from schemas.config import GenerationSettings
-from schemas.errors import StoreError
+from schemas.errors import InputError, StoreError
 from schemas.maker import Maker
 from schemas.references import PolicyRef, TableRef
 from schemas.steps import completions_in, step_row_in
@@ -87,6 +87,13 @@ def generate(
         whole = runtime.store.keep(key, pa.concat_tables(parts))
         _drop_shards(runtime.store, problems, policy, settings, single=workers is not None)
         return whole
+    except InputError:
+        # an equal run elsewhere that was first has dropped the shards, for all of them are there
+        first = None if workers is None else runtime.store.find(key)
+        if first is None:
+            raise
+        _drop_shards(runtime.store, problems, policy, settings, single=True)
+        return first
     finally:
         runtime.progress.forget(label)
 
@@ -185,7 +192,12 @@ def _sampled_by(
     missing = [start for start in shards.starts if start not in tables]
     done = sum(table.num_rows for table in tables.values())
     hub.report(Progress(label, done, total, "completions", part))
-    for place, kept in workers.each(generate_shard, [shards.call(start) for start in missing]):
+
+    def made_elsewhere(place: int) -> TableRef | None:
+        return stored_shard(store, shards.key(missing[place]))[0]
+
+    calls = [shards.call(start) for start in missing]
+    for place, kept in workers.each(generate_shard, calls, made_elsewhere):
         table = tables[missing[place]] = store.read(kept)
         done += table.num_rows
         hub.report(Progress(label, done, total, "completions", part))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from schemas.errors import InputError
+from schemas.errors import InputError, first_line
 from tasks.runtime.pipeline_task import PipelineTask
 from tasks.runtime.workers import Promise
 
@@ -52,7 +52,7 @@ def ray_workers(
             runner.__enter__()
     except (OSError, ValueError, RuntimeError, RayError) as error:
         raise InputError(
-            f"no Ray cluster answers there ({_first_line(error)})",
+            f"no Ray cluster answers there ({first_line(error)})",
             where,
             "start it with `ray start --head`, or correct the address",
         ) from None
@@ -107,12 +107,12 @@ class RayPromise:
         self.reference._on_completed(lambda _: fn(self))
 
     def result(self) -> Any:
-        from ray.exceptions import RayTaskError
+        from ray.exceptions import RayError
 
         try:
             return self._take()
-        except RayTaskError as error:  # its text is a traceback of the worker
-            raise error.cause from None
+        except RayError as error:
+            raise _unwrapped(error) from None
 
 
 class RayWorkers:
@@ -132,22 +132,23 @@ class RayWorkers:
         self._takes = {"num_cpus": cpus} | ({"num_gpus": gpus} if gpus else {})
 
     def places(self) -> int:
-        """How many shards all nodes together have the CPUs and GPUs for.
+        """How many shards the nodes have the CPUs and GPUs for; none is divided between nodes.
 
         0 where the head does not answer; HeadLostError where it has not for a while.
         """
         if not self._head.answers():
             return 0
         try:
-            there = _ray().cluster_resources()
+            nodes = _ray().nodes()
         except Exception:  # Ray raises errors of many kinds where its head is gone
             return 0
-        return int(
-            min(
-                there.get(name, 0) / self._takes[option]
-                for option, name in (("num_cpus", "CPU"), ("num_gpus", "GPU"))
-                if option in self._takes
-            )
+        return sum(self._places_on(node["Resources"]) for node in nodes if node["Alive"])
+
+    def _places_on(self, node: Mapping[str, float]) -> int:
+        return min(
+            int(node.get(name, 0) // self._takes[option])
+            for option, name in (("num_cpus", "CPU"), ("num_gpus", "GPU"))
+            if option in self._takes
         )
 
     def submit(self, task: PipelineTask[..., Any], parameters: Mapping[str, Any]) -> Promise:
@@ -172,14 +173,27 @@ class RayWorkers:
 
     def fate(self, error: BaseException) -> str:
         """Words for a head that is gone, and workers or nodes that died again and again."""
-        from ray.exceptions import RayError, RayTaskError
+        from ray.exceptions import RayError
 
         if isinstance(error, HeadLostError):
             return f"the head does not answer any more ({error})"
-
-        if isinstance(error, RayError) and not isinstance(error, RayTaskError):
-            return f"the workers that had a shard are gone ({_first_line(error)})"
+        if isinstance(error, RayError):
+            return f"the workers that had a shard are gone ({first_line(error)})"
         return ""
+
+
+def _unwrapped(error: Exception) -> Exception:
+    """The error that a task raised, however often Ray wrapped it; its own for a lost worker.
+
+    In place of one that cannot be sent, Ray has a text, which is that of an error of the task too.
+    """
+    from ray.exceptions import RayError, RayTaskError, UnserializableException
+
+    while isinstance(error, RayTaskError):  # its text is a traceback of the worker
+        error = error.cause
+    if type(error) in (RayError, UnserializableException):
+        return RuntimeError(str(error))
+    return error
 
 
 def _ray() -> Any:
@@ -213,8 +227,3 @@ def _answering_sigterm() -> Iterator[None]:
     finally:
         if before is not None:  # of a handler that Python did not set
             signal.signal(signal.SIGTERM, before)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -24,7 +24,7 @@ from policy.model.numerics import numerics
 from policy.parallel.group import PATIENCE, Group
 from policy.parallel.place import Place
 from policy.parallel.watch import EndedError, Watch
-from schemas.errors import InputError
+from schemas.errors import InputError, first_line
 
 dist: Any = untyped  # some of its functions have no types
 JOIN_SECONDS = 180.0  # until all have started, which the slowest file system decides
@@ -88,10 +88,9 @@ def _met(place: Place) -> Any:
             )
         )
     except (RuntimeError, ValueError, OSError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
             f"{place.size} processes were to meet there within {JOIN_SECONDS:.0f} seconds, and did "
-            f"not ({reason})",
+            f"not ({first_line(error)})",
             "MASTER_ADDR={} MASTER_PORT={}".format(*address),
             "see that the port is free, that each host reaches it, and that all were started",
         ) from None

@@ -87,12 +87,16 @@ class Workers:
         return answer
 
     def each(
-        self, task: PipelineTask[..., R], calls: Sequence[Mapping[str, Any]]
+        self,
+        task: PipelineTask[..., R],
+        calls: Sequence[Mapping[str, Any]],
+        made_elsewhere: Callable[[int], R | None] = lambda place: None,
     ) -> Generator[tuple[int, R], None, None]:
         """The place in `calls` and the result of each, as they come.
 
         The first that fails ends it: what is not begun is cancelled, what is under way may go on
-        for a while and is kept. Raises InputError where the workers are at fault.
+        for a while and is kept. Where it failed for its workers, it is taken if it was made
+        elsewhere. Raises InputError where the workers are at fault.
         """
         waiting = deque(range(len(calls)))
         under_way: dict[int, Promise] = {}
@@ -113,11 +117,14 @@ class Workers:
                 try:
                     result: R = under_way.pop(place).result()
                 except Exception as error:
-                    if place in plain or not self._lost_prefect(error):
+                    if place not in plain and self._lost_prefect(error):
+                        waiting.appendleft(place)
+                        continue
+                    lost = bool(self._cluster.fate(error))
+                    if not lost or (found := made_elsewhere(place)) is None:
                         raise
-                    waiting.appendleft(place)
-                else:
-                    yield place, result
+                    result = found
+                yield place, result
         except Exception as error:
             if (told := self._explained(error)) is None:
                 raise

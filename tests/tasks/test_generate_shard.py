@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from schemas.errors import InputError
 from schemas.maker import Maker
 from schemas.references import PolicyRef, TableRef
 from tasks.generate import generate
-from tasks.generate_shard import describe_worker, generate_shard
+from tasks.generate_shard import describe_worker, generate_shard, generation_key
 from tasks.runtime.progress import Event, Progress, ShardStored
 from tasks.runtime.runtime import Runtime
 from tasks.runtime.workers import Workers
@@ -169,6 +170,63 @@ def test_workers_are_given_the_shards_that_are_not_there(
     assert done == [4, 8, 12]
     shards = [event.completions.rows for event in heard if isinstance(event, ShardStored)]
     assert shards == [4, 4, 4]
+
+
+class DiesAfterwards:
+    """A task whose worker dies when the shard is kept, which Prefect is told nothing of."""
+
+    @staticmethod
+    def fn(**call: Any) -> TableRef:
+        generate_shard(**call)
+        raise EOFError
+
+
+def test_a_shard_that_is_there_is_taken_though_its_worker_is_lost(
+    threads: Runtime,
+    problems: TableRef,
+    policy: PolicyRef,
+    settings: GenerationSettings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tasks.generate.generate_shard", DiesAfterwards)
+    monkeypatch.setattr(
+        "flows.orchestration.thread_workers.ThreadWorkers.fate",
+        lambda self, error: "they died" if isinstance(error, EOFError) else "",
+    )
+    assert generate(problems, policy, settings).rows == 12
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_where_an_equal_run_was_first_and_dropped_the_shards_its_table_is_taken(
+    size: int,
+    threads: Runtime,
+    problems: TableRef,
+    policy: PolicyRef,
+    settings: GenerationSettings,
+    maker: Maker,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = settings.model_copy(update={"shard_size": size})
+    by = settings.model_copy(update={"computed_by": maker.numerics})
+    first = generate(problems, policy, settings)
+    path = threads.store.path(first)
+    whole = path.read_bytes()
+    path.unlink()
+
+    class Late:
+        """A task after which the equal run keeps its table and drops the shards."""
+
+        @staticmethod
+        def fn(**call: Any) -> TableRef:
+            made = generate_shard(**call)
+            path.write_bytes(whole)
+            for start in range(0, 3, size):
+                threads.store.drop(generation_key(problems, policy, by, shard_start=start))
+            return made
+
+    monkeypatch.setattr("tasks.generate.generate_shard", Late)
+    assert generate(problems, policy, settings) == first
+    assert first.digest in kept(threads)
 
 
 def test_several_threads_load_a_model_once(

@@ -154,18 +154,19 @@ def up(runtime: Runtime, options: Namespace, terminal: Terminal) -> UpOutput:
 
 
 def prepare(runtime: Runtime, terminal: Terminal, config: P, loop: Loop) -> P:
-    """Find what is wrong before anything starts, then prepare the environment for Prefect.
+    """Prepare the environment for Prefect, then find what is wrong before anything starts.
 
+    In this order, since the check of a cluster imports Prefect, which takes its settings then.
     Between the checks that take a moment and those that take seconds it says what was asked for.
     Returns the configuration to run (see `check_names`).
     """
     from flows.preflight import check_model, check_names
 
+    configure_prefect(runtime.data_dir)
     runtime.archive.tracking.refuse_silence()
     config = check_names(runtime, config)
     terminal.note(f"Loop {loop.letter}, {loop.name}: {_asked(runtime, config)}")
     check_model(runtime, config)
-    configure_prefect(runtime.data_dir)
     return config
 
 

@@ -49,24 +49,76 @@ def test_dask_says_that_workers_died_one_after_another() -> None:
     assert workers.fate(killed).startswith("workers died one after another")
 
 
-def test_rays_errors_are_those_of_the_task_without_its_traceback() -> None:
+def raising(error: Exception) -> Callable[[], Any]:
+    """What is taken from a promise that has failed."""
+
+    def take() -> Any:
+        raise error
+
+    return take
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_rays_errors_are_those_of_the_task_without_its_traceback(times: int) -> None:
     exceptions = pytest.importorskip("ray.exceptions", reason="install threeloops[ray]")
     from flows.orchestration.ray_workers import RayPromise
 
-    raised = InputError("what", "the worker on m", "do")
-    wrapped = exceptions.RayTaskError("f", "Traceback ...", raised, "ray::f", 1, "127.0.0.1")
-
-    def take() -> Any:
-        raise wrapped.as_instanceof_cause()
-
+    wrapped: Exception = InputError("what", "the worker on m", "do")
+    for _ in range(times):
+        told_of = exceptions.RayTaskError("f", "Traceback ...", wrapped, "ray::f", 1, "127.0.0.1")
+        wrapped = told_of.as_instanceof_cause()
     told = Told()
-    promise = RayPromise(told, take)
+    promise = RayPromise(told, raising(wrapped))
     heard: list[Any] = []
     promise.add_done_callback(heard.append)
     told.callbacks[0]("whatever came")
     assert heard == [promise]
-    with pytest.raises(InputError, match="^the worker on m: what; do$"):
+    with pytest.raises(InputError, match="^the worker on m: what; do$") as raised:
         promise.result()
+    assert type(raised.value) is InputError
+
+
+def test_an_error_of_a_task_that_cannot_be_sent_is_no_lost_worker() -> None:
+    exceptions = pytest.importorskip("ray.exceptions", reason="install threeloops[ray]")
+    from flows.orchestration.ray_workers import Head, RayPromise, RayWorkers
+
+    class UnsendableError(Exception):
+        def __reduce__(self) -> Any:
+            raise TypeError("never")
+
+    workers = RayWorkers(None, "RAY_ADDRESS=h:1", 1, 0, Head(""))
+    wrapped = exceptions.RayTaskError("f", "its text", UnsendableError(), "ray::f", 1, "127.0.0.1")
+    for error in (wrapped, exceptions.UnserializableException("its text")):
+        with pytest.raises(RuntimeError, match="its text") as raised:
+            RayPromise(Told(), raising(error)).result()
+        assert workers.fate(raised.value) == ""
+    with pytest.raises(exceptions.WorkerCrashedError) as died:
+        RayPromise(Told(), raising(exceptions.WorkerCrashedError())).result()
+    assert workers.fate(died.value) != ""
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "places"), [(1, 0, 12), (2, 0, 5), (4, 0, 2), (8, 0, 0), (1, 1, 3)]
+)
+def test_ray_works_at_as_many_shards_as_each_node_has_room_for(
+    cpus: int, gpus: int, places: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray.exceptions", reason="install threeloops[ray]")
+    from flows.orchestration import ray_workers as module
+
+    class Cluster:
+        """Two nodes, a third without a CPU, and one that has left."""
+
+        def nodes(self) -> list[dict[str, Any]]:
+            there: list[dict[str, float]] = [{"CPU": 7.0, "GPU": 2.0}, {"CPU": 5.0, "GPU": 1.0}]
+            return [
+                *({"Alive": True, "Resources": one} for one in [*there, {"memory": 1e9}]),
+                {"Alive": False, "Resources": {}},
+            ]
+
+    monkeypatch.setattr(module, "_ray", Cluster)
+    workers = module.RayWorkers(None, "RAY_ADDRESS=h:1", cpus, gpus, module.Head(""))
+    assert workers.places() == places
 
 
 def test_ray_tells_workers_that_died_from_an_error_of_the_task() -> None:

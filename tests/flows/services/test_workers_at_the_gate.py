@@ -13,6 +13,7 @@ import pytest
 from flows.orchestration.up_file import PREFECT_FILE, Served
 from tests.cluster_commands import MEASURED, answered, refused, start_command
 from tests.clusters import RunningCluster, bare_environment, dask_cluster, ray_cluster
+from tests.mlflow_server import free_port
 
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(1800)]
 SHARDS = 4  # of what MEASURED asks
@@ -32,6 +33,21 @@ def command(
     told = bare_environment(OMP_NUM_THREADS="1", **home, **cluster.address)
     words = ["eval", "--model", tiny, *MEASURED, "--seed", str(seed)]
     return start_command(told, folder, *words, "--task-runner", cluster.name)
+
+
+@pytest.mark.parametrize("listens", [False, True])
+def test_an_address_without_a_scheduler_is_refused_before_a_model_is_loaded(
+    listens: bool, up: Served, environment: dict[str, str], tmp_path: Path
+) -> None:
+    pytest.importorskip("prefect_dask", reason="install threeloops[engines]")
+    other = up.root.rpartition(":")[2]  # where no scheduler but `up` answers
+    address = f"tcp://127.0.0.1:{other if listens else free_port()}"
+    home = {"THREELOOPS_HOME": environment["THREELOOPS_HOME"]}
+    told = bare_environment(OMP_NUM_THREADS="1", DASK_SCHEDULER_ADDRESS=address, **home)
+    words = ["eval", "--model", str(tmp_path / "none"), *MEASURED, "--task-runner", "dask"]
+    line = refused(start_command(told, tmp_path, *words))
+    said = f"threeloops: DASK_SCHEDULER_ADDRESS={address}: no Dask scheduler answers there ("
+    assert line.startswith(said)
 
 
 def shards_on_the_page(up: Served) -> int:

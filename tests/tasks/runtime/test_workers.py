@@ -141,6 +141,25 @@ def test_where_workers_do_not_reach_prefect_their_shards_go_on_without_it() -> N
     assert kinds.count("task") <= module.AHEAD
 
 
+@pytest.mark.parametrize("kind", ["task", "call"])
+def test_what_lost_workers_had_is_taken_where_it_was_made_elsewhere(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    if kind == "task":
+        request.getfixturevalue("inside")
+    bench, elsewhere = Bench(), {0: 1, 1: 2}
+    bench.failing[kind] = EOFError()
+    found: list[tuple[int, int]] = []
+    with pytest.raises(InputError, match="^the bench: they died; "):
+        found.extend(Workers(bench, print).each(half, calls(2, 4, 6), elsewhere.get))
+    assert found == [(0, 1), (1, 2)]
+
+
+def test_a_task_that_fails_is_not_looked_for_elsewhere() -> None:
+    with pytest.raises(ValueError, match="^3 is odd$"):
+        list(Workers(Bench(), print).each(half, calls(3), {0: 1}.get))
+
+
 def test_outside_a_flow_run_tasks_are_plain_calls() -> None:
     bench = Bench()
     assert dict(Workers(bench, print).each(half, calls(2, 4))) == {0: 1, 1: 2}
