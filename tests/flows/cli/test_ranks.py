@@ -81,8 +81,9 @@ def test_who_cannot_begin_says_so_to_the_others_which_wait_for_it(
     why = "--no-such-option"
     assert as_rank(rank, why) == 2
     (tmp_path / "file").touch()
-    monkeypatch.setenv("THREELOOPS_HOME", str(tmp_path / "file" / "home"))
-    assert as_rank(rank, "--steps", "3") == 2
+    with monkeypatch.context() as patched:
+        patched.setenv("THREELOOPS_HOME", str(tmp_path / "file" / "home"))
+        assert as_rank(rank, "--steps", "3") == 2
     assert [told for told, _ in refused] == [rank, rank]
     if rank:  # the first has said it itself
         assert why in refused[0][1]
