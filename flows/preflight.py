@@ -10,7 +10,7 @@ from artifacts.datasets.checked import ALL_ROWS
 from artifacts.datasets.problems import Datasets, refuse_shared_prompts
 from artifacts.prompts.shown_problems import refuse_shown_problems
 from artifacts.prompts.template_file import names_file, read_template, template_of
-from artifacts.registry.resolve import check_model_name, known_folder
+from artifacts.registry.resolve import check_model_name, known_folder, resolve_policy
 from artifacts.store.shared.objects import check_store
 from artifacts.unsent.prompts import PREFIX
 from flows.orchestration.task_runners import check_task_runner
@@ -91,11 +91,7 @@ def check_names(runtime: Runtime, config: C) -> C:
 def _check_task_runner(runtime: Runtime, config: RunConfig) -> None:
     option = f"--task-runner {config.task_runner}"
     if config.task_runner and isinstance(config, LearningConfig):
-        raise InputError(
-            "a policy that learns is sampled where it learns, and not by workers",
-            option,
-            "leave it out; versions can be measured by workers, with threeloops eval",
-        )
+        refuse_workers(config.task_runner)
     if config.task_runner and (place := place_in(os.environ)) is not None:
         raise InputError(
             f"each of {place.size} processes would hand all shards to the workers",
@@ -109,6 +105,15 @@ def _check_task_runner(runtime: Runtime, config: RunConfig) -> None:
             "leave --task-runner out",
         )
     check_task_runner(runtime.data_dir, config.task_runner)
+
+
+def refuse_workers(task_runner: str) -> None:
+    """Raise the InputError of a task runner for learning."""
+    raise InputError(
+        "a policy that learns is sampled where it learns, and not by workers",
+        f"--task-runner {task_runner}",
+        "leave it out; versions can be measured by workers, with threeloops eval",
+    )
 
 
 def with_template(config: C) -> C:
@@ -155,13 +160,20 @@ def _of_what_was_answered(runtime: Runtime, config: C, source: str) -> C:
 def check_model(runtime: Runtime, config: RunConfig) -> None:
     """InputError for a model that cannot answer or does not fit into memory; takes seconds.
 
-    A server is asked for a few tokens. Where stored completions are scored, nobody is asked.
+    A server is asked for a few tokens. Where stored completions are scored, nobody is asked. Of
+    several processes each finds the model on its host.
     """
     if replayed(config) is not None:
         return
     if isinstance(config, EvalConfig) and config.server is not None:
         _check_server(runtime, config)
-    elif folder := known_folder(runtime.archive, config.model):
+        return
+    if runtime.group is not None:
+        from tasks.runtime.sharing import find_everywhere
+
+        log_message = runtime.progress.log_message
+        find_everywhere(runtime.group, resolve_policy(runtime.archive, config.model, log_message))
+    if folder := known_folder(runtime.archive, config.model):
         check_weights(folder)
         load_config(folder)
         check_can_answer(folder, config.template)

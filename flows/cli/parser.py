@@ -67,7 +67,12 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     if "config" in options:
         from flows.cli.config_file import with_file
 
-        return with_file(options)
+        options = with_file(options)
+    given = vars(options)
+    if options.verb == "learn" and given.get("task_runner") and "print_config" not in given:
+        from flows.preflight import refuse_workers
+
+        refuse_workers(options.task_runner)  # before several processes meet
     return options
 
 
@@ -75,10 +80,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
     open_standard_streams()
     _write_any_character()
-    if is_follower(os.environ, sys.argv[1:] if arguments is None else arguments):
+    words = sys.argv[1:] if arguments is None else arguments
+    if is_follower(os.environ, words):
         from flows.cli.ranks import follow
 
         return follow(arguments)
+    code = _run(arguments)
+    if code == 2 and [*words[:1]] == ["learn"]:
+        from flows.cli.ranks import end_who_waits
+
+        end_who_waits()
+    return code
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
         options = parsed(arguments)
     except InputError as error:

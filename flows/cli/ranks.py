@@ -18,6 +18,7 @@ from tasks.runtime.runtime import Runtime, process_runtime
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("engines", "flows", "policy", "schemas", "scorers", "tasks", "artifacts")
+_met = False  # whether this process has come to where it meets those that it leads
 
 
 @contextlib.contextmanager
@@ -30,43 +31,50 @@ def leading(runtime: Runtime, place: Place, options: Namespace) -> Iterator[None
     from artifacts.runs.resuming import how_to_go_on
     from policy.parallel.join import joined
 
-    with joined(place, _device(runtime, options), identity(options)) as group:
-        runtime.group = group
-        try:
+    global _met
+    _met = True
+    try:
+        with joined(place, _device(runtime, options), identity(options)) as runtime.group:
             yield
-        except RanksError as lost:
-            group.watch.is_first_to_say()  # this one tells why, so the others need not
-            raise lost.having(how_to_go_on(runtime.archive)) from None
-        finally:
-            runtime.group = None
-            vars(runtime).pop("models", None)
+    except RanksError as lost:
+        raise lost.having(lost.remedy or how_to_go_on(runtime.archive)) from None
+    finally:
+        runtime.group = None
+        vars(runtime).pop("models", None)
+
+
+def end_who_waits() -> None:
+    """Let processes that this one was to lead end too, where it failed before it met them."""
+    with contextlib.suppress(InputError):
+        if not _met and (place := place_in(os.environ)) is not None:
+            from policy.parallel.join import refuse
+
+            refuse(place)
 
 
 def follow(arguments: Sequence[str] | None) -> int:
     """Do what rank 0 tells until it has ended; returns the exit code.
 
     Nothing is shown: rank 0 shows what is to be seen, also of a bad option. Only where rank 0 has
-    gone, the first of the others says so; and a defect is told by whoever has it.
+    gone, one of the others says so; and a defect is told by whoever has it.
     """
     from flows.cli.failures import explained
-    from flows.cli.parser import parsed
     from flows.cli.stopping import ending_when_asked
 
     stderr = os.dup(2)
     _show_nothing()
     try:
-        options = parsed(arguments)
         place = place_in(os.environ)
     except InputError:
         return 2
     assert place is not None
-    if "print_config" in options:  # rank 0 prints it alone
-        return 0
-    if meets_nobody(options):
-        return 2
     with ending_when_asked() as asked:
         try:
-            _follow(place, options, stderr)
+            _follow(place, arguments, stderr)
+        except RanksError as lost:
+            line = lost.having(lost.remedy or "go on with: threeloops learn --resume RUN")
+            os.write(stderr, f"threeloops: {line}\n".encode())
+            return 1
         except ThreeLoopsError as error:
             return 2 if isinstance(error, InputError) else 1
         except KeyboardInterrupt:
@@ -78,38 +86,28 @@ def follow(arguments: Sequence[str] | None) -> int:
     return 0
 
 
-def _follow(place: Place, options: Namespace, stderr: int) -> None:
+def _follow(place: Place, arguments: Sequence[str] | None, stderr: int) -> None:
     from artifacts.store.data_dir import private_files
-    from policy.parallel.join import joined
+    from flows.cli.parser import parsed
+    from policy.parallel.join import joined, refuse
     from policy.parallel.watch import EndedError
 
-    with (
-        contextlib.suppress(EndedError),
-        private_files(),
-        in_experiment(options),
-        joined(place, "auto", identity(options), stderr) as group,
-    ):
+    with contextlib.ExitStack() as until_it_ends:
+        try:
+            options = parsed(arguments)
+            if "print_config" in options:  # rank 0 prints it alone
+                return
+            until_it_ends.enter_context(private_files())
+            until_it_ends.enter_context(in_experiment(options))
+            archive = process_runtime().archive
+        except Exception as error:
+            refuse(place, error)
+            raise
+        until_it_ends.enter_context(contextlib.suppress(EndedError))
+        group = until_it_ends.enter_context(joined(place, "auto", identity(options), stderr))
         from tasks.runtime.sharing import Follower
 
-        try:
-            Follower(group, process_runtime().archive).follow()
-        except EndedError:
-            raise
-        except RanksError as lost:
-            if group.watch.is_first_to_say():
-                remedy = "go on with: threeloops learn --resume RUN"
-                os.write(stderr, f"threeloops: {lost.having(remedy)}\n".encode())
-            raise
-        except Exception as error:
-            group.watch.leave(type(error).__name__)
-            raise
-
-
-def meets_nobody(options: Namespace) -> bool:
-    """Whether rank 0 refuses these options of `learn` whatever else is given, before it meets the
-    others.
-    """
-    return vars(options).get("task_runner") is not None
+        Follower(group, archive).follow()
 
 
 def _device(runtime: Runtime, options: Namespace) -> str:

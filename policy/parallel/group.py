@@ -17,8 +17,9 @@ import torch.distributed as untyped
 from torch import Tensor
 
 from policy.parallel.place import Place
+from policy.parallel.told import packed, unpacked
 from policy.parallel.watch import Watch
-from schemas.errors import InputError, RanksError, ThreeLoopsError
+from schemas.errors import ThreeLoopsError
 
 dist: Any = untyped  # some of its functions have no types
 # the watch finds who is lost; until then, others may be at work for as long as they need
@@ -33,16 +34,12 @@ class GivenUpError(Exception):
 
 
 class Group:
-    """This process among those that learn together.
-
-    `names` say for each rank which process it is, `numerics` what it computes with.
+    """This process among those that learn together; `numerics` say for each rank what it computes
+    with.
     """
 
-    def __init__(
-        self, place: Place, watch: Watch, names: Sequence[str], numerics: Sequence[str]
-    ) -> None:
-        self.place, self.watch = place, watch
-        self.names, self.numerics = names, numerics
+    def __init__(self, place: Place, watch: Watch, numerics: Sequence[str]) -> None:
+        self.place, self.watch, self.numerics = place, watch, numerics
 
     @property
     def leads(self) -> bool:
@@ -110,9 +107,8 @@ class Group:
             mine += work()
         except Exception as caught:
             if divided:
-                self.watch.leave(json.loads(_packed(caught))["what"])
                 raise
-            mine, error = FAILED + _packed(caught), caught
+            mine, error = FAILED + packed(caught, self.watch.name).encode(), caught
         answers = self.gather(mine)
         if self.leads:
             failed = [rank for rank, answer in enumerate(answers) if answer[:1] == FAILED]
@@ -120,7 +116,7 @@ class Group:
             if error is not None:
                 raise error
             if failed:
-                raise self._unpacked(answers[failed[0]][1:], failed[0])
+                raise unpacked(answers[failed[0]][1:].decode())
             return [answer[1:] for answer in answers]
         failed = self.hear()["failed"]
         if error is not None and not isinstance(error, ThreeLoopsError):
@@ -162,31 +158,7 @@ class Group:
         try:
             work.wait()
         except RuntimeError as broken:  # the other end was closed
-            raise self.watch.find_lost(str(broken).splitlines()[0]) from None
-
-    def _unpacked(self, answer: bytes, rank: int) -> Exception:
-        told = json.loads(answer)
-        kind = _input_errors().get(told["kind"])
-        if kind is None:
-            return RanksError(f"{self.names[rank]} failed: {told['what']}")
-        return kind(told["what"], told["where"] or self.names[rank], told["remedy"])
-
-
-def _packed(error: Exception) -> bytes:
-    if isinstance(error, InputError):
-        told = {"what": error.what, "where": error.where, "remedy": error.remedy}
-    else:
-        first = (str(error).splitlines() or [""])[0]
-        told = {"what": f"{type(error).__name__}: {first}"}
-    return json.dumps({"kind": type(error).__name__, **told}).encode()
-
-
-def _input_errors() -> dict[str, type[InputError]]:
-    """InputError and the kinds of it that this process knows, by name."""
-    found: list[type[InputError]] = [InputError]
-    for kind in found:
-        found += kind.__subclasses__()
-    return {kind.__name__: kind for kind in found}
+            raise self.watch.find_lost(broken) from None
 
 
 def _tensor(content: bytes) -> Tensor:

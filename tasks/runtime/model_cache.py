@@ -69,7 +69,7 @@ class ModelCache:
             made.append(self.new_learner(start, config))
             return b""
 
-        self._group.together(make)
+        self._group.together(make, divided=config.shard_weights)
         return made[0]
 
     def new_learner(self, start: PolicyRef, config: LearningConfig) -> Learner:

@@ -64,6 +64,15 @@ def _part(problems: pa.Table, seed: int, within: tuple[int, int]) -> Part:
     return Part(ids=ids, prompts=prompts, seed=seed, within=within)
 
 
+def find_everywhere(group: Group, policy: PolicyRef) -> None:
+    """Have each process find this policy on its host; InputError of one that does not; for rank 0.
+
+    Whoever learns needs it, and would else say so when the others wait for it.
+    """
+    group.tell({"do": "find", "policy": policy.model_dump()})
+    group.together(lambda: b"")
+
+
 def sample_together(
     group: Group,
     models: ModelCache,
@@ -146,6 +155,8 @@ class Follower:
 
     def _do(self, message: Any) -> None:
         match message["do"]:
+            case "find":
+                self._find(message)
             case "start":
                 self._start(message)
             case "keep":
@@ -166,17 +177,25 @@ class Follower:
             case other:
                 raise AssertionError(f"rank 0 asks for {other}")
 
+    def _find(self, message: Any) -> None:
+        def found() -> bytes:
+            self._found(_of(PolicyRef, message["policy"]))
+            return b""
+
+        self._group.together(found)
+
     def _start(self, message: Any) -> None:
+        config = _of(LearningConfig, message["config"])
+
         def make() -> bytes:
             start = self._found(_of(PolicyRef, message["start"]))
             self._learner = None  # what it holds is to be free before there is another
-            config = _of(LearningConfig, message["config"])
             made = self._models.new_learner(start, config)
             assert isinstance(made, RankedLearner)
             self._learner = made
             return b""
 
-        self._group.together(make)
+        self._group.together(make, divided=config.shard_weights)
 
     def _sample(self, message: Any) -> None:
         given = message["parts"][self._group.rank]
@@ -206,7 +225,7 @@ class Follower:
             here = resolve_policy(self._archive, policy.name, lambda line: None)
             if here.digest != policy.digest:
                 raise InputError(
-                    f"is another model on the host of {self._group.names[self._group.rank]}",
+                    "is another model on this host than on that of rank 0",
                     f"--model {policy.name}",
                     "put it on a file system that all hosts have",
                 ) from None

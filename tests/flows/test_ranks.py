@@ -249,6 +249,44 @@ def test_bad_input_is_one_line_of_the_first_process(
     assert not (tmp_path / "home" / "checkpoints").exists()
 
 
+def test_a_host_that_lacks_the_model_is_named_before_anything_begins(
+    words: list[str], tiny: str, tmp_path: Path
+) -> None:
+    places = as_torchrun(2)
+    for name, place in zip(("has", "lacks"), places, strict=True):
+        (tmp_path / name).mkdir()
+        place |= home(tmp_path / name / "home") | {"HOME": str(tmp_path / name)}
+    shutil.copytree(tiny, tmp_path / "has" / "model")
+    leader, other = run_ranks([*words, "--model", "~/model"], places, tmp_path / "out")
+    assert leader.code == 2
+    (line,) = [line for line in leader.err.splitlines() if line.startswith("threeloops: ")]
+    assert line.startswith("threeloops: rank 1 (process ")
+    assert "no such folder" in line
+    assert (other.out, other.err) == ("", "")
+    assert not (tmp_path / "has" / "home" / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("who", [0, 1])
+def test_what_one_process_alone_was_given_and_cannot_use_ends_all_at_once(
+    words: list[str], tmp_path: Path, who: int
+) -> None:
+    places, here = as_torchrun(2), home(tmp_path / "home")
+    wrong, right = [*words, "--task-runner", "threads"], words
+    with (
+        started(wrong, [places[who]], tmp_path / "wrong", **here) as one,
+        started(right, [places[1 - who]], tmp_path / "right", **here) as another,
+    ):
+        refusing, waiting = one[0].wait(), another[0].wait()
+    assert abs(waiting.at - refusing.at) < 60
+    leader, other = (refusing, waiting) if who == 0 else (waiting, refusing)
+    assert leader.code == 2
+    (line,) = [line for line in leader.err.splitlines() if line.startswith("threeloops: ")]
+    assert "--task-runner threads: a policy that learns is sampled where it learns" in line
+    assert line.startswith("threeloops: rank 1 (process ") == (who == 1)
+    assert (other.out, other.err) == ("", "")
+    assert not (tmp_path / "home" / "checkpoints").exists()
+
+
 def test_processes_that_are_not_told_where_they_meet_say_so_once(
     words: list[str], tmp_path: Path
 ) -> None:

@@ -62,7 +62,7 @@ def test_what_a_folder_imports_is_declared(folder: str, extras: list[str]) -> No
         for group in (PROJECT["dependencies"], *(EXTRAS[extra] for extra in extras))
         for text in group
     }
-    providers = PROVIDERS | packages_distributions()
+    providers = {**PROVIDERS, **packages_distributions()}
     undeclared = [
         f"{place} imports {name}"
         for name, place in imported(folder)

@@ -66,10 +66,8 @@ def learn(runtime: Runtime, options: Namespace, terminal: Terminal) -> LearningR
     place = place_in(os.environ)
     if place is None:
         return _learn(runtime, options, terminal)
-    from flows.cli.ranks import leading, meets_nobody
+    from flows.cli.ranks import leading
 
-    if meets_nobody(options):
-        return _learn(runtime, options, terminal)
     with leading(runtime, place, options):
         return _learn(runtime, options, terminal)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flows.cli.parser import main
+from policy.parallel.place import Place
 from schemas.errors import InputError
 
 As = Callable[..., int]
@@ -54,13 +56,60 @@ def test_processes_with_one_command_say_the_same_of_themselves(
     assert first["steps"] == "3"
 
 
+@pytest.fixture
+def refused(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
+    """Which processes told the others, at once, that they do not take part, and why."""
+    said: list[tuple[int, str]] = []
+
+    def refuse(place: Place, error: Exception | None = None) -> None:
+        said.append((place.rank, str(error or "")))
+
+    monkeypatch.setattr("policy.parallel.join.refuse", refuse)
+    monkeypatch.setattr("flows.cli.ranks._met", False)
+    return said
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_who_cannot_begin_says_so_to_the_others_which_wait_for_it(
+    compared: list[Mapping[str, str]],
+    refused: list[tuple[int, str]],
+    as_rank: As,
+    rank: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    why = "--no-such-option"
+    assert as_rank(rank, why) == 2
+    (tmp_path / "file").touch()
+    with monkeypatch.context() as patched:
+        patched.setenv("THREELOOPS_HOME", str(tmp_path / "file" / "home"))
+        assert as_rank(rank, "--steps", "3") == 2
+    assert [told for told, _ in refused] == [rank, rank]
+    if rank:  # the first has said it itself
+        assert why in refused[0][1]
+        assert str(tmp_path / "file") in refused[1][1]
+    assert compared == []
+
+
+def test_who_has_met_the_others_does_not_wait_for_them_again(
+    compared: list[Mapping[str, str]], refused: list[tuple[int, str]], as_rank: As
+) -> None:
+    assert as_rank(0, "--steps", "3") == 2
+    assert len(compared) == 1
+    assert refused == []
+
+
 def test_a_task_runner_is_refused_by_the_first_alone_and_nobody_is_waited_for(
-    compared: list[Mapping[str, str]], as_rank: As, capfd: pytest.CaptureFixture[str]
+    compared: list[Mapping[str, str]],
+    refused: list[tuple[int, str]],
+    as_rank: As,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     assert [as_rank(rank, "--task-runner", "dask") for rank in range(2)] == [2, 2]
     (line,) = capfd.readouterr().err.strip().splitlines()
     assert line.startswith("threeloops: --task-runner dask: a policy that learns is sampled where")
     assert compared == []
+    assert [rank for rank, _ in refused] == [0, 1], "one that has none ends too"
 
 
 def test_who_follows_one_that_prints_its_configuration_has_nothing_to_do(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ import torch
 from policy.learning.learner import Learner
 from policy.learning.ranked_learner import RankedLearner
 from policy.model.load import Policy, load_policy
+from policy.parallel import join, watch
 from policy.parallel.group import GivenUpError, Group
 from policy.parallel.join import joined
 from policy.parallel.place import Place, place_in
@@ -22,7 +24,7 @@ from policy.parallel.sharding import shard_weights, whole_weights
 from policy.parallel.watch import EndedError
 from policy.sampling.sample import Samples, sample
 from schemas.config import LearningSettings, SamplingSettings
-from schemas.errors import InputError, RanksError
+from schemas.errors import InputError, RanksError, ThreeLoopsError
 from tests.policy.weights import digest_of_weights
 
 STEPS = 5
@@ -157,11 +159,53 @@ def scene_gone(group: Group, folder: Path, given: dict[str, Any]) -> dict[str, A
     return {"error": "", "seconds": 0.0}
 
 
-def main() -> None:
-    scene, folder = sys.argv[1], Path(sys.argv[2])
+def scene_words(group: Group, folder: Path, given: dict[str, Any]) -> dict[str, Any]:
+    """One process raises an error of many lines: in its part of the work, or between two."""
+
+    def fails() -> bytes:
+        if group.rank == given["who"]:
+            raise ValueError("first line\nsecond line")
+        return b""
+
+    if given["inside"]:
+        with contextlib.suppress(GivenUpError):
+            group.together(fails)
+    else:
+        fails()
+    group.together(lambda: b"here")
+    return {}
+
+
+def scene_waits(group: Group, folder: Path, given: dict[str, Any]) -> dict[str, Any]:
+    """One process is killed while the others wait for torch itself, which no watch interrupts."""
+    if group.rank == given["who"]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    torch.distributed.barrier()
+    return {}
+
+
+def die_at(moment: str, how: str) -> None:
+    """Have this process killed or frozen at a moment of the forming of the group."""
+
+    def die(*_: Any, **__: Any) -> None:
+        os.kill(os.getpid(), getattr(signal, how))
+
+    setattr(join if moment == "resolve_device" else torch.distributed, moment, die)
+
+
+def run(scene: str, folder: Path) -> None:
+    """The scene in this process, whose place the environment tells."""
     given = json.loads((folder / "given.json").read_text())
     place: Place | None = place_in(os.environ)
     assert place is not None
+    if "fault_seconds" in given:
+        watch.FAULT_SECONDS = given["fault_seconds"]
+    if str(place.rank) in given.get("refuses", {}):
+        why = given["refuses"][str(place.rank)]
+        join.refuse(place, None if why is None else InputError(*why))
+        return
+    if "dies" in given and given["who"] == place.rank:
+        die_at(given["dies"], given["how"])
     identity = {"--samples": str(given.get("samples", {}).get(str(place.rank), 4))}
     try:
         with joined(place, "cpu", identity) as group:
@@ -170,10 +214,11 @@ def main() -> None:
                 (folder / f"told-{place.rank}.json").write_text(json.dumps(told))
     except EndedError:
         pass
-    except InputError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+    except ThreeLoopsError as error:
+        if place.leads or isinstance(error, RanksError):
+            print(error, file=sys.stderr)
+        sys.exit(2 if isinstance(error, InputError) else 1)
 
 
 if __name__ == "__main__":
-    main()
+    run(sys.argv[1], Path(sys.argv[2]))

@@ -18,11 +18,12 @@ from policy.model.numerics import numerics
 from policy.parallel.group import Group
 from policy.parallel.place import Place
 from schemas.config import GenerationSettings
+from schemas.errors import InputError
 from schemas.references import PolicyRef, TableRef
 from tasks.generate import generate
 from tasks.runtime.progress import Event, Progress, ShardStored
 from tasks.runtime.runtime import Runtime
-from tasks.runtime.sharing import Follower
+from tasks.runtime.sharing import Follower, find_everywhere
 
 
 class Both(Group):
@@ -33,7 +34,7 @@ class Both(Group):
 
     def __init__(self, rank: int) -> None:
         self.place = Place(rank, 2, rank, 2)
-        self.names, self.numerics = ["rank 0", "rank 1"], [numerics("cpu")] * 2
+        self.numerics = [numerics("cpu")] * 2
         self.told: list[Any] = []
         self.answer = b""
         self.follower: Follower | None = None
@@ -178,3 +179,18 @@ def test_what_another_host_does_not_have_the_first_process_samples(
     group.follower = Follower(Both(1), Archive(DataDir(tmp_path / "elsewhere")))
     two = runtime.store.read(generate(problems, policy, settings))
     assert two.equals(one, check_metadata=True)
+
+
+def test_a_host_without_the_model_is_found_before_anybody_computes(
+    runtime: Runtime,
+    policy: PolicyRef,
+    group: Both,
+    sampled_by: list[list[str]],
+    tmp_path: Path,
+) -> None:
+    find_everywhere(group, policy)
+    group.follower = Follower(Both(1), Archive(DataDir(tmp_path / "elsewhere")))
+    unknown = PolicyRef(name=str(tmp_path / "gone"), digest=policy.digest)
+    with pytest.raises(InputError, match="gone"):
+        find_everywhere(group, unknown)
+    assert sampled_by == []
