@@ -29,16 +29,18 @@ def ended_ranks(scene: str, folder: Path, ranks: int = 2, **given: Any) -> list[
         process.start()
         processes.append(process)
     until = time.monotonic() + PATIENCE
-    ended = []
+    at: dict[int, float] = {}
     for rank, process in enumerate(processes):
         if (given.get("how"), given.get("who")) != ("SIGSTOP", rank):
             process.join(max(0.0, until - time.monotonic()))
-        at = time.monotonic()
+            at[rank] = time.monotonic()
+    for process in processes:
         process.kill()
         process.join()
-        said = (folder / f"{rank}.err").read_text()
-        ended.append(Ended(process.exitcode or 0, "", said, at))
-    return ended
+    return [
+        Ended(process.exitcode or 0, "", (folder / f"{rank}.err").read_text(), at.get(rank, until))
+        for rank, process in enumerate(processes)
+    ]
 
 
 @cache
