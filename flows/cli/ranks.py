@@ -72,8 +72,8 @@ def follow(arguments: Sequence[str] | None) -> int:
         try:
             _follow(place, arguments, stderr)
         except RanksError as lost:
-            line = lost.having(lost.remedy or "go on with: threeloops learn --resume RUN")
-            os.write(stderr, f"threeloops: {line}\n".encode())
+            said = lost.having(lost.remedy or "go on with: threeloops learn --resume RUN")
+            os.write(stderr, f"threeloops: {said}\n".encode())
             return 1
         except ThreeLoopsError as error:
             return 2 if isinstance(error, InputError) else 1

@@ -86,8 +86,8 @@ def test_it_stays_the_same_where_a_server_is_told_nothing_that_changes_its_token
 
 
 def test_a_run_of_an_earlier_version_keeps_its_digest(store: Store) -> None:
-    for request in ({}, {"request": '{"extra_body":null,"samples_per_request":null}'}):
-        made = measure(store, "r", "w", **request)
+    request = '{"extra_body":null,"samples_per_request":null}'
+    for made in (measure(store, "r", "w"), measure(store, "r", "w", request=request)):
         problems, completions = store.read(made.problems), store.read(made.completions)
         digest = instrument_of(problems, completions, "a@1:x").digest
         assert digest == "ee238548a8c6202baae7d0a57ef13fd66a552d8b72750b66fee04357529989ff"

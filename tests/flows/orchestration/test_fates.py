@@ -14,6 +14,8 @@ import pytest
 
 from schemas.errors import InputError
 
+NOBODY: Any = None  # no cluster is asked
+
 
 class Told:
     """Stands for a reference to what a Ray worker makes."""
@@ -31,7 +33,7 @@ def test_dask_tells_a_lost_scheduler_from_an_error_of_the_task() -> None:
 
     from flows.orchestration.dask_workers import DaskWorkers
 
-    workers = DaskWorkers(None, None, "DASK_SCHEDULER_ADDRESS=tcp://h:1")  # type: ignore[arg-type]
+    workers = DaskWorkers(NOBODY, NOBODY, "DASK_SCHEDULER_ADDRESS=tcp://h:1")
     lost = client.FutureCancelledError("generate-shard-1", "scheduler-connection-lost")
     for error in (lost, CommClosedError("gone"), client.ClosedClientError("closed")):
         said = f"the scheduler does not answer any more ({type(error).__name__})"
@@ -44,7 +46,7 @@ def test_dask_says_that_workers_died_one_after_another() -> None:
     distributed = pytest.importorskip("distributed", reason="install threeloops[dask]")
     from flows.orchestration.dask_workers import DaskWorkers
 
-    workers = DaskWorkers(None, None, "")  # type: ignore[arg-type]
+    workers = DaskWorkers(NOBODY, NOBODY, "")
     killed = distributed.KilledWorker("generate-shard-1", None, 3)
     assert workers.fate(killed).startswith("workers died one after another")
 

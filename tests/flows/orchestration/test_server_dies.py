@@ -186,7 +186,9 @@ def test_a_command_whose_server_is_killed_ends_well_and_sync_tells_the_server(
     said = [next(line for line in process.stderr if "starting the flow" in line)]
     # the server has RUNNING before the flow knows it; a table says that the flow goes on
     until = time.monotonic() + 300
-    while not list(data_dir.path.rglob("*.parquet")) and time.monotonic() < until:
+    while process.poll() is None and time.monotonic() < until:
+        if list(data_dir.root.rglob("*.parquet")):
+            break
         time.sleep(0.2)
     assert "RUNNING" in prefect.states().values()
     prefect.kill()

@@ -11,6 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import coverage
+
 from tests.policy.parallel import worker
 from tests.ranks import Ended, as_torchrun
 
@@ -55,4 +57,10 @@ def _rank(scene: str, folder: Path, place: Mapping[str, str], rank: int) -> None
     os.environ.update(place)
     err = os.open(folder / f"{rank}.err", os.O_WRONLY | os.O_CREAT, 0o600)
     os.dup2(err, 2)
-    worker.run(scene, folder)
+    measured = coverage.Coverage.current()
+    try:
+        worker.run(scene, folder)
+    finally:
+        if measured is not None:  # a forked process ends without a word to it
+            measured.stop()
+            measured.save()
