@@ -109,7 +109,7 @@ def test_the_data_folder_whose_own_database_another_one_names_takes_turns_with_i
     (tmp_path / "linked").symlink_to(own.root)
     waits, entered = threading.Event(), threading.Event()
     for name, first, second in (
-        ("linked", own, other), ("linked", other, own), ("own", own, other)
+        ("own", own, other), ("own", other, own), ("linked", own, other)
     ):  # fmt: skip
         monkeypatch.setenv(TRACKING, f"sqlite:///{tmp_path / name / 'mlflow.db'}")
         waits.clear()
