@@ -13,6 +13,7 @@ from typing import Any
 from artifacts.text.visible import printable
 from engines.openai_server.asking import Asking
 from engines.openai_server.client import ask_server
+from engines.openai_server.faults import AnswerError
 from engines.openai_server.probe import SHOWN, listed
 from schemas.errors import InputError
 from schemas.server import ServerSettings
@@ -31,10 +32,10 @@ def check_loads_adapters(server: ServerSettings) -> None:
     """InputError where the server has no way to load an adapter."""
     try:
         _send(server, UNLOAD, {"lora_name": NOBODY})
-    except InputError as refusal:
-        if "answers 404" in refusal.what and NO_ROUTE not in refusal.what:
+    except AnswerError as refusal:
+        if refusal.status == 404 and NO_ROUTE not in refusal.what:
             return  # it knows the request, and has no such adapter
-        if NO_ROUTE not in refusal.what and "answers 40" not in refusal.what:
+        if refusal.status // 10 != 40:
             raise
         raise _loads_none() from None
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import email.utils
 import math
+import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from artifacts.text.secrets import without_secrets
 from artifacts.text.visible import printable
@@ -24,6 +26,7 @@ LONGEST = 200  # characters of a server's words in a line of ours
 class Fault:
     """One failed request.
 
+    - `status`: that of HTTP, 0 where there was none.
     - `passing`: whether the same request may work later.
     - `limited`: whether the server asks everybody to wait.
     - `wait_seconds`: how long it asks to wait, None where it does not say.
@@ -32,9 +35,21 @@ class Fault:
     what: str
     where: str = "--base-url"
     remedy: str = ""
+    status: int = 0
     passing: bool = False
     limited: bool = False
     wait_seconds: float | None = None
+
+
+class AnswerError(InputError):
+    """A server answered that it does not do what was asked, with this status (0 without one)."""
+
+    def __init__(self, what: str, where: str = "", remedy: str = "", status: int = 0) -> None:
+        super().__init__(what, where, remedy)
+        self.status = status
+
+    def __reduce__(self) -> tuple[type[AnswerError], tuple[Any, ...]]:
+        return type(self), (self.what, self.where, self.remedy, self.status)
 
 
 def fault_of(error: Exception, address: str) -> Fault:
@@ -54,10 +69,10 @@ def fault_of(error: Exception, address: str) -> Fault:
     return Fault(f"the server cannot be asked ({type(error).__name__})", remedy=_RESTART)
 
 
-def refused(fault: Fault, tries: int) -> InputError:
+def refused(fault: Fault, tries: int) -> AnswerError:
     """The one line on a request that will not be sent again."""
     often = f" ({tries} times)" if tries > 1 else ""
-    return InputError(f"{fault.what}{often}", fault.where, fault.remedy)
+    return AnswerError(f"{fault.what}{often}", fault.where, fault.remedy, fault.status)
 
 
 _RESTART = "see whether the server runs, then run the command again: it goes on where it was"
@@ -87,7 +102,7 @@ def _of_status(status: int, body: Any, address: str, headers: Mapping[str, str])
     if status in PASSING:
         wait = retry_after(headers)
         what = f"the server answers {status}{words}"
-        return Fault(what, remedy=_RESTART, passing=True, wait_seconds=wait)
+        return Fault(what, "--base-url", _RESTART, status, passing=True, wait_seconds=wait)
     what, where, remedy = f"the server answers {status}{words}", "--base-url", ""
     if status in (401, 403):  # its words may quote the key
         what = f"the server answers {status}: it does not accept the key"
@@ -100,7 +115,7 @@ def _of_status(status: int, body: Any, address: str, headers: Mapping[str, str])
             "where it refuses a parameter, --extra-body '{}' leaves out those that OpenAI's "
             "protocol does not have; where it refuses token ids, add --text-prompts"
         )
-    return Fault(what, where, remedy)
+    return Fault(what, where, remedy, status)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -126,8 +141,18 @@ def _words(body: Any, address: str) -> str:
             said = said[name]
     if said is None or said == {}:
         return ""
-    line = " ".join(without_secrets(str(said)).replace(address, "***").split())
+    line = " ".join(_without_address(without_secrets(str(said)), address).split())
     return f": {printable(line[:LONGEST])}"
+
+
+def _without_address(text: str, address: str) -> str:
+    """A server's words without where it is: the whole address, host and port, or the host."""
+    split = urlsplit(address)
+    for part in (address, split.netloc, split.hostname or ""):
+        if part:
+            alone = rf"(?<![\w.-]){re.escape(part)}(?![\w-])"
+            text = re.sub(alone, "***", text, flags=re.IGNORECASE)
+    return text
 
 
 def _code(body: Any) -> Any:

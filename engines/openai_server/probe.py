@@ -12,6 +12,7 @@ from artifacts.text.visible import printable
 from engines.openai_server.answers import check_model, choices_of, tokens_of
 from engines.openai_server.asking import Asking
 from engines.openai_server.drawn_from import check_after_temperature, likeliest, reshaped
+from engines.openai_server.faults import AnswerError
 from engines.openai_server.prompts import Prompt
 from engines.openai_server.request import Wanted, body_of
 from schemas.config import GenerationSettings, SamplingSettings
@@ -56,8 +57,8 @@ async def probe(asking: Asking, model: str, prompt: Prompt, settings: Generation
     body = body_of(model, wanted, neutral, _without_top_k(settings.server), top=TOP)
     try:
         answer = await asking.complete(body)
-    except InputError as error:
-        if "answers 404" in error.what and names:
+    except AnswerError as error:
+        if error.status == 404 and names:
             raise _no_such_model(model, names) from None
         raise
     first = choices_of(answer, count)[0]
@@ -92,8 +93,8 @@ async def _models(asking: Asking) -> list[Mapping[str, Any]]:
     """What the server says of its models; nothing where it fails at that, as some do."""
     try:
         return listed(await asking.get("/models"))
-    except InputError as error:
-        if "answers 500" in error.what:  # whether it runs is seen by the first completion
+    except AnswerError as error:
+        if error.status == 500:  # whether it runs is seen by the first completion
             return []
         raise
 

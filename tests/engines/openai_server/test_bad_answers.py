@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from engines.openai_server import asking
+from engines.openai_server.faults import AnswerError
 from engines.openai_server.servers import Servers
 from schemas.config import GenerationSettings
 from schemas.errors import InputError
@@ -345,6 +347,21 @@ def test_an_error_with_the_status_of_success_is_told_in_the_servers_own_words(
     server.errors = [error] * 20
     table = None if when == "before" else problems
     assert refusal(servers, settings(server), table) == told
+
+
+def test_where_a_server_is_stays_out_of_its_own_words(
+    servers: Servers, settings: Settings, server: ModelServer
+) -> None:
+    place = server.url.removesuffix("/v1").removeprefix("http://")
+    said = f"POST {server.url}/completions on {place.upper()} of {place.partition(':')[0]} failed"
+    server.errors = [{"error": {"message": said}}] * 20
+    told = refusal(servers, settings(server), None)
+    assert "an error: POST ***/completions on *** of *** failed;" in told
+
+
+def test_a_refusal_keeps_its_status_in_another_process() -> None:
+    sent = pickle.loads(pickle.dumps(AnswerError("what", "where", "remedy", 404)))
+    assert (str(sent), sent.status) == ("where: what; remedy", 404)
 
 
 def test_an_error_with_the_code_of_one_that_passes_is_asked_again(
