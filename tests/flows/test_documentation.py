@@ -23,8 +23,8 @@ from flows.cli.parser import build_parser, main
 from tasks.runtime.runtime import Runtime, process_runtime
 from tests.data_folder import all_runs, find_run, stored
 from tests.hub_server import hub_server
-from tests.model_servers.answers import by_model
-from tests.model_servers.server import ModelServer, serving
+from tests.model_servers.adapters import AdapterModels
+from tests.model_servers.server import serving
 
 pytestmark = pytest.mark.slow
 
@@ -121,7 +121,7 @@ def workplace(
     (place / "nightly.yaml").write_text("samples: 2\n")
     (python,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/data.md").read_text(), re.DOTALL)
     (place / "mymodule.py").write_text(python)
-    model_server = ModelServer(by_model(tiny), model="my-model")
+    model_server = AdapterModels(tiny).server("my-model")
     with (
         pytest.MonkeyPatch.context() as patch,
         hub_server() as hub,

@@ -44,10 +44,11 @@ class AdapterModels:
         """The policy that a name means."""
         return self.by_name.get(name, self.base)
 
-    def server(self) -> ModelServer:
-        """A server that has them."""
-        answer = by_policies(self.of)
-        return ModelServer(answer, root=str(self.folder), load=self.load, unload=self.unload)
+    def server(self, model: str = "tiny") -> ModelServer:
+        """A server that has them, with this name for the model itself."""
+        made = by_policies(self.of)
+        root = str(self.folder)
+        return ModelServer(made, model=model, root=root, load=self.load, unload=self.unload)
 
     def _fresh(self) -> Policy:
         return load_policy(self.folder, name="tiny", device="cpu")
