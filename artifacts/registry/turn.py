@@ -86,7 +86,7 @@ class RegistryTurn:
             if not told:
                 on_wait(holder)
                 told = True
-            time.sleep(poll * random.uniform(0.5, 1.5))  # two who meet do not meet again
+            time.sleep(poll * random.Random().uniform(0.5, 1.5))  # two who meet do not meet again
         self._renewing.begin(self._entry)
 
     def try_acquire(self) -> str:

@@ -117,6 +117,10 @@ def command(*words: str) -> list[str]:
     return [sys.executable, "-m", "flows.cli", *words]
 
 
+def tables_in(data_dir: DataDir) -> list[Path]:
+    return list(data_dir.root.rglob("*.parquet"))
+
+
 def kept(data_dir: DataDir) -> int:
     return len(unsent_files(data_dir, TO))
 
@@ -186,9 +190,7 @@ def test_a_command_whose_server_is_killed_ends_well_and_sync_tells_the_server(
     said = [next(line for line in process.stderr if "starting the flow" in line)]
     # the server has RUNNING before the flow knows it; a table says that the flow goes on
     until = time.monotonic() + 300
-    while process.poll() is None and time.monotonic() < until:
-        if list(data_dir.root.rglob("*.parquet")):
-            break
+    while process.poll() is None and time.monotonic() < until and not tables_in(data_dir):
         time.sleep(0.2)
     assert "RUNNING" in prefect.states().values()
     prefect.kill()
