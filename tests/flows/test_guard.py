@@ -27,7 +27,7 @@ from tasks.train_step import train_step
 from tests.data_folder import all_runs, stored
 from tests.policy.weights import digest_of_weights
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.untraced]
 
 
 @pytest.fixture

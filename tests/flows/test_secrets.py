@@ -17,7 +17,7 @@ from tasks.runtime.runtime import process_runtime
 from tests import canaries
 from tests.data_folder import all_runs
 
-pytestmark = [pytest.mark.server, pytest.mark.slow]
+pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.untraced]
 ROOT = Path(__file__).resolve().parents[2]
 ADDRESS = "https://someone:canary-of-an-address@127.0.0.1:9/data.jsonl"
 CANARIES = {

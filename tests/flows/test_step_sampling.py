@@ -29,7 +29,7 @@ from tests.model_servers.answers import texts
 from tests.model_servers.server import ModelServer, serving
 
 pytest.importorskip("openai", reason="needs the extra server")
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.untraced]
 
 LORA = LearningSettings(adapter="lora", lora_rank=4, learning_rate=2e-2, kl_weight=0.1)
 

@@ -22,7 +22,7 @@ from tests.data_folder import all_runs
 from tests.flows.conftest import problems_file
 from tests.flows.promotion.conftest import VERSION, Learn, Run, champion
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.untraced]
 
 
 def test_all_evaluations_decide_and_none_is_chosen(

@@ -25,7 +25,7 @@ from tests import canaries
 from tests.flows.services.browser import CHROMIUM, Browser, Wait
 from tests.running_up import processes, signed_in
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.untraced]
 SHELL = "prefect.deployments.steps.run_shell_script"
 # what the servers need in their environment, and nobody who asks them
 CANARIES = {
