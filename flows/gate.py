@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 
 from artifacts.promotion.confirmation import confirmed, evaluations_anew, with_gain
@@ -10,13 +11,16 @@ from artifacts.promotion.cut_off import broken_off, settle_cut_off
 from artifacts.promotion.decisions import begin_decision, record_decision
 from artifacts.promotion.gate import confirmation_number, decide, refused, still_against
 from artifacts.promotion.rollback import decide_rollback
+from artifacts.registry.turn import turn_in_registry
 from artifacts.registry.versions import REGISTRY, RegisteredVersion, registered_version
-from flows.orchestration.turns import taking_turns
+from artifacts.store.shared.lease import Turn
+from flows.orchestration.turns import across_store, taking_turns
 from schemas.config import EvalConfig
 from schemas.errors import ThreeLoopsError
 from schemas.results import Decision, EvalResult
 from tasks.runtime.runtime import Runtime
 
+GATE = "gate"  # the name of its turn
 Evaluate = Callable[[EvalConfig], EvalResult]
 
 
@@ -33,13 +37,13 @@ def decide_and_record(
     with `evaluate`, on samples that nobody could choose, and becomes the champion only if these
     show the gain as well; where that cannot be done, it is refused. `prepare` is called before
     that; what it raises decides nothing, and is no confirmation. One decision at a time is made in
-    a data folder, so that each is about the champion of that moment. Nothing is decided while
-    MLflow has not been told all that was recorded: InputError. A decision that is broken off has
-    the reason in its run.
+    a registry, so that each is about the champion of that moment.
+    Nothing is decided while MLflow has not been told all that was recorded: InputError. A decision
+    that is broken off has the reason in its run.
     """
     archive, log_message = runtime.archive, runtime.progress.log_message
     told_all = partial(archive.tracking.refuse_unsent, f"promote {version.name}")
-    with taking_turns(runtime.data_dir, "gate", "another decision of the gate", log_message):
+    with _alone(runtime) as turn:
         told_all()
         if settled := settle_cut_off(archive, version.model):
             name = settled.candidate.name
@@ -59,6 +63,7 @@ def decide_and_record(
                 decided = _measured_again(runtime, decided, evaluate, number)
                 told_all()  # it may have gone meanwhile
                 decided = still_against(archive, version, decided)
+            turn.refuse_lost("the decision")
             return record_decision(archive, version, decided, run_id)
 
 
@@ -70,7 +75,7 @@ def roll_back(runtime: Runtime, model: str, number: str, reason: str) -> Decisio
     Raises RefusedError where there is no former champion that is whole.
     """
     archive, log_message = runtime.archive, runtime.progress.log_message
-    with taking_turns(runtime.data_dir, "gate", "another decision of the gate", log_message):
+    with _alone(runtime) as turn:
         archive.tracking.refuse_unsent(f"promote {REGISTRY}{model} --rollback")
         settled = settle_cut_off(archive, model)
         if settled and settled.rollback:
@@ -80,6 +85,7 @@ def roll_back(runtime: Runtime, model: str, number: str, reason: str) -> Decisio
         version = registered_version(archive, decided.candidate.name)
         run_id = begin_decision(archive, version, decided)
         with broken_off(archive, run_id):
+            turn.refuse_lost("the rollback")
             return record_decision(archive, version, decided, run_id)
 
 
@@ -103,6 +109,21 @@ def decide_on_learned(runtime: Runtime, name: str, evaluate: Evaluate) -> Decisi
             f"warning: the gate did not decide ({error}); ask it with `threeloops promote {name}`"
         )
         return None
+
+
+def _alone(runtime: Runtime) -> AbstractContextManager[Turn]:
+    """The gate's turn, which no other process has that may decide on the same models.
+
+    Those are the processes of the data folder, and all that use its registry where others may. Of a
+    registry in a file they take turns beside it: it can be one data folder's own database, and what
+    another one names.
+    """
+    archive, say = runtime.archive, runtime.progress.log_message
+    across = across_store(archive.shared, GATE)
+    if archive.tracking.shares_registry:
+        across = partial(turn_in_registry, archive.tracking, GATE)
+    what, database = "another decision of the gate", archive.tracking.registry_file
+    return taking_turns(runtime.data_dir, GATE, what, say, across, database)
 
 
 def _measured_again(

@@ -6,19 +6,17 @@ It measures before and after on problems that are never trained on, exactly as l
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 from artifacts.recording.measured_rows import MeasuredRows
 from artifacts.recording.record import (
-    RecordedStep,
     add_to_result,
     name_policy,
     record_evaluation,
     record_learning,
     record_measurement,
-    record_step,
-    record_stop,
     record_training,
 )
 from artifacts.registry.publish import register_learned
@@ -30,38 +28,36 @@ from artifacts.runs.resuming import (
     with_kept_template,
 )
 from artifacts.store.checkpoints import drop_checkpoints
-from artifacts.tracking.archive import Archive
+from artifacts.store.shared.lease import Turn
 from artifacts.tracking.inputs import use_dataset
 from artifacts.tracking.logged_models import model_folder, name_digest, use_model
 from artifacts.tracking.run import Place, TrackedRun
-from flows.development import dev_eval_steps, evaluate_dev, restore_dev_rates
+from flows.development import dev_eval_steps
 from flows.eval import eval_flow, measure
 from flows.gate import decide_on_learned
 from flows.learning_run import LearningRun, StepClock
+from flows.learning_steps import keep_last_good, learn
 from flows.orchestration.events import announce_version
 from flows.orchestration.learner_lock import learner_lock
 from flows.orchestration.links import recorded_run
 from flows.orchestration.page import day_of_flow_run, publish_decision, publish_result
 from flows.orchestration.pipeline_flow import pipeline_flow
+from flows.orchestration.turns import turn_of_run
 from flows.preflight import preflight
+from flows.sampler import with_tokenizer
+from flows.step_sampling import by_server
 from policy.learning.guard import refuse_bad_end
 from schemas.config import LearningConfig
 from schemas.errors import StoppedError
 from schemas.loops import AFTER, BEFORE, EVALUATION, LEARNING
-from schemas.measurements import Learned, Measurement, StepRate
-from schemas.references import PolicyRef, TableRef
+from schemas.measurements import Learned, Measurement
+from schemas.references import PolicyRef
 from schemas.results import LearningResult
-from tasks.checkpoint import checkpoint, restore, save_policy
+from tasks.checkpoint import save_policy
+from tasks.collect_training import collect_training
 from tasks.divergence import divergence
-from tasks.draw_problems import draw_problems
-from tasks.generate import generate
 from tasks.load_dataset import load_dataset
-from tasks.runtime.progress import Progress, ProgressHub
 from tasks.runtime.runtime import Runtime, process_runtime
-from tasks.score import score
-from tasks.train_step import train_step
-
-WITHOUT_SIGNAL_WARNING = 10  # steps in a row whose rewards could teach nothing
 
 
 @pipeline_flow(name="learning", flow_run_name="learn {config.steps} steps from {config.model}")
@@ -95,27 +91,41 @@ def learning_flow(
         config = config.model_copy(update={"seed": day_of_flow_run()})
     place = Place(parent=parent_run, resume=resume or "")
     with (
-        learner_lock(runtime.data_dir, config.device, log_message),
-        going_on(archive, resume),
+        learner_lock(runtime.data_dir, config.device, log_message, archive.shared),
+        going_on(runtime, resume) as resumed,
+        ExitStack() as until_it_has_ended,
         recorded_run(runtime, LEARNING, config, place) as tracked,
     ):
+        # who waits for the turn of a new run gets it after the run was said to have finished
+        turn = resumed or until_it_has_ended.enter_context(
+            turn_of_run(runtime.data_dir, tracked.run_id, log_message, archive.shared)
+        )
         run = begin(runtime, config, tracked, StepClock())
+        run = replace(run, turn=turn)
+        runtime.turns[tracked.run_id] = turn
         with run.clock.evaluating(runtime.progress):
             before = evaluate(run, run.start, BEFORE)
         run = replace(run, measured_problems=before.measured.problems.rows)
+        run.turn.refuse_lost(f"the measurement {BEFORE} learning")
         record_measurement(tracked, before, config.dataset, BEFORE)
-        try:
-            learned, after = improve(run, before.measured, resumed=resume is not None)
-        except StoppedError as stop:
-            raise keep_last_good(run, stop) from None
+        with by_server(run):
+            try:
+                learned, after = improve(run, before.measured, resumed=resume is not None)
+            except StoppedError as stop:
+                raise keep_last_good(run, stop) from None
+        run.turn.refuse_lost("what was learned")
         record_measurement(tracked, after, config.dataset, AFTER)
         record_training(tracked, learned.training)
+        run.turn.refuse_lost("what was learned")
         version = register_learned(tracked, config, learned, run.start_folder)
         learned = learned.model_copy(update={"wall_seconds": run.clock.wall_seconds})
+        run.turn.refuse_lost("the result")
         result = record_learning(tracked, config, learned, after, version)
-        # one stays until the run has ended: who is killed before that goes on from it
-        drop_checkpoints(runtime.data_dir, tracked.run_id, keep=max(config.keep_checkpoints, 1))
-    drop_checkpoints(runtime.data_dir, tracked.run_id, keep=config.keep_checkpoints)
+        run.turn.refuse_lost("the end of the run")  # what follows deletes checkpoints
+        # one stays until the run has ended: a run that is killed before that goes on from it
+        of_run = (runtime.data_dir, tracked.run_id, archive.shared)
+        drop_checkpoints(*of_run, keep=max(config.keep_checkpoints, 1))
+    drop_checkpoints(*of_run, keep=config.keep_checkpoints)
     publish_result(runtime.side_channel, result)
     runtime.side_channel.publish_best_effort(
         "that a version was registered", lambda: announce_version(version, tracked.run_id)
@@ -127,11 +137,20 @@ def learning_flow(
 
 
 @contextmanager
-def going_on(archive: Archive, resume: str | None) -> Iterator[None]:
-    """Check once more that a run may be resumed: it may have gone on until its learner ended."""
-    if resume is not None:
+def going_on(runtime: Runtime, resume: str | None) -> Iterator[Turn | None]:
+    """Check once more that a run may be resumed: it may have gone on until its learner ended.
+
+    Where machines share a store, that learner may be on another one. Gives the turn of the run that
+    is resumed.
+    """
+    if resume is None:
+        yield None
+        return
+    archive = runtime.archive
+    log_message = runtime.progress.log_message
+    with turn_of_run(runtime.data_dir, resume, log_message, archive.shared) as turn:
         resumable(archive, resume)
-    yield
+        yield turn
 
 
 def begin(
@@ -142,30 +161,48 @@ def begin(
     problems = load_dataset(config.dataset, config.train_split, columns=config.columns)
     use_model(tracked, start)
     use_dataset(tracked, problems, config.dataset)
+    folder = runtime.archive.folders.find(start)
     return LearningRun(
         runtime=runtime,
         config=config,
         tracked=tracked,
         start=start,
-        start_folder=runtime.archive.folders.find(start),
+        start_folder=folder,
         problems=problems,
         dev_steps=dev_eval_steps(runtime, config),
         clock=clock,
+        served=_served(runtime, config, start, folder, tracked),
     )
+
+
+def _served(
+    runtime: Runtime, config: LearningConfig, start: PolicyRef, folder: Path, tracked: TrackedRun
+) -> PolicyRef | None:
+    """The start as the server has it that samples the steps; None where this process does."""
+    if config.server is None:
+        return None
+    settings = with_tokenizer(config.generation(), folder)
+    served = runtime.servers.for_steps(start, settings, config.sampler.served_model)
+    assert served.engine is not None
+    tracked.tag(sampled_by=served.engine.words)
+    return served
 
 
 def improve(
     run: LearningRun, before: Measurement, *, resumed: bool
 ) -> tuple[Learned, MeasuredRows]:
     """Take every step, save the policy and measure it. Raises StoppedError where it must stop."""
-    policy, training, dev = learn(run, resumed=resumed)
+    policy, newest, dev = learn(run, resumed=resumed)
+    training = collect_training(newest)
+    run.turn.refuse_lost("what was learned")
     trained = save_policy(policy, run.tracked.reference, f"{run.tracked.name}:{AFTER}")
+    run.turn.refuse_lost("what was learned")  # large weights take long
     name_digest(run.tracked, trained)
-    with run.attributed(policy, training):
+    with run.attributed(policy, newest):
         after = evaluate(run, trained, AFTER)
     temperature = run.config.sampling.temperature
     kl = divergence(after.measured, run.start, run.config.template, temperature)
-    refuse_bad_end(run.kl_readings(training), kl_nats=kl.value, max_kl_nats=run.config.max_kl_nats)
+    refuse_bad_end(run.kl_readings(newest), kl_nats=kl.value, max_kl_nats=run.config.max_kl_nats)
     learned = Learned(
         start=run.start,
         trained=trained,
@@ -190,99 +227,13 @@ def evaluate(run: LearningRun, policy: PolicyRef, stage: str) -> MeasuredRows:
         rows = MeasuredRows.read(runtime.store, measure(runtime, evaluation, policy))
         if done.table_refs()["completions"][1] == rows.measured.completions.digest:
             return rows  # as before the run was cut off; what is finished stays as it is
+    run.turn.refuse_lost(f"the measurement {stage} learning")  # another may have begun its own
     place = Place(parent=run.tracked.run_id, stage=stage)
     with recorded_run(runtime, EVALUATION, evaluation, place) as tracked:
         name_policy(tracked, policy)
         rows = MeasuredRows.read(runtime.store, measure(runtime, evaluation, policy))
+        run.turn.refuse_lost(f"the measurement {stage} learning")
         record_measurement(tracked, rows, run.config.dataset)
         record_evaluation(tracked, evaluation, rows)
         run.tracked.tag(**{f"measured.{stage}": tracked.run_id})
         return rows
-
-
-def learn(run: LearningRun, *, resumed: bool) -> tuple[PolicyRef, TableRef, list[StepRate]]:
-    """Every step from the start or from the newest checkpoint, and what dev showed on the way.
-
-    Where no other step fits into `max_minutes` it ends, after one step or more.
-    """
-    config = run.config
-    policy, training = run.start, None
-    if resumed:
-        policy, training = restore(run.start, run.tracked.reference, config)
-    run.clock.start_step()
-    dev = restore_dev_rates(run, training) if training else evaluate_dev(run, policy, training)
-    run.clock.start_step()
-    for step in range(policy.step + 1, config.steps + 1):
-        with run.attributed(policy, training):
-            policy, training = take_step(run, policy, training)
-        recorded = record_step(run.tracked, config, training, run.clock.end_step())
-        left = run.seconds_left(step)
-        report_step(run.runtime.progress, config.steps, recorded, left)
-        dev += evaluate_dev(run, policy, training)
-        if step == config.steps:
-            break
-        ended = run.out_of_time(step)
-        if ended or step % config.checkpoint_every == 0:
-            checkpoint(policy, training, run.tracked.reference, run.checkpoints)
-        if ended:
-            run.runtime.progress.log_message(
-                f"no other step fits into {config.max_minutes:g} minutes: learning ends after "
-                f"{step} of {config.steps} steps"
-            )
-            break
-    assert training is not None  # a configuration has at least one step
-    return policy, training, dev
-
-
-def take_step(
-    run: LearningRun, policy: PolicyRef, training: TableRef | None
-) -> tuple[PolicyRef, TableRef]:
-    """One step: draw problems, generate, score, train."""
-    config, step = run.config, policy.step + 1
-    batch = draw_problems(run.problems, step=step, count=config.problems_per_step, seed=config.seed)
-    completions = generate(batch, policy, config.generation(), label=f"step {step}", part=True)
-    scores = score(batch, completions, config.scorer)
-    return train_step(policy, batch, completions, scores, training, config)
-
-
-def keep_last_good(run: LearningRun, stop: StoppedError) -> StoppedError:
-    """Keep the last good policy as a checkpoint; returns the error that says where it is."""
-    stop.with_traceback(None).__context__ = None  # they hold the whole learner
-    run.runtime.models.forget()
-    training = rewind_to(run, stop.last_good) if stop.last_good else None
-    return record_stop(run.tracked, stop, training)
-
-
-def rewind_to(run: LearningRun, last: int) -> TableRef:
-    """Reach an earlier step again, from the checkpoint before it and stored completions."""
-    run.runtime.progress.log_message(f"going back to step {last}, the last good one")
-    policy, training = restore(run.start, run.tracked.reference, run.config, last)
-    # the limit on KL has no part in what an update does, and must not stop these steps again
-    run = replace(run, config=run.config.model_copy(update={"max_kl_nats": None}))
-    while policy.step < last:
-        policy, training = take_step(run, policy, training)
-    assert training is not None  # `last` is at least 1
-    checkpoint(policy, training, run.tracked.reference, run.checkpoints)
-    return training
-
-
-def report_step(
-    progress: ProgressHub, steps: int, recorded: RecordedStep, seconds_left: float | None = None
-) -> None:
-    """Report that a step of learning is done, with its reward and its KL.
-
-    Every `WITHOUT_SIGNAL_WARNING` steps whose rewards could teach nothing there is a warning with
-    what to do.
-    """
-    row, idle = recorded.row, recorded.without_signal
-    notes = {"reward": f"{row.reward_mean:.2f}", "KL": f"{row.kl_nats:.2f}"}
-    progress.report(
-        Progress("learning", row.step, steps, "steps", notes=notes, seconds_left=seconds_left)
-    )
-    if idle and idle % WITHOUT_SIGNAL_WARNING == 0:
-        problems = "harder" if row.reward_mean > 0.5 else "easier"
-        progress.log_message(
-            f"warning: in the last {idle} steps all completions of a problem earned the same "
-            f"reward, {row.reward_mean:.2f} on average now, which teaches nothing; "
-            f"try {problems} problems, more --samples or another --template"
-        )

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from statistics import median
 
+from artifacts.store.shared.lease import Turn
 from artifacts.tracking.run import TrackedRun
 from policy.learning.guard import KL_WINDOW, KlReading, attribute_to_step, last_sound
 from schemas.config import LearningConfig
@@ -101,7 +102,8 @@ class LearningRun:
 
     `start` is the policy that it learns from, which is its reference, and lies in `start_folder`;
     `problems` are those that it trains on, `dev_steps` the steps after which dev is measured, and
-    `measured_problems` how many are measured before and after.
+    `measured_problems` how many are measured before and after. `made` are the tables of steps that
+    were made already, by step, also of those that are made again.
     """
 
     runtime: Runtime
@@ -113,18 +115,27 @@ class LearningRun:
     dev_steps: frozenset[int]
     clock: StepClock
     measured_problems: int = 0
+    made: dict[int, TableRef] = field(default_factory=dict)
+    turn: Turn = field(default_factory=Turn)  # of those who may go on with this run
+    served: PolicyRef | None = None  # the start as a server has it that samples the steps
+    ahead: object = None  # what that server samples (see `flows.step_sampling`)
+    until: int = 0  # the last step that is made, by default the configuration's
 
-    def kl_readings(self, training: TableRef | None) -> Sequence[KlReading]:
-        """The KL to the start that each step so far measured."""
-        return kl_readings(self.runtime.store.read(training)) if training else ()
+    def kl_readings(self, newest: TableRef | None) -> Sequence[KlReading]:
+        """The KL to the start that each step up to the newest measured."""
+        return kl_readings(self.runtime.archive.steps.rows(newest))
 
-    def attributed(
-        self, policy: PolicyRef, training: TableRef | None
-    ) -> AbstractContextManager[None]:
+    def make(self, step: int, table: TableRef) -> bool:
+        """Note that a step was made; returns whether it is another than was known of it."""
+        known = self.made.get(step)
+        self.made[step] = table
+        return known is None or known.digest != table.digest
+
+    def attributed(self, policy: PolicyRef, step: TableRef | None) -> AbstractContextManager[None]:
         """Around what samples from a policy: logits that broke are the fault of its last step."""
         limit, newest = self.config.max_kl_nats, max(policy.step - 1, 0)
         return attribute_to_step(
-            policy.step, last_sound(self.kl_readings(training), limit, newest) if newest else 0
+            policy.step, last_sound(self.kl_readings(step), limit, newest) if newest else 0
         )
 
     def seconds_left(self, step: int) -> float:

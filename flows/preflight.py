@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TypeVar
 
@@ -9,17 +10,29 @@ from artifacts.datasets.checked import ALL_ROWS
 from artifacts.datasets.problems import Datasets, refuse_shared_prompts
 from artifacts.prompts.shown_problems import refuse_shown_problems
 from artifacts.prompts.template_file import names_file, read_template, template_of
-from artifacts.registry.resolve import check_model_name, known_folder
+from artifacts.registry.resolve import check_model_name, known_folder, resolve_policy
+from artifacts.store.shared.objects import check_store
 from artifacts.unsent.prompts import PREFIX
+from flows.orchestration.task_runners import check_task_runner
+from flows.sampler import check_sampler, with_tokenizer
 from policy.learning.batches import batch_rows
-from policy.model.load import check_weights, load_config
+from policy.model.load import check_weights, load_config, resolve_device
 from policy.model.memory import Needs, free_bytes, learning_needs, measuring_needs, refuse_too_large
 from policy.model.readiness import check_can_answer
 from policy.model.template import get_template
-from schemas.config import DEV, GROUP_BASELINES, EvalConfig, LearningConfig, RunConfig
+from policy.parallel.place import place_in
+from schemas.config import (
+    DEV,
+    GROUP_BASELINES,
+    EvalConfig,
+    LearningConfig,
+    RunConfig,
+    SelectionConfig,
+)
 from schemas.errors import InputError
 from schemas.files import source_of
 from schemas.imported import Part
+from schemas.references import PolicyRef
 from scorers.final_int import FINAL_INT_1
 from scorers.final_line_int import FINAL_LINE_INT_1
 from scorers.registry import get_scorer
@@ -42,6 +55,11 @@ def check_names(runtime: Runtime, config: C) -> C:
     completions answers, what a file says as the template, the tokens that answers to it need, and
     the commit of a dataset of the hub.
     """
+    if isinstance(config, LearningConfig):
+        check_sampler(runtime.ranks, config)
+    _check_task_runner(runtime, config)
+    if runtime.archive.shared is not None:
+        check_store(runtime.archive.shared)
     scorer = get_scorer(config.scorer)
     config = with_template(config)
     template = get_template(config.template)
@@ -60,12 +78,42 @@ def check_names(runtime: Runtime, config: C) -> C:
     if (source := replayed(config)) is not None:
         config = _of_what_was_answered(runtime, config, source)
     else:
-        check_model_name(runtime.archive, config.model)
+        if config.server is None or isinstance(config, LearningConfig):
+            check_model_name(runtime.archive, config.model)
         measured = runtime.datasets.load(config.dataset, config.split, config.limit, config.columns)
         refuse_shown_problems(template, measured, f"{config.dataset} {config.split}")
     if isinstance(config, LearningConfig):
         _check_learning(runtime.datasets, config)
+        _check_ranks(runtime.ranks, config)
     return config
+
+
+def _check_task_runner(runtime: Runtime, config: RunConfig) -> None:
+    option = f"--task-runner {config.task_runner}"
+    if config.task_runner and isinstance(config, LearningConfig):
+        refuse_workers(config.task_runner)
+    if config.task_runner and (place := place_in(os.environ)) is not None:
+        raise InputError(
+            f"each of {place.size} processes would hand all shards to the workers",
+            f"{option} under torchrun or srun",
+            "start the command by itself: the workers share the shards",
+        )
+    if config.task_runner and replayed(config) is not None:
+        raise InputError(
+            "workers sample completions, and stored ones are scored in this process",
+            f"{option} with --completions",
+            "leave --task-runner out",
+        )
+    check_task_runner(runtime.data_dir, config.task_runner)
+
+
+def refuse_workers(task_runner: str) -> None:
+    """Raise the InputError of a task runner for learning."""
+    raise InputError(
+        "a policy that learns is sampled where it learns, and not by workers",
+        f"--task-runner {task_runner}",
+        "leave it out; versions can be measured by workers, with threeloops eval",
+    )
 
 
 def with_template(config: C) -> C:
@@ -110,12 +158,44 @@ def _of_what_was_answered(runtime: Runtime, config: C, source: str) -> C:
 
 
 def check_model(runtime: Runtime, config: RunConfig) -> None:
-    """InputError for a model that cannot answer or does not fit into memory; takes seconds."""
-    if replayed(config) is None and (folder := known_folder(runtime.archive, config.model)):
+    """InputError for a model that cannot answer or does not fit into memory; takes seconds.
+
+    A server is asked for a few tokens. Where stored completions are scored, nobody is asked. Of
+    several processes each finds the model on its host.
+    """
+    if replayed(config) is not None:
+        return
+    if isinstance(config, EvalConfig) and config.server is not None:
+        _check_server(runtime, config)
+        return
+    if runtime.group is not None:
+        from tasks.runtime.sharing import find_everywhere
+
+        log_message = runtime.progress.log_message
+        find_everywhere(runtime.group, resolve_policy(runtime.archive, config.model, log_message))
+    if folder := known_folder(runtime.archive, config.model):
         check_weights(folder)
         load_config(folder)
         check_can_answer(folder, config.template)
-        refuse_too_large(_needs(config, folder), free_bytes(config.device), config.model)
+        if isinstance(config, LearningConfig) and config.server is not None:
+            start = PolicyRef(name=config.model, digest=runtime.archive.folders.digest(folder))
+            settings = with_tokenizer(config.generation(), folder)
+            runtime.servers.for_steps(start, settings, config.sampler.served_model)
+        if config.task_runner in (None, "threads"):  # other workers have a memory of their own
+            needs = _needs(config, folder, runtime.ranks)
+            refuse_too_large(needs, _free_bytes(runtime, config), config.model)
+
+
+def _check_server(runtime: Runtime, config: EvalConfig) -> None:
+    policy = runtime.servers.policy(config.model, config.generation())
+    assert policy.engine is not None
+    picked_by = config.pick if isinstance(config, SelectionConfig) else None
+    if policy.engine.gives == "text" and "likelihood" in (picked_by or ()):
+        raise InputError(
+            "the server gives text without log-probabilities",
+            "--pick likelihood",
+            "pick by another rule, or ask a server that gives token ids and log-probabilities",
+        )
 
 
 def replayed(config: RunConfig) -> str | None:
@@ -123,7 +203,39 @@ def replayed(config: RunConfig) -> str | None:
     return config.completions if isinstance(config, EvalConfig) else None
 
 
-def _needs(config: RunConfig, folder: Path) -> Needs:
+def _free_bytes(runtime: Runtime, config: RunConfig) -> int:
+    """Memory that is free for this process, of those that share it."""
+    free = free_bytes(config.device)
+    if runtime.group is None:
+        return free
+    return free // runtime.group.processes_on(resolve_device(config.device))
+
+
+def _check_ranks(ranks: int, config: LearningConfig) -> None:
+    if config.shard_weights:
+        _check_sharding(ranks, config)
+    if ranks > config.problems_per_step:
+        raise InputError(
+            f"{ranks} processes share the problems of a step, and each needs one at least",
+            f"--problems-per-step {config.problems_per_step}",
+            f"give {ranks} or more, or start fewer processes",
+        )
+
+
+def _check_sharding(ranks: int, config: LearningConfig) -> None:
+    reasons = {
+        "there is one process, and nobody to share weights with": ranks == 1,
+        "an adapter is small, and all processes need the weights beside it": (
+            config.learning.adapter != "none"
+        ),
+        "it cannot be combined with --logprob-after": config.logprob_after,
+    }
+    for reason, holds in reasons.items():
+        if holds:
+            raise InputError(reason, "--shard-weights", "leave it out")
+
+
+def _needs(config: RunConfig, folder: Path, ranks: int) -> Needs:
     if isinstance(config, LearningConfig):
         return learning_needs(
             folder,
@@ -131,6 +243,7 @@ def _needs(config: RunConfig, folder: Path) -> Needs:
             max_new_tokens=config.sampling.max_new_tokens,
             adapter=config.learning.adapter != "none",
             recompute=config.learning.gradient_checkpointing,
+            sharers=ranks if config.shard_weights else 1,
         )
     return measuring_needs(folder)
 

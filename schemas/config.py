@@ -12,6 +12,7 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from schemas.frozen import Frozen
 from schemas.own_template import OwnTemplate, named_or_written
+from schemas.server import Sampler, ServerSettings, StepSampling
 
 Baseline = Literal["none", "running_mean", "leave_one_out", "group_mean", "group_normalized"]
 # these compare the completions of one problem with each other
@@ -21,6 +22,7 @@ KlPlacement = Literal["loss", "reward"]
 LossReduction = Literal["sequence", "token"]
 Adapter = Literal["none", "lora"]
 ADAPTER_LEARNING_RATE = 2e-4  # an adapter starts from zero and has far fewer weights
+TaskRunner = Literal["threads", "dask", "ray"]
 SelectionRule = Literal["oracle", "majority", "likelihood", "random"]
 MOST = 10**9  # of anything that is counted
 MOST_STEPS = 10**6
@@ -158,7 +160,8 @@ class GenerationSettings(Frozen):
     """How completions are made: `samples` of each problem, `shard_size` problems at a time.
 
     `computed_by` names the numerics of stored completions that are to be found again. Empty, they
-    are those of this process.
+    are those of this process. `server` says how a policy that a server holds is asked. `for_step`
+    marks those that a step of learning samples, whose table takes them over.
     """
 
     template: Template
@@ -168,6 +171,8 @@ class GenerationSettings(Frozen):
     shard_size: int
     device: str = "auto"
     computed_by: str = ""
+    server: ServerSettings | None = None
+    for_step: bool = False
 
 
 class RunConfig(Frozen):
@@ -205,6 +210,20 @@ class RunConfig(Frozen):
     device: Annotated[
         Literal["auto", "cpu", "cuda"], Field(description="auto uses a GPU if there is one")
     ] = "auto"
+    server: Annotated[
+        ServerSettings | None,
+        Field(
+            exclude_if=lambda value: value is None,
+            description="a server that has the model, in place of this process",
+        ),
+    ] = None
+    task_runner: Annotated[
+        TaskRunner | None,
+        Field(
+            exclude_if=lambda value: value is None,
+            description="hand shards to threads, or to the workers of a Dask or Ray cluster",
+        ),
+    ] = None
 
     def _generation(self, samples: int, shard_size: int) -> GenerationSettings:
         return GenerationSettings(
@@ -214,6 +233,7 @@ class RunConfig(Frozen):
             seed=self.seed,
             shard_size=shard_size,
             device=self.device,
+            server=self.server,
         )
 
 
@@ -273,6 +293,18 @@ class LearningConfig(RunConfig):
     learning: Annotated[LearningSettings, Field(description="the update of the policy")] = (
         LearningSettings()
     )
+    logprob_after: Annotated[
+        bool,
+        Field(description="record completions' log-probabilities after each update; costs a sixth"),
+    ] = False
+    shard_weights: Annotated[
+        bool,
+        Field(
+            exclude_if=lambda value: not value,
+            description="with torchrun: split weights, gradients and moments over the processes",
+        ),
+    ] = False
+    sampler: Sampler = StepSampling()
     max_minutes: Annotated[
         float | None,
         Field(gt=0, le=MOST, description="take no step that would end the run later than this"),
@@ -298,12 +330,13 @@ class LearningConfig(RunConfig):
 
     def generation(self) -> GenerationSettings:
         """How the completions of a step are made: all its problems are one shard."""
-        return self._generation(self.samples, self.problems_per_step)
+        shared = self._generation(self.samples, self.problems_per_step)
+        return shared.model_copy(update={"for_step": True})
 
     def evaluation(self) -> EvalConfig:
-        """The measurement before and after learning, exactly as loop A would take it."""
+        """The measurement before and after learning, exactly as loop A would take it here."""
         shared = {name: getattr(self, name) for name in RunConfig.model_fields}
-        return EvalConfig(**shared, samples=self.evaluation_samples)
+        return EvalConfig(**shared | {"server": None}, samples=self.evaluation_samples)
 
     def development(self) -> EvalConfig:
         """A measurement on `DEV` while learning goes on: cheap, and never the result."""

@@ -4,6 +4,7 @@
     ├── InputError     what the user gave cannot be used     exit code 2
     ├── RefusedError   the question was fine, the answer is no exit code 1
     ├── StoppedError   learning went wrong and was stopped     exit code 1
+    ├── RanksError     another process of several has ended    exit code 1
     └── StoreError     a stored table is not what it says      exit code 2
 
 A traceback that a user sees is a defect of the program, never an answer to the user's input.
@@ -56,3 +57,24 @@ class StoppedError(ThreeLoopsError):
     def having(self, kept: str) -> StoppedError:
         """The same error, with what was kept."""
         return type(self)(self.step, self.reason, self.last_good, kept)
+
+
+class RanksError(ThreeLoopsError):
+    """A process that learned together with this one has ended, or could not do its part."""
+
+    def __init__(self, what: str, remedy: str = "") -> None:
+        self.what, self.remedy = what, remedy
+        super().__init__(f"{what}; {remedy}" if remedy else what)
+
+    def __reduce__(self) -> tuple[type[RanksError], tuple[str, str]]:
+        return type(self), (self.what, self.remedy)
+
+    def having(self, remedy: str) -> RanksError:
+        """The same error, with what to do."""
+        return type(self)(self.what, remedy)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says; its type where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

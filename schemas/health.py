@@ -30,7 +30,10 @@ class Finding(ResultModel):
 
 
 class Checked(ResultModel):
-    """How much was looked at; `read_bytes` is what was read to compare digests."""
+    """How much was looked at; `read_bytes` is what was read to compare digests.
+
+    `shared` is what was looked for in a shared store, and `leases` those that are held there.
+    """
 
     tables: int = 0
     keys: int = 0
@@ -38,6 +41,8 @@ class Checked(ResultModel):
     versions: int = 0
     checkpoints: int = 0
     models: int = 0
+    shared: int = 0
+    leases: int = 0
     read_bytes: int = 0
     seconds: float = 0.0
 
@@ -47,10 +52,12 @@ class DoctorOutput(ResultModel):
 
     With `--repair`, `repaired` is what was done, and `findings` is what a second look found
     after it. `set_aside` is the folder that holds what was moved. `damaged` counts the findings of
-    the level `damage`; the exit code is 1 if there are any.
+    the level `damage`; the exit code is 1 if there are any. `store` is the shared store, where one
+    is named.
     """
 
     folder: str
+    store: Annotated[str | None, OMITTED_IF_NONE] = None
     exists: bool
     checked: Checked
     damaged: int

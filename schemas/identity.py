@@ -26,6 +26,11 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def bytes_digest(content: bytes) -> str:
+    """Hexadecimal SHA-256 of bytes: that of a file with this content."""
+    return hashlib.sha256(content).hexdigest()
+
+
 def derive_seed(*parts: Any) -> int:
     """A seed in [0, 2**63) that depends on every part and on nothing else."""
     return int(digest_of(list(parts))[:16], 16) >> 1

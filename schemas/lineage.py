@@ -8,7 +8,15 @@ from schemas.result_parts import OMITTED_IF_NONE, ResultModel
 
 LinkState = Literal["matches", "differs", "missing", "not known"]
 Role = Literal[
-    "dataset", "model", "completions", "scores", "selection", "training", "version", "decision"
+    "dataset",
+    "model",
+    "completions",
+    "scores",
+    "selection",
+    "training",
+    "step",
+    "version",
+    "decision",
 ]
 
 

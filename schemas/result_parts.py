@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.config import SelectionRule
+from schemas.engine import EngineRecord
 from schemas.instrument import Instrument
 from schemas.measurements import ConstantAnswer, Estimate, Summary
 
@@ -259,6 +260,7 @@ class ComparedRun(ResultModel):
     tables: Mapping[str, str]
     kl_nats: Annotated[float | None, OMITTED_IF_NONE] = None
     steps: Annotated[int | None, OMITTED_IF_NONE] = None
+    engine: Annotated[EngineRecord | None, OMITTED_IF_NONE] = None
 
 
 class PairedDifference(ResultModel):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from schemas.config import EvalConfig, LearningConfig, SelectionConfig, SelectionRule
+from schemas.engine import EngineRecord
 from schemas.imported import ImportedFrom, PartialAnswers
 from schemas.measurements import Estimate, SelectedRate
 from schemas.result_parts import (
@@ -43,6 +44,7 @@ class ResultHead(ResultModel):
     `tables` are the paths of the stored tables, `pictures` those of PNG files, `report` that of
     the HTML page, None where it could not be made. `rows` is what `threeloops show` lists.
     `imported` says which program made replayed completions, `partial` what of them was missing.
+    `engine` is the server that made them, where one did.
     """
 
     run_id: str
@@ -59,6 +61,7 @@ class ResultHead(ResultModel):
     rows: Annotated[tuple[ShownRow, ...] | None, OMITTED_IF_NONE] = None
     imported: Annotated[ImportedFrom | None, OMITTED_IF_NONE] = None
     partial: Annotated[PartialAnswers | None, OMITTED_IF_NONE] = None
+    engine: Annotated[EngineRecord | None, OMITTED_IF_NONE] = None
 
 
 class EvalResult(ResultHead, Rates):

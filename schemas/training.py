@@ -39,6 +39,10 @@ TRAINING = TableSchema(
         "completions_digest": Column(pa.string(), pattern=DIGEST),
         "scores_digest": Column(pa.string(), pattern=DIGEST),
         "policy_lineage": Column(pa.string(), pattern=DIGEST),
+        # its completions and scores have tables of their own only where this is null
+        "step_digest": Column(pa.string(), nullable=True, pattern=DIGEST),
+        "off_policy_steps": Column(pa.int32(), nullable=True, at_least=0),
+        "truncated_share": Column(pa.float64(), nullable=True, at_least=0.0, at_most=1.0),
     },
     key=("step",),
     renamed={"right_format": "valid_format_rate"},
@@ -49,14 +53,26 @@ TRAINING = TableSchema(
         "kl_nats_k3",
         "clipped",
         "sampling_gap_nats",
+        "step_digest",
+        "off_policy_steps",
+        "truncated_share",
     ),
 )
 
 
 class TrainingRow(Frozen):
-    """One row of the training table; KL and loss may be infinite where learning went wrong."""
+    """One row of the training table; KL and loss may be infinite where learning went wrong.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=True)
+    - `completions_digest`, `scores_digest`: what the step learned from; earlier versions kept these
+      tables.
+    - `step_digest`: the step's own table, which has the same rows; None of an earlier version.
+    - `off_policy_steps`, `truncated_share`: how old the policy was that sampled, and the share of
+      importance weights that were truncated; None where the policy that learned has sampled.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=True, ser_json_inf_nan="strings"
+    )
 
     step: int
     problems: int
@@ -79,6 +95,9 @@ class TrainingRow(Frozen):
     completions_digest: str
     scores_digest: str
     policy_lineage: str
+    step_digest: str | None = None
+    off_policy_steps: int | None = None
+    truncated_share: float | None = None
 
     def numbers(self) -> dict[str, float]:
         """Everything that can be drawn against the step, by name."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from artifacts.store.instrument import instrument_of
-from artifacts.store.tables import provenance_of
+from artifacts.store.parquet_table import provenance_of
 from schemas.measurements import Measurement
 from schemas.references import PolicyRef, TableRef
 from scorers.statistics.summary import summarize

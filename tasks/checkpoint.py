@@ -9,8 +9,9 @@ from artifacts.store.checkpoints import (
     newest_checkpoint,
     write_checkpoint,
 )
+from artifacts.store.shared.lease import Turn
+from artifacts.store.steps import Steps
 from artifacts.tracking.logged_models import model_folder
-from policy.model.numerics import numerics
 from schemas.config import LearningConfig
 from schemas.errors import InputError
 from schemas.references import PolicyRef, RunRef, TableRef
@@ -24,45 +25,59 @@ def save_policy(policy: PolicyRef, run: RunRef, name: str) -> PolicyRef:
     runtime = process_runtime()
     folder = model_folder(runtime.archive.tracking, run)
     runtime.models.learner(policy).export(folder)
-    return PolicyRef(name=name, digest=runtime.archive.folders.digest(folder))
+    saved = PolicyRef(name=name, digest=runtime.archive.folders.digest(folder))
+    runtime.archive.folders.share(folder)
+    return saved
 
 
 @pipeline_task("checkpoint", "checkpoint after step {policy.step}")
-def checkpoint(policy: PolicyRef, training: TableRef, run: RunRef, keep: int = 0) -> None:
-    """Write everything that a run needs to go on from this step; the newest older ones are kept."""
+def checkpoint(policy: PolicyRef, newest: TableRef, run: RunRef, keep: int = 0) -> None:
+    """Write everything that a run needs to go on from this step; the newest older ones are kept.
+
+    `newest` is the step's table, which leads to those of the steps before. Raises InputError where
+    another machine has this run by now.
+    """
     runtime = process_runtime()
     folder = checkpoint_folder(runtime.data_dir, run.run_id, policy.step)
     learner = runtime.models.learner(policy)
     at = CheckpointRecord(
         policy=policy,
-        training=training,
+        training=newest,
         start=learner.policy.digest,
-        numerics=numerics(str(learner.policy.device)),
+        numerics=runtime.numerics_of_steps(str(learner.policy.device)),
     )
-    write_checkpoint(folder, learner.save, at, keep=keep)
+    turn = runtime.turns.get(run.run_id, Turn())
+    write_checkpoint(
+        folder,
+        learner.save,
+        at,
+        keep=keep,
+        shared=runtime.archive.shared,
+        still_ours=lambda: turn.refuse_lost("the checkpoint"),
+    )
 
 
 @pipeline_task("restore", "restore {run.name}")
 def restore(
     start: PolicyRef, run: RunRef, config: LearningConfig, last: int | None = None
 ) -> tuple[PolicyRef, TableRef | None]:
-    """Bring the learner back to a run's newest checkpoint; returns its policy and training table.
+    """Bring the learner back to a run's newest checkpoint; returns its policy and its step's table.
 
     With `last`, to the newest one up to that step; later ones are deleted, and where there is none
-    it is the start, without a table. A checkpoint that is damaged, or whose training table is, is
-    passed over. Raises InputError when `start`, which becomes the reference,
+    it is the start, without a table. A checkpoint that is damaged, or to which a step's table is
+    missing, is passed over. Raises InputError when `start`, which becomes the reference,
     is not what the run started from: an alias that has moved, or a folder that has changed.
     """
     runtime = process_runtime()
     warn = runtime.progress.log_message
-    of_run = (runtime.data_dir, run.run_id)
+    shared = runtime.archive.shared
 
     def check(record: CheckpointRecord) -> None:
-        runtime.store.read(record.training)
+        Steps(runtime.store).rows(record.training)  # each is read anew
 
     if last is None:
-        found = newest_checkpoint(*of_run, warn, check)
-    elif (within := checkpoint_within(*of_run, last, warn, check)) is not None:
+        found = newest_checkpoint(runtime.data_dir, run.run_id, warn, check, shared)
+    elif within := checkpoint_within(runtime.data_dir, run.run_id, last, warn, check, shared):
         found = within
     else:
         return start, None
@@ -75,7 +90,7 @@ def restore(
             f"put back what was in {runtime.archive.folders.find(start)}, or start again "
             "without --resume",
         )
-    now = numerics(config.device)
+    now = runtime.numerics_of_steps(config.device)
     if record.numerics not in ("", now):
         warn(
             f"warning: up to step {record.policy.step} this run was computed with "

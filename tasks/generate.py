@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
-from artifacts.store.keys import TaskKey, task_key
+from artifacts.store.keys import TaskKey, code_versions
 from artifacts.store.tables import Store
-from policy.model.load import Policy, decode_completion
 from policy.model.numerics import numerics
-from policy.model.template import UNSAID, get_template
-from policy.sampling.sample import Samples, sample
 from schemas.completions import COMPLETIONS
 from schemas.config import GenerationSettings
-from schemas.errors import StoreError
-from schemas.identity import canonical_json, derive_seed
+from schemas.errors import InputError, StoreError
+from schemas.maker import Maker
 from schemas.references import PolicyRef, TableRef
+from schemas.steps import completions_in, step_row_in
+from tasks.generate_shard import (
+    describe_worker,
+    generate_shard,
+    generation_key,
+    sample_shard,
+    shard_seed,
+    stored_shard,
+)
 from tasks.runtime.pipeline_task import pipeline_task
 from tasks.runtime.progress import Progress, ShardStored
 from tasks.runtime.runtime import Runtime, process_runtime
+from tasks.runtime.workers import Workers
 
 
 @pipeline_task("generate", "generate {label}, {problems.rows} problems x {settings.samples}")
@@ -30,32 +39,80 @@ def generate(
     *,
     label: str = "generating",
     part: bool = False,
+    made: TableRef | None = None,
 ) -> TableRef:
     """Sample `settings.samples` completions for each problem, `shard_size` problems at a time.
 
     Each shard's seed comes from the seed, the problems and the shard's place alone. Each finished
     shard is kept until all are there, so a run that was cut off goes on where it stopped. `label`
-    and `part` (see `Progress`) say how the work is reported. Raises StoreError where
-    `settings.computed_by` asks for stored ones that are not there.
+    and `part` (see `Progress`) say how the work is reported. `made` is a step's table that may
+    have the completions already. Raises StoreError where `settings.computed_by` asks for stored
+    ones that are not there.
+
+    Where the runtime has workers, shards are handed to them, and the key names their numerics. A
+    policy in the middle of learning is in this process alone, and is sampled here.
     """
     runtime = process_runtime()
+    workers = None if policy.step or settings.computed_by else runtime.workers
+    maker = None
+    if workers is not None:
+        maker = _maker_of(workers, problems, policy, settings.device)
+        settings = settings.model_copy(update={"computed_by": maker.numerics})
     key = generation_key(problems, policy, settings)
     if found := runtime.store.find(key):
-        _drop_shards(runtime.store, problems, policy, settings)
+        _drop_shards(runtime.store, problems, policy, settings, single=workers is not None)
+        if policy.engine is not None and not settings.for_step:
+            runtime.progress.log_message(
+                f"{policy.name} was asked for these completions before, and they are taken from "
+                "the store; another --seed asks anew"
+            )
         return found
-    if settings.computed_by not in ("", numerics(settings.device)):
+    if made and (found := _taken_from(runtime.store, made, key)):
+        return found
+    here = workers is None and policy.engine is None
+    if here and not _computes(runtime, settings):
         raise StoreError(
             f"its completions that were computed with {settings.computed_by} are not in the store",
             policy.name,
             "sample them anew",
         )
     try:
-        return _generated(runtime, problems, policy, settings, label=label, part=part)
+        shards: Iterable[pa.Table]
+        if workers is None or maker is None:
+            shards = _sampled_here(runtime, problems, policy, settings, label=label, part=part)
+        else:
+            todo = _Shards(problems, policy, settings, maker)
+            shards = _sampled_by(workers, runtime, todo, label=label, part=part)
+        parts = [shard.replace_schema_metadata(None).cast(COMPLETIONS.arrow) for shard in shards]
+        whole = runtime.store.keep(key, pa.concat_tables(parts))
+        _drop_shards(runtime.store, problems, policy, settings, single=workers is not None)
+        return whole
+    except InputError:
+        # an equal run elsewhere that was first has dropped the shards, for all of them are there
+        first = None if workers is None else runtime.store.find(key)
+        if first is None:
+            raise
+        _drop_shards(runtime.store, problems, policy, settings, single=True)
+        return first
     finally:
         runtime.progress.forget(label)
 
 
-def _generated(
+def are_known(
+    runtime: Runtime,
+    problems: TableRef,
+    policy: PolicyRef,
+    settings: GenerationSettings,
+    made: TableRef | None = None,
+) -> bool:
+    """Whether `generate` would find these completions, and ask nobody for them."""
+    key = generation_key(problems, policy, settings)
+    if runtime.store.find(key) is not None:
+        return True
+    return made is not None and _taken_from(runtime.store, made, key) is not None
+
+
+def _sampled_here(
     runtime: Runtime,
     problems: TableRef,
     policy: PolicyRef,
@@ -63,127 +120,191 @@ def _generated(
     *,
     label: str,
     part: bool,
-) -> TableRef:
+) -> Iterator[pa.Table]:
+    """The shards in their order, sampled one after another in this process."""
     store = runtime.store
     table, size = store.read(problems), settings.shard_size
     total = table.num_rows * settings.samples
     starts = range(0, table.num_rows, size)
-    shards = []
+    together = runtime.group is not None and policy.engine is None
+    ahead: dict[int, tuple[TableRef | None, pa.Table]] = {}  # that other processes have sampled
     for start in starts:
         key = generation_key(problems, policy, settings, shard_start=start)
-        kept, shard = _stored_shard(store, key)
+        kept, shard = ahead.pop(start) if start in ahead else stored_shard(store, key)
         if shard is None:
-            shard = _sample_shard(
-                runtime,
-                policy,
-                settings,
-                table.slice(start, size),
-                seed=derive_seed("generate", settings.seed, problems.digest, start),
-                on_progress=_reporter(runtime, label, part, start * settings.samples, total),
-            )
-            if len(starts) > 1:  # a single shard is the whole table, which is written below
-                kept = store.keep(key, shard)
+            if together:
+                made = _sampled_together(runtime, problems, policy, settings, start, label, part)
+            else:
+                shard = sample_shard(
+                    runtime,
+                    policy,
+                    settings,
+                    table.slice(start, size),
+                    seed=shard_seed(problems, settings, start),
+                    on_progress=_reporter(runtime, label, part, start * settings.samples, total),
+                )
+                made = {start: shard}
+            for first, rows in made.items():
+                of_first = generation_key(problems, policy, settings, shard_start=first)
+                # a single shard is the whole table, which is written later
+                ahead[first] = (store.keep(of_first, rows) if len(starts) > 1 else None, rows)
+            kept, shard = ahead.pop(start)
         if kept is not None:
             runtime.progress.report(ShardStored(label, problems, kept))
-        shards.append(shard.replace_schema_metadata(None).cast(COMPLETIONS.arrow))
-    whole = store.keep(generation_key(problems, policy, settings), pa.concat_tables(shards))
-    _drop_shards(store, problems, policy, settings)
-    return whole
+        yield shard
+
+
+@dataclass(frozen=True)
+class _Shards:
+    """The shards of one table as workers are asked for them."""
+
+    problems: TableRef
+    policy: PolicyRef
+    settings: GenerationSettings
+    maker: Maker
+
+    @property
+    def starts(self) -> range:
+        """The row of the first problem of each."""
+        return range(0, self.problems.rows, self.settings.shard_size)
+
+    def call(self, start: int) -> dict[str, Any]:
+        """The parameters of the task for one of them."""
+        return {**vars(self), "start": start}
+
+    def key(self, start: int) -> TaskKey:
+        """The key that one of them is kept under."""
+        return generation_key(self.problems, self.policy, self.settings, shard_start=start)
+
+
+def _sampled_by(
+    workers: Workers, runtime: Runtime, shards: _Shards, *, label: str, part: bool
+) -> list[pa.Table]:
+    """The shards in their order, each sampled by one of the workers unless it is there already."""
+    store, hub = runtime.store, runtime.progress
+    total = shards.problems.rows * shards.settings.samples
+    tables: dict[int, pa.Table] = {}
+    for start in shards.starts:
+        kept, table = stored_shard(store, shards.key(start))
+        if kept is not None and table is not None:
+            tables[start] = table
+            hub.report(ShardStored(label, shards.problems, kept))
+    missing = [start for start in shards.starts if start not in tables]
+    done = sum(table.num_rows for table in tables.values())
+    hub.report(Progress(label, done, total, "completions", part))
+
+    def made_elsewhere(place: int) -> TableRef | None:
+        return stored_shard(store, shards.key(missing[place]))[0]
+
+    calls = [shards.call(start) for start in missing]
+    for place, kept in workers.each(generate_shard, calls, made_elsewhere):
+        table = tables[missing[place]] = store.read(kept)
+        done += table.num_rows
+        hub.report(Progress(label, done, total, "completions", part))
+        hub.report(ShardStored(label, shards.problems, kept))
+    return [tables[start] for start in shards.starts]
+
+
+def _maker_of(workers: Workers, problems: TableRef, policy: PolicyRef, device: str) -> Maker:
+    """What a worker makes completions with; InputError where its code is not the code here."""
+    asked = {"problems": problems, "policy": policy, "device": device, "apart": workers.apart}
+    maker = workers.ask(describe_worker, asked)
+    here = Maker(versions=code_versions(), numerics=maker.numerics)
+    if unlike := maker.unlike(here):
+        raise workers.refusal(
+            f"a worker has {unlike}, so its tables would not be those of this command",
+            "install the same versions where workers run",
+        )
+    return maker
+
+
+def _taken_from(store: Store, step: TableRef, key: TaskKey) -> TableRef | None:
+    """The completions that a step learned from, if they are what a key asks for, byte for byte."""
+    try:
+        table = store.read(step)
+        rows, digest = completions_in(table), step_row_in(table).completions_digest
+    except StoreError:
+        return None
+    return store.keep(key, rows) if store.would_be(key, rows).digest == digest else None
 
 
 def _drop_shards(
-    store: Store, problems: TableRef, policy: PolicyRef, settings: GenerationSettings
-) -> None:
-    """Drop the shards of a table that is whole; also those that a killed process left behind."""
-    if problems.rows > settings.shard_size:
-        for start in range(0, problems.rows, settings.shard_size):
-            store.drop(generation_key(problems, policy, settings, shard_start=start))
-
-
-def generation_key(
+    store: Store,
     problems: TableRef,
     policy: PolicyRef,
     settings: GenerationSettings,
     *,
-    shard_start: int | None = None,
-) -> TaskKey:
-    """Everything that completions depend on; with `shard_start`, those of one shard."""
-    template = get_template(settings.template)
-    config: dict[str, str | int] = {
-        "policy": policy.digest,
-        "template": template.identity,
-        "sampling": canonical_json(settings.sampling.model_dump()),
-        "samples": settings.samples,
-        "seed": settings.seed,
-        "shard_size": settings.shard_size,
-        "numerics": settings.computed_by or numerics(settings.device),
-    }
-    if not template.built_in:  # its name says nothing to whoever has the table alone
-        said = template.written().model_dump(mode="json", exclude=set(UNSAID))
-        config["template_content"] = canonical_json(said)
-    parents = {"problems": problems.digest}
-    if shard_start is None:
-        return task_key("completions", "generate", parents=parents, config=config)
-    shard = config | {"start": shard_start}
-    return task_key("completions", "generate-shard", parents=parents, config=shard)
+    single: bool = False,
+) -> None:
+    """Drop the shards of a table that is whole; also those that a killed process left behind.
+
+    With `single`, also where the one shard is all of it, as a worker keeps it.
+    """
+    if single or problems.rows > settings.shard_size:
+        for start in range(0, problems.rows, settings.shard_size):
+            store.drop(generation_key(problems, policy, settings, shard_start=start))
 
 
-def _stored_shard(store: Store, key: TaskKey) -> tuple[TableRef | None, pa.Table | None]:
-    """A shard that an earlier run finished; None where there is none, or no longer."""
-    found = store.find(key)
-    if found is None:
-        return None, None
-    try:
-        return found, store.read(found)
-    except StoreError:  # another process has just finished all of them
-        return None, None
-
-
-def _sample_shard(
+def _sampled_together(
     runtime: Runtime,
+    problems: TableRef,
     policy: PolicyRef,
     settings: GenerationSettings,
-    problems: pa.Table,
-    *,
-    seed: int,
-    on_progress: Callable[[int], None],
-) -> pa.Table:
-    held = runtime.models.policy(policy, settings.device)
-    on_progress(0)  # what follows takes the time that is left; loading took another
-    prompts = get_template(settings.template).encode(problems["prompt"].to_pylist(), held.tokenizer)
-    samples = sample(
-        held,
-        prompts,
-        samples=settings.samples,
-        settings=settings.sampling,
-        seed=seed,
-        on_progress=on_progress,
-    )
-    return completions_table(problems["problem_id"].to_pylist(), samples, held, seed)
+    start: int,
+    label: str,
+    part: bool,
+) -> dict[int, pa.Table]:
+    """The shard at `start`, and the next ones that are missing, by where they start.
 
+    A step's shard is divided, problem by problem, and each process samples its problems. A
+    measurement's shards are as one process would make them, so each process samples a whole one.
+    """
+    from tasks.runtime.sharing import Part, parts_of_a_shard, sample_together, whole_shard
 
-def completions_table(ids: list[str], samples: Samples, policy: Policy, seed: int) -> pa.Table:
-    """The rows of one shard: B problems × N samples, problem by problem."""
-    n = samples.samples_per_problem
-    texts = [
-        decode_completion(policy.tokenizer, tokens, policy.end_token_ids)
-        for tokens in samples.token_ids
-    ]
-    rows = len(texts)
-    logprobs = samples.logprobs
-    return pa.table(
-        {
-            "problem_id": pa.array([identity for identity in ids for _ in range(n)], pa.string()),
-            "sample_index": pa.array([row % n for row in range(rows)], pa.int32()),
-            "text": pa.array(texts, pa.string()),
-            "finish_reason": pa.array(samples.finish_reasons, pa.string()),
-            "token_count": pa.array([len(t) for t in samples.token_ids], pa.int32()),
-            "sum_logprob": pa.array([min(0.0, sum(lp)) for lp in logprobs], pa.float64()),
-            "shard_seed": pa.array([seed] * rows, pa.int64()),
-            "token_ids": pa.array(samples.token_ids, pa.list_(pa.int32())),
-            "logprobs": pa.array(logprobs, pa.list_(pa.float32())),
+    assert runtime.group is not None
+    store, group, n = runtime.store, runtime.group, settings.samples
+    table = store.read(problems)
+
+    def seed(first: int) -> int:
+        return shard_seed(problems, settings, first)
+
+    def shard(first: int) -> pa.Table:
+        return table.slice(first, settings.shard_size)
+
+    def sampled(parts: list[Part | None]) -> list[pa.Table]:
+        # what this process has done of its part stands for what all have done of theirs
+        mine, every = parts[group.rank], sum(len(one.ids) for one in parts if one is not None)
+        times = every / len(mine.ids) if mine is not None else 0.0
+        report = _reporter(runtime, label, part, start * n, table.num_rows * n)
+
+        def on_progress(done: int) -> None:
+            report(round(done * times))
+
+        return sample_together(group, runtime.models, policy, settings, parts, on_progress)
+
+    if settings.for_step:
+        return {
+            start: pa.concat_tables(sampled(parts_of_a_shard(group, shard(start), n, seed(start))))
         }
-    )
+    missing = [
+        first
+        for first in range(start, table.num_rows, settings.shard_size)
+        if store.find(generation_key(problems, policy, settings, shard_start=first)) is None
+    ]
+    chosen = [start, *(first for first in missing if first != start)][: group.size]
+    if len(set(group.numerics)) > 1:  # another process's bits would not be those that the key says
+        chosen = chosen[:1]
+    whole = [whole_shard(shard(first), n, seed(first)) for first in chosen]
+    idle = [None] * (group.size - len(whole))
+    return dict(zip(chosen, sampled([*whole, *idle]), strict=True))
+
+
+def _computes(runtime: Runtime, settings: GenerationSettings) -> bool:
+    """Whether what these settings ask for would be computed as they say."""
+    if settings.computed_by in ("", numerics(settings.device)):
+        return True
+    together = None if runtime.group is None else runtime.numerics_of_steps(settings.device)
+    return settings.computed_by == together
 
 
 def _reporter(

@@ -19,6 +19,7 @@ from pathlib import Path
 
 START_SECONDS = 300.0  # on a machine that does much else
 PASS, LOSE_ANSWER, REFUSE, HOLD = "pass", "lose the answer", "refuse", "hold"
+BUSY, FORBIDDEN, BROKEN = "503", "403", "500"  # what it answers itself
 
 
 def free_port() -> int:
@@ -115,6 +116,9 @@ class Between:
                 if act == HOLD:
                     between.released.wait(60)
                 if act in (HOLD, REFUSE):
+                    return
+                if act.isdigit():
+                    self.send_error(int(act))
                     return
                 link = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
                 with (

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from artifacts.runs.measured import StoredMeasurement
 from artifacts.store.instrument import EXTERNAL
 from artifacts.tracking.history import RunRecord
+from schemas.engine import NOT_KNOWN, differing_engines
 from schemas.errors import RefusedError
 from schemas.instrument import Instrument
 from schemas.loops import AFTER, LEARNING, SELECTION
@@ -30,6 +31,16 @@ PARTS = tuple(Instrument.model_fields)
 TEST = "student_paired"
 DIGEST_TAG = "model_digest"
 Counts = Mapping[str, tuple[int, int]]
+
+
+def refuse_other_engine(first: StoredMeasurement, second: StoredMeasurement) -> None:
+    """RefusedError where two measurements are not known to come from the same engine."""
+    if parts := differing_engines(first.engine, second.engine):
+        one, two = (side.engine.words if side.engine else NOT_KNOWN for side in (first, second))
+        raise RefusedError(
+            f"{first.name} and {second.name} are not known to come from the same engine, in "
+            f"{', '.join(parts)}: A {one}; B {two}; without --same-engine they are compared"
+        )
 
 
 def differing_parts(first: Instrument, second: Instrument) -> dict[str, tuple[str, str]]:
@@ -178,6 +189,11 @@ def _models(first: StoredMeasurement, second: StoredMeasurement, runs: Sequence[
         )
     picked = first.rule or second.rule
     if first.policy == second.policy:
+        if any(side.engine and side.engine.model_digest == NOT_KNOWN for side in (first, second)):
+            return (
+                "Both asked a server for the model of this name; whether its weights stayed the "
+                "same is not known."
+            )
         if picked:
             return "Both used the same model: the difference is in how an answer was picked."
         if first.instrument != second.instrument:
@@ -228,11 +244,18 @@ def _described(side: StoredMeasurement, runs: Sequence[RunRecord]) -> ComparedRu
         stage=side.stage or None,
         rule=side.rule,
         model=side.model or _named_by(side.policy, runs),
-        model_digest=None if side.policy == EXTERNAL else side.policy,
+        model_digest=_known_digest(side),
         problems=side.problems.num_rows,
         samples=side.samples,
         instrument=side.instrument.digest,
         tables=side.digests,
         kl_nats=side.run.metrics.get("kl_nats") if learned else None,
         steps=json.loads(side.run.parameters.get("steps", "null")) if learned else None,
+        engine=side.engine,
     )
+
+
+def _known_digest(side: StoredMeasurement) -> str | None:
+    if side.policy == EXTERNAL or (side.engine and side.engine.model_digest == NOT_KNOWN):
+        return None
+    return side.policy

@@ -16,7 +16,8 @@ from artifacts.datasets.rows import IntegerText, jsonl_objects
 from artifacts.report.write import keep_report
 from artifacts.runs.measured import stored_table
 from artifacts.runs.replay import RUN_TABLES
-from artifacts.store.tables import Store, provenance_of
+from artifacts.store.parquet_table import provenance_of
+from artifacts.store.tables import Store
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.history import RunRecord
 from artifacts.tracking.run import TrackedRun

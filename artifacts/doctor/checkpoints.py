@@ -9,7 +9,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from artifacts.doctor.examination import Examination, Found, Repair
-from artifacts.store.checkpoints import RECORD, CheckpointRecord
+from artifacts.store.checkpoints import CheckpointRecord
+from artifacts.store.shared.checkpoints import RECORD
 from policy.files.atomic_folder import is_written
 
 

@@ -13,7 +13,8 @@ from artifacts.doctor.recorded import named
 from artifacts.doctor.snapshot import WAIT
 from artifacts.store.process import is_gone
 from artifacts.tracking.connection import TAG
-from artifacts.tracking.owner import CUT_OFF, OWNER
+from artifacts.tracking.owner import CUT_OFF
+from artifacts.unsent.owned import OWNER
 
 RUN_NAME = "mlflow.runName"  # MLflow keeps a run's name a second time, as this tag
 

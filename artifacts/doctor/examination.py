@@ -12,6 +12,7 @@ from artifacts.doctor.meanings import MEANINGS
 from artifacts.doctor.recorded import Recorded
 from artifacts.doctor.set_aside import SetAside
 from artifacts.doctor.snapshot import InUseError, UnreadableError
+from artifacts.doctor.store_look import StoreLook
 from artifacts.store.data_dir import DataDir
 from artifacts.store.stored_bytes import StoredBytes
 from artifacts.tracking.connection import Tracking
@@ -51,7 +52,8 @@ class Examination:
     """One look at a data folder: where it is, what its files are, what MLflow recorded.
 
     `recorded` is None where MLflow's database is missing, damaged or in use, or has no experiment
-    of ours. `read_again` reads it anew. `counts` is how much was looked at, by name.
+    of ours. `read_again` reads it anew. `counts` is how much was looked at, by name. `store` is the
+    shared store; of one that does not answer nothing is known.
     """
 
     data_dir: DataDir
@@ -59,6 +61,7 @@ class Examination:
     recorded: Recorded | None
     read_again: Callable[[], Recorded | None]
     counts: dict[str, int] = field(default_factory=dict)
+    store: StoreLook = field(default_factory=lambda: StoreLook(""))
 
     def count(self, name: str, number: int = 1) -> None:
         """Add to how many of these were looked at."""

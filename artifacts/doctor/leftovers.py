@@ -16,9 +16,9 @@ from artifacts.doctor.databases import PREFECT_LOCK, TRACKING_LOCK
 from artifacts.doctor.examination import Examination, Found, Repair
 from artifacts.doctor.locks import holders_of
 from artifacts.doctor.machine import listed
-from artifacts.doctor.set_aside import FOLDER, SetAside
+from artifacts.doctor.set_aside import SetAside
 from artifacts.store.atomic_file import WRITING, writer_of
-from artifacts.store.data_dir import MINE_ALONE
+from artifacts.store.data_dir import MINE_ALONE, SET_ASIDE
 from artifacts.store.process import is_gone
 from policy.files.atomic_folder import held_alone, is_written
 
@@ -83,7 +83,8 @@ def check_leftovers(at: Examination) -> Iterator[Found]:
 
 def check_locks(at: Examination) -> Iterator[Found]:
     """Whether a process that was stopped holds a lock that others wait for."""
-    for lock in sorted(at.data_dir.locks.glob("*.lock")):
+    folders = (at.data_dir.locks, at.data_dir.root)  # the gate's is beside the database
+    for lock in sorted(lock for folder in folders for lock in folder.glob("*.lock")):
         for number in holders_of(lock):
             try:
                 stopped = psutil.Process(number).status() == psutil.STATUS_STOPPED
@@ -142,8 +143,8 @@ def _walked(root: Path) -> Walked:
     if not shared and root.stat().st_mode & OTHERS:
         found.open_to_others.append(root)
     for place, folders, files in os.walk(root):
-        if Path(place) == root and FOLDER in folders:
-            folders.remove(FOLDER)
+        if Path(place) == root and SET_ASIDE in folders:
+            folders.remove(SET_ASIDE)
         for name in (*folders, *files):
             path = Path(place) / name
             if name.startswith(WRITING):

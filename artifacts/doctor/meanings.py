@@ -30,8 +30,8 @@ def _damage(means: str, advice: str, left: str = "") -> Meaning:
     return Meaning("damage", means, advice, left)
 
 
-def _remark(means: str, advice: str) -> Meaning:
-    return Meaning("remark", means, advice)
+def _remark(means: str, advice: str, left: str = "") -> Meaning:
+    return Meaning("remark", means, advice, left)
 
 
 MEANINGS: Mapping[str, Meaning] = {
@@ -57,7 +57,8 @@ MEANINGS: Mapping[str, Meaning] = {
         "without the runs that only this one lists",
     ),
     "missing-database": _damage(
-        "the stored runs are not listed any more", "put back a copy of mlflow.db"
+        "every command refuses, as a new one would not list the stored runs",
+        "put back a copy of mlflow.db, or make an empty file there to go on without these runs",
     ),
     "unlisted-runs": _remark(
         "files of runs that the database does not have, so that no command shows them: another "
@@ -127,6 +128,14 @@ MEANINGS: Mapping[str, Meaning] = {
     "result-of-another-version": _remark(
         "this version cannot show it", "use the version of threeloops that wrote it"
     ),
+    "damaged-configuration": _damage(
+        "how it was made is not known any more, so it is not resumed, and the gate does not use it",
+        AGAIN,
+    ),
+    "changed-template": _damage(
+        "who reads it, or measures with it, has another template than the model was shown",
+        f"{REPAIR} sets it aside and writes it again from the run's configuration",
+    ),
     "changed-copy": _damage(
         "a copy of a table among MLflow's artifacts is not the table; comparing refuses it",
         f"{REPAIR} sets it aside and copies the table again",
@@ -180,6 +189,25 @@ MEANINGS: Mapping[str, Meaning] = {
     ),
     "checkpoint-of-no-run": _remark(
         "no run can go on from it, and it takes space", f"{REPAIR} sets it aside"
+    ),
+    # the store that machines share
+    "store-unusable": _damage(
+        "commands refuse while THREELOOPS_STORE names it; what it has was not looked at",
+        "put right what it says, or unset THREELOOPS_STORE to use what is in this data folder",
+    ),
+    "not-in-store": _remark(
+        "it was made without the shared store, or could not be sent: other machines do not have it",
+        f"{REPAIR} sends it",
+        "send it with another repair, or leave it: this machine has it",
+    ),
+    "damaged-in-store": _damage(
+        "`learn --resume` passes over it and goes on from the one before, if there is one",
+        "nothing to do; the run's next checkpoint takes its place",
+    ),
+    "dead-lease": _remark(
+        "who needs it waits about a minute, and then has it; runs of that process are closed by "
+        "the next command",
+        "nothing to do",
     ),
     # what a server was not told
     "unsent": _remark(

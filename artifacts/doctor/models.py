@@ -55,6 +55,8 @@ def check_versions(at: Examination) -> Iterator[Found]:
         if version.run_id and (run is None or run.deleted):
             what = "the learning run that made it is gone"
             yield at.found("version-without-run", version.name, what)
+        if not version.folder.is_dir() and at.store.has_policy(version.digest):
+            continue  # it is fetched when it is used
         if not version.digest:
             yield at.found("version-without-digest", version.name, "it has no digest")
         elif version.files and fingerprint_of(version.files) == version.digest:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from artifacts.doctor.snapshot import tables_of
 from artifacts.registry.versions import RegisteredVersion, files_of_tag
+from artifacts.registry.weights import LocalWeights
 from artifacts.store.data_dir import DataDir
 from artifacts.store.process import is_gone
-from artifacts.tracking.connection import EXPERIMENT, TAG, local_path
+from artifacts.tracking.connection import TAG
+from artifacts.tracking.database import places_of
+from artifacts.tracking.experiment import local_path
 from artifacts.tracking.history import table_refs
-from artifacts.tracking.owner import OWNER
+from artifacts.unsent.owned import OWNER
 from artifacts.unsent.prompts import IS_PROMPT
 from schemas.references import TableKind
 
@@ -70,25 +73,24 @@ class Recorded:
 
 
 def read_recorded(connection: sqlite3.Connection, data_dir: DataDir) -> Recorded | None:
-    """Everything of our experiment; None where there is none, so that nothing is known of its runs.
+    """Everything of our experiments; None where there is none: nothing is known of its runs.
 
     Addresses of a former place are read as those of this one.
     """
     if not tables_of(connection) >= NEEDED:
         return None
-    place = connection.execute(
-        "select experiment_id, artifact_location from experiments where name = ?", (EXPERIMENT,)
-    ).fetchone()
-    if place is None:
-        return None
-    experiment, former = int(place[0]), str(place[1])
     now = data_dir.run_artifacts.as_uri()
+    places = places_of(connection, now)
+    if not places:
+        return None
+    former = next((one for one in places.values() if one != now), None)
 
     def path(uri: str) -> Path:
-        return local_path(now + uri.removeprefix(former) if uri.startswith(former) else uri)
+        moved = former is not None and uri.startswith(former)
+        return local_path(now + uri.removeprefix(former or "") if moved else uri)
 
     return Recorded(
-        runs=_runs(connection, experiment, path),
+        runs=_runs(connection, places, path),
         versions=_versions(connection, path),
         aliases={
             (str(name), str(alias)): str(version)
@@ -96,23 +98,24 @@ def read_recorded(connection: sqlite3.Connection, data_dir: DataDir) -> Recorded
                 "select name, alias, version from registered_model_aliases"
             )
         },
-        former=former if former != now else None,
+        former=former,
         every_run=frozenset(
             str(run_id) for (run_id,) in connection.execute("select run_uuid from runs")
         ),
     )
 
 
-def _runs(connection: sqlite3.Connection, experiment: int, path: Place) -> dict[str, RecordedRun]:
+def _runs(
+    connection: sqlite3.Connection, experiments: Container[int], path: Place
+) -> dict[str, RecordedRun]:
     tags: dict[str, dict[str, str]] = {}
     for run_id, key, value in connection.execute(
         "select run_uuid, key, value from tags where key like ?", (f"{TAG}%",)
     ):
         tags.setdefault(str(run_id), {})[str(key).removeprefix(TAG)] = str(value)
     rows = connection.execute(
-        "select run_uuid, name, status, lifecycle_stage, artifact_uri from runs "
-        "where experiment_id = ? order by start_time",
-        (experiment,),
+        "select run_uuid, name, status, lifecycle_stage, artifact_uri, experiment_id from runs "
+        "order by start_time",
     )
     return {
         str(run_id): RecordedRun(
@@ -123,7 +126,8 @@ def _runs(connection: sqlite3.Connection, experiment: int, path: Place) -> dict[
             folder=path(str(uri)),
             tags=tags.get(str(run_id), {}),
         )
-        for run_id, name, status, stage, uri in rows
+        for run_id, name, status, stage, uri, experiment in rows
+        if int(experiment) in experiments
     }
 
 
@@ -151,7 +155,7 @@ def _versions(connection: sqlite3.Connection, path: Place) -> dict[str, Register
         made = RegisteredVersion(
             model=str(name),
             number=str(version),
-            folder=path(str(source)),
+            weights=LocalWeights(path(str(source))),
             digest=of_version.get(f"{TAG}digest", ""),
             run_id=str(run_id or ""),
             files=files_of_tag(of_version.get(f"{TAG}files", "")),

@@ -20,11 +20,13 @@ from artifacts.doctor.set_aside import SetAside
 from artifacts.doctor.snapshot import InUseError, UnreadableError
 from artifacts.promotion.decisions import DECISION_FILE
 from artifacts.registry.versions import CHAMPION, REGISTRY
+from artifacts.store.parquet_table import provenance_in
+from artifacts.store.steps import tables_of
 from artifacts.store.stored_bytes import PAUSE, TRIES
-from artifacts.store.tables import provenance_in
 from artifacts.tracking.connection import RESULT_FILE
 from schemas.errors import StoreError
 from schemas.results import RESULT_FORMAT, Decision
+from schemas.training import TRAINING, TrainingRow
 
 RUN_ID = re.compile("[0-9a-f]{32}")
 FORMATS = (2, RESULT_FORMAT)  # of a result: those that can be read
@@ -105,7 +107,7 @@ def _check_tables(at: Examination, run: RecordedRun) -> Iterator[Found]:
         if verdict == "differs" and not at.may_be_written(run.run_id):
             what = f"it is the copy of a table of run {run.name}, and has other bytes"
             yield at.found("changed-copy", copy, what, at.copied(copy, digest))
-        if not path.exists():
+        if not path.exists() and not at.store.has_table(kind, digest):
             what = f"run {run.name} names it as its {name}, and it is not there"
             yield at.found("missing-table", path, what, at.copied(path, digest))
         elif kind == "training" and at.stored.verdict(path, digest) == "matches":
@@ -113,29 +115,41 @@ def _check_tables(at: Examination, run: RecordedRun) -> Iterator[Found]:
 
 
 def _check_learned_from(at: Examination, run: RecordedRun, training: Path) -> Iterator[Found]:
-    """The tables that the steps of a training table learned from; the gate reads them."""
-    try:
-        steps = pq.read_table(training, columns=["step", "completions_digest", "scores_digest"])
-    except (pa.ArrowException, OSError):
-        return
-    for row in steps.to_pylist():
-        for kind in ("completions", "scores"):
-            digest = row[f"{kind}_digest"]
+    """The tables of the steps of a training table; the gate reads them."""
+    asked: set[str] = set()  # digests of the problems of all steps
+    for row in steps_of(training):
+        for kind, digest in tables_of(row):
             path = at.data_dir.tables / kind / f"{digest}.parquet"
-            if not path.exists():
-                what = f"step {row['step']} of run {run.name} learned from it, and it is not there"
+            if not path.exists() and not at.store.has_table(kind, digest):
+                what = f"step {row.step} of run {run.name} learned from it, and it is not there"
                 yield at.found("missing-table", path, what, at.copied(path, digest))
-            elif kind == "completions":
-                yield from _check_problems(at, run, path)
+            elif kind != "scores":
+                asked.update(_problems_of(path))
+    for digest in sorted(asked):
+        yield from _check_problems(at, run, digest)
 
 
-def _check_problems(at: Examination, run: RecordedRun, completions: Path) -> Iterator[Found]:
+def steps_of(training: Path) -> list[TrainingRow]:
+    """The rows of a training table's file; none where it cannot be read."""
     try:
-        digest = provenance_in(completions).parents.get("problems")
+        rows = TRAINING.upgrade(pq.read_table(training)).to_pylist()
+        return [TrainingRow.model_validate(row) for row in rows]
+    except (pa.ArrowException, OSError, ValidationError):
+        return []
+
+
+def _problems_of(table: Path) -> Iterator[str]:
+    try:
+        digest = provenance_in(table).parents.get("problems")
     except StoreError:
         return
+    if digest:
+        yield digest
+
+
+def _check_problems(at: Examination, run: RecordedRun, digest: str) -> Iterator[Found]:
     path = at.data_dir.tables / "problems" / f"{digest}.parquet"
-    if digest and not path.exists():
+    if not path.exists() and not at.store.has_table("problems", digest):
         what = f"run {run.name} learned from these problems ({digest[:SHOWN]}), which are not there"
         yield at.found("missing-table", path, what, at.copied(path, digest))
 
@@ -151,7 +165,7 @@ def _check_record(at: Examination, run: RecordedRun) -> Iterator[Found]:
     if not path.exists():
         yield at.found("missing-result", path, f"run {run.name} has finished and has no result")
         return
-    result = _object_in(path)
+    result = object_in(path)
     if result is None:
         yield at.found("damaged-result", path, f"the result of run {run.name} is no JSON object")
     elif result.get("format") not in FORMATS:
@@ -159,7 +173,7 @@ def _check_record(at: Examination, run: RecordedRun) -> Iterator[Found]:
         yield at.found("result-of-another-version", path, what)
 
 
-def _object_in(path: Path) -> dict[str, object] | None:
+def object_in(path: Path) -> dict[str, object] | None:
     """The JSON object in a file, None where it holds none; it may be written again just now."""
     for _ in range(TRIES):
         try:

@@ -8,12 +8,11 @@ import time
 from pathlib import Path
 
 from artifacts.store.atomic_file import being_written
-from artifacts.store.data_dir import MINE_ALONE, DataDir
+from artifacts.store.data_dir import MINE_ALONE, SET_ASIDE, DataDir
 from policy.files.atomic_folder import flush
 from schemas.errors import StoreError
 from schemas.identity import file_digest
 
-FOLDER = "set-aside"
 SIDECARS = ("-journal", "-wal", "-shm")  # what SQLite keeps beside a database
 
 
@@ -86,7 +85,7 @@ class SetAside:
         self.moved.append(path)
 
     def _made(self) -> Path:
-        folder = _free(self._root / FOLDER / self._name)
+        folder = _free(self._root / SET_ASIDE / self._name)
         folder.parent.mkdir(MINE_ALONE, exist_ok=True)
         folder.mkdir(MINE_ALONE)
         return folder

@@ -13,7 +13,7 @@ from artifacts.doctor.set_aside import SetAside
 from artifacts.store.atomic_file import write_new
 from artifacts.store.key_index import KeyIndex
 from artifacts.store.keys import TaskKey
-from artifacts.store.tables import SCHEMAS, provenance_in
+from artifacts.store.parquet_table import SCHEMAS, provenance_in
 from schemas.errors import StoreError
 from schemas.references import TableRef
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from artifacts.lineage.links import links_of_run, state_of
+from artifacts.lineage.links import links_of_run, state_of, table_path
 from artifacts.promotion.decisions import (
     DECISION_FILE,
     DecisionRecord,
@@ -35,7 +35,7 @@ def lineage_of(archive: Archive, name: str) -> LineageOutput:
     Raises InputError where there is no such thing, or a demo, which measured nothing itself.
     """
     stored, history = StoredBytes(), archive.history
-    decisions = all_decisions(history)
+    decisions = all_decisions(archive.all_history)
     if name.startswith(REGISTRY):
         version = registered_version(archive, name, "show")
         return _of_version(archive, stored, name, version, decisions)
@@ -64,7 +64,7 @@ def _of_version(
     decisions: Sequence[DecisionRecord],
 ) -> LineageOutput:
     """The way of a version begins with the learning run that made it."""
-    made = [run for run in archive.history.every() if run.run_id == version.run_id]
+    made = [run for run in archive.all_history.every() if run.run_id == version.run_id]
     if not made:
         raise InputError(
             "the learning run that made it is gone, so nothing says what it was made from",
@@ -145,10 +145,10 @@ def _decision_link(
     made: DecisionRecord,
 ) -> LineageLink | None:
     """A decision about one of these versions, or with this run's tables as evidence; else None."""
-    path = made.folder / DECISION_FILE
+    path = made.files.local(DECISION_FILE)
     decided: Decision | None
     try:
-        decided = made.result()
+        decided = made.result() if path else None
     except InputError:
         decided = None
     evidence = _evidence(decided)
@@ -156,9 +156,9 @@ def _decision_link(
     about = {made.candidate, made.against} if made.kind == "rollback" else {made.candidate}
     if not about & set(versions) and not own & set(evidence.values()):
         return None
-    state: LinkState = state_of(stored, path, made.digest) if made.digest else "not known"
+    state: LinkState = state_of(stored, path, made.digest) if path and made.digest else "not known"
     note = f"{made.decision} {made.candidate}"
-    if not path.exists():
+    if path is None:
         state = "missing"
     elif decided is None:
         state = "differs"
@@ -174,7 +174,7 @@ def _decision_link(
         name=made.name,
         digest=made.digest or None,
         state=state,
-        where=str(path),
+        where=str(made.files.path(DECISION_FILE)),
         note=note,
     )
 
@@ -193,8 +193,7 @@ def _evidence(decided: Decision | None) -> dict[str, str]:
 
 def _changed(archive: Archive, stored: StoredBytes, evidence: dict[str, str]) -> list[str]:
     def whole(name: str, digest: str) -> bool:
-        kind = name.partition(" ")[0]
-        path = archive.data_dir.tables / kind / f"{digest}.parquet"
+        path = table_path(archive, name.partition(" ")[0], digest)
         return state_of(stored, path, digest) == "matches"
 
     return [name for name, digest in evidence.items() if not whole(name, digest)]

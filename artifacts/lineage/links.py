@@ -7,24 +7,30 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import ValidationError
 
+from artifacts.store.engine import engine_of
 from artifacts.store.instrument import EXTERNAL
+from artifacts.store.parquet_table import provenance_in
+from artifacts.store.steps import tables_of
 from artifacts.store.stored_bytes import StoredBytes
-from artifacts.store.tables import provenance_in
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.history import RunRecord
 from policy.files.model_files import defining_files
 from policy.model.load import fingerprint_of
+from schemas.engine import NOT_KNOWN
 from schemas.errors import InputError, StoreError
 from schemas.lineage import LineageLink, LinkState, Role
 from schemas.loops import AFTER, BEFORE, LEARNING
 from schemas.references import PolicyRef
+from schemas.training import TRAINING, training_rows
 
 ROLES: Mapping[str, Role] = {
     "problems": "dataset",
     "completions": "completions",
     "scores": "scores",
     "selections": "selection",
+    "step": "step",
     "training": "training",
 }
 # the tables of the same run that a table was made from
@@ -58,6 +64,14 @@ def state_of(stored: StoredBytes, path: Path, digest: str) -> LinkState:
     return verdict if verdict in ("matches", "missing") else "differs"
 
 
+def table_path(archive: Archive, kind: str, digest: str) -> Path:
+    """Where a table's file lies; what only the shared store has is fetched, if it is whole."""
+    try:
+        return archive.store.here(kind, digest)
+    except StoreError:
+        return archive.store.root / kind / f"{digest}.parquet"
+
+
 def model_link(
     stored: StoredBytes, folder: Path | None, digest: str, *, name: str, stage: str
 ) -> LineageLink:
@@ -88,7 +102,7 @@ def _measured(
     suffix = f"_{stage}" if stage else ""
     kept = run.table_refs()
     if f"completions{suffix}" in kept:
-        path = _path(archive, *kept[f"completions{suffix}"])
+        path = table_path(archive, *kept[f"completions{suffix}"])
         digest = run.tags.get(f"model_digest{suffix}") or _policy_of(path)
         if digest and digest != EXTERNAL:
             name = run.tags.get(f"model{suffix}", "the model that made the stored completions")
@@ -106,7 +120,7 @@ def _tables(
         if name + suffix not in kept:
             continue
         kind, digest = kept[name + suffix]
-        path = _path(archive, kind, digest)
+        path = table_path(archive, kind, digest)
         state, note = state_of(stored, path, digest), ""
         if state == "matches" and name in MADE_FROM:
             of_run = {
@@ -139,23 +153,24 @@ def _made_from(path: Path, of_run: Mapping[str, str]) -> tuple[LinkState, str]:
 
 
 def _training(archive: Archive, stored: StoredBytes, run: RunRecord) -> Iterator[LineageLink]:
-    """The training table, and the completions and scores that each of its steps learned from."""
+    """The training table, and the table of each of its steps.
+
+    Of a step of an earlier version, the completions and scores that it learned from.
+    """
     for link in _tables(archive, stored, run, "", ("training",)):
         yield link
         if link.state != "matches":
             continue
         try:
-            columns = ["step", "completions_digest", "scores_digest"]
-            steps = pq.read_table(link.where, columns=columns).to_pylist()
-        except (pa.ArrowException, OSError):
+            steps = training_rows(TRAINING.upgrade(pq.read_table(link.where)))
+        except (pa.ArrowException, OSError, ValidationError):
             continue
         for row in steps:
-            for kind in ("completions", "scores"):
-                digest = str(row[f"{kind}_digest"])
-                path = _path(archive, kind, digest)
+            for kind, digest in tables_of(row):
+                path = table_path(archive, kind, digest)
                 yield LineageLink(
                     role=ROLES[kind],
-                    stage=f"step {row['step']}",
+                    stage=f"step {row.step}",
                     name=f"{kind} table",
                     digest=digest,
                     state=state_of(stored, path, digest),
@@ -171,11 +186,12 @@ def _seen(archive: Archive, policy: PolicyRef) -> Path | None:
 
 
 def _policy_of(completions: Path) -> str:
+    """The digest of the policy that made them; empty where only a server knows its files."""
     try:
-        return str(provenance_in(completions).config.get("policy", ""))
+        made = provenance_in(completions)
+        engine = engine_of(made)
     except StoreError:
         return ""
-
-
-def _path(archive: Archive, kind: str, digest: str) -> Path:
-    return archive.data_dir.tables / kind / f"{digest}.parquet"
+    if engine is not None and engine.model_digest == NOT_KNOWN:
+        return ""
+    return str(made.config.get("policy", ""))

@@ -41,7 +41,7 @@ def evaluations_anew(archive: Archive, decided: Decision) -> tuple[EvalConfig, E
     """
     assert decided.evidence is not None  # nothing passes without
     compared = decided.evidence.runs
-    config = _evaluation(archive.history.find(compared[1].run_id))
+    config = _evaluation(archive.all_history.find(compared[1].run_id))
     samples = min(MOST_SAMPLES, MORE_SAMPLES * min(run.samples for run in compared))
     seed = secrets.randbelow(SEEDS)
     opponent, candidate = (
@@ -50,6 +50,8 @@ def evaluations_anew(archive: Archive, decided: Decision) -> tuple[EvalConfig, E
                 "model": lasting_name(archive, side.name, side.digest),
                 "seed": seed,
                 "samples": samples,
+                # the cluster of the evidence may be gone, and who samples changes nothing
+                "task_runner": None,
             }
         )
         for side in (decided.against, decided.candidate)
@@ -97,7 +99,7 @@ def _compared(
 ) -> tuple[tuple[StoredMeasurement, StoredMeasurement], RatedComparison]:
     """What two evaluations found of the policies that are decided on, and the difference."""
     opponent, candidate = (
-        read_measurement(archive.store, archive.history.find(name)) for name in run_ids
+        read_measurement(archive.store, archive.all_history.find(name)) for name in run_ids
     )
     for side, (name, digest) in (
         (opponent, (decided.against.name, decided.against.digest)),
@@ -108,6 +110,6 @@ def _compared(
         # what was looked at, such as which problems it was trained on, is about this instrument
         if decided.evidence is None or side.instrument.digest != decided.evidence.instrument.digest:
             raise InputError(CHANGED)
-    compared = compare_measurements(opponent, candidate, archive.history.loops())
+    compared = compare_measurements(opponent, candidate, archive.all_history.loops())
     assert isinstance(compared, RatedComparison)  # both have the evidence's instrument
     return (opponent, candidate), compared

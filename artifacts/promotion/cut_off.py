@@ -12,19 +12,24 @@ from artifacts.promotion.decisions import (
     CANDIDATE,
     DECISION_FILE,
     GIVES_ALIAS,
+    IN_REGISTRY,
     RECORD_DIGEST,
+    TURN,
     all_decisions,
     settle,
 )
 from artifacts.registry.versions import RegisteredVersion, champion_of
 from artifacts.store.process import is_gone
+from artifacts.store.shared.owners import Owners
 from artifacts.text.secrets import without_secrets
 from artifacts.text.visible import printable
 from artifacts.tracking.archive import Archive
-from artifacts.tracking.connection import TAG, local_path
+from artifacts.tracking.connection import TAG
+from artifacts.tracking.files import files_of
 from artifacts.tracking.history import History
-from artifacts.tracking.owner import OWNER
-from schemas.identity import file_digest
+from artifacts.tracking.owner import LEASE
+from artifacts.unsent.owned import OWNER
+from schemas.identity import bytes_digest
 from schemas.results import Decision
 
 if TYPE_CHECKING:
@@ -58,10 +63,10 @@ def settle_cut_off(archive: Archive, model: str) -> Decision | None:
     champion = champion_of(archive, model)
     if champion is None:
         return None
-    since = _decided_since_ms(archive.history, champion)
-    for run in archive.history.mlflow_runs():
-        if _is_cut_off(run) and run.info.start_time >= since:
-            decided = _made_champion(run, champion)
+    since = _decided_since_ms(archive.all_history, champion)
+    for run in archive.all_history.mlflow_runs():
+        if run.info.start_time >= since and _is_cut_off(run, archive.owners):
+            decided = _made_champion(archive, run, champion)
             if decided is not None:
                 settle(archive, champion, decided, run.info.run_id)
                 if ERROR in run.data.tags:
@@ -84,20 +89,28 @@ def _decided_since_ms(history: History, champion: RegisteredVersion) -> int:
     )
 
 
-def _is_cut_off(run: Run) -> bool:
-    """Whether a run was ended from outside; in a process that goes on, it may not be closed yet."""
-    dead = run.info.status == "RUNNING" and is_gone(run.data.tags.get(OWNER, ""))
-    return dead or run.info.status == "KILLED"
+def _is_cut_off(run: Run, owners: Owners | None) -> bool:
+    """Whether a run was ended from outside; in a process that goes on, it may not be closed yet.
+
+    Whoever asks has the gate's turn: no process of another machine that had it in the registry too,
+    or that has a lease in a store that is shared, decides any more. Of any other nothing is known.
+    """
+    if run.info.status != "RUNNING":
+        return bool(run.info.status == "KILLED")
+    if run.data.tags.get(TURN) == IN_REGISTRY:
+        return True
+    owner, lease = (run.data.tags.get(tag, "") for tag in (OWNER, LEASE))
+    return is_gone(owner) or (owners is not None and owners.knows(owner, lease))
 
 
-def _made_champion(run: Run, champion: RegisteredVersion) -> Decision | None:
+def _made_champion(archive: Archive, run: Run, champion: RegisteredVersion) -> Decision | None:
     """The decision that a run had kept, if it is whole and made this version the champion."""
     if run.data.tags.get(CANDIDATE) != champion.name:
         return None
-    path = local_path(run.info.artifact_uri) / DECISION_FILE
     try:
-        decided = Decision.model_validate_json(path.read_bytes())
-        whole = run.data.tags.get(RECORD_DIGEST) in (None, file_digest(path))
+        kept = files_of(archive.tracking, run).read(DECISION_FILE)
+        decided = Decision.model_validate_json(kept)
+        whole = run.data.tags.get(RECORD_DIGEST) in (None, bytes_digest(kept))
     except (OSError, ValidationError):
         return None
     made = (decided.champion, decided.candidate.digest)

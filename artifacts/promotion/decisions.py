@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -17,13 +18,14 @@ from artifacts.registry.versions import (
     registered_version,
     tag_version,
 )
-from artifacts.store.process import this_process
 from artifacts.tracking.archive import Archive
-from artifacts.tracking.connection import NOTE, TAG, local_path
+from artifacts.tracking.connection import TAG
+from artifacts.tracking.experiment import NOTE
+from artifacts.tracking.files import RunFiles, files_of
 from artifacts.tracking.history import History
-from artifacts.tracking.owner import OWNER
+from artifacts.tracking.owner import owner_tags
 from schemas.errors import InputError
-from schemas.identity import file_digest
+from schemas.identity import bytes_digest
 from schemas.result_parts import DecisionKind, Rollback
 from schemas.results import Decision, RatedComparison
 
@@ -35,6 +37,7 @@ CANDIDATE = f"{TAG}candidate"
 CANDIDATE_DIGEST = f"{TAG}candidate_digest"
 SETTLED = f"{TAG}settled_ms"  # when it was decided
 RECORD_DIGEST = f"{TAG}record_digest"  # of the file with the decision and its evidence
+TURN, IN_REGISTRY = f"{TAG}turn", "registry"  # where whoever decides took the gate's turn
 RUN_NAMES: Mapping[DecisionKind, str] = {"gate": "promote", "rollback": "rollback"}
 CONFIRMS = f"{TAG}confirms"  # the digest of the opponent that the candidate was measured against
 
@@ -54,10 +57,11 @@ def begin_decision(archive: Archive, version: RegisteredVersion, decided: Decisi
         f"{TAG}instrument": evidence.instrument.digest if evidence else "",
     }
     confirms = {CONFIRMS: decided.against.digest} if decided.promoted else {}
+    turn = {TURN: IN_REGISTRY} if archive.tracking.shares_registry else {}
     client, name = archive.tracking.client, RUN_NAMES[decided.kind]
     made = client.create_run(
         archive.tracking.experiment_id,
-        tags=tags | confirms | {OWNER: this_process()},
+        tags=tags | confirms | turn | owner_tags(archive.owners),
         run_name=name,
     )
     run_id = str(made.info.run_id)
@@ -81,9 +85,9 @@ def record_decision(
         numbers |= {"look": decided.held.look, "level": decided.held.level}
     if decided.fresh_held:
         numbers |= {"confirmation": decided.fresh_held.look}
-    client.log_dict(run_id, decided.as_json(), DECISION_FILE)
-    kept = local_path(client.get_run(run_id).info.artifact_uri) / DECISION_FILE
-    client.set_tag(run_id, RECORD_DIGEST, file_digest(kept))
+    kept = json.dumps(decided.as_json(), indent=2).encode()
+    files_of(archive.tracking, client.get_run(run_id)).write(DECISION_FILE, kept)
+    client.set_tag(run_id, RECORD_DIGEST, bytes_digest(kept))
     _log(archive, run_id, numbers | (_gain_in_numbers(gain) if gain else {}))
     client.set_tag(run_id, SETTLED, str(_now_ms()))  # not later, also if the rest is done later
     if decided.champion is not None:
@@ -164,21 +168,26 @@ class DecisionRecord:
     candidate: str
     against: str
     metrics: Mapping[str, float]
-    folder: Path
+    files: RunFiles
     kind: DecisionKind = "gate"
     reasons: str = ""  # against it, or why the champion was taken back
     # decisions of earlier versions have neither
     digest: str = ""  # of its record
     candidate_digest: str = ""
 
+    @property
+    def folder(self) -> Path:
+        """Where its files are on this machine, or copies of those that were written or read."""
+        return self.files.path()
+
     def result(self) -> Decision:
         """The whole decision with its evidence; InputError where it cannot be read any more."""
-        path = self.folder / DECISION_FILE
         try:
-            return Decision.model_validate_json(path.read_bytes())
+            return Decision.model_validate_json(self.files.read(DECISION_FILE))
         except (OSError, ValidationError):
             raise InputError(
-                f"its record, {path}, is damaged or was written by another version of threeloops",
+                f"its record, {self.files.path(DECISION_FILE)}, is damaged or was written by "
+                "another version of threeloops",
                 f"decision {self.name}",
                 "ask the gate again with threeloops promote",
             ) from None
@@ -199,7 +208,7 @@ def all_decisions(history: History) -> list[DecisionRecord]:
             kind="rollback" if run.data.tags.get(KIND) == "rollback" else "gate",
             reasons=run.data.tags.get(f"{TAG}reasons", ""),
             metrics=run.data.metrics,
-            folder=local_path(run.info.artifact_uri),
+            files=files_of(history.tracking, run),
             digest=run.data.tags.get(RECORD_DIGEST, ""),
         )
         for run in history.mlflow_runs()
@@ -228,7 +237,7 @@ def champion_since_ms(archive: Archive, champion: RegisteredVersion) -> int:
     since = max(
         (
             made.settled_ms
-            for made in all_decisions(archive.history)
+            for made in all_decisions(archive.all_history)
             if made.decision == PROMOTED
             and made.candidate == champion.name
             and made.candidate_digest in ("", champion.digest)

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 import pyarrow as pa
 
 from artifacts.runs.measured import StoredMeasurement, read_measurement
-from artifacts.store.tables import Store, provenance_of
+from artifacts.store.parquet_table import provenance_of
+from artifacts.store.tables import Store
 from artifacts.tracking.history import RunRecord
 from schemas.errors import InputError
 from schemas.instrument import Instrument

@@ -43,8 +43,9 @@ def decide(archive: Archive, version: RegisteredVersion, min_gain: float) -> Dec
     (`bench.referee` simulates both).
     """
     runs, reasons = archive.history.loops(), []
+    learned = archive.all_history.loops()  # a version may be another experiment's
     champion = champion_of(archive, version.model)
-    against = _opponent(version, champion, runs)
+    against = _opponent(version, champion, learned)
     if champion is not None and champion.number == version.number:
         reasons.append("it is the champion already")
     elif champion is not None and champion.digest == version.digest:
@@ -79,7 +80,7 @@ def decide(archive: Archive, version: RegisteredVersion, min_gain: float) -> Dec
             f"{version.name} and {against.name} were evaluated on the holdout with different "
             f"instruments, in {', '.join(parts)}"
         )
-    reasons += _trained_on(archive.store, version, own, runs)
+    reasons += _trained_on(archive.store, version, own, learned)
     return Decision(
         decision="refused" if reasons else "promoted",
         promoted=not reasons,
@@ -179,10 +180,10 @@ def confirmation_number(archive: Archive, version: RegisteredVersion, decided: D
     """
     champion, opponent = champion_of(archive, version.model), decided.against.digest
     since = champion_since_ms(archive, champion) if champion else 0
-    earlier = confirmed_against(archive.history, since)
+    earlier = confirmed_against(archive.all_history, since)
     if since:
         return 1 + earlier.count(opponent)
-    runs = archive.history.every(deleted=True)
+    runs = archive.all_history.every(deleted=True)
     base = base_of(opponent, runs)
     return 1 + sum(base_of(one, runs) == base for one in earlier)
 
@@ -200,7 +201,7 @@ def _look(
     been sampled before could be chosen for what was known of it, so for such a one they count from
     the beginning.
     """
-    runs = archive.history.every(deleted=True)
+    runs = archive.all_history.every(deleted=True)
     crowned = champion_since_ms(archive, champion) if champion else 0
     first = first_sampled_ms(runs, version.digest)
     since = crowned if first is not None and first >= crowned else 0

@@ -77,7 +77,9 @@ def decide_rollback(archive: Archive, model: str, number: str, reason: str) -> D
         raise RefusedError(
             f"{REGISTRY}{model}/{number} is not the champion; that is {champion.name}"
         )
-    former = _whole(archive, champion, former_champion(all_decisions(archive.history), champion))
+    former = _whole(
+        archive, champion, former_champion(all_decisions(archive.all_history), champion)
+    )
     return Decision(
         kind="rollback",
         decision=ROLLED_BACK,

@@ -15,15 +15,17 @@ from artifacts.report.pictures import pass_at_k_picture
 from artifacts.report.views import completions_view, failure_groups
 from artifacts.report.write import keep_report
 from artifacts.store.checkpoints import checkpoint_folder
+from artifacts.store.engine import engine_of
 from artifacts.store.origin import told_of
-from artifacts.store.tables import provenance_of
+from artifacts.store.parquet_table import provenance_of
 from artifacts.text.describe import describe_result
 from artifacts.text.numbers import percent
-from artifacts.tracking.connection import RESULT_FILE
+from artifacts.tracking.connection import NEWEST_STEP, RESULT_FILE
 from artifacts.tracking.inputs import measured_on, use_dataset
 from artifacts.tracking.logged_models import discard_model, model_folder
 from artifacts.tracking.run import TrackedRun
 from schemas.config import DEV, GROUP_BASELINES, EvalConfig, LearningConfig, SelectionConfig
+from schemas.engine import NOT_KNOWN, EngineRecord
 from schemas.errors import StoppedError
 from schemas.identity import digest_of
 from schemas.measurements import Learned, Selection, StepRate, Summary
@@ -58,6 +60,8 @@ def record_measurement(run: TrackedRun, rows: MeasuredRows, dataset: str, stage:
     """
     measured, suffix = rows.measured, f"_{stage}" if stage else ""
     run.instrument(measured.instrument)
+    if engine := engine_of(provenance_of(rows.completions)):
+        run.tag(engine=engine.words)
     if imported := told_of(provenance_of(rows.completions))["imported"]:
         run.tag(imported_from=f"{imported.tool or imported.format} {imported.version}".strip())
         run.tag(**({"imported_model": imported.model} if imported.model else {}))
@@ -75,9 +79,17 @@ def record_measurement(run: TrackedRun, rows: MeasuredRows, dataset: str, stage:
 
 
 def name_policy(run: TrackedRun, policy: PolicyRef, stage: str = "") -> None:
-    """Tag what a run samples: the policy's name and digest."""
+    """Tag what a run samples: the policy's name and digest.
+
+    Of a server's model the digest is no more than the server's word, and what is tagged counts at
+    the gate; so its engine says it instead.
+    """
     suffix = f"_{stage}" if stage else ""
-    run.tag(**{f"model{suffix}": policy.name, f"model_digest{suffix}": policy.digest})
+    run.tag(**{f"model{suffix}": policy.name})
+    if policy.engine is None:
+        run.tag(**{f"model_digest{suffix}": policy.digest})
+    else:
+        run.tag(engine=policy.engine.words)
 
 
 @dataclass(frozen=True)
@@ -88,11 +100,16 @@ class RecordedStep:
     without_signal: int
 
 
+def name_newest_step(run: TrackedRun, step: TableRef) -> None:
+    """Name the table that leads back to all steps so far, should the run be cut off."""
+    run.tag(**{NEWEST_STEP: step.digest})
+
+
 def record_step(
-    run: TrackedRun, config: LearningConfig, training: TableRef, wall_seconds: float
+    run: TrackedRun, config: LearningConfig, newest: TableRef, wall_seconds: float
 ) -> RecordedStep:
-    """Log the newest row of the training table as metrics at its step, with its wall time."""
-    rows = training_rows(run.archive.store.read(training))
+    """Log the newest step's row as metrics at its step, with its wall time."""
+    rows = run.archive.steps.rows(newest)
     numbers = {f"step.{name}": value for name, value in rows[-1].numbers().items()}
     grouped = config.learning.baseline in GROUP_BASELINES
     without_signal = steps_without_signal(rows, grouped=grouped)
@@ -297,12 +314,22 @@ def _head(run: TrackedRun, rows: MeasuredRows) -> dict[str, Any]:
         "tables": {name: str(run.archive.store.path(kept)) for name, kept in run.tables.items()},
         "samples": measured.summary.samples,
         **told_of(provenance_of(rows.completions)),
+        "engine": _asked_engine(rows),
     }
+
+
+def _asked_engine(rows: MeasuredRows) -> EngineRecord | None:
+    """The engine of completions that a server made; this process is not worth a line."""
+    engine = engine_of(provenance_of(rows.completions))
+    return engine if engine and engine.kind != "in_process" else None
 
 
 def _model(run: TrackedRun, policy: PolicyRef | None) -> ModelRecord:
     if policy is None:
         return REPLAYED
+    if policy.engine is not None:
+        known = policy.engine.model_digest != NOT_KNOWN
+        return ModelRecord(name=policy.name, digest=policy.digest if known else None, folder=None)
     folder = str(run.archive.folders.find(policy))
     return ModelRecord(name=policy.name, digest=policy.digest, folder=folder)
 

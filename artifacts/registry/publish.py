@@ -10,7 +10,12 @@ from artifacts.registry.packaging import package
 from artifacts.registry.versions import register_version
 from artifacts.store.atomic_file import write_atomic
 from artifacts.text.numbers import nats, percent
-from artifacts.tracking.logged_models import finish_model, model_folder, name_version
+from artifacts.tracking.logged_models import (
+    finish_model,
+    hand_over_model,
+    model_folder,
+    name_version,
+)
 from artifacts.tracking.run import TrackedRun
 from policy.model.template import get_template
 from schemas.config import LearningConfig
@@ -23,8 +28,9 @@ def register_learned(
 ) -> PolicyRef:
     """Register the trained policy as the next version of `config.register_as`, the new `candidate`.
 
-    Its weights stay where they were written; those of the start lie in `start_folder`. Returns the
-    same policy under its registry name.
+    Its weights stay where they were written, or are given to the MLflow that keeps its files
+    elsewhere; those of the start lie in `start_folder`. Returns the same policy under its registry
+    name.
     """
     archive = run.archive
     folder = model_folder(archive.tracking, run.reference)
@@ -47,6 +53,7 @@ def register_learned(
         folder,
         run.run_id,
         card,
+        source=hand_over_model(archive.tracking, run.reference),
         base=base,
         licence=licence,
         template=template.identity,

@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from artifacts.registry.weights import FetchedWeights, LocalWeights, Weights
 from artifacts.tracking.archive import Archive
-from artifacts.tracking.connection import TAG, local_path
+from artifacts.tracking.connection import TAG
+from artifacts.tracking.experiment import local_path
 from policy.model.load import fingerprint, fingerprint_of
 from schemas.errors import InputError
 from schemas.identity import canonical_json
@@ -19,6 +21,7 @@ from schemas.references import PolicyRef
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
 
 REGISTRY = "models:/"
 ABOUT = (
@@ -39,7 +42,7 @@ class RegisteredVersion:
 
     model: str
     number: str
-    folder: Path
+    weights: Weights
     digest: str
     run_id: str
     files: Mapping[str, str] = field(default_factory=dict)  # their digests then, by name
@@ -49,10 +52,19 @@ class RegisteredVersion:
         """`models:/NAME/VERSION`."""
         return f"{REGISTRY}{self.model}/{self.number}"
 
+    @property
+    def folder(self) -> Path:
+        """Where its files are on this machine; they are fetched where MLflow has them elsewhere."""
+        return self.weights.folder()
+
     def intact(self) -> bool:
-        """Whether the files that define the policy still have the registered digest."""
+        """Whether the files that define the policy still have the registered digest.
+
+        What MLflow keeps elsewhere is fetched anew for it.
+        """
         try:
-            return self.folder.is_dir() and fingerprint(self.folder) == self.digest
+            with self.weights.as_kept() as folder:
+                return folder.is_dir() and fingerprint(folder) == self.digest
         except InputError:  # its weights are gone
             return False
 
@@ -75,11 +87,19 @@ def registered_version(archive: Archive, model: str, where: str = "--model") -> 
     return RegisteredVersion(
         model=name,
         number=str(version.version),
-        folder=local_path(str(version.source)),
+        weights=_weights(archive, version),
         digest=version.tags.get(f"{TAG}digest", ""),
         run_id=version.run_id or "",
         files=files_of_tag(version.tags.get(f"{TAG}files", "")),
     )
+
+
+def _weights(archive: Archive, version: ModelVersion) -> Weights:
+    source, digest = str(version.source), version.tags.get(f"{TAG}digest", "")
+    if not archive.tracking.holds(source):
+        name = f"{REGISTRY}{version.name}/{version.version}"
+        return FetchedWeights(archive, name, source, digest)
+    return LocalWeights(local_path(source), digest, archive.folders)
 
 
 @contextmanager
@@ -199,11 +219,13 @@ def register_version(
     folder: Path,
     run_id: str,
     description: str,
+    source: str = "",
     **tags: str,
 ) -> PolicyRef:
     """Register the policy in a folder as the next version of `name`, with the alias `candidate`.
 
-    The weights stay where they are, in the logged model of the run that made them. The digest of
+    The weights stay where they are, in the logged model of the run that made them: in the folder,
+    or at `source` where MLflow keeps them elsewhere. The digest of
     each file that defines the policy is kept with the version. `tags` are kept below our own
     prefix. A run that was cut off after it had registered the same weights registers nothing again.
     Returns the same policy under its registry name. Raises InputError where the files are no longer
@@ -231,7 +253,7 @@ def register_version(
     kept = {"digest": policy.digest, "files": canonical_json(files)}
     version = client.create_model_version(
         name,
-        source=folder.as_uri(),
+        source=source or folder.as_uri(),
         run_id=run_id,
         description=description,
         tags={f"{TAG}{tag}": value for tag, value in {**kept, **tags}.items()},

@@ -12,12 +12,16 @@ import pyarrow as pa
 from artifacts.report.html import report_html
 from artifacts.report.rows import PROBLEM_COLUMNS, Asked, Sampled, page_rows
 from artifacts.report.sections import VerdictCount
-from artifacts.store.tables import Store, provenance_of
+from artifacts.store.steps import learned_from
+from artifacts.store.tables import Store
 from artifacts.tracking.run import TrackedRun
 from schemas.loops import AFTER, BEFORE
+from schemas.problems import problem_rows
 from schemas.references import TableRef
 from schemas.result_parts import ScorerChange
 from schemas.results import LoopResult
+from schemas.scores import SCORES
+from schemas.training import training_rows
 
 REPORT_FILE = "report.html"
 COMPLETION_COLUMNS = ("problem_id", "sample_index", "text", "token_count", "sum_logprob")
@@ -100,18 +104,28 @@ def verdict_counts(scores: pa.Table) -> list[VerdictCount]:
 
 def _trained_on(store: Store, training: TableRef) -> Asked:
     """Every step of learning as a stage, over all the problems that were trained on."""
-    steps, problems = [], []
-    for row in store.read(training).to_pylist():
-        completions = store.columns("completions", row["completions_digest"], COMPLETION_COLUMNS)
-        scores = store.columns("scores", row["scores_digest"], SCORE_COLUMNS)
-        steps.append(Sampled(f"step {row['step']}", completions, scores))
-        asked = provenance_of(completions).parent("problems")
-        problems.append(store.columns("problems", asked, PROBLEM_COLUMNS))
-    every = pa.concat_tables([table.replace_schema_metadata(None) for table in problems])
-    first: dict[str, int] = {}
-    for place, name in enumerate(every["problem_id"].to_pylist()):
-        first.setdefault(name, place)
-    return Asked(every.take(pa.array(first.values())), steps)
+    columns = [*COMPLETION_COLUMNS, *(name for name in SCORE_COLUMNS if name not in SCORES.key)]
+    steps: list[Sampled] = []
+    seen: set[str] = set()
+    asked: dict[str, list[str]] = {}  # ids not seen before, by the digest of their problems table
+    for row in training_rows(store.read(training)):
+        problems, rows = learned_from(store, row, columns)
+        steps.append(
+            Sampled(f"step {row.step}", rows.select(COMPLETION_COLUMNS), rows.select(SCORE_COLUMNS))
+        )
+        new = [name for name in dict.fromkeys(rows["problem_id"].to_pylist()) if name not in seen]
+        asked.setdefault(problems, []).extend(new)
+        seen.update(new)
+    every = [
+        _rows_of(store.columns("problems", digest, PROBLEM_COLUMNS), names)
+        for digest, names in asked.items()
+    ]
+    return Asked(pa.concat_tables(every), steps)
+
+
+def _rows_of(problems: pa.Table, names: Sequence[str]) -> pa.Table:
+    ids = pa.chunked_array([pa.array(names, pa.string())])
+    return problems.replace_schema_metadata(None).take(problem_rows(problems, ids))
 
 
 def _columns(store: Store, tables: Tables, name: str) -> pa.Table:

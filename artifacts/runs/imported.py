@@ -16,7 +16,8 @@ from artifacts.foreign.formats import read_log, reader_of
 from artifacts.foreign.matching import Matcher, split_of_all
 from artifacts.runs.parts import WHOLE, choose
 from artifacts.store.instrument import EXTERNAL
-from artifacts.store.tables import Store, provenance_of
+from artifacts.store.parquet_table import provenance_of
+from artifacts.store.tables import Store
 from schemas.completions import COMPLETIONS
 from schemas.config import Columns
 from schemas.errors import InputError

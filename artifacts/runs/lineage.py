@@ -5,35 +5,40 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from artifacts.runs.measured import stored_table
-from artifacts.store.tables import Store, provenance_of
+from artifacts.store.steps import Steps, learned_from, step_before
+from artifacts.store.tables import Store
 from artifacts.tracking.history import RunRecord
 from schemas.errors import StoreError
 from schemas.loops import LEARNING
 from schemas.references import PolicyRef, TableRef
+from schemas.training import training_rows
 
 
-def policies_on_the_way(store: Store, start: PolicyRef, training: TableRef) -> list[PolicyRef]:
-    """The start and the policy after each step of a training table, as learning referred to it."""
-    rows = store.read(training).select(["step", "policy_lineage"]).to_pylist()
-    reached = [{"step": row["step"], "digest": row["policy_lineage"]} for row in rows]
+def policies_on_the_way(store: Store, start: PolicyRef, newest: TableRef) -> list[PolicyRef]:
+    """The start and the policy after each step up to the newest, as learning referred to it.
+
+    `newest` is a step table, or a training table of an earlier version.
+    """
+    rows = Steps(store).rows(newest)
+    reached = [{"step": row.step, "digest": row.policy_lineage} for row in rows]
     return [start, *(start.model_copy(update=update) for update in reached)]
 
 
-def numerics_of_steps(store: Store, training: TableRef) -> dict[int, str]:
-    """What computed each step of a training table, as far back as the tables before it are kept.
+def numerics_of_steps(store: Store, newest: TableRef) -> dict[int, str]:
+    """What computed each step up to the newest, as far back as the tables before it are kept.
 
-    A run that was resumed may have had several. Empty for a step of an earlier version.
+    A run that was resumed may have had several. Empty for a step of an earlier version, which left
+    a training table after each step.
     """
     found: dict[int, str] = {}
-    digest: str | None = training.digest
-    while digest is not None:
+    at: TableRef | None = newest
+    while at is not None:
         try:
-            steps = store.columns("training", digest, ["step"])
+            step, before, made = step_before(store, at)
         except StoreError:
             break
-        provenance = provenance_of(steps)
-        found[steps.num_rows] = str(provenance.config.get("numerics", ""))
-        digest = provenance.parents.get("training")
+        found[step] = str(made.config.get("numerics", ""))
+        at = before
     return found
 
 
@@ -68,13 +73,18 @@ def trained_prompts(store: Store, run: RunRecord) -> set[str]:
 
     Raises InputError where a table on the way is missing or was changed.
     """
-    training = store.read(stored_table(store, run, "training"))
-    asked = set()
-    for digest in training["completions_digest"].to_pylist():
-        completions = store.read(store.lookup("completions", digest))
-        asked.add(provenance_of(completions).parent("problems"))
+    ids_of: dict[str, set[str]] = {}  # by the digest of the problems table that they are in
+    for row in training_rows(store.read(stored_table(store, run, "training"))):
+        asked, sampled = learned_from(store, row, ["problem_id"])
+        ids_of.setdefault(asked, set()).update(sampled["problem_id"].to_pylist())
     return {
         prompt
-        for digest in asked
-        for prompt in store.read(store.lookup("problems", digest))["prompt"].to_pylist()
+        for digest, ids in ids_of.items()
+        for name, prompt in _prompts(store, digest)
+        if name in ids
     }
+
+
+def _prompts(store: Store, problems: str) -> Iterator[tuple[str, str]]:
+    rows = store.read(store.lookup("problems", problems))
+    return zip(rows["problem_id"].to_pylist(), rows["prompt"].to_pylist(), strict=True)

@@ -11,12 +11,16 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from artifacts.store.engine import engine_of
 from artifacts.store.instrument import EXTERNAL, instrument_of
 from artifacts.store.origin import told_of
-from artifacts.store.tables import Store, provenance_of
+from artifacts.store.parquet_table import provenance_of
+from artifacts.store.tables import Store
 from artifacts.tracking.archive import Archive
+from artifacts.tracking.files import LocalFiles
 from artifacts.tracking.history import RunRecord
 from schemas.config import SELECTION_RULES
+from schemas.engine import EngineRecord
 from schemas.errors import InputError, StoreError
 from schemas.identity import file_digest
 from schemas.imported import ImportedFrom, PartialAnswers
@@ -36,6 +40,7 @@ class StoredMeasurement:
     - `digests`: of the stored tables that everything here was read from.
     - `imported`, `partial`: which program made the completions, and what of them was missing.
     - `pooled_with`: names of further measurements of the same kind whose rows are here too.
+    - `engine`: what made the completions; None for those from outside.
     """
 
     run: RunRecord
@@ -51,6 +56,7 @@ class StoredMeasurement:
     imported: ImportedFrom | None = None
     partial: PartialAnswers | None = None
     pooled_with: tuple[str, ...] = ()
+    engine: EngineRecord | None = None
 
     @property
     def name(self) -> str:
@@ -68,6 +74,8 @@ class StoredMeasurement:
         elsewhere = "completions made elsewhere" if self.policy == EXTERNAL else ""
         if self.imported and self.imported.model:
             elsewhere = self.imported.model
+        if self.engine and self.engine.answers_as:
+            elsewhere = self.engine.answers_as
         return self.run.tags.get(f"model{suffix}", elsewhere)
 
 
@@ -140,6 +148,7 @@ def read_measurement(
         completions=completions,
         scores=scores,
         digests=digests,
+        engine=engine_of(made),
         **told_of(made),
     )
 
@@ -154,7 +163,7 @@ def stored_table(store: Store, run: RunRecord, name: str) -> TableRef:
 
 
 def _intact(store: Store, run: RunRecord, name: str, stage: str) -> pa.Table:
-    """A run's table from the store, after the copies among MLflow's artifacts were checked too."""
+    """A run's table from the store, after the copies among its files here were checked too."""
     reference = stored_table(store, run, name)
     table = store.read(reference)
     for copy in _copies(run, name, stage):
@@ -169,7 +178,12 @@ def _intact(store: Store, run: RunRecord, name: str, stage: str) -> pa.Table:
 
 
 def _copies(run: RunRecord, name: str, stage: str) -> Iterator[Path]:
-    """Where MLflow may hold a copy: in the run itself, or in the run of the stage inside it."""
+    """Where the data folder may have a copy: in the run itself, or in the one of the stage inside.
+
+    What MLflow keeps elsewhere is not fetched: nothing is read from there in place of the store.
+    """
+    if not isinstance(run.files, LocalFiles):
+        return
     yield run.folder / "tables" / f"{name}.parquet"
     if child := run.tags.get(f"measured.{stage}"):
         of_child = run.folder.parents[1] / child / run.folder.name

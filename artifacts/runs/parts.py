@@ -10,7 +10,8 @@ from typing import TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from artifacts.store.tables import Store, provenance_of
+from artifacts.store.parquet_table import provenance_of
+from artifacts.store.tables import Store
 from schemas.errors import InputError
 from schemas.imported import Part, PartialAnswers
 from schemas.references import TableRef

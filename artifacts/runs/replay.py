@@ -10,7 +10,8 @@ import pyarrow as pa
 from artifacts.runs.imported import import_answers
 from artifacts.runs.parts import WHOLE, first_of
 from artifacts.store.parquet_size import check_decoded_size
-from artifacts.store.tables import Store, provenance_of, read_parquet
+from artifacts.store.parquet_table import provenance_of, read_parquet
+from artifacts.store.tables import Store
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.history import History
 from schemas.completions import COMPLETIONS

@@ -9,12 +9,14 @@ from artifacts.prompts.template_file import names_file
 from artifacts.store.checkpoints import newest_checkpoint
 from artifacts.store.process import this_process
 from artifacts.tracking.archive import Archive
+from artifacts.tracking.connection import NEWEST_STEP
 from artifacts.tracking.history import History, RunRecord
 from policy.model.template import get_template
 from schemas.config import LearningConfig
 from schemas.errors import InputError, ThreeLoopsError
 from schemas.loops import LEARNING
 from schemas.own_template import OwnTemplate
+from schemas.references import TableRef
 
 # where a run stops changes no step before it
 MAY_CHANGE = ("max_kl_nats", "max_minutes")
@@ -31,7 +33,7 @@ def resumable(archive: Archive, name: str) -> RunRecord:
             f"--resume {name}",
             f"learn from its model version{_named(run)}",
         )
-    newest_checkpoint(archive.data_dir, run.run_id)
+    newest_checkpoint(archive.data_dir, run.run_id, shared=archive.shared)
     return run
 
 
@@ -42,7 +44,7 @@ def how_to_go_on(archive: Archive) -> str:
         owned = (one for one in archive.history.every() if one.tags.get("owner") == this_process())
         run = next((one for one in owned if one.loop is LEARNING), None)
         if run is not None:
-            newest_checkpoint(archive.data_dir, run.run_id)
+            newest_checkpoint(archive.data_dir, run.run_id, shared=archive.shared)
             return f"go on with: threeloops learn --resume {run.name}"
     return (
         "there is no checkpoint yet (--checkpoint-every): run the same command again, which takes "
@@ -69,11 +71,11 @@ def with_kept_template(run: RunRecord, config: LearningConfig) -> LearningConfig
 def refuse_other_settings(run: RunRecord, config: LearningConfig) -> None:
     """InputError for the first setting that differs from the run's, but for where it stops."""
     before, now = _compared(settings_of(run)), _compared(config)
-    for name in before:
-        if name not in MAY_CHANGE and before[name] != now[name]:
+    for name in before | now:  # a setting that was left out is False or None
+        if name not in MAY_CHANGE and before.get(name) != now.get(name):
             raise InputError(
-                f"a resumed run goes on as it was set, with {name} {before[name]!r}",
-                f"{name} {now[name]!r} with resume {run.name}",
+                f"a resumed run goes on as it was set, with {name} {before.get(name)!r}",
+                f"{name} {now.get(name)!r} with resume {run.name}",
                 "give the run's own configuration",
             )
 
@@ -92,6 +94,14 @@ def _compared(config: LearningConfig) -> dict[str, Any]:
     if isinstance(template, OwnTemplate):
         template = get_template(template).identity
     return config.model_dump() | {"template": template}
+
+
+def made_steps(archive: Archive, run_id: str) -> dict[int, TableRef]:
+    """The tables of the steps that a run made before it ended, as far back as they are whole."""
+    newest = archive.history.find(run_id).tags.get(NEWEST_STEP)
+    if newest is None:
+        return {}
+    return archive.steps.tables(TableRef(kind="step", digest=newest, rows=0))
 
 
 def finished_stage(history: History, run_id: str, stage: str, digest: str) -> RunRecord | None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote, unquote
 from uuid import uuid4
+
+from filelock import FileLock
 
 from artifacts.store.data_dir import DataDir
 from artifacts.store.process import is_gone, this_process
@@ -17,6 +20,8 @@ from policy.files.atomic_folder import flush, remove_unless_written
 # a file that is being written has its writer in its name, between these
 WRITING, AFTER_WRITER = ".writing-", "~"
 PARTIAL = ".*.partial"  # a folder that is being written
+NEW_LOCK = ".new.lock"  # held by who writes a new file on a file system without hard links
+NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
 
 
 def write_atomic(path: Path, content: bytes | memoryview, *, begin_in: Path | None = None) -> None:
@@ -35,19 +40,21 @@ def write_atomic(path: Path, content: bytes | memoryview, *, begin_in: Path | No
 def write_new(path: Path, content: bytes) -> bool:
     """Write a file unless something is there already; returns whether it was written.
 
-    Of several processes exactly one writes it.
+    Of several processes exactly one writes it, and nobody sees a part of it: by a hard link, or
+    where a file system has none, by a rename that a lock guards.
     """
     with _written_beside(path, content, path.parent) as temporary:
         try:
             os.link(temporary, path)
         except FileExistsError:
             return False
-        except OSError:  # a file system without links
-            try:
-                with path.open("xb") as file:
-                    file.write(content)
-            except FileExistsError:
-                return False
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+            with FileLock(path.with_name(NEW_LOCK)):
+                if os.path.lexists(path):
+                    return False
+                temporary.replace(path)
     flush(path.parent)
     return True
 
@@ -67,7 +74,7 @@ def remove_leftovers(data_dir: DataDir) -> list[Path]:
     folders among checkpoints and models. Those of processes that run, or that run on other
     machines, stay.
     """
-    above = [data_dir.models, data_dir.run_artifacts]
+    above = [data_dir.models, data_dir.run_artifacts, data_dir.mlflow_cache]
     folders = [*above, *(path for path in _there(data_dir.tables, "*") if path.is_dir())]
     begun = [path for one in folders for path in _there(one, f"{WRITING}*{AFTER_WRITER}*")]
     left = [path for path in begun if is_gone(writer_of(path))]
@@ -77,6 +84,8 @@ def remove_leftovers(data_dir: DataDir) -> list[Path]:
         *_there(data_dir.models, PARTIAL),
         *_there(data_dir.run_artifacts, f"*/models/*/{PARTIAL}"),
         *_there(data_dir.run_artifacts, f"*/models/*/*/{PARTIAL}"),
+        *_there(data_dir.mlflow_cache, f"*/{PARTIAL}"),
+        *_there(data_dir.checkpoints, f"*/{PARTIAL}"),
         *_there(data_dir.checkpoints, f"*/*/{PARTIAL}"),
     )
     # a checkpoint is one once it has its record, which may come until its lock is held

@@ -15,6 +15,8 @@ from schemas.errors import InputError
 from schemas.files import of_user
 
 PATIENCE = 60  # seconds to wait for another command that writes to a database
+RUN_ARTIFACTS = "mlartifacts"  # the folder of the files of runs
+SET_ASIDE = "set-aside"  # the folder of what a repair has moved away
 LOGS = "logs"  # the folder of what happened in a defect
 ROOT = 0  # the user who may do anything anyway, and who makes folders in containers
 MINE_ALONE = 0o700  # completions, models and secrets are nobody else's
@@ -60,7 +62,12 @@ class DataDir:
 
     @property
     def run_artifacts(self) -> Path:
-        return self.root / "mlartifacts"
+        return self.root / RUN_ARTIFACTS
+
+    @property
+    def mlflow_cache(self) -> Path:
+        """Copies of files that an MLflow elsewhere keeps: of runs, models and versions."""
+        return self.root / "mlflow-cache"
 
 
 def sqlite_uri(database: Path) -> str:

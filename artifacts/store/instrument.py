@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import pyarrow as pa
 
-from artifacts.store.tables import content_digest, provenance_of
+from artifacts.store.parquet_table import provenance_of
+from artifacts.store.tables import content_digest
+from schemas.identity import canonical_json
 from schemas.instrument import Instrument
+from schemas.provenance import Provenance
+from schemas.server import ServerSettings
 
 EXTERNAL = "external"
 SOURCE = "source"  # the setting of a problems table that says where it is from
@@ -28,8 +34,17 @@ def instrument_of(problems: pa.Table, completions: pa.Table, scorer: str) -> Ins
         split="+".join(sorted(problems["split"].unique().to_pylist())),
         prompt_template=made.setting("template"),
         scorer=scorer,
-        sampling=made.setting("sampling"),
+        sampling=_sampling(made),
     )
+
+
+def _sampling(made: Provenance) -> str:
+    """The sampling settings; with what else a server was told that may change what it draws."""
+    sampling = made.setting("sampling")
+    if "request" not in made.config:
+        return sampling
+    extra = ServerSettings.model_validate_json(made.setting("request")).reshaping
+    return canonical_json(json.loads(sampling) | {"extra_body": extra}) if extra else sampling
 
 
 def _dataset(problems: pa.Table) -> str:

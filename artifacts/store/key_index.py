@@ -46,5 +46,9 @@ class KeyIndex:
         """Remove a key, if it is there."""
         clear_place(self._path(key))
 
+    def remove_wrong(self, key: str) -> None:
+        """Remove a key that was proven wrong, holding `changing` since."""
+        self.remove(key)
+
     def _path(self, key: str) -> Path:
         return self._folder / f"{key}.json"

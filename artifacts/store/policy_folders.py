@@ -15,9 +15,11 @@ from pydantic import ValidationError
 
 from artifacts.store.atomic_file import write_atomic
 from artifacts.store.data_dir import DataDir
+from artifacts.store.shared.objects import Objects
+from artifacts.store.shared.policies import fetch_policy, send_policy
 from policy.files.model_files import defining_files
 from policy.model.load import fingerprint_of
-from schemas.errors import StoreError
+from schemas.errors import InputError, StoreError
 from schemas.frozen import Frozen
 from schemas.identity import file_digest
 from schemas.references import PolicyRef
@@ -41,9 +43,14 @@ class Remembered(Frozen):
 
 
 class PolicyFolders:
-    """The folders of one data folder's policies. `hashed` are the files that were read whole."""
+    """The folders of one data folder's policies. `hashed` are the files that were read whole.
 
-    def __init__(self, data_dir: DataDir) -> None:
+    With a shared store a policy that is not on this machine is fetched from there.
+    """
+
+    def __init__(self, data_dir: DataDir, shared: Objects | None = None) -> None:
+        self._models = data_dir.models
+        self._shared = shared
         self._path = data_dir.models / "fingerprints.json"
         self._lock = FileLock(self._path.with_suffix(".lock"))
         self._seen: dict[str, Path] = {}  # folders that this process has asked for, by digest
@@ -79,13 +86,43 @@ class PolicyFolders:
         if (seen := self._seen.get(policy.digest)) is not None and seen.is_dir():
             return seen
         folder = self._known().folders.get(policy.digest)
-        if folder is None or not Path(folder).is_dir():
-            raise StoreError(
-                "the folder of this policy is not known on this machine",
-                policy.name,
-                "name the model again, so that it is found",
-            )
-        return Path(folder)
+        if folder is not None and Path(folder).is_dir():
+            return Path(folder)
+        if (fetched := self.fetch(policy.digest)) is not None:
+            return fetched
+        raise StoreError(
+            "the folder of this policy is not known on this machine",
+            policy.name,
+            "name the model again, so that it is found",
+        )
+
+    def share(self, folder: Path) -> None:
+        """Keep the policy of a folder in the shared store too, if there is one."""
+        if self._shared is not None:
+            send_policy(self._shared, folder, self.files(folder))
+
+    def fetch(self, digest: str) -> Path | None:
+        """The folder of a policy of the shared store, fetched once; None where it has none.
+
+        One process fetches while the others wait. A folder whose files have changed is fetched
+        again. Raises StoreError where the store's own files are damaged.
+        """
+        if self._shared is None:
+            return None
+        folder = self._models / f"policy-{digest}"
+        self._models.mkdir(parents=True, exist_ok=True)
+        with FileLock(self._models / f".{folder.name}.lock"):
+            if self._is(folder, digest) or (
+                fetch_policy(self._shared, digest, folder) and self._is(folder, digest)
+            ):
+                return folder
+        return None
+
+    def _is(self, folder: Path, digest: str) -> bool:
+        try:
+            return folder.is_dir() and self.digest(folder) == digest
+        except InputError:  # some of its files are gone
+            return False
 
     def _known(self) -> Remembered:
         try:

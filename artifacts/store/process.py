@@ -1,4 +1,7 @@
-"""Which process writes something, so that what a killed one left can be told from what goes on."""
+"""Which process writes something, so that what a killed one left can be told from what goes on.
+
+psutil is imported where it is asked: the help of a command needs no more than its option's names.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,6 @@ import os
 import platform
 from functools import lru_cache
 from pathlib import Path
-
-import psutil
 
 PROCESS_IDS = Path("/proc/self/ns/pid")  # links to `pid:[NUMBER]`, the namespace of process ids
 
@@ -29,6 +30,8 @@ def is_gone(named: str) -> bool:
     Of a process of another machine, or of another container, nothing is known here, so it is taken
     to be there. An earlier version named the machine alone.
     """
+    import psutil
+
     try:
         machine, number, began = named.rsplit(" ", 2)
         if machine not in (_machine(), platform.node()):
@@ -42,6 +45,12 @@ def is_gone(named: str) -> bool:
         return False
 
 
+def is_elsewhere(named: str) -> bool:
+    """Whether a process, as `process` named it, is of another machine or container."""
+    machine = named.rsplit(" ", 2)[0] if named.count(" ") >= 2 else ""
+    return bool(machine) and machine not in (_machine(), platform.node())
+
+
 def _machine() -> str:
     """The machine, and within which namespace a process id has its meaning: `HOST:NUMBER`."""
     try:
@@ -52,5 +61,7 @@ def _machine() -> str:
 
 
 def _began(number: int) -> float:
+    import psutil
+
     # both are read off the wall clock, so a step of the clock moves both
     return float(psutil.Process(number).create_time() - psutil.boot_time())

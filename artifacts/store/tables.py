@@ -6,38 +6,36 @@ taken only if its own provenance says the same.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import logging
-import re
+import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import ValidationError
 
-from artifacts.store.atomic_file import write_atomic
 from artifacts.store.data_dir import DataDir
 from artifacts.store.key_index import KeyIndex
 from artifacts.store.keys import TaskKey, made_now
-from schemas.completions import COMPLETIONS
+from artifacts.store.parquet_table import (
+    SCHEMAS,
+    encoded,
+    not_parquet,
+    provenance_of,
+    read_parquet,
+    rows_of,
+)
+from artifacts.store.shared.keys import SharedKeys
+from artifacts.store.shared.objects import Objects
+from artifacts.store.table_files import SHA256, TableFiles, changed, missing
 from schemas.errors import StoreError
-from schemas.identity import canonical_json, file_digest
-from schemas.problems import PROBLEMS
 from schemas.provenance import Provenance, Settings
-from schemas.references import TableKind, TableRef
-from schemas.scores import SCORES
-from schemas.selections import SELECTIONS
-from schemas.tables import TableSchema
-from schemas.training import TRAINING
+from schemas.references import DrawnRows, TableKind, TableRef
 
-PROVENANCE_KEY = b"threeloops"
-SCHEMAS: Mapping[str, TableSchema] = {
-    schema.kind: schema for schema in (PROBLEMS, COMPLETIONS, SCORES, SELECTIONS, TRAINING)
-}
-SHA256 = re.compile("[0-9a-f]{64}")
 READ_TABLES = 8  # the tables read last stay in memory: the tasks of a flow read the same few
 log = logging.getLogger(__name__)
 
@@ -49,15 +47,19 @@ class TableGoneError(StoreError):
 class Store:
     """Content-addressed tables below `data_dir.tables`, with an index from task keys to tables.
 
+    With a shared store tables and keys are there, and the files of the data folder are a cache.
+
     It remembers which tables it has validated, as the same bytes stay valid, and the tables that
-    it read last.
+    it read last. Several threads may use it at once.
     """
 
-    def __init__(self, data_dir: DataDir) -> None:
+    def __init__(self, data_dir: DataDir, shared: Objects | None = None) -> None:
         self.root = data_dir.tables
-        self._keys = KeyIndex(self.root / "keys")
+        self._files = TableFiles(self.root, shared)
+        self._keys = SharedKeys(shared) if shared else KeyIndex(self.root / "keys")
         self._valid: set[str] = set()
         self._read: OrderedDict[tuple[str, int, int], pa.Table] = OrderedDict()
+        self._remembering = threading.Lock()
 
     def write(
         self,
@@ -67,14 +69,15 @@ class Store:
         producer: str,
         parents: Mapping[str, str] | None = None,
         config: Settings | None = None,
+        notes: Mapping[str, str] | None = None,
     ) -> TableRef:
         """Validate `table`, keep it under the digest of its bytes and return its reference.
 
         `producer` is the task that made it, `parents` name the digests it was made from, `config`
-        what it was made with; they travel in the Parquet metadata as one JSON object. No clock
-        enters the file.
+        what it was made with; they travel in the Parquet metadata as one JSON object, with `notes`
+        beside it. No clock enters the file.
         """
-        return self._write(kind, table, made_now(kind, producer, parents, config))
+        return self._write(kind, table, made_now(kind, producer, parents, config), notes)
 
     def keep(self, key: TaskKey, table: pa.Table) -> TableRef:
         """Write the result that `key` asks for, so that a later `find` returns it.
@@ -88,7 +91,7 @@ class Store:
                 try:
                     first = self._behind(key)
                 except StoreError:  # proven wrong; `find` has said so
-                    self._keys.remove(key.digest)
+                    self._keys.remove_wrong(key.digest)
                     continue
             if first is not None:
                 return first
@@ -109,11 +112,19 @@ class Store:
             log.warning("warning: %s; the result is computed anew", line)
             return None
 
+    def hold(self, reference: TableRef) -> bool:
+        """Keep a table from other processes that would drop it, until this one does or ends.
+
+        False where one of them has dropped it by now.
+        """
+        return self._files.hold(reference.kind, reference.digest)
+
     def drop(self, key: TaskKey) -> None:
         """Delete the table of a key, and the key: what it held is kept elsewhere.
 
-        The table that a wrong key leads to is another's, and stays. The key goes last, so that who
-        is killed in between leaves something to drop again.
+        The table that a wrong key leads to is another's, and stays; one that another process holds
+        is left to it, with its key. The key goes last, so that who is killed in between leaves
+        something to drop again.
         """
         if not self._keys.has(key.digest):
             return
@@ -122,24 +133,30 @@ class Store:
                 reference = self._behind(key)
             except StoreError:
                 reference = None
-            if reference is not None:
-                self.path(reference).unlink(missing_ok=True)
-            self._keys.remove(key.digest)
+            if reference is None or self._files.delete(reference.kind, reference.digest):
+                self._keys.remove(key.digest)
 
-    def _write(self, kind: TableKind, table: pa.Table, made: Provenance) -> TableRef:
-        table = SCHEMAS[kind].validate(table)
-        described = canonical_json(made.model_dump())
-        table = table.replace_schema_metadata({PROVENANCE_KEY: described})
-        buffer = io.BytesIO()
-        pq.write_table(table, buffer, compression="zstd")
-        content = buffer.getbuffer()
+    def discard(self, reference: TableRef) -> None:
+        """Delete a table and its key, if it has one: what it held is kept elsewhere."""
+        with contextlib.suppress(StoreError):  # it is gone or damaged
+            self.drop(TaskKey(reference.kind, provenance_of(self.read(reference))))
+        self._files.delete(reference.kind, reference.digest)
 
-        digest = hashlib.sha256(content).hexdigest()
-        path = self._path(kind, digest)
-        if not _is_whole(path, digest):
-            write_atomic(path, content)
-        self._valid.add(digest)
-        return TableRef(kind=kind, digest=digest, rows=table.num_rows)
+    def would_be(self, key: TaskKey, table: pa.Table) -> TableRef:
+        """The reference that `keep` would return for a first result; nothing is written."""
+        return encoded(key.kind, table, key.asked)[0]
+
+    def _write(
+        self,
+        kind: TableKind,
+        table: pa.Table,
+        made: Provenance,
+        notes: Mapping[str, str] | None = None,
+    ) -> TableRef:
+        reference, content = encoded(kind, table, made, notes)
+        self._files.write(kind, reference.digest, content)  # before any key leads to it
+        self._valid.add(reference.digest)
+        return reference
 
     def _behind(self, key: TaskKey) -> TableRef | None:
         """The table that a key leads to, or None without a key; StoreError for a wrong one."""
@@ -167,6 +184,8 @@ class Store:
 
     def read(self, reference: TableRef) -> pa.Table:
         """The referenced table, after its bytes matched its digest and its rows its schema."""
+        if isinstance(reference, DrawnRows):
+            return self.read(reference.drawn_from).take(list(reference.places))
         path = self.path(reference)
         try:
             status = path.stat()
@@ -175,27 +194,23 @@ class Store:
                 "is not in the store", f"{reference.kind} table {reference.digest[:12]}"
             ) from None
         state = (reference.digest, status.st_mtime_ns, status.st_size)
-        if state in self._read:
-            self._read.move_to_end(state)
-            return self._read[state]
-        table = self._read[state] = self._read_intact(path, reference)
-        if len(self._read) > READ_TABLES:
-            self._read.popitem(last=False)
+        with self._remembering:
+            if state in self._read:
+                self._read.move_to_end(state)
+                return self._read[state]
+        table = self._read_intact(reference)
+        with self._remembering:
+            self._read[state] = table
+            if len(self._read) > READ_TABLES:
+                self._read.popitem(last=False)
         return table
 
     def path(self, reference: TableRef) -> Path:
-        """Where the file of a table lies, if it is there."""
-        return self._path(reference.kind, reference.digest)
+        """Where the file of a table lies, if it is there; one in the shared store is fetched."""
+        return self.here(reference.kind, reference.digest)
 
-    def _read_intact(self, path: Path, reference: TableRef) -> pa.Table:
-        try:
-            digest = file_digest(path)
-        except FileNotFoundError:  # another process has dropped it since it was found
-            raise StoreError("is no longer in the store", str(path)) from None
-        except OSError as error:
-            raise StoreError(f"cannot be read ({error.strerror})", str(path)) from None
-        if digest != reference.digest:
-            raise _changed(path, reference.digest)
+    def _read_intact(self, reference: TableRef) -> pa.Table:
+        path = self._files.whole(reference.kind, reference.digest)
         schema = SCHEMAS[reference.kind]
         if reference.digest in self._valid:
             return schema.upgrade(pq.read_table(path))
@@ -209,15 +224,7 @@ class Store:
         They were valid when they were written; checking every rule again would cost far more than
         reading does, which counts where a report reads hundreds of tables.
         """
-        path = self._path(kind, digest)
-        if not path.exists():
-            raise StoreError(f"no such {kind} table in the store", digest[:12])
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise StoreError(f"cannot be read ({error.strerror})", str(path)) from None
-        if hashlib.sha256(content).hexdigest() != digest:
-            raise _changed(path, digest)
+        path, content = self._files.content(kind, digest)
         # the names asked for are those of today; an earlier version may have written others
         former = {new: old for old, new in SCHEMAS[kind].renamed.items()}
         try:
@@ -225,7 +232,7 @@ class Store:
             written = [name if name in known else former.get(name, name) for name in names]
             table = pq.read_table(pa.BufferReader(content), columns=written)
         except (pa.ArrowException, OSError) as error:
-            raise StoreError(_not_parquet(error), str(path)) from None
+            raise StoreError(not_parquet(error), str(path)) from None
         if table.column_names != written:
             raise StoreError(f"is not a {kind} table", str(path))
         # pyarrow drops the metadata, which is the provenance, when it renames
@@ -233,72 +240,20 @@ class Store:
 
     def lookup(self, kind: TableKind, digest: str) -> TableRef:
         """The reference of a stored table by its digest; StoreError when it is not there."""
-        path = self._path(kind, digest)
+        path = self.here(kind, digest)
         # a digest may come from the metadata of a file that anybody wrote
         if not (SHA256.fullmatch(digest) and path.exists()):
-            raise StoreError(f"no such {kind} table in the store", digest[:12])
-        try:
-            rows = pq.ParquetFile(path).metadata.num_rows
-        except (pa.ArrowException, OSError):
-            raise _changed(path, digest) from None
+            raise missing(kind, digest)
+        rows = rows_of(path)
+        if rows is None and self._files.fetch_again(kind, path):
+            rows = rows_of(path)
+        if rows is None:
+            raise changed(path, digest)
         return TableRef(kind=kind, digest=digest, rows=rows)
 
-    def _path(self, kind: str, digest: str) -> Path:
-        return self.root / kind / f"{digest}.parquet"
-
-
-def _changed(path: Path, digest: str) -> StoreError:
-    return StoreError(
-        f"its bytes no longer have the digest {digest[:12]}; it was changed after it was written",
-        str(path),
-        "delete the file and run again",
-    )
-
-
-def _not_parquet(error: Exception) -> str:
-    return f"is not a readable Parquet file ({' '.join(str(error).split())[:200]})"
-
-
-def _is_whole(path: Path, digest: str) -> bool:
-    """Whether a table's file is there with all its bytes; what is damaged is written again."""
-    try:
-        return file_digest(path) == digest
-    except OSError:
-        return False
-
-
-def read_parquet(path: Path, schema: TableSchema) -> pa.Table:
-    """Read and validate one Parquet file; StoreError when it is no Parquet or not of this kind."""
-    try:
-        table = pq.read_table(path)
-        _ = table.column_names  # which may be no text
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise StoreError(_not_parquet(error), str(path)) from None
-    return schema.validate(schema.upgrade(table), str(path))
-
-
-def provenance_of(table: pa.Table) -> Provenance:
-    """The provenance that travels with a table; empty for a table of another program.
-
-    Raises StoreError where it is not one that `Store.write` wrote.
-    """
-    return _provenance(table.schema)
-
-
-def provenance_in(path: Path) -> Provenance:
-    """As `provenance_of`, of a table's file; StoreError also where it is no Parquet file."""
-    try:
-        return _provenance(pq.read_schema(path))
-    except (pa.ArrowException, OSError) as error:
-        raise StoreError(_not_parquet(error), str(path)) from None
-
-
-def _provenance(schema: pa.Schema) -> Provenance:
-    described = (schema.metadata or {}).get(PROVENANCE_KEY)
-    try:
-        return Provenance.model_validate_json(described) if described else Provenance()
-    except ValidationError:
-        raise StoreError("its provenance cannot be read", "metadata of a table") from None
+    def here(self, kind: str, digest: str) -> Path:
+        """Where a table's file lies, after it was fetched if only the shared store has it."""
+        return self._files.path(kind, digest)
 
 
 def content_digest(table: pa.Table) -> str:

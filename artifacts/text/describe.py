@@ -45,6 +45,7 @@ def describe_result(result: LoopResult) -> str:
     blocks = [_headline(result), _in_one_line(result), _measured(result)]
     lines = missing_lines(result.partial) if result.partial else []
     lines += origin_lines(result.imported) if result.imported else []
+    lines += [f"engine: {result.engine.words}"] if result.engine else []
     if lines:
         blocks.append("\n".join(f"- {code(line)}" for line in lines))
     if isinstance(result, LearningResult):

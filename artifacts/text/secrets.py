@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from urllib.parse import unquote
 
 HIDDEN = "***"
 SHORTEST = 8  # characters of a value that is hidden; a shorter one would be found in plain words
@@ -18,9 +19,12 @@ SHORTEST = 8  # characters of a value that is hidden; a shorter one would be fou
 _LOGIN = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*:)(//[^\s/]+|/[^\s/:]+:[^\s/]+)@")
 _NAMES = "token|secret|password|passwd|pwd|api_?key|access_?key|signature|sig|credentials?"
 _PARAMETER = re.compile(rf"([?&;](?:[\w-]*[_-])?(?:{_NAMES})=)[^&;#\s'\"]+", re.IGNORECASE)
+# `user:password@host` as the whole value of a variable, however it is written before and after
+_MISTYPED = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?/{0,3}[^\s:/@]+:([^\s/]\S*)@\S+")
+# also PGPASSWORD and AZURE_STORAGE_ACCOUNT_KEY; PWD and OLDPWD are folders
 _VARIABLE = re.compile(
-    r"(?:^|_)(?:TOKEN|SECRET|PASSWORD|PASSWD|APIKEY|API_KEY|ACCESS_KEY|PRIVATE_KEY"
-    r"|CREDENTIALS?|AUTH_STRING|CUSTOM_HEADERS)(?:_ID)?$",
+    r"(?:(?:^|_)(?:TOKEN|SECRET|APIKEY|KEY|CREDENTIALS?|AUTH_STRING|CUSTOM_HEADERS"
+    r"|CONNECTION_STRING)|PASSWORD|PASSWD|_PWD)(?:_ID|_BASE64)?$",
     re.IGNORECASE,
 )
 
@@ -28,13 +32,22 @@ _VARIABLE = re.compile(
 def without_secrets(text: str, environment: Mapping[str, str] = os.environ) -> str:
     """A text with `***` for logins in addresses, secret parameters, and secrets of the environment.
 
-    A variable is secret by its name, such as `HF_TOKEN` or `AWS_SECRET_ACCESS_KEY`.
+    A variable is secret by its name, such as `HF_TOKEN` or `AWS_SECRET_ACCESS_KEY`; of one that
+    holds an address with a login, such as `MLFLOW_TRACKING_URI`, the password is, also where the
+    address is mistyped.
     """
     for value in _secrets(environment):
         text = text.replace(value, HIDDEN)
+    for password in _longest_first(_passwords(environment)):  # `postgres` is not in `postgresql`
+        text = re.sub(rf"(?<!\w){re.escape(password)}(?!\w)", HIDDEN, text)
     if ":/" in text:
         text = _LOGIN.sub(lambda found: f"{found[1]}{_slashes(found[2])}{HIDDEN}@", text)
     return _PARAMETER.sub(rf"\1{HIDDEN}", text) if "=" in text else text
+
+
+def names_secret(variable: str) -> bool:
+    """Whether an environment variable holds a secret, by its name."""
+    return _VARIABLE.search(variable) is not None
 
 
 @contextmanager
@@ -66,13 +79,27 @@ def _hidden(value: object) -> object:
 
 
 def _secrets(environment: Mapping[str, str]) -> list[str]:
-    """The longest first: one may be a part of another."""
-    found = {
-        value
-        for name, value in environment.items()
-        if len(value) >= SHORTEST and _VARIABLE.search(name)
-    }
-    return sorted(found, key=len, reverse=True)
+    return _longest_first(
+        value.strip() for name, value in environment.items() if _VARIABLE.search(name)
+    )
+
+
+def _passwords(environment: Mapping[str, str]) -> Iterator[str]:
+    """Those of addresses, as they stand there and as a server is told them."""
+    for value in environment.values():
+        _, mark, rest = value.partition("://")
+        login, at, _ = rest.partition("/")[0].rpartition("@")
+        if mark and at and ":" in login:
+            written = login.partition(":")[2]
+            yield written
+            yield unquote(written)
+        elif mistyped := _MISTYPED.fullmatch(value.strip()):
+            yield mistyped[1]
+
+
+def _longest_first(found: Iterable[str]) -> list[str]:
+    """One may be a part of another."""
+    return sorted({one for one in found if len(one) >= SHORTEST}, key=len, reverse=True)
 
 
 def _slashes(login: str) -> str:

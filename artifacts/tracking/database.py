@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from artifacts.store.data_dir import PATIENCE, DataDir, sqlite_uri
+from artifacts.store.data_dir import PATIENCE, RUN_ARTIFACTS, SET_ASIDE, DataDir, sqlite_uri
 from schemas.errors import InputError
 
 if TYPE_CHECKING:
@@ -35,11 +35,12 @@ def prepare_database(data_dir: DataDir, experiment: str, tags: Mapping[str, str]
     half-made database that an earlier version left is made again. One of an older MLflow is brought
     up to date as a copy, and the original is kept beside it. Where the data folder was moved or
     copied, the addresses in the database are corrected. Raises InputError for a database that is
-    damaged, or that a newer MLflow wrote.
+    damaged, that a newer MLflow wrote, or that was lost.
     """
     database = data_dir.tracking_database
     data_dir.locks.mkdir(parents=True, exist_ok=True)
     with FileLock(data_dir.locks / "tracking-database.lock"):
+        _refuse_lost(data_dir)
         revision, used = _looked_at(database) if database.exists() else ("", False)
         newest = str(_migrations().get_current_head())
         if revision != newest and not used:
@@ -48,6 +49,23 @@ def prepare_database(data_dir: DataDir, experiment: str, tags: Mapping[str, str]
             _upgrade(database, revision)
         if not _correct_addresses(data_dir, experiment):
             _add_experiment(database, data_dir, experiment, tags)
+
+
+def _refuse_lost(data_dir: DataDir) -> None:
+    """InputError where the folder has files of runs and no database, which a new one would hide.
+
+    What the doctor has set aside is not lost: a new one takes its place. So does an empty file.
+    """
+    database = data_dir.tracking_database
+    if database.exists() or not any(data_dir.run_artifacts.glob("*/artifacts")):
+        return
+    if not any((data_dir.root / SET_ASIDE).glob(f"**/{database.name}")):
+        raise InputError(
+            "MLflow's database is missing, and the folder has files of runs that it lists",
+            str(database),
+            "put back a copy of it, or make an empty file there (touch) to go on without these "
+            "runs",
+        )
 
 
 def _looked_at(database: Path) -> tuple[str, bool]:
@@ -77,7 +95,8 @@ def _opened(database: Path) -> Iterator[sqlite3.Connection]:
         raise InputError(
             f"MLflow's database is damaged ({error})",
             str(database),
-            "put a copy of it in its place, or move it away and go on without the runs in it",
+            "put a copy of it in its place, or let `threeloops doctor --repair` set it aside and "
+            "go on without the runs in it",
         ) from None
 
 
@@ -146,19 +165,35 @@ def _correct_addresses(data_dir: DataDir, experiment: str) -> bool:
     now = data_dir.run_artifacts.as_uri()
     with _opened(data_dir.tracking_database) as connection, connection:
         found = connection.execute(
-            "select artifact_location from experiments where name = ?", (experiment,)
+            "select 1 from experiments where name = ?", (experiment,)
         ).fetchone()
-        if found is None or found[0] == now:
-            return found is not None
-        before = str(found[0])
-        for table, columns in ADDRESSES.items():
-            for column in columns:
-                connection.execute(
-                    f"update {table} set {column} = ? || substr({column}, ?) "
-                    f"where substr({column}, 1, ?) = ?",
-                    (now, len(before) + 1, len(before), before),
-                )
-    return True
+        for before in set(places_of(connection, now).values()) - {now}:
+            for table, columns in ADDRESSES.items():
+                for column in columns:
+                    connection.execute(
+                        f"update {table} set {column} = ? || substr({column}, ?) "
+                        f"where substr({column}, 1, ?) = ?",
+                        (now, len(before) + 1, len(before), before),
+                    )
+    return found is not None
+
+
+def places_of(connection: sqlite3.Connection, now: str) -> dict[int, str]:
+    """Where the files of this data folder's experiments are, by their ids.
+
+    That is `now`, or the former place of a folder that was moved, which its first experiment
+    tells. Other data folders may have named this database, and have experiments in it too.
+    """
+    rows = connection.execute(
+        "select experiment_id, artifact_location from experiments order by experiment_id"
+    )
+    places = {
+        int(number): str(place)
+        for number, place in rows
+        if str(place).startswith("file:") and str(place).endswith(f"/{RUN_ARTIFACTS}")
+    }
+    own = now if now in places.values() else next(iter(places.values()), now)
+    return {number: place for number, place in places.items() if place == own}
 
 
 def _beside(database: Path, name: str) -> Path:

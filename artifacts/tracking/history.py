@@ -10,14 +10,8 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from pydantic import JsonValue, ValidationError
 
-from artifacts.tracking.connection import (
-    CONFIG_FILE,
-    PARENT,
-    RESULT_FILE,
-    TAG,
-    Tracking,
-    local_path,
-)
+from artifacts.tracking.connection import CONFIG_FILE, PARENT, RESULT_FILE, TAG, Tracking
+from artifacts.tracking.files import RunFiles, files_of
 from artifacts.tracking.formats import upgraded
 from schemas.config import RunConfig
 from schemas.errors import InputError
@@ -33,6 +27,9 @@ from schemas.results import (
 )
 
 C = TypeVar("C", bound=RunConfig)
+# tags of the runs of loops and demos, and of the gate's decisions
+OURS = (f"{TAG}loop", f"{TAG}candidate")
+EXPERIMENTS = 50_000  # that are looked through: the most that MLflow lists at once
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -57,8 +54,13 @@ class RunRecord:
     metrics: Mapping[str, float]
     parameters: Mapping[str, str]
     tags: Mapping[str, str]
-    folder: Path
+    files: RunFiles
     parent: str = ""
+
+    @property
+    def folder(self) -> Path:
+        """Where its files are on this machine, or copies of those that were written or read."""
+        return self.files.path()
 
     @property
     def stage(self) -> str:
@@ -84,7 +86,7 @@ class RunRecord:
         Raises InputError where it is gone, or of another version that cannot be read any more.
         """
         try:
-            return kind.model_validate_json((self.folder / CONFIG_FILE).read_bytes())
+            return kind.model_validate_json(self.files.read(CONFIG_FILE))
         except (OSError, ValidationError):
             raise InputError(
                 "its configuration cannot be read; it is gone, or of another version",
@@ -98,8 +100,8 @@ class RunRecord:
         Raises InputError for a result that is damaged, or of another version that cannot be read
         any more.
         """
-        path = self.folder / RESULT_FILE
-        if not path.exists():
+        path = self.files.local(RESULT_FILE)
+        if path is None:
             return None
         recorded = upgraded(self._json(path))
         kind = RESULTS.get(str(recorded.get("loop")))
@@ -139,10 +141,14 @@ def table_refs(tags: Mapping[str, str]) -> dict[str, tuple[TableKind, str]]:
 
 
 class History:
-    """Every run that MLflow has in one data folder, read anew at each question."""
+    """Every run that MLflow has in our experiment, read anew at each question.
 
-    def __init__(self, tracking: Tracking) -> None:
+    With `everywhere`, in any experiment that is there: what is registered is not an experiment's.
+    """
+
+    def __init__(self, tracking: Tracking, *, everywhere: bool = False) -> None:
         self.tracking = tracking
+        self._everywhere = everywhere
 
     def loops(self) -> list[RunRecord]:
         """Every run of a loop, newest first.
@@ -157,18 +163,31 @@ class History:
         With `deleted`, also those that were deleted on MLflow's page.
         """
         runs = self.mlflow_runs(deleted=deleted)
-        return [_record(run) for run in runs if f"{TAG}loop" in run.data.tags]
+        return [_record(self.tracking, run) for run in runs if f"{TAG}loop" in run.data.tags]
 
     def mlflow_runs(self, *, deleted: bool = False) -> list[Run]:
         """Every MLflow run, newest first: the loops' and the gate's."""
         from mlflow.entities import ViewType
 
+        view = ViewType.ALL if deleted else ViewType.ACTIVE_ONLY
+        own = self.tracking.experiment_id
+        if not self._everywhere:
+            return self._searched([own], "", view)
+        there = self.tracking.client.search_experiments(view_type=view, max_results=EXPERIMENTS)
+        ids = list(dict.fromkeys([own, *(str(one.experiment_id) for one in there)]))
+        # an experiment of somebody else may have very many runs, of which none is ours
+        found = [run for tag in OURS for run in self._searched(ids, f"tags.`{tag}` LIKE '%'", view)]
+        newest_first = sorted(found, key=lambda run: -run.info.start_time)
+        return list({run.info.run_id: run for run in newest_first}.values())
+
+    def _searched(self, experiments: list[str], condition: str, view: int) -> list[Run]:
         pages: list[Run] = []
         token = None
         while True:
             page = self.tracking.client.search_runs(
-                [self.tracking.experiment_id],
-                run_view_type=ViewType.ALL if deleted else ViewType.ACTIVE_ONLY,
+                experiments,
+                condition,
+                run_view_type=view,
                 order_by=["start_time DESC"],
                 page_token=token,
                 max_results=1000,
@@ -198,7 +217,7 @@ class History:
         )
 
 
-def _record(run: Run) -> RunRecord:
+def _record(tracking: Tracking, run: Run) -> RunRecord:
     tags = {k.removeprefix(TAG): v for k, v in run.data.tags.items() if k.startswith(TAG)}
     return RunRecord(
         run_id=run.info.run_id,
@@ -209,6 +228,6 @@ def _record(run: Run) -> RunRecord:
         metrics=run.data.metrics,
         parameters=run.data.params,
         tags=tags,
-        folder=local_path(run.info.artifact_uri),
+        files=files_of(tracking, run),
         parent=run.data.tags.get(PARENT, ""),
     )

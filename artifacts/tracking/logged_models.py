@@ -1,7 +1,8 @@
 """Policies as MLflow's logged models, so that metrics belong to a model and not only to a run.
 
 A policy is known by its digest. Weights that a learning run makes are written into its logged
-model's own folder; those of any other policy stay where they are.
+model's own folder; those of any other policy stay where they are. Where MLflow keeps its files
+elsewhere, they are written into the data folder and given to it when they are whole.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from artifacts.tracking.archive import Archive
-from artifacts.tracking.connection import TAG, Tracking, local_path
+from artifacts.tracking.connection import TAG, Tracking
+from artifacts.tracking.experiment import local_path
 from artifacts.tracking.run import TrackedRun
+from artifacts.unsent.refusals import in_one_line
 from schemas.references import PolicyRef, RunRef
 
 if TYPE_CHECKING:
@@ -56,7 +59,24 @@ def model_folder(tracking: Tracking, run: RunRef) -> Path:
         made = tracking.client.create_logged_model(
             tracking.experiment_id, run.name, run.run_id, model_type=KIND
         )
-    return _folder(made)
+    return _folder(tracking, made)
+
+
+def hand_over_model(tracking: Tracking, run: RunRef) -> str:
+    """Give MLflow what lies in `model_folder`, if it keeps it elsewhere; returns its address."""
+    made = _made_by(tracking, run.run_id)
+    assert made is not None  # its folder was asked for
+    uri, folder = str(made.artifact_location), _folder(tracking, made)
+    if tracking.holds(uri):
+        return folder.as_uri()
+    with in_one_line(f"model {made.name} of run {run.name}", "MLflow does not keep its files"):
+        tracking.client.log_model_artifacts(made.model_id, str(folder))
+    return uri
+
+
+def models_cache(tracking: Tracking) -> Path:
+    """Where logged models, which MLflow keeps elsewhere, are written before it gets them."""
+    return tracking.data_dir.mlflow_cache / "models"
 
 
 def name_digest(run: TrackedRun, policy: PolicyRef) -> None:
@@ -85,7 +105,7 @@ def discard_model(run: TrackedRun) -> None:
 
     made = _made_by(run.archive.tracking, run.run_id)
     if made is not None:
-        shutil.rmtree(_folder(made), ignore_errors=True)
+        shutil.rmtree(_folder(run.archive.tracking, made), ignore_errors=True)
         run.archive.tracking.client.finalize_logged_model(made.model_id, LoggedModelStatus.FAILED)
 
 
@@ -110,16 +130,24 @@ def _external(archive: Archive, policy: PolicyRef) -> str:
         archive.tracking.experiment_id,
         name,
         tags={DIGEST: policy.digest, WITHOUT_FILES: "true"},
-        params={"name": policy.name, "folder": str(archive.folders.find(policy))},
+        params={"name": policy.name, **_where(archive, policy)},
         model_type=KIND,
     )
     client.finalize_logged_model(made.model_id, LoggedModelStatus.READY)
     return str(made.model_id)
 
 
+def _where(archive: Archive, policy: PolicyRef) -> dict[str, str]:
+    if policy.engine is not None:
+        return {"engine": policy.engine.words}
+    return {"folder": str(archive.folders.find(policy))}
+
+
 def _search(tracking: Tracking, condition: str) -> list[LoggedModel]:
     return list(tracking.client.search_logged_models([tracking.experiment_id], condition))
 
 
-def _folder(model: LoggedModel) -> Path:
-    return local_path(model.artifact_location)
+def _folder(tracking: Tracking, model: LoggedModel) -> Path:
+    if tracking.holds(uri := str(model.artifact_location)):
+        return local_path(uri)
+    return models_cache(tracking) / str(model.model_id)

@@ -6,32 +6,44 @@ import logging
 from collections.abc import Container
 from typing import TYPE_CHECKING
 
-from artifacts.store.process import is_gone
+from artifacts.store.process import is_gone, this_process
+from artifacts.store.shared.owners import Owners
 from artifacts.unsent.calls import IDENTITY
+from artifacts.unsent.owned import OWNER
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-OWNER = "threeloops.owner"  # the tag with the process that writes a run
+LEASE = "threeloops.owner_lease"  # the tag with the lease that its owner keeps in a shared store
 ERROR = "threeloops.error"  # the tag with why a run ended without a result
 CUT_OFF = "its process was ended from outside, and could not say so"
 logger = logging.getLogger(__name__)
 
 
+def owner_tags(owners: Owners | None) -> dict[str, str]:
+    """The tags that say which process writes a run; with a shared store it keeps a lease too."""
+    tags = {OWNER: this_process()}
+    return tags if owners is None else tags | {LEASE: owners.live()}
+
+
 def close_abandoned(
-    client: MlflowClient, experiment_id: str, but: Container[str] = ()
+    client: MlflowClient,
+    experiment_id: str,
+    but: Container[str] = (),
+    owners: Owners | None = None,
 ) -> list[str]:
     """End the runs whose process is gone, and warn of each; returns their names.
 
     A process that was killed could not say that its runs have ended. `but` are the ids of runs
-    of which something is still to be sent: how they ended may be among it.
+    of which something is still to be sent: how they ended may be among it. Of other machines only
+    `owners` knows which processes are gone.
     """
     running = client.search_runs([experiment_id], "attributes.status = 'RUNNING'")
     gone = [
         run
         for run in running
-        if is_gone(run.data.tags.get(OWNER, ""))
+        if _is_gone(run, owners)
         and not (run.info.run_id in but or run.data.tags.get(IDENTITY) in but)
     ]
     for run in gone:
@@ -41,6 +53,11 @@ def close_abandoned(
         client.set_terminated(run.info.run_id, "KILLED")
         logger.warning("%s was cut off: %s; it is listed as killed from now on", name, reason)
     return [_name(run) for run in gone]
+
+
+def _is_gone(run: Run, owners: Owners | None) -> bool:
+    owner, lease = (run.data.tags.get(tag, "") for tag in (OWNER, LEASE))
+    return is_gone(owner) or (owners is not None and owners.is_gone(owner, lease))
 
 
 def flow_runs_cut_off(client: MlflowClient, experiment_id: str) -> list[str]:

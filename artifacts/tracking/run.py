@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from artifacts.store.atomic_file import write_atomic
 from artifacts.store.process import this_process
 from artifacts.text.describe import describe_failure, describe_start
 from artifacts.text.secrets import without_secrets
 from artifacts.text.visible import printable
 from artifacts.tracking.archive import Archive
-from artifacts.tracking.connection import CONFIG_FILE, NOTE, PARENT, TAG, Tracking, local_path
-from artifacts.tracking.owner import OWNER
+from artifacts.tracking.connection import CONFIG_FILE, PARENT, TAG, Tracking
+from artifacts.tracking.experiment import NOTE
+from artifacts.tracking.files import RunFiles, files_of
+from artifacts.tracking.owner import owner_tags
 from artifacts.tracking.prompts import keep_template
+from artifacts.unsent.owned import OWNER
 from artifacts.unsent.waiting import runs_waiting
 from policy.model.template import get_template
 from schemas.config import RunConfig
@@ -122,38 +124,37 @@ class TrackedRun:
         self.tables[name] = reference
         self.tag(**{f"table.{name}": f"{reference.kind}:{reference.digest}"})
         if copy:
-            kept = self.archive.store.path(reference).read_bytes()
-            self._write(f"tables/{name}.parquet", kept)
+            self.files.keep(f"tables/{name}.parquet", self.archive.store.path(reference))
 
     def file(self, path: Path, folder: str = "") -> None:
         """Keep a file with the run, in place of one of its name."""
-        self._write(str(Path(folder) / path.name), path.read_bytes())
+        self.files.write(str(Path(folder) / path.name), path.read_bytes())
 
     def record(self, name: str, value: BaseModel) -> None:
         """Keep a model with the run, as the JSON file `name`."""
-        self._write(name, json.dumps(value.model_dump(mode="json"), indent=2).encode())
+        self.files.write(name, json.dumps(value.model_dump(mode="json"), indent=2).encode())
 
     def text(self, name: str, text: str) -> None:
         """Keep a text with the run, as the file `name`."""
-        self._write(name, text.encode())
-
-    def _write(self, name: str, content: bytes) -> None:
-        """Keep a file among the run's artifacts: whole or as it was before, also after a kill."""
-        above = self.archive.data_dir.run_artifacts
-        write_atomic(self.artifact_folder(name), content, begin_in=above)
+        self.files.write(name, text.encode())
 
     def view(self, rows: pd.DataFrame, name: str = VIEW_FILE) -> None:
         """Keep rows in the form that MLflow's own table viewer shows; a retry replaces them."""
         shown = rows.astype(object).where(rows.notna(), None)
         content = {"columns": list(rows.columns), "data": shown.to_numpy().tolist()}
-        self._write(name, json.dumps(content, ensure_ascii=False).encode())
+        self.files.write(name, json.dumps(content, ensure_ascii=False).encode())
         if (listed := {"path": name, "type": "table"}) not in self._views:
             self._views.append(listed)
         self._client.set_tag(self.run_id, "mlflow.loggedArtifacts", json.dumps(self._views))
 
+    @property
+    def files(self) -> RunFiles:
+        """Its files, which MLflow keeps."""
+        return files_of(self.archive.tracking, self._client.get_run(self.run_id))
+
     def artifact_folder(self, name: str) -> Path:
-        """Where a file or folder among the run's artifacts lies."""
-        return local_path(self._client.get_run(self.run_id).info.artifact_uri) / name
+        """Where a file or folder among its files is on this machine."""
+        return self.files.path(name)
 
 
 @dataclass(frozen=True)
@@ -186,17 +187,33 @@ def tracked_run(
     if former:
         run = _reopened(TrackedRun(former, "", loop, archive), config)
     else:
-        run = _opened(TrackedRun("", "", loop, archive), place, config)
+        run = TrackedRun("", "", loop, archive)
+        with _ended_early(run, config):  # its store of files may be one to read alone
+            _open(run, place, config)
     run.describe(describe_start(loop, config))
-    try:
+    with _ended_early(run, config):
         yield run
+    client.set_terminated(run.run_id, "FINISHED")
+
+
+@contextlib.contextmanager
+def _ended_early(run: TrackedRun, config: RunConfig) -> Iterator[None]:
+    """End a run with the reason where the block raises, if it was opened and is still ours."""
+    try:
+        yield
     except BaseException as error:
         try:
-            _end_early(run, config, error)
+            if run.run_id and _is_ours(run):
+                _end_early(run, config, error)
         except Exception as failed:  # the record must not hide why the run ended
             error.add_note(f"the run's record could not be finished: {failed}")
         raise
-    client.set_terminated(run.run_id, "FINISHED")
+
+
+def _is_ours(run: TrackedRun) -> bool:
+    """Whether no other process goes on with the run: one that took this one for dead may."""
+    found = run.archive.tracking.client.get_run(run.run_id)
+    return bool(found.data.tags.get(OWNER, this_process()) == this_process())
 
 
 def _end_early(run: TrackedRun, config: RunConfig, error: BaseException) -> None:
@@ -208,14 +225,14 @@ def _end_early(run: TrackedRun, config: RunConfig, error: BaseException) -> None
     run.archive.tracking.client.set_terminated(run.run_id, status)
 
 
-def _opened(run: TrackedRun, place: Place, config: RunConfig) -> TrackedRun:
+def _open(run: TrackedRun, place: Place, config: RunConfig) -> None:
     client, loop = run.archive.tracking.client, run.loop
     tags = {
         f"{TAG}loop": loop.letter,
         f"{TAG}loop_name": loop.name,
         f"{TAG}changed": loop.changed,
         "mlflow.source.name": f"threeloops {loop.verb}",
-        OWNER: this_process(),
+        **owner_tags(run.archive.owners),
     }
     tags |= {PARENT: place.parent} if place.parent else {}
     tags |= {f"{TAG}stage": place.stage} if place.stage else {}
@@ -225,7 +242,6 @@ def _opened(run: TrackedRun, place: Place, config: RunConfig) -> TrackedRun:
     _log_parameters(run, settings_in_words(config))
     run.record(CONFIG_FILE, config)
     keep_template(run, config)
-    return run
 
 
 def _reopened(run: TrackedRun, config: RunConfig) -> TrackedRun:
@@ -244,7 +260,8 @@ def _reopened(run: TrackedRun, config: RunConfig) -> TrackedRun:
         name: [(one.step, one.value) for one in client.get_metric_history(run.run_id, name)]
         for name in found.data.metrics
     }
-    client.set_tag(run.run_id, OWNER, this_process())
+    for tag, value in owner_tags(run.archive.owners).items():
+        client.set_tag(run.run_id, tag, value)
     client.update_run(run.run_id, status="RUNNING")
     run.name = found.info.run_name
     if run.name == run.loop.verb:

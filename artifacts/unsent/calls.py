@@ -6,12 +6,14 @@ that we gave them, by which they are found; metrics are read back; all else repl
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from artifacts.unsent.answers import no_answer
+from artifacts.unsent.patience import patient, seconds_for
 from artifacts.unsent.prompts import register_prompt
 
 if TYPE_CHECKING:
@@ -149,10 +151,23 @@ def _log_outputs(client: MlflowClient, words: Words, again: bool) -> None:
 
 def _log_artifact(client: MlflowClient, words: Words, again: bool) -> None:
     """A file keeps its name; one that is there already is replaced by the same."""
-    with tempfile.TemporaryDirectory() as folder:
-        link = Path(folder) / words["name"]
-        link.symlink_to(words["file"])
+    with _named(words) as link:
         client.log_artifact(words["run"], str(link), words["folder"])
+
+
+def _log_model_file(client: MlflowClient, words: Words, again: bool) -> None:
+    """As of a run's files."""
+    with _named(words) as link:
+        client.log_model_artifact(words["model"], str(link), words["folder"])
+
+
+@contextmanager
+def _named(words: Words) -> Iterator[Path]:
+    """A file under the name that it is to have; whoever takes it is given time for its size."""
+    with TemporaryDirectory() as folder, patient(seconds_for(Path(words["file"]))):
+        link = Path(folder) / words["name"]
+        link.symlink_to(Path(words["file"]).absolute())
+        yield link
 
 
 def _create_model(client: MlflowClient, words: Words, again: bool) -> Any:
@@ -225,6 +240,7 @@ CALLS: Mapping[str, Call] = {
     "log inputs": _log_inputs,
     "log outputs": _log_outputs,
     "keep file": _log_artifact,
+    "keep model file": _log_model_file,
     "create model": _create_model,
     "finish model": _finalize_model,
     "tag model": _model_tags,

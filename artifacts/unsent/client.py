@@ -1,6 +1,6 @@
 """MLflow's client for a server that may go away, with the calls that threeloops makes.
 
-Files of runs whose folder lies here are written without the server.
+Files of runs in the data folder are written without the server.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
+from urllib.parse import unquote, urlparse
 from uuid import uuid4
 
 from mlflow.entities import LoggedModel, LoggedModelStatus, Metric, Param, Run
@@ -26,9 +26,12 @@ from artifacts.unsent.servers import Server
 class KeepingClient(ReadingClient):
     """MLflow's client, for the calls that threeloops makes: what it writes is told or kept."""
 
-    def __init__(self, server: Server, data_dir: DataDir) -> None:
+    def __init__(self, server: Server, data_dir: DataDir, artifacts: str = "") -> None:
+        """`artifacts` is where the experiment's files are, if not in the data folder."""
         super().__init__(server, data_dir)
-        self._artifacts = data_dir.run_artifacts.as_uri()
+        self._data_dir = data_dir
+        self._artifacts = artifacts or data_dir.run_artifacts.as_uri()
+        self._own_registry = server.registry in ("", server.address)
 
     def create_run(
         self,
@@ -97,12 +100,28 @@ class KeepingClient(ReadingClient):
 
     def log_artifact(self, run_id: str, local_path: str, artifact_path: str | None = None) -> None:
         folder = self._run(run_id).info.artifact_uri
-        if urlparse(folder).scheme in ("", "file"):
+        if self._is_ours(folder):
             here = LocalArtifactRepository(folder)
             here.log_artifact(local_path, artifact_path)  # type: ignore[no-untyped-call]
             return
         words = {"run": run_id, "name": Path(local_path).name, "folder": artifact_path}
         self._way.tell("keep file", {**words, "file": local_path})
+
+    def _is_ours(self, uri: str) -> bool:
+        """Whether it lies in the data folder, where `take_name` finds what has another id later."""
+        parts = urlparse(uri)
+        below = Path(unquote(parts.path)).is_relative_to(self._data_dir.run_artifacts)
+        return parts.scheme in ("", "file") and below
+
+    def log_model_artifacts(
+        self, model_id: str, local_dir: str, artifact_path: str | None = None
+    ) -> None:
+        """Give every file of a folder to the server, one by one, or keep a copy of it."""
+        above = Path(local_dir)
+        for path in sorted(one for one in above.rglob("*") if one.is_file()):
+            folder = (Path(artifact_path or "") / path.relative_to(above)).parent
+            words = {"model": model_id, "name": path.name, "folder": _folder(folder)}
+            self._way.tell("keep model file", {**words, "file": str(path)})
 
     def create_logged_model(
         self,
@@ -167,7 +186,9 @@ class KeepingClient(ReadingClient):
             "tags": {**(tags or {}), IDENTITY: identity},
             "description": description,
             # a server takes files from its own folders alone, and asks which model's they are
-            "model": model_id or (parent if parent.startswith("m-") else None),
+            "model": model_id or (parent if parent.startswith("m-") else None)
+            if self._own_registry
+            else None,
         }
         version: ModelVersion = self._way.tell("register version", words)
         return version or version_to_be(words, _now_ms())
@@ -192,6 +213,10 @@ class KeepingClient(ReadingClient):
     def make_champion(self, name: str, alias: str, version: str) -> None:
         """Give an alias now or not at all: what others rely on must not come later."""
         self._way.read(lambda: self._way.plain.set_registered_model_alias(name, alias, version))
+
+
+def _folder(path: Path) -> str | None:
+    return path.as_posix() if path.parts else None
 
 
 def _metric(metric: Metric) -> dict[str, Any]:

@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from filelock import FileLock
+
 from artifacts.store.data_dir import DataDir
 from artifacts.store.process import this_process
 from policy.files.atomic_folder import flush
@@ -138,6 +140,15 @@ def _locked(file: int) -> bool:
 def unsent_folder(data_dir: DataDir) -> Path:
     """Where what was not sent is kept."""
     return data_dir.root / "unsent"
+
+
+def copies_lock(data_dir: DataDir) -> FileLock:
+    """Held by who copies a file for a record, and by who deletes copies that no record needs.
+
+    The file of records is there before the first copy, so who deletes sees it, or is done before.
+    """
+    data_dir.locks.mkdir(parents=True, exist_ok=True)
+    return FileLock(data_dir.locks / "unsent-copies.lock")
 
 
 def unsent_files(data_dir: DataDir, to: str) -> list[Path]:

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModel, Metric, Run, ViewType
+from mlflow.entities import Experiment, FileInfo, LoggedModel, Metric, Run, ViewType
 from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
 from mlflow.store.entities import PagedList
 
 from artifacts.store.data_dir import DataDir
+from artifacts.unsent.patience import MOST_SECONDS, patient
 from artifacts.unsent.servers import Server
 from artifacts.unsent.way import Way
 
@@ -20,7 +21,7 @@ class ReadingClient(MlflowClient):
     """MLflow's client, for what threeloops reads."""
 
     def __init__(self, server: Server, data_dir: DataDir) -> None:
-        super().__init__(server.address, server.address)
+        super().__init__(server.address, server.registry or server.address)
         self._way = Way(server, data_dir)
 
     @property
@@ -28,8 +29,26 @@ class ReadingClient(MlflowClient):
         """Whether the server stopped answering this process."""
         return self._way.lost
 
+    def list_artifacts(self, run_id: str, path: str | None = None) -> list[FileInfo]:
+        found: list[FileInfo] = self._way.read(lambda: self._way.plain.list_artifacts(run_id, path))
+        return found
+
+    def download_artifacts(self, run_id: str, path: str, dst_path: str | None = None) -> str:
+        with patient(MOST_SECONDS):
+            return str(
+                self._way.read(lambda: self._way.plain.download_artifacts(run_id, path, dst_path))
+            )
+
     def get_experiment_by_name(self, name: str) -> Any:
         return self._way.read(lambda: self._way.plain.get_experiment_by_name(name))
+
+    def search_experiments(self, *words: Any, **more: Any) -> PagedList[Experiment]:
+        """As MLflow finds them; without the server none."""
+        found: PagedList[Experiment] = self._way.read(
+            lambda: self._way.plain.search_experiments(*words, **more),
+            lambda: PagedList([], None),
+        )
+        return found
 
     def get_run(self, run_id: str) -> Run:
         if self.away and run_id in self._way.known.runs:

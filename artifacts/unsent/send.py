@@ -12,13 +12,15 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
 from artifacts.store.data_dir import DataDir
-from artifacts.unsent.answers import asked
+from artifacts.store.shared.objects import Objects
+from artifacts.unsent.answers import UnreachableError, asked, reason, status_of
 from artifacts.unsent.calls import gone, make
 from artifacts.unsent.journal import (
     COPIES,
@@ -28,6 +30,7 @@ from artifacts.unsent.journal import (
     Kept,
     Record,
     claimed,
+    copies_lock,
     delete_kept,
     read_kept,
     read_sent,
@@ -35,7 +38,9 @@ from artifacts.unsent.journal import (
     unsent_files,
     unsent_folder,
 )
-from artifacts.unsent.names import rename_in_texts, renamed, take_name
+from artifacts.unsent.names import rename_in_texts, renamed, take_name, with_file
+from artifacts.unsent.owned import RunOwners
+from artifacts.unsent.refusals import explained
 from artifacts.unsent.servers import Server, without_password
 from schemas.errors import InputError, ThreeLoopsError
 
@@ -54,7 +59,8 @@ class NotTakenError(InputError):
 class Outcome:
     """What was sent, by kind of call; how many records are left, and why.
 
-    `gone` counts the records that nobody needs any more, by what was deleted on MLflow's page.
+    `gone` counts the records that nobody needs any more, by why: what was deleted on MLflow's
+    page, or that another process has gone on with a run.
     `elsewhere` are those of the ones left that are for another server than the one in use.
     """
 
@@ -76,15 +82,34 @@ class Outcome:
             self.reasons.append(reason)
 
 
+@dataclass(frozen=True)
+class _Place:
+    """Where runs have their names: in MLflow, in the data folder, and in a shared store."""
+
+    client: MlflowClient
+    data_dir: DataDir
+    shared: Objects | None
+
+    @cached_property
+    def owners(self) -> RunOwners:
+        """Who has the runs now."""
+        return RunOwners(self.client)
+
+
 def send_to_mlflow(
-    client: MlflowClient | None, data_dir: DataDir, server: Server, seconds: float
+    client: MlflowClient | None,
+    data_dir: DataDir,
+    server: Server,
+    seconds: float,
+    shared: Objects | None = None,
 ) -> Outcome:
     """Send what is kept for an MLflow server, within some seconds.
 
     Without a client nothing is sent, only counted. Files that a process goes on writing wait for
-    its end. One process sends at a time.
+    its end. One process sends at a time. `shared` is the store that the data folder shares.
     """
     outcome = Outcome()
+    place = None if client is None else _Place(client, data_dir, shared)
     if not unsent_files(data_dir, TO):
         return outcome
     data_dir.locks.mkdir(parents=True, exist_ok=True)
@@ -94,22 +119,22 @@ def send_to_mlflow(
             for path in unsent_files(data_dir, TO):
                 try:
                     with claimed(path) as mine:
-                        _send_file(client, data_dir, path, (server, mine, until), outcome)
+                        _send_file(place, path, (server, mine, until), outcome)
                 except FileNotFoundError:
                     if path.exists():
                         raise  # another file is missing
                 except ThreeLoopsError as error:
                     outcome.leave(1, str(error))
-            if not list(unsent_folder(data_dir).glob(f"*{RECORDS}")):
-                shutil.rmtree(unsent_folder(data_dir) / COPIES, ignore_errors=True)
+            with copies_lock(data_dir):
+                if not list(unsent_folder(data_dir).glob(f"*{RECORDS}")):
+                    shutil.rmtree(unsent_folder(data_dir) / COPIES, ignore_errors=True)
     except Timeout:
         outcome.leave(1, "another command is sending it")
     return outcome
 
 
 def _send_file(
-    client: MlflowClient | None,
-    data_dir: DataDir,
+    place: _Place | None,
     path: Path,
     about: tuple[Server, bool, float],
     outcome: Outcome,
@@ -134,19 +159,18 @@ def _send_file(
         outcome.leave(waiting, f"MLflow does not answer at {without_password(server.address)}")
     elif not mine:
         outcome.leave(waiting, f"the command that writes {path} goes on")
-    elif client is None:
+    elif place is None:
         why = refusal(path)
         outcome.leave(
             waiting,
             _refused(path, why) if why else f"{path} waits for {without_password(server.address)}",
         )
     else:
-        _send_records(client, data_dir, kept, (done, names), until, outcome)
+        _send_records(place, kept, (done, names), until, outcome)
 
 
 def _send_records(
-    client: MlflowClient,
-    data_dir: DataDir,
+    place: _Place,
     kept: Kept,
     begun: tuple[int, dict[str, str]],
     until: float,
@@ -162,7 +186,7 @@ def _send_records(
                 return
             try:
                 # its writer, or a sender that was killed, may have made this call and no later one
-                added = _send(client, data_dir, record, names, again=number == done + 1)
+                added = _send(place, record, names, again=number == done + 1)
             except NotTakenError as error:
                 if refusal(kept.path) != error.what:
                     progress.keep({"sent": number - 1, "names": {}, "refused": error.what})
@@ -172,7 +196,7 @@ def _send_records(
                 outcome.leave(left, f"{error.what}; it is kept in {kept.path}")
                 return
             if isinstance(added, str):
-                outcome.gone[f"for a {added} that was deleted"] += 1
+                outcome.gone[added] += 1
                 added = {}
             else:
                 outcome.sent[record["call"]] += 1
@@ -180,40 +204,44 @@ def _send_records(
             progress.keep({"sent": number, "names": added})
     finally:
         progress.close()
-    rename_in_texts(data_dir, kept, names)
+    rename_in_texts(place.data_dir, kept, names)
     delete_kept(kept.path)
 
 
 def _send(
-    client: MlflowClient,
-    data_dir: DataDir,
-    record: Record,
-    names: Mapping[str, str],
-    *,
-    again: bool,
+    place: _Place, record: Record, names: Mapping[str, str], *, again: bool
 ) -> dict[str, str] | str:
     """Make one call; returns the server's name for what it made, by ours.
 
-    Returns in a word what it was for, where that was deleted. InputError where it cannot be made:
-    NotTakenError where MLflow has another reason.
+    Returns in words what it was for, where that was deleted or is another process's. InputError
+    where it cannot be made: NotTakenError where MLflow has another reason.
     """
-    from mlflow.exceptions import MlflowException
-
     words = json.loads(renamed(json.dumps(record), names))
-    call = words.pop("call")
-    if call == "keep file":
-        words["file"] = str(data_dir.root / words["file"])
-        if not Path(words["file"]).is_file():
-            raise NotTakenError(f"{words['file']}, which MLflow is to keep, is missing")
+    call, client = words.pop("call"), place.client
     try:
-        made = asked(lambda before: make(client, call, words, again=again or before), PATIENCE)
-    except MlflowException as error:
+        if place.owners.went_to_another(call, words):
+            return "for a run that another process went on with"
+        with with_file(place.data_dir, words, names):
+            made = asked(lambda before: make(client, call, words, again=again or before), PATIENCE)
+    except FileNotFoundError:
+        raise NotTakenError(f"{words['file']}, which MLflow is to keep, is missing") from None
+    except UnreachableError as error:
+        if "file" in words and _answers(client):  # it cannot keep this file, and does all else
+            what = f"MLflow fails to {call} {words['name']} ({reason(error)})"
+            raise NotTakenError(what) from error
+        raise
+    except ThreeLoopsError:
+        raise
+    except Exception as error:  # of MLflow, of HTTP where files go, or of a store's own client
+        if isinstance(error, OSError) and status_of(error) is None:
+            raise  # of this machine, such as a full disk
         if what := _gone(client, words):
-            return what
-        raise NotTakenError(f"MLflow refuses to {call} ({str(error).splitlines()[0]})") from error
+            return f"for a {what} that was deleted"
+        raise NotTakenError(f"MLflow refuses to {call} ({explained(error)[0]})") from error
     if "id" not in words:
         return {}
-    return {words["id"]: take_name(data_dir, call, words["id"], made)}
+    theirs = take_name(place.data_dir, call, words["id"], made, place.shared)
+    return {words["id"]: theirs}
 
 
 def _refused(path: Path, why: str) -> str:
@@ -230,3 +258,12 @@ def _gone(client: MlflowClient, words: Mapping[str, object]) -> str:
         return asked(lambda again: gone(client, words), PATIENCE)
     except MlflowException:
         return ""
+
+
+def _answers(client: MlflowClient) -> bool:
+    """Whether a server that failed at something answers at all."""
+    try:
+        asked(lambda again: client.search_experiments(max_results=1), patience=0)
+    except UnreachableError:
+        return False
+    return True

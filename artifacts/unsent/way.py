@@ -18,10 +18,13 @@ from mlflow import MlflowClient
 from artifacts.store.data_dir import DataDir
 from artifacts.unsent.answers import UnreachableError, asked
 from artifacts.unsent.calls import make
-from artifacts.unsent.journal import COPIES, Journal, begin_journal, unsent_folder
+from artifacts.unsent.journal import COPIES, Journal, begin_journal, copies_lock, unsent_folder
 from artifacts.unsent.known import Known
+from artifacts.unsent.owned import owned_by
+from artifacts.unsent.refusals import explained, forbids
 from artifacts.unsent.servers import Server, without_password
 from policy.files.atomic_folder import flush
+from schemas.errors import InputError
 from schemas.identity import file_digest
 
 T = TypeVar("T")
@@ -33,7 +36,7 @@ class Way:
     """The way of one process to a server. `plain` is a client whose calls fail without answers."""
 
     def __init__(self, server: Server, data_dir: DataDir) -> None:
-        self.plain = MlflowClient(server.address, server.address)
+        self.plain = MlflowClient(server.address, server.registry or server.address)
         self.known = Known()
         self._server = server
         self._data_dir = data_dir
@@ -51,13 +54,14 @@ class Way:
         answer = None
         if self._journal is None:
             try:
-                answer = asked(lambda again: make(self.plain, call, words, again=again))
+                answer = self._asked(lambda again: make(self.plain, call, words, again=again))
             except UnreachableError as error:
                 self._journal = self._go_on_without(error)
         if self._journal is not None:
-            if call == "keep file":
+            if "file" in words:
                 words = {**words, "file": self._copied(Path(words["file"]))}
-            self._journal.keep({"call": call, **words})
+            owner = owned_by(self.known.runs.get(str(words.get("run"))))
+            self._journal.keep({"call": call, **words, **owner})
         self.known.write(call, words)
         return answer
 
@@ -70,7 +74,7 @@ class Way:
         known = known if self._writes else None
         if self._journal is None:
             try:
-                return asked(lambda again: ask())
+                return self._asked(lambda again: ask())
             except UnreachableError as error:
                 if known is None:
                     raise self._unreachable(error) from error
@@ -79,6 +83,18 @@ class Way:
             raise self._unreachable(UnreachableError("MLflow does not answer"))
         return known()
 
+    def _asked(self, call: Callable[[bool], T]) -> T:
+        """As `asked`; InputError where the server does not allow the call."""
+        try:
+            return asked(call)
+        except UnreachableError:
+            raise
+        except Exception as error:  # MLflow has one class for everything
+            if not forbids(error):
+                raise
+            what, remedy = explained(error)
+            raise InputError(what, self._server.shown, remedy) from error
+
     def _go_on_without(self, error: UnreachableError) -> Journal:
         address = without_password(self._server.address)
         journal = begin_journal(self._data_dir, TO, address, self._server.identity)
@@ -86,25 +102,24 @@ class Way:
             "%s at %s; the work goes on, what MLflow was not told is kept in %s, and the next "
             "command or `threeloops sync` sends it",
             error,
-            address,
+            self._server.shown,
             journal.path,
         )
         return journal
 
     def _unreachable(self, error: UnreachableError) -> UnreachableError:
-        return UnreachableError(
-            error.what, without_password(self._server.address), "start it, and run this again"
-        )
+        return UnreachableError(error.what, self._server.shown, "start it, and run this again")
 
     def _copied(self, path: Path) -> str:
         """A copy of a file by its digest, which lasts until it was sent."""
         copy = unsent_folder(self._data_dir) / COPIES / file_digest(path)
-        copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not copy.exists():
-            part = copy.with_name(f"{copy.name}.{uuid4().hex[:8]}.part")
-            shutil.copyfile(path, part)
-            part.chmod(0o600)
-            flush(part)
-            part.replace(copy)
-            flush(copy.parent)
+        with copies_lock(self._data_dir):
+            copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not copy.exists():
+                part = copy.with_name(f"{copy.name}.{uuid4().hex[:8]}.part")
+                shutil.copyfile(path, part)
+                part.chmod(0o600)
+                flush(part)
+                part.replace(copy)
+                flush(copy.parent)
         return str(copy.relative_to(self._data_dir.root))

@@ -44,7 +44,7 @@ def read_config(path: Path, kind: type[RunConfig]) -> dict[str, Any]:
         raise InputError(what, f"{where}: {name}", remedy) from None
     flat: dict[str, Any] = {}
     for name, value in found.items():
-        flat |= value if name in NESTED else {name: value}
+        flat |= (value or {}) if name in NESTED else {name: value}
     return flat
 
 
@@ -77,11 +77,13 @@ def print_config(options: Namespace, terminal: Terminal) -> ConfigOutput:
 def _lines(config: BaseModel, indent: str) -> Iterator[str]:
     for name, field in type(config).model_fields.items():
         value = getattr(config, name)
+        if field.exclude:  # what is never recorded is not written either
+            continue
         if isinstance(value, BaseModel):
             yield f"{indent}{name}:  # {field.description}"
             yield from _lines(value, f"{indent}  ")
             continue
-        plain = config.model_dump(mode="json", include={name})[name]
+        plain = config.model_dump(mode="json", include={name}).get(name, value)
         yield f"{indent}{name}: {_shown(plain)}  # {field.description}"
 
 

@@ -14,10 +14,17 @@ from pathlib import Path
 
 from artifacts.store.data_dir import private_files
 from artifacts.text.secrets import without_secrets
+from artifacts.tracking.named import TRACKING
 
 BAD_INPUT, DEFECT = 2, 70
 FULL = (errno.ENOSPC, errno.EDQUOT)
 NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # what a file system without locks says
+WITHOUT_LOCKS = (
+    "the file system of the data folder, or of a shared one, does not lock files; mount it with "
+    "locks, or set THREELOOPS_HOME to a folder on another disk"
+)
+DRIVERS = ("psycopg2", "psycopg", "pymysql", "MySQLdb")  # of what MLFLOW_TRACKING_URI may name
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW  # how a file that must be new is opened
 WRONG_KIND = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 
@@ -62,8 +69,18 @@ def _of_the_machine(error: BaseException) -> str | None:
             "a disk is full, that of the data folder or of temporary files; make room and run the "
             "command again: it goes on where it was"
         )
+    if isinstance(error, OSError) and error.errno in NO_LOCKS:
+        return WITHOUT_LOCKS
     if isinstance(error, sqlite3.OperationalError):
         return _of_a_database(str(error))
+    if any(
+        kind.__name__ == "OperationalError" and kind.__module__.partition(".")[0] in DRIVERS
+        for kind in type(error).__mro__
+    ):
+        return (
+            f"the database of {TRACKING} cannot be used ({_in_short(error)}); see whether it runs, "
+            "and run the command again"
+        )
     return None
 
 
@@ -81,6 +98,8 @@ def _of_a_file(error: OSError, path: str) -> str | None:
 
 
 def _of_a_database(reason: str) -> str | None:
+    if "locking protocol" in reason:
+        return WITHOUT_LOCKS
     if "locked" in reason:
         return "a database of the data folder is in use by another command; try again later"
     if "full" in reason:

@@ -60,7 +60,22 @@ registers nothing (exit 1). --resume RUN --max-kl NATS continues from there.
 
 With --max-minutes M it takes no step that would end the run later: the time of
 the evaluation after learning is kept free. What was learned by then becomes a
-version as ever."""
+version as ever.
+
+Several processes share the work under torchrun or srun, one for each GPU:
+
+  torchrun --nproc-per-node 2 -m threeloops learn --steps 20
+
+Each samples and learns from its own problems of a step. --shard-weights splits
+weights, gradients and moments too, for a model that does not fit.
+
+With --adapter lora a server can sample the steps, such as a vLLM that has the
+same model and was started with --enable-lora:
+
+  threeloops learn --adapter lora --base-url http://127.0.0.1:8000/v1
+
+It loads each step's adapter, and what it samples is checked against this
+policy. With --max-off-policy-steps N it samples N steps ahead."""
 RESCORE = """Score stored completions again with another scorer, and show what changed, row
 by row. No model is loaded and nothing is generated.
 

@@ -14,6 +14,7 @@ from schemas.config import Columns, LearningSettings, SamplingSettings
 from schemas.errors import InputError
 from schemas.faults import told
 from schemas.files import source_of
+from schemas.server import ServerSettings, StepSampling
 
 C = TypeVar("C", bound=BaseModel)
 # settings inside a configuration, given on the command line without their outer name
@@ -21,13 +22,15 @@ NESTED: Mapping[str, type[BaseModel]] = {
     "sampling": SamplingSettings,
     "columns": Columns,
     "learning": LearningSettings,
+    "server": ServerSettings,
+    "sampler": StepSampling,
 }
 LONGEST_CHOICES = 45  # characters; what is longer makes the usage wider than a terminal
 SHORTER = {"max_kl_nats": "max-kl"}
 # what stored completions fix already
 FIXED_BY_REPLAY = (
     "model", "dataset", "split", "seed", "template", "shard_size", "device", "sampling",
-    "columns",
+    "columns", "server",
 )  # fmt: skip
 OF_A_FILE = ("dataset", "split", "columns")  # what a file of answers does not say
 
@@ -71,7 +74,9 @@ def config_from(config: type[C], given: Mapping[str, object]) -> C:
     values: dict[str, object] = {}
     for name in config.model_fields:
         if name in NESTED:
-            values[name] = {k: given[k] for k in NESTED[name].model_fields if k in given}
+            of_group = {k: given[k] for k in NESTED[name].model_fields if k in given}
+            if of_group or config.model_fields[name].default is not None:
+                values[name] = of_group
         elif name in given:
             values[name] = given[name]
     try:
@@ -146,6 +151,8 @@ def _metavar(name: str) -> str:
         "train_split": "SPLIT",
         "max_kl_nats": "NATS", "max_minutes": "M", "baseline": "RULE", "answer_pattern": "REGEX",
         "split_by_hash": "80/10/10", "prompt_column": "NAME", "answer_column": "NAME",
+        "served_model": "NAME", "adapter_folder": "FOLDER",
+        "base_url": "URL", "tokenizer": "FOLDER", "extra_body": "JSON",
         "id_column": "NAME", "family_column": "NAME", "split_column": "NAME",
     }.get(name, "N")  # fmt: skip
 

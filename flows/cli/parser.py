@@ -6,17 +6,20 @@ import argparse
 import contextlib
 import io
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flows.cli.experiment import VERBS, add_experiment, in_experiment
 from flows.cli.grammar.loops import add_loops
 from flows.cli.grammar.one_line_parser import OneLineParser
 from flows.cli.grammar.others import add_others
 from flows.cli.grammar.past_runs import add_past_runs
 from flows.cli.help_texts import EXAMPLES, STORY
 from flows.cli.streams import open_standard_streams
+from policy.parallel.place import is_follower
 from schemas.errors import InputError, ThreeLoopsError
 
 if TYPE_CHECKING:
@@ -45,6 +48,8 @@ def build_parser() -> OneLineParser:
         made.add_argument(
             "--json", action="store_true", help="one JSON object as the last line of stdout"
         )
+        if name in VERBS:
+            add_experiment(made)
         return made
 
     add_loops(verb)
@@ -62,7 +67,12 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     if "config" in options:
         from flows.cli.config_file import with_file
 
-        return with_file(options)
+        options = with_file(options)
+    given = vars(options)
+    if options.verb == "learn" and given.get("task_runner") and "print_config" not in given:
+        from flows.preflight import refuse_workers
+
+        refuse_workers(options.task_runner)  # before several processes meet
     return options
 
 
@@ -70,6 +80,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
     open_standard_streams()
     _write_any_character()
+    words = sys.argv[1:] if arguments is None else arguments
+    if is_follower(os.environ, words):
+        from flows.cli.ranks import follow
+
+        return follow(arguments)
+    code = _run(arguments)
+    if code == 2 and [*words[:1]] == ["learn"]:
+        from flows.cli.ranks import end_who_waits
+
+        end_who_waits()
+    return code
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
         options = parsed(arguments)
     except InputError as error:
@@ -119,6 +143,7 @@ def _done(options: argparse.Namespace, terminal: Terminal) -> ResultModel:
         contextlib.redirect_stdout(sys.stderr) if options.json else contextlib.nullcontext(),
         contextlib.nullcontext() if options.verb == "export" else private_files(),
         terminal.noting_warnings(),
+        in_experiment(options),
     ):
         # the others make a data folder where there is none
         if options.verb == "doctor":

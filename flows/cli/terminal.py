@@ -42,6 +42,7 @@ class Terminal:
         )
         if not self.out.is_terminal:
             self.out.width = WIDTH
+        self._shown: ProgressHub | None = None
 
     def note(self, line: str) -> None:
         """One line about what is going on; a stderr that is full is not worth a run."""
@@ -63,9 +64,20 @@ class Terminal:
 
     @contextlib.contextmanager
     def progress(self, hub: ProgressHub) -> Iterator[None]:
-        """Show what tasks report: bars in a terminal, a line every ten seconds elsewhere."""
-        with self.noting_warnings(), self._showing(hub):
-            yield
+        """Show what tasks report: bars in a terminal, a line every ten seconds elsewhere.
+
+        A block inside such a block adds nothing, so that no line is said twice.
+        """
+        with self.noting_warnings():
+            if self._shown is hub:
+                yield
+                return
+            self._shown = hub
+            try:
+                with self._showing(hub):
+                    yield
+            finally:
+                self._shown = None
 
     @contextlib.contextmanager
     def noting_warnings(self) -> Iterator[None]:

@@ -17,10 +17,14 @@ from artifacts.doctor.machine import check_place, check_space, check_versions_of
 from artifacts.doctor.models import check_models, check_versions
 from artifacts.doctor.runs import check_aliases, check_runs, check_unlisted
 from artifacts.doctor.set_aside import SetAside
+from artifacts.doctor.shared_store import check_shared_store, check_store_answers
 from artifacts.doctor.snapshot import InUseError, UnreadableError
+from artifacts.doctor.store_look import StoreLook
 from artifacts.doctor.tables import check_keys, check_tables
+from artifacts.doctor.templates import check_templates
 from artifacts.doctor.unsent import check_unsent
 from artifacts.store.data_dir import DataDir
+from artifacts.store.shared.place import store_address
 from artifacts.store.stored_bytes import StoredBytes
 from flows.doctor.servers import check_ports, check_servers
 from schemas.health import Checked, DoctorOutput, Finding
@@ -34,11 +38,13 @@ CHECKS = (
     check_tables,
     check_keys,
     check_runs,
+    check_templates,
     check_unlisted,
     check_aliases,
     check_models,
     check_versions,
     check_checkpoints,
+    check_shared_store,
     check_unsent,
     check_leftovers,
     check_locks,
@@ -55,7 +61,8 @@ def visit(root: Path, hub: ProgressHub, *, repair: bool) -> DoctorOutput:
     """
     data_dir, started = DataDir(root), time.monotonic()
     reading = Reading(data_dir, hub)
-    found = list(_look(data_dir, reading))
+    store = StoreLook(store_address())
+    found = list(_look(data_dir, reading, store))
     repaired: list[Finding] = []
     aside = SetAside(data_dir)
     with _accounted_for(repaired, hub):
@@ -67,12 +74,13 @@ def visit(root: Path, hub: ProgressHub, *, repair: bool) -> DoctorOutput:
             if len(repaired) == before:
                 break
             hub.log_message("looking again")
-            reading = Reading(data_dir, hub)
-            found = list(_look(data_dir, reading))
+            reading, store = Reading(data_dir, hub), StoreLook(store_address())
+            found = list(_look(data_dir, reading, store))
     findings = tuple(after_repair(one.finding) if repair else one.finding for one in found)
     damaged = sum(one.level == "damage" for one in findings)
     return DoctorOutput(
         folder=str(root),
+        store=store.address or None,
         exists=root.is_dir(),
         checked=Checked(
             **reading.counts, read_bytes=reading.done, seconds=time.monotonic() - started
@@ -100,11 +108,12 @@ class Reading:
         self._hub.report(Progress("reading the data folder", done, self._total, "MiB"))
 
 
-def _look(data_dir: DataDir, reading: Reading) -> Iterator[Found]:
+def _look(data_dir: DataDir, reading: Reading, store: StoreLook) -> Iterator[Found]:
     yield from check_versions_of_packages()
     yield from check_place(data_dir.root)
     yield from check_space(data_dir.root)
     yield from check_ports(data_dir)
+    yield from check_store_answers(store)
     if not data_dir.root.is_dir():
         return
 
@@ -113,7 +122,12 @@ def _look(data_dir: DataDir, reading: Reading) -> Iterator[Found]:
     except (InUseError, UnreadableError):
         recorded = None
     at = Examination(
-        data_dir, StoredBytes(reading), recorded, lambda: recorded_in(data_dir), reading.counts
+        data_dir,
+        StoredBytes(reading),
+        recorded,
+        lambda: recorded_in(data_dir),
+        reading.counts,
+        store,
     )
     seen: set[tuple[str, str]] = set()
     for one in chain.from_iterable(check(at) for check in CHECKS):

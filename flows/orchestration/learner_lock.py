@@ -9,19 +9,25 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from artifacts.store.data_dir import DataDir
-from flows.orchestration.turns import taking_turns
+from artifacts.store.shared.objects import Objects
+from flows.orchestration.turns import across_store, taking_turns
 
 
 @contextmanager
 def learner_lock(
-    data_dir: DataDir, device: str, log_message: Callable[[str], None]
+    data_dir: DataDir,
+    device: str,
+    log_message: Callable[[str], None],
+    shared: Objects | None = None,
 ) -> Iterator[None]:
     """Wait until no other learner of this data folder uses the device, and hold it in the block.
+
+    With a shared store, no other learner of this machine in any data folder that shares it.
 
     GPUs told apart by CUDA_VISIBLE_DEVICES do not wait for each other.
     """
     name, what = _name(device), "the learner that uses this machine"
-    with taking_turns(data_dir, name, what, log_message):
+    with taking_turns(data_dir, name, what, log_message, across_store(shared, name)):
         yield
 
 

@@ -12,6 +12,7 @@ from prefect.context import FlowRunContext
 from prefect.utilities.urls import url_for
 
 from artifacts.text.markdown import code
+from artifacts.tracking.named import is_server
 from artifacts.tracking.run import Place, TrackedRun, tracked_run
 from artifacts.unsent.servers import without_password
 from flows.orchestration.page import showing_progress
@@ -68,10 +69,10 @@ def _show_mlflow_run(run: TrackedRun, flow_run: UUID, tags: list[str]) -> None:
         known = client.read_flow_run(flow_run).tags
         client.update_flow_run(flow_run, tags=list(dict.fromkeys([*known, *tags])))
     about = f"Loop {run.loop.letter}, {run.loop.name}: what was measured, tables and pictures"
-    served = in_use(run.archive.data_dir)
-    if served:
+    page = _page(run)
+    if page:
         create_link_artifact(
-            link=f"{served.mlflow}/#/experiments/{run.archive.tracking.experiment_id}/runs/{run.run_id}",
+            link=f"{page}/#/experiments/{run.archive.tracking.experiment_id}/runs/{run.run_id}",
             link_text=f"MLflow run {run.name}",
             key=ARTIFACT,
             description=about,
@@ -83,6 +84,16 @@ def _show_mlflow_run(run: TrackedRun, flow_run: UUID, tags: list[str]) -> None:
             key=ARTIFACT,
             description=about,
         )
+
+
+def _page(run: TrackedRun) -> str:
+    """Where MLflow shows the run: on the server that has it, or on the page of `up`; else empty."""
+    tracking = run.archive.tracking
+    if tracking.remote:
+        address = without_password(tracking.address)
+        return address.rstrip("/") if is_server(address) else ""
+    served = in_use(run.archive.data_dir)
+    return served.mlflow if served else ""
 
 
 def _subjects(run: TrackedRun, config: RunConfig) -> list[str]:

@@ -21,7 +21,7 @@ from artifacts.unsent.send import Outcome
 from artifacts.unsent.servers import without_password
 from flows.orchestration.prefect_database import prepare_prefect_database
 from flows.orchestration.untold import kept_for, prefect_address, tell_prefect
-from schemas.errors import InputError, ThreeLoopsError
+from schemas.errors import InputError, ThreeLoopsError, first_line
 
 PATIENCE = 10.0  # seconds for an answer of the server that the user named
 FACTORY = "prefect.server.api.server:create_app"  # among the words that start one
@@ -63,10 +63,9 @@ def start_own_server(
     try:
         get_client(sync_client=True)
     except Exception as error:  # a server fails in many ways, all meaning: there is none
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise NoServerError(
-            f"Prefect's own server did not start: {reason} It listens on 127.0.0.1, which must be "
-            "reachable; with PREFECT_API_URL another server is used"
+            f"Prefect's own server did not start: {first_line(error)} It listens on 127.0.0.1, "
+            "which must be reachable; with PREFECT_API_URL another server is used"
         ) from None
     _remember_own(data_dir)
     _tell_what_is_kept(data_dir, log_message, outcome)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import functools
+import importlib
+import inspect
 from collections.abc import Callable
 from typing import Any, Generic, ParamSpec, TypeVar
 
@@ -31,8 +33,7 @@ class PipelineFlow(Flow[P, R]):
         how it ended is kept, and told later. One that does so before it began leaves a plain call.
         """
         channel, body = process_runtime().side_channel, Body(self.fn)
-        told = copy.copy(self)
-        told.fn = body
+        told = self.having(body)
         if channel.gone:
             return self.fn(*args, **kwargs)
         try:
@@ -47,6 +48,20 @@ class PipelineFlow(Flow[P, R]):
             if body.error is not None:
                 raise body.error from None
             return body.result[0]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A process that is sent the flow, such as a worker for a task of it, gets no function.
+
+        It may know the function's module by another name, or not at all.
+        """
+        named = NamedFunction(self.fn.__module__, self.fn.__qualname__)
+        return vars(self) | {"fn": named, "__wrapped__": named}
+
+    def having(self, body: Body[P, R]) -> PipelineFlow[P, R]:
+        """The same flow with this in place of its function, wherever it holds that."""
+        told = copy.copy(self)
+        vars(told).update(fn=body, __wrapped__=body)
+        return told
 
 
 class Body(Generic[P, R]):
@@ -73,6 +88,30 @@ class Body(Generic[P, R]):
             self.error = error
             raise
         return self.result[0]
+
+
+class NamedFunction:
+    """The function of a flow where the flow was sent to; looked for when it is called.
+
+    ImportError or AttributeError where it is not there.
+    """
+
+    def __init__(self, module: str, name: str) -> None:
+        self.__module__, self.__qualname__ = module, name
+        self.__name__ = name.rpartition(".")[2]
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(self._found())
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function."""
+        return self._found()(*args, **kwargs)
+
+    def _found(self) -> Callable[..., Any]:
+        flow = getattr(importlib.import_module(self.__module__), self.__qualname__)
+        found: Callable[..., Any] = flow.fn
+        return found
 
 
 def pipeline_flow(

@@ -61,16 +61,23 @@ ESTIMATORS: dict[KlEstimator, Callable[[Tensor], Tensor]] = {"k1": k1, "k2": k2,
 
 
 def completion_divergence(
-    log_ratio: Tensor, mask: Tensor, estimator: KlEstimator, grain: LossReduction
+    log_ratio: Tensor,
+    mask: Tensor,
+    estimator: KlEstimator,
+    grain: LossReduction,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """The estimate in nats per completion, [B, N], of token log-ratios [B, N, T].
 
     `mask` [B, N, T] is true on tokens of the completion. With the grain `sequence` the estimator is
     applied to the log-ratio of the whole completion, with `token` to each token's and then summed;
-    for k1 they are the same.
+    for k1 they are the same. `weights` [B, N, T], of `objective.importance_weights`, are those of
+    completions that another policy drew.
     """
     estimate = ESTIMATORS[estimator]
     log_ratio = log_ratio.masked_fill(~mask, 0.0)
     if grain == "sequence":
-        return estimate(log_ratio.sum(dim=-1))
-    return estimate(log_ratio).sum(dim=-1)
+        whole = estimate(log_ratio.sum(dim=-1))
+        return whole if weights is None else whole * weights[..., 0]
+    each = estimate(log_ratio)
+    return each.sum(dim=-1) if weights is None else (each * weights).sum(dim=-1)

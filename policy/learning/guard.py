@@ -43,6 +43,15 @@ class StaleSamplesError(StoppedError):
     remedy = "start again in an empty THREELOOPS_HOME, and report it: no setting should do this"
 
 
+class ServedSamplesError(StaleSamplesError):
+    """A server sampled the completions of a step from another policy than it was told to."""
+
+    remedy = (
+        "see that the server computes in the precision that it says, in float32 if it says none "
+        "(vLLM: --dtype float32), and that nobody else loads adapters there; then start again"
+    )
+
+
 def last_sound(readings: Sequence[KlReading], max_kl_nats: float | None, newest: int) -> int:
     """The newest policy, of those after steps 0 … `newest`, that was read within the limit.
 
@@ -66,6 +75,7 @@ def refuse_bad_update(
     earlier_kl: Sequence[KlReading] = (),
     max_kl_nats: float | None = None,
     max_gap_nats: float = math.inf,
+    served: bool = False,
 ) -> None:
     """Raise a StoppedError unless the step of these metrics may update the weights.
 
@@ -80,7 +90,8 @@ def refuse_bad_update(
 
     `max_gap_nats` limits the mean difference between the sampler's log-probabilities and the
     learner's, in nats a token. Above it the gradient would be wrong: it is unbiased only for
-    completions of the policy that is updated.
+    completions of the policy that is updated. With `served` it is a server that sampled, and where
+    it may do so from an older policy, the gap is to that one.
     """
     step, kl_nats, gap = metrics.step, metrics.kl_nats, metrics.sampling_gap_nats
     readings = [*earlier_kl, KlReading(kl_nats, metrics.kl_error_nats)]
@@ -100,9 +111,12 @@ def refuse_bad_update(
                 reason += f"; the last of them read {kl_nats:.2f}"
             raise KlLimitError(step, reason, last_sound(readings, max_kl_nats, max(policy - 1, 0)))
     if gap is not None and gap > max_gap_nats:
-        raise StaleSamplesError(
+        stale = ServedSamplesError if served else StaleSamplesError
+        age = metrics.off_policy_steps
+        meant = f"{age} steps before" if age else "that it would update"
+        raise stale(
             step,
-            "its completions were not sampled from the policy that it would update: their "
+            f"its completions were not sampled from the policy {meant}: their "
             f"log-probabilities differ by {gap:.2g} nats a token",
             last_sound(readings, max_kl_nats, policy),
         )

@@ -6,14 +6,16 @@ in the reward, reduction `sequence`) the gradient of `completion_losses(...).mea
 estimate of minus its gradient: REINFORCE (Williams, 1992) on whole completions, as in Ahmadian et
 al., "Back to Basics", 2024. The other settings change the objective, each as its docstring says.
 
-There is no importance ratio: a batch is used for one update of the policy that sampled it, so the
-ratio is 1, and clipping it (PPO, GRPO) would have no effect.
+On policy there is no importance ratio: a batch is used for one update of the policy that sampled
+it, so the ratio is 1, and clipping it (PPO, GRPO) would have no effect. Where a server sampled from
+an earlier policy, `importance_weights` stand in its place, truncated.
 
 Axes: B problems, N completions of each, T tokens of the longest completion.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -42,11 +44,16 @@ class RunningMean:
 
 
 class Objective(NamedTuple):
-    """What `completion_losses` computed; all [B, N], and all but `losses` without gradient."""
+    """What `completion_losses` computed; all [B, N], and all but `losses` without gradient.
+
+    `penalties` are the KL penalty in nats, before β; `baselines` see `subtracted_baselines`.
+    """
 
     losses: Tensor
     advantages: Tensor
     signal: Tensor
+    baselines: Tensor
+    penalties: Tensor
 
 
 def advantages(signal: Tensor, baseline: Baseline, running_mean: float = 0.0) -> Tensor:
@@ -85,6 +92,19 @@ def advantages(signal: Tensor, baseline: Baseline, running_mean: float = 0.0) ->
     return centred / (signal.std(dim=-1, keepdim=True) + DEVIATION_FLOOR)
 
 
+def subtracted_baselines(signal: Tensor, baseline: Baseline, running_mean: float = 0.0) -> Tensor:
+    """What `advantages` subtracts from the signal, [B, N], before it divides by anything."""
+    samples = signal.shape[-1]
+    if baseline == "none":
+        return torch.zeros_like(signal)
+    if baseline == "running_mean":
+        return torch.full_like(signal, running_mean)
+    total = signal.sum(dim=-1, keepdim=True)
+    if baseline == "leave_one_out":
+        return (total - signal) / (samples - 1)
+    return (total / samples).expand_as(signal)
+
+
 def penalised_advantages(
     rewards: Tensor,
     penalty: Tensor,
@@ -104,8 +124,35 @@ def penalised_advantages(
     return advantages(rewards - kl_weight * penalty, baseline, running_mean)
 
 
+def importance_weights(
+    logprobs: Tensor, sampled: Tensor, mask: Tensor, cap: float, grain: LossReduction
+) -> Tensor:
+    """min(π/μ, cap) of each token, [B, N, T] and without gradient; 1 where there is no token.
+
+    `logprobs` are those of π, the policy that learns, and `sampled` those of μ, from which the
+    completions were drawn, in nats. Both are [B, N, T].
+
+    - `sequence`: every token has the ratio of the whole completion, truncated (Ionides, "Truncated
+      Importance Sampling", 2008). With a cap that no ratio reaches the gradient is unbiased.
+    - `token`: each token has its own ratio, truncated (Yao et al., "Your Efficient RL Framework
+      Secretly Brings You Off-Policy RL Training", 2025). What came before a token stays as μ drew
+      it, which no cap makes good.
+
+    A lower cap means less variance and more bias: what μ drew too seldom counts too little.
+    """
+    log_ratio = (logprobs.detach() - sampled).masked_fill(~mask, 0.0)
+    if grain == "sequence":
+        log_ratio = log_ratio.sum(dim=-1, keepdim=True).expand_as(log_ratio)
+    weights = log_ratio.clamp(max=math.log(cap)).exp()
+    return weights.masked_fill(~mask, 1.0)
+
+
 def policy_gradient_losses(
-    logprobs: Tensor, mask: Tensor, advantages: Tensor, reduction: LossReduction
+    logprobs: Tensor,
+    mask: Tensor,
+    advantages: Tensor,
+    reduction: LossReduction,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """−advantage × log-probability of each completion, [B, N], from token logprobs [B, N, T].
 
@@ -114,11 +161,15 @@ def policy_gradient_losses(
       the gradient of E[(reward − b)/|y|], with b the expected baseline held fixed, instead of
       E[reward]: among right answers the short ones gain most, among wrong ones the long ones
       lose least (Liu et al., 2025).
+
+    Each token's log-probability counts as often as its weight, of `importance_weights`.
     """
-    weight = advantages.detach()
+    scale = advantages.detach()
     if reduction == "token":
-        weight = weight / mask.sum(dim=-1)
-    return -weight * logprobs.masked_fill(~mask, 0.0).sum(dim=-1)
+        scale = scale / mask.sum(dim=-1)
+    if weights is not None:
+        logprobs = logprobs * weights
+    return -scale * logprobs.masked_fill(~mask, 0.0).sum(dim=-1)
 
 
 def completion_losses(
@@ -128,6 +179,7 @@ def completion_losses(
     rewards: Tensor,
     settings: LearningSettings,
     running_mean: float = 0.0,
+    weights: Tensor | None = None,
 ) -> Objective:
     """One loss per completion, [B, N]; the loss of a step is their mean.
 
@@ -135,7 +187,8 @@ def completion_losses(
     tokens, `mask` is true on them, `rewards` is [B, N]. Gradient flows only through `logprobs`.
     Of the settings this reads the baseline, the reduction and the three of the KL penalty. The
     reduction is also the grain of the KL estimator: a whole completion or one token at a time. For
-    `token`, a penalty in the loss is divided by the length like the rest of the loss.
+    `token`, a penalty in the loss is divided by the length like the rest of the loss. `weights` are
+    those of `importance_weights`, None on policy.
     """
     # the divergence of each completion from the reference, as the estimator sees it
     log_ratio = logprobs - reference_logprobs.detach()
@@ -144,16 +197,22 @@ def completion_losses(
     # a penalty in the reward is a number that is subtracted before the baseline
     in_reward = settings.kl_weight if settings.kl_placement == "reward" else 0.0
     signal = rewards - in_reward * penalty.detach()
-    weights = penalised_advantages(
+    gains = penalised_advantages(
         rewards, penalty.detach(), in_reward, settings.baseline, running_mean
     )
-    losses = policy_gradient_losses(logprobs, mask, weights, settings.reduction)
+    # under `group_normalized` the penalty has a baseline of its own
+    centred = rewards if settings.baseline == "group_normalized" else signal
+    baselines = subtracted_baselines(centred, settings.baseline, running_mean)
+    losses = policy_gradient_losses(logprobs, mask, gains, settings.reduction, weights)
 
     # a penalty in the loss is differentiated as it stands
     if settings.kl_placement == "loss" and settings.kl_weight > 0:
         scale = 1.0 if settings.reduction == "sequence" else 1.0 / mask.sum(dim=-1)
-        losses = losses + settings.kl_weight * penalty * scale
-    return Objective(losses, weights, signal)
+        seen = completion_divergence(
+            log_ratio, mask, settings.kl_estimator, settings.reduction, weights
+        )
+        losses = losses + settings.kl_weight * seen * scale
+    return Objective(losses, gains, signal, baselines, penalty.detach())
 
 
 def groups_with_signal(rewards: Tensor) -> Tensor:

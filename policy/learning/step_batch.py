@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,12 +16,17 @@ from schemas.errors import InputError
 
 @dataclass(frozen=True)
 class StepBatch:
-    """B prompts, B·N completions in the order of the prompts, rewards [B, N], mask [B, N, T]."""
+    """B prompts, B·N completions in the order of the prompts, rewards [B, N], mask [B, N, T].
+
+    `sampled` [B, N, T] are the log-probabilities, in nats, of the policy that sampled, where they
+    enter the gradient; 0 where there is no token.
+    """
 
     prompts: Sequence[Tokens]
     completions: Sequence[Tokens]
     rewards: Tensor
     mask: Tensor
+    sampled: Tensor | None = None
 
     @property
     def samples(self) -> int:
@@ -41,7 +46,14 @@ class StepBatch:
             completions=completions,
             rewards=self.rewards[chosen],
             mask=self.mask[chosen, :, :longest],
+            sampled=None if self.sampled is None else self.sampled[chosen, :, :longest],
         )
+
+    def with_sampled(self, flat: Tensor) -> StepBatch:
+        """The batch with the sampler's log-probabilities of all tokens [M], row-major."""
+        sampled = torch.zeros(self.mask.shape, device=self.mask.device)
+        sampled[self.mask] = flat.to(sampled)
+        return replace(self, sampled=sampled)
 
 
 def step_batch(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -11,6 +11,23 @@ from policy.learning.divergence import k3
 from policy.learning.gradient import Outcome
 from policy.learning.objective import groups_with_signal
 from policy.learning.step_batch import StepBatch
+
+
+@dataclass(frozen=True)
+class CompletionNumbers:
+    """Numbers of each completion of an update, row by row: B·N of each, in the batch's order.
+
+    - `baselines`, `advantages`: see `objective`; in units of reward.
+    - `kl_penalties`: the KL penalty's estimate in nats, before it is weighted with β.
+    - `sum_logprobs`, `sum_logprobs_reference`: the log-probability of the whole completion in nats,
+      under the policy before the update and under the reference.
+    """
+
+    baselines: list[float]
+    advantages: list[float]
+    kl_penalties: list[float]
+    sum_logprobs: list[float]
+    sum_logprobs_reference: list[float]
 
 
 @dataclass(frozen=True)
@@ -26,6 +43,10 @@ class StepMetrics:
     - `advantage_std`: the standard deviation over all completions, with the divisor B·N.
     - `gradient_norm`: before clipping.
     - `sampling_gap_nats`: see `sampling_gap`.
+    - `each`: what is known of each completion.
+    - `off_policy_steps`: how many steps older the policy that sampled was; None where the policy
+      that learns has sampled. Reward, entropy and KL are then means over what the older one drew.
+    - `truncated_share`: see `off_policy.truncated_share`.
     """
 
     step: int
@@ -45,6 +66,9 @@ class StepMetrics:
     learning_rate: float
     sampling_gap_nats: float | None
     passes: int
+    each: CompletionNumbers = field(repr=False)
+    off_policy_steps: int | None = None
+    truncated_share: float | None = None
 
 
 @dataclass(frozen=True)
@@ -81,7 +105,28 @@ def step_metrics(
         learning_rate=update.learning_rate,
         sampling_gap_nats=sampling_gap(outcome.logprobs, sampled, batch),
         passes=outcome.passes,
+        each=completion_numbers(outcome),
     )
+
+
+def completion_numbers(outcome: Outcome) -> CompletionNumbers:
+    """The numbers of each completion, summed over its tokens in float64."""
+    return CompletionNumbers(
+        baselines=outcome.baselines.flatten().tolist(),
+        advantages=outcome.advantages.flatten().tolist(),
+        kl_penalties=outcome.penalties.flatten().tolist(),
+        sum_logprobs=completion_sums(outcome.logprobs),
+        sum_logprobs_reference=completion_sums(outcome.reference_logprobs),
+    )
+
+
+def completion_sums(logprobs: Tensor) -> list[float]:
+    """Log-probabilities of whole completions in nats, row by row, from those of tokens [B, N, T].
+
+    There is a 0 where a completion has no token.
+    """
+    sums: list[float] = logprobs.double().sum(dim=-1).flatten().tolist()
+    return sums
 
 
 def standard_error(of_problems: Tensor) -> float | None:

@@ -22,10 +22,13 @@ class CompletionLogprobs:
     """The log-probabilities of completions under models of one architecture.
 
     What packed rows cannot serve takes the plain path, which is several times slower, with a
-    warning.
+    warning. With `plain` all take it.
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: PreTrainedModel, *, plain: bool = False) -> None:
+        if plain:
+            self.shares = False
+            return
         reason = probed_unsupported_reason(model)
         self.shares = reason is None
         if reason is not None:

@@ -54,12 +54,14 @@ def learning_needs(
     max_new_tokens: int,
     adapter: bool = False,
     recompute: bool = False,
+    sharers: int = 1,
 ) -> Needs:
     """What a step of learning needs: five copies of the weights, and one problem's completions.
 
     With an adapter, one copy is both policy and reference; the adapter's own weights are not
     counted. The completions of a problem go through the model together; here all of them have their
-    greatest length. More problems join them only where there is room.
+    greatest length. More problems join them only where there is room. Of processes that share the
+    weights each has the whole only while it samples.
     """
     from policy.model.load import load_config
     from policy.model.passes import LEAST_TOKENS, floats_a_token
@@ -68,6 +70,8 @@ def learning_needs(
     tokens = max(LEAST_TOKENS, samples * max_new_tokens)
     floats = floats_a_token(config.get_text_config(), max_new_tokens, recompute=recompute)
     copies = 1 if adapter else LEARNING_COPIES
+    if sharers > 1:
+        copies = 1 + LEARNING_COPIES // sharers
     return Needs(parameter_count(folder), copies, tokens * floats * FLOAT_BYTES)
 
 

@@ -36,18 +36,21 @@ def plan_passes(sizes: Sequence[int], groups: Sequence[int], budget: int) -> lis
     return parts
 
 
-def automatic_budget(model: PreTrainedModel, longest: int, *, recompute: bool = False) -> int:
+def automatic_budget(
+    model: PreTrainedModel, longest: int, *, recompute: bool = False, processes: int = 1
+) -> int:
     """Tokens of one pass with gradient, from the sizes of the model, its paths and the memory.
 
     `longest` bounds the tokens that one token attends to. With `recompute`, all layers keep
-    only their inputs, and one layer at a time what its backward pass needs.
+    only their inputs, and one layer at a time what its backward pass needs. The memory is that of
+    so many `processes` alike.
 
     This counts the memory that the machine has, not what is free at the moment. So the same run on
     the same machine is always split in the same way, and gives the same bytes.
     """
     config = model.config.get_text_config()
     floats = floats_a_token(config, longest, recompute=recompute)
-    fitting = int(SHARE_OF_MEMORY * memory_bytes(model) / (4 * floats))
+    fitting = int(SHARE_OF_MEMORY * memory_bytes(model) / (4 * floats * processes))
     return max(LEAST_TOKENS, min(MOST_TOKENS, fitting))
 
 

@@ -44,6 +44,8 @@ def sample(
     settings: SamplingSettings,
     seed: int,
     max_rows: int | None = None,
+    within: tuple[int, int] | None = None,
+    processes: int = 1,
     on_progress: Callable[[int], None] | None = None,
 ) -> Samples:
     """Sample `samples` completions of at most `settings.max_new_tokens` tokens for each prompt.
@@ -53,15 +55,19 @@ def sample(
     on the same machine gives the same result byte for byte; another `max_rows` changes only how
     logits are rounded.
 
-    `max_rows` bounds the completions decoded together; by default it is what fits in memory.
+    `max_rows` bounds the completions decoded together; by default it is what fits in memory. Where
+    the prompts are a part of more, `within` is the first of their rows among all, and the number of
+    all: each row gets the uniform numbers that it has there. So many `processes` share the memory.
     `on_progress` is told how many completions are done. Raises InputError for no prompts, an empty
     one, one that leaves no room for `max_new_tokens` in the model's context, and `samples` < 1.
     """
     _check(policy, prompts, samples, settings, max_rows)
     rows = len(prompts) * samples
+    first_row, all_rows = within or (0, rows)
     generator = torch.Generator().manual_seed(seed)
-    shape = (rows, settings.max_new_tokens)
-    uniforms = torch.rand(shape, generator=generator, dtype=torch.float64).to(policy.device)
+    shape = (all_rows, settings.max_new_tokens)
+    uniforms = torch.rand(shape, generator=generator, dtype=torch.float64)
+    uniforms = uniforms[first_row : first_row + rows].to(policy.device)
     done = 0
 
     def finished(count: int) -> None:
@@ -80,7 +86,7 @@ def sample(
         # the shared decoder keeps a prompt once for all its completions
         copies = samples if decoder == "shared" else 1
         kept = settings.max_new_tokens + max(map(len, prompts)) // copies
-        together = min(rows, max_rows or rows_that_fit(policy, kept))
+        together = min(rows, max_rows or rows_that_fit(policy, kept, processes))
         for first, last in batches(len(prompts), samples, together):
             completions = Completions(
                 uniforms[first:last], policy.end_token_ids, settings, finished
@@ -134,7 +140,7 @@ def _evaluating(model: torch.nn.Module) -> Iterator[None]:
         model.train(training)
 
 
-def rows_that_fit(policy: Policy, tokens_a_row: int) -> int:
+def rows_that_fit(policy: Policy, tokens_a_row: int, processes: int = 1) -> int:
     """Completions to decode together, at least 1, when each keeps this many tokens' keys.
 
     It depends on the machine's memory, not on what is free at the moment, so that the same run is
@@ -149,7 +155,7 @@ def rows_that_fit(policy: Policy, tokens_a_row: int) -> int:
     numbers: int = 2 * config.num_hidden_layers * heads * width * tokens_a_row
     numbers += 2 * config.vocab_size
     share = int(memory_bytes(policy.model) * SHARE_OF_MEMORY)
-    return max(1, min(MOST_ROWS, share // (numbers * policy.dtype.itemsize)))
+    return max(1, min(MOST_ROWS, share // (numbers * policy.dtype.itemsize * processes)))
 
 
 def batches(problems: int, samples: int, max_rows: int) -> Iterator[tuple[int, int]]:

@@ -24,9 +24,14 @@ class PipelineTask(Task[P, R]):
     """A task whose call outside a flow run is a call of its function."""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:  # type: ignore[override]
-        if FlowRunContext.get() is None or process_runtime().side_channel.gone:
+        if outside_prefect():
             return self.fn(*args, **kwargs)
         return super().__call__(*args, **kwargs)
+
+
+def outside_prefect() -> bool:
+    """Whether tasks are plain calls: no flow run is going on, or its server has gone away."""
+    return FlowRunContext.get() is None or process_runtime().side_channel.gone
 
 
 def pipeline_task(

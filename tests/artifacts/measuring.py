@@ -11,7 +11,10 @@ import pyarrow as pa
 from artifacts.recording.measured_rows import MeasuredRows
 from artifacts.recording.record import record_measurement
 from artifacts.store.instrument import instrument_of
-from artifacts.store.tables import Store, provenance_of
+from artifacts.store.parquet_table import provenance_of
+from artifacts.store.steps import Steps
+from artifacts.store.steps import training_table as training_rows_table
+from artifacts.store.tables import Store
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.history import RunRecord
 from artifacts.tracking.run import Place, tracked_run
@@ -21,7 +24,8 @@ from schemas.loops import AFTER, BEFORE, EVALUATION, LEARNING, SELECTION
 from schemas.measurements import Measurement
 from schemas.problems import expected_answers
 from schemas.references import PolicyRef, TableRef
-from schemas.training import TRAINING
+from schemas.steps import STEP
+from schemas.training import TRAINING, TrainingRow
 from scorers.registry import get_scorer
 from scorers.statistics.summary import summarize
 
@@ -77,7 +81,8 @@ def measure(
 ) -> Measurement:
     """Problems from `first` on with these answers (`completions_table`), stored and scored.
 
-    `config` replaces parts of the instrument: `template`, `sampling`, `scorer`; or is a `seed`.
+    `config` replaces parts of the instrument: `template`, `sampling`, `scorer`; or is a `seed`, or
+    the `request` that a server got.
     """
     rows = problems_table(len(answers), split=split, first=first)
     problems = store.write("problems", rows, producer="test")
@@ -91,7 +96,8 @@ def measure(
             "sampling": config.get("sampling", SAMPLING),
             "policy": policy.digest if policy else "external",
         }
-        | ({"seed": int(config["seed"])} if "seed" in config else {}),
+        | ({"seed": int(config["seed"])} if "seed" in config else {})
+        | ({"request": config["request"]} if "request" in config else {}),
     )
     scores = scored(store, problems, completions, config.get("scorer", "final_int@1"))
     return measurement(store, problems, completions, scores, policy)
@@ -170,32 +176,78 @@ def learned(
 
 
 def training_table(store: Store, *steps: Measurement) -> TableRef:
-    """A training table whose steps learned from these measurements."""
+    """A training table as an earlier version left it, whose steps learned from these."""
+    rows = [training_row(step, measured) for step, measured in enumerate(steps, start=1)]
+    table = pa.Table.from_pylist([row.model_dump() for row in rows], schema=TRAINING.arrow)
+    return store.write("training", table, producer="test")
+
+
+def step_table(
+    store: Store, step: int, measured: Measurement, before: TableRef | None = None
+) -> TableRef:
+    """The table of a step that learned from a measurement, after that of the step before."""
+    completions, scores = store.read(measured.completions), store.read(measured.scores)
     rows = [
         {
-            "step": step,
-            "problems": measured.problems.rows,
-            "completions": measured.completions.rows,
-            "tokens": 3 * measured.completions.rows,
-            "passes": 1,
-            "reward_mean": measured.summary.mean_reward.value,
-            "advantage_std": 0.5,
-            "valid_format_rate": measured.summary.valid_format_rate.value,
-            "groups_with_signal": 1,
-            "loss": 0.25,
-            "kl_nats": 0.125,
-            "kl_error_nats": 0.125,
-            "kl_nats_k3": 0.25,
-            "entropy_nats_per_token": 1.5,
-            "gradient_norm": 2.0,
-            "clipped": True,
-            "sampling_gap_nats": 0.0,
-            "learning_rate": 0.5,
-            "completions_digest": measured.completions.digest,
-            "scores_digest": measured.scores.digest,
-            "policy_lineage": f"{step:064x}",
+            **completion,
+            **score,
+            "shard_seed": 1,
+            "token_ids": [5, 6, 7],
+            "logprobs": [-0.5, -0.25, -0.25],
+            "baseline": 0.5,
+            "advantage": score["reward"] - 0.5,
+            "kl_penalty_nats": 0.0,
+            "sum_logprob_before": completion["sum_logprob"],
+            "sum_logprob_after": None,
+            "sum_logprob_reference": completion["sum_logprob"],
         }
-        for step, measured in enumerate(steps, start=1)
+        for completion, score in zip(completions.to_pylist(), scores.to_pylist(), strict=True)
     ]
-    table = pa.Table.from_pylist(rows, schema=TRAINING.arrow)
-    return store.write("training", table, producer="test")
+    return Steps(store).write(
+        pa.Table.from_pylist(rows, schema=STEP.arrow),
+        training_row(step, measured),
+        before=before,
+        parents={"problems": measured.problems.digest},
+        config={"numerics": f"thread {step}"},
+    )
+
+
+def step_tables(store: Store, *steps: Measurement) -> list[TableRef]:
+    """The tables of the steps that learned from these measurements, one after another."""
+    made: list[TableRef] = []
+    for step, measured in enumerate(steps, start=1):
+        made.append(step_table(store, step, measured, made[-1] if made else None))
+    return made
+
+
+def collected(store: Store, newest: TableRef) -> TableRef:
+    """The training table of a run, collected from the tables of its steps."""
+    rows = training_rows_table(Steps(store).rows(newest))
+    return store.write("training", rows, producer="test", parents={"step": newest.digest})
+
+
+def training_row(step: int, measured: Measurement) -> TrainingRow:
+    """The row of a step that learned from a measurement."""
+    return TrainingRow(
+        step=step,
+        problems=measured.problems.rows,
+        completions=measured.completions.rows,
+        tokens=3 * measured.completions.rows,
+        passes=1,
+        reward_mean=measured.summary.mean_reward.value,
+        advantage_std=0.5,
+        valid_format_rate=measured.summary.valid_format_rate.value,
+        groups_with_signal=1,
+        loss=0.25,
+        kl_nats=0.125,
+        kl_error_nats=0.125,
+        kl_nats_k3=0.25,
+        entropy_nats_per_token=1.5,
+        gradient_norm=2.0,
+        clipped=True,
+        sampling_gap_nats=0.0,
+        learning_rate=0.5,
+        completions_digest=measured.completions.digest,
+        scores_digest=measured.scores.digest,
+        policy_lineage=f"{step:064x}",
+    )

@@ -26,7 +26,7 @@ from scorers.selection import picked
 from scorers.statistics.best_of_n import best_of_n_divergence
 from scorers.statistics.paired import Difference, paired_difference
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.untraced]
 
 RUNS = 400
 

@@ -10,9 +10,11 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 MAP = ROOT / "docs" / "code.md"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-PACKAGES = ("flows", "tasks", "artifacts", "policy", "scorers", "schemas", "bench")
+PACKAGES = (
+    "threeloops", "flows", "tasks", "engines", "artifacts", "policy", "scorers", "schemas", "bench",
+)  # fmt: skip
 FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
-FOLDERS = "|".join((*PACKAGES, "tests", "docs", "scripts"))
+FOLDERS = "|".join((*PACKAGES, "tests", "docs", "scripts", "deploy"))
 # `flows/eval.py`, `flows/cli/` or `prefect.yaml`, and no command
 PATH = re.compile(rf"`((?:{FOLDERS})/[\w./-]*|[\w-]+\.(?:toml|yaml))`")
 # files that CONTRIBUTING.md shows how to add

@@ -20,7 +20,7 @@ class PrefectServer:
     """One server on loopback, with a database of its own that outlives a restart."""
 
     def __init__(self, home: Path) -> None:
-        self._home = home
+        self.home = home
         home.mkdir(parents=True, exist_ok=True)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -33,10 +33,10 @@ class PrefectServer:
         """Start it and wait until it answers."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "COVERAGE_"))}
         words = ["-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"]
-        with (self._home / "server.log").open("ab") as log:
+        with (self.home / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, *words, "--port", str(self._port), "--log-level", "critical"],
-                env={**kept, **SETTINGS, "PREFECT_HOME": str(self._home)},
+                env={**kept, **SETTINGS, "PREFECT_HOME": str(self.home)},
                 stdout=log,
                 stderr=log,
             )

@@ -13,6 +13,7 @@ from tests.faults.points import faults_of_list
 from tests.faults.table import table
 
 pytestmark = [
+    pytest.mark.untraced,
     pytest.mark.faults,
     pytest.mark.server,
     pytest.mark.slow,

@@ -85,7 +85,7 @@ def small_sums(tmp_path_factory: pytest.TempPathFactory) -> str:
     return problems_file(tmp_path_factory.mktemp("sums"), *rows)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def learning_config(tiny: str, small_sums: str) -> LearningConfig:
     """Loop C in four small steps, of which most find something to learn."""
     return LearningConfig(

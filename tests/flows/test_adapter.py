@@ -53,7 +53,7 @@ def test_an_adapter_that_was_cut_off_ends_as_if_it_had_not_been(
             raise KeyboardInterrupt
         return train_step(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("flows.learning.train_step", cut_off)
+    monkeypatch.setattr("flows.learning_steps.train_step", cut_off)
     with pytest.raises(KeyboardInterrupt):
         learning_flow.fn(config)
     (run,) = all_runs()
@@ -85,6 +85,6 @@ def test_no_second_copy_of_the_model_is_held(
         return done
 
     monkeypatch.setattr("tasks.runtime.model_cache.load_policy", counted)
-    monkeypatch.setattr("flows.learning.train_step", watched)
+    monkeypatch.setattr("flows.learning_steps.train_step", watched)
     learning_flow.fn(config)
     assert counts == [1, 1, 1, 1]

@@ -100,7 +100,7 @@ def test_a_resumed_run_finds_what_was_seen_before_it_was_cut_off(
             raise KeyboardInterrupt
         return train_step(*arguments)
 
-    monkeypatch.setattr("flows.learning.train_step", cut_off)
+    monkeypatch.setattr("flows.learning_steps.train_step", cut_off)
     with pytest.raises(KeyboardInterrupt):
         learning_flow.fn(config)
     (run,) = all_runs()
@@ -123,7 +123,7 @@ def test_a_run_that_is_resumed_with_other_threads_finds_what_was_seen_before(
         return train_step(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr("flows.learning.train_step", cut_off)
+        patch.setattr("flows.learning_steps.train_step", cut_off)
         with pytest.raises(KeyboardInterrupt):
             learning_flow.fn(config)
     (run,) = all_runs()

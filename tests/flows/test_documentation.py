@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import re
 import shlex
 import shutil
@@ -15,17 +16,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from flows.cli.parser import build_parser, main
 from tasks.runtime.runtime import Runtime, process_runtime
 from tests.data_folder import all_runs, find_run, stored
 from tests.hub_server import hub_server
+from tests.model_servers.adapters import AdapterModels
+from tests.model_servers.server import serving
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "CONTRIBUTING.md"]
+CLUSTER = re.compile("--task-runner (dask|ray)")  # tests/services_real/ has those
 NOT_YET = re.compile("bare_int|polite_chat")  # what CONTRIBUTING.md shows how to add
 FENCED = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"(?<!`)`((?:threeloops)\s[^`]+)`(?!`)")
@@ -33,6 +38,7 @@ SMALL = {"--steps": "2", "--samples": "4", "--limit": "4", "--problems-per-step"
 SMALL |= {"--evaluation-samples": "2", "--dev-every": "0"}
 MEASURING = {"eval": ["--limit"], "select": ["--limit", "--samples"], "demo": ["--steps"]}
 MEASURING["learn"] = list(SMALL)
+SERVED = "TEST_MODEL_SERVER"  # where the server of this module answers
 ELSEWHERE = {"up", "demo"}  # they need servers, and have tests of their own
 
 
@@ -66,6 +72,10 @@ COMMANDS = documented_commands()
 
 def verb_of(command: str) -> str:
     return command.split()[1]
+
+
+def is_here(command: str) -> bool:
+    return verb_of(command) not in ELSEWHERE and not CLUSTER.search(command)
 
 
 def test_the_documentation_shows_every_verb() -> None:
@@ -111,7 +121,13 @@ def workplace(
     (place / "nightly.yaml").write_text("samples: 2\n")
     (python,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/data.md").read_text(), re.DOTALL)
     (place / "mymodule.py").write_text(python)
-    with pytest.MonkeyPatch.context() as patch, hub_server() as hub:
+    model_server = AdapterModels(tiny).server("my-model")
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        hub_server() as hub,
+        serving(model_server) as served,
+    ):
+        patch.setenv(SERVED, served.url)
         hub.add("openai/gsm8k", word_problems())
         patch.setenv("HF_ENDPOINT", hub.url)
         go_to(place, patch)
@@ -169,7 +185,7 @@ def cut_off(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if verb_of(c) not in ELSEWHERE])
+@pytest.mark.parametrize("command", [c for c in COMMANDS if is_here(c)])
 def test_a_documented_command_does_what_it_says(
     command: str, workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -184,17 +200,19 @@ def test_a_documented_command_does_what_it_says(
 def test_documented_python_runs(
     page: str, workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = find_run(runs_of_this_place()["eval"])
-    store = stored()
-    paths = {name: store.path(store.lookup(*found)) for name, found in run.table_refs().items()}
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL)
-    exec(code, {"result": {"tables": paths}})
-    assert capsys.readouterr().out.strip()
+    store, text = stored(), (ROOT / "docs" / page).read_text()
+    for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        run = find_run(runs_of_this_place()["learn" if '["training"]' in code else "eval"])
+        paths = {name: store.path(store.lookup(*found)) for name, found in run.table_refs().items()}
+        code = code.replace(".threeloops/", f"{workplace}/home/")
+        exec(code, {"result": {"tables": paths}, "pq": pq})
+        assert capsys.readouterr().out.strip()
 
 
 def here(command: str) -> str:
     """The command with the names of this place's runs and files."""
     runs = runs_of_this_place()
+    command = command.replace("http://127.0.0.1:8000/v1", os.environ[SERVED])
     command = re.sub(r"\b(eval|select|learn)-[0-9a-f]{6}\b", lambda m: runs[m[1]], command)
     if "--resume" in command:
         command = command.replace("RUN", runs_of_this_place("KILLED")["learn"])

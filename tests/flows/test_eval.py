@@ -111,7 +111,7 @@ def test_a_cut_off_generation_goes_on_from_its_last_whole_shard(
             raise KeyboardInterrupt
         return real(*arguments, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("tasks.generate.sample", cut_off)
+    monkeypatch.setattr("engines.in_process.sample", cut_off)
     with pytest.raises(KeyboardInterrupt):
         eval_flow.fn(eval_config)
     resumed = eval_flow.fn(eval_config)
@@ -152,7 +152,7 @@ def test_a_run_that_fails_is_marked_so(
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("the disk is full")
 
-    monkeypatch.setattr("tasks.generate.sample", fail)
+    monkeypatch.setattr("engines.in_process.sample", fail)
     with pytest.raises(RuntimeError):
         eval_flow.fn(eval_config)
 

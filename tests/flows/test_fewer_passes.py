@@ -13,7 +13,7 @@ from artifacts.datasets import problems as datasets
 from artifacts.recording import measured_rows
 from artifacts.registry import versions
 from artifacts.runs import listing
-from artifacts.store import tables
+from artifacts.store import table_files
 from artifacts.store.policy_folders import PolicyFolders
 from flows.cli.parser import main
 from flows.cli.verbs import loops as verbs
@@ -94,7 +94,7 @@ def _hashed_weights() -> int:
 def test_completions_are_stored_once_and_copied_once(
     shard_size: int, learning_config: LearningConfig, counted: Callable[..., Counter[str]]
 ) -> None:
-    written = counted(tables, "write_atomic")
+    written = counted(table_files, "write_atomic")
     result = learning_flow.fn(learning_config.model_copy(update={"shard_size": shard_size}))
     run, runtime = find_run(result.run_id), process_runtime()
     kept = {name for name, (kind, _) in run.table_refs().items() if kind == "completions"}
@@ -106,11 +106,14 @@ def test_completions_are_stored_once_and_copied_once(
     )
     completions = list((runtime.data_dir.tables / "completions").iterdir())
     steps, dev = learning_config.steps, len(learning_config.dev_eval_steps())
-    assert len(completions) == steps + dev + len(kept), "no shard is left beside the whole"
+    assert len(completions) == dev + len(kept), "no shard is left beside the whole"
+    assert len(list((runtime.data_dir.tables / "step").iterdir())) == steps
     kept_tables = {path.name for path in runtime.data_dir.tables.rglob("*.parquet")}
     shards = {name for name in written if name.endswith(".parquet")} - kept_tables
     measured = len(kept) * 2 + dev * 3  # of 4 and of 6 problems
-    assert len(shards) == (measured if shard_size == 2 else 0), "a single shard is the whole"
+    of_steps = 2 * steps  # completions and scores, until the step's own table has both
+    in_parts = measured if shard_size == 2 else 0
+    assert len(shards) == of_steps + in_parts, "a single shard is the whole"
 
 
 def test_listing_joins_a_run_once(

@@ -16,6 +16,7 @@ from artifacts.tracking.history import RunRecord
 from flows.learning import learning_flow
 from policy.learning.guard import KlLimitError, NonFiniteError
 from policy.learning.learner import Learner
+from policy.sampling.sample import sample
 from schemas.config import LearningConfig
 from schemas.errors import StoppedError
 from schemas.references import PolicyRef
@@ -26,7 +27,7 @@ from tasks.train_step import train_step
 from tests.data_folder import all_runs, stored
 from tests.policy.weights import digest_of_weights
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.untraced]
 
 
 @pytest.fixture
@@ -74,10 +75,11 @@ def stopped(config: LearningConfig, kind: type[StoppedError]) -> tuple[StoppedEr
 def kept(config: LearningConfig, run: RunRecord) -> Learner:
     """The learner that the kept checkpoint loads into, in a process that holds nothing."""
     found = newest_checkpoint(current_data_dir(), run.run_id)
-    folder, policy, training = found.folder, found.record.policy, found.record.training
+    folder, policy, newest = found.folder, found.record.policy, found.record.training
     assert run.tags["last_good_step"] == str(policy.step)
-    assert stored().read(training)["step"].to_pylist() == list(range(1, policy.step + 1))
-    assert run.table_refs()["training"] == ("training", training.digest)
+    training = stored().read(stored().lookup(*run.table_refs()["training"]))
+    assert training["step"].to_pylist() == list(range(1, policy.step + 1))
+    assert training["step_digest"].to_pylist()[-1] == newest.digest
     process_runtime().models.forget()
     reference = PolicyRef(name=policy.name, digest=run.tags["model_digest_before"])
     learner = process_runtime().models.start_learner(reference, config)
@@ -87,9 +89,18 @@ def kept(config: LearningConfig, run: RunRecord) -> Learner:
 
 
 def test_an_infinite_gradient_keeps_the_policy_before_the_step(
-    config: LearningConfig, each_step: Callable[[Callable[[Learner], object]], None]
+    config: LearningConfig,
+    each_step: Callable[[Callable[[Learner], object]], None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     digests: dict[int, str] = {}
+    sampled: list[int] = []
+
+    def counted(*arguments: Any, **named: Any) -> Any:
+        sampled.append(1)
+        return sample(*arguments, **named)
+
+    monkeypatch.setattr("engines.in_process.sample", counted)
 
     def spoil(learner: Learner) -> None:
         digests[learner.steps_done] = digest_of_weights(learner.policy.model)
@@ -103,6 +114,8 @@ def test_an_infinite_gradient_keeps_the_policy_before_the_step(
     assert "gradient norm" in str(stop)
     assert str(newest_checkpoint(current_data_dir(), run.run_id).folder) in str(stop)
     assert digest_of_weights(kept(config, run).policy.model) == digests[4]
+    # before, dev after 0, 2 and 4, and five steps: the fourth was made again of what it had sampled
+    assert len(sampled) == 1 + 3 + 5
 
 
 def test_a_loss_that_is_not_finite_goes_back_to_the_policy_that_still_had_one(
@@ -165,7 +178,7 @@ def test_a_resumed_run_with_a_lower_limit_goes_back_before_its_oldest_checkpoint
 
     monkeypatch.setenv("THREELOOPS_HOME", f"{current_data_dir().root}-other")
     with monkeypatch.context() as patched:
-        patched.setattr("flows.learning.train_step", cut_off)
+        patched.setattr("flows.learning_steps.train_step", cut_off)
         with pytest.raises(KeyboardInterrupt):
             learning_flow.fn(config)
     process_runtime().models.forget()

@@ -21,6 +21,20 @@ from tests.data_folder import all_runs, find_run
 pytestmark = pytest.mark.slow
 
 
+@pytest.fixture(scope="module")
+def whole(
+    learning_config: LearningConfig, empty_database: Path, tmp_path_factory: pytest.TempPathFactory
+) -> LearningResult:
+    """A run that nothing stopped, in a data folder of its own."""
+    home = tmp_path_factory.mktemp("whole")
+    shutil.copy(empty_database, home)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("THREELOOPS_HOME", str(home))
+        result = learning_flow.fn(learning_config)
+        process_runtime().models.forget()
+    return result
+
+
 @pytest.mark.usefixtures("prefect_server")
 def test_learning_registers_a_version_that_evaluation_loads(
     learning_config: LearningConfig,
@@ -46,15 +60,12 @@ def test_learning_registers_a_version_that_evaluation_loads(
 
 
 def test_the_same_learning_gives_the_same_tables_and_weights(
-    learning_config: LearningConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    learning_config: LearningConfig, whole: LearningResult
 ) -> None:
-    first = learning_flow.fn(learning_config)
-    monkeypatch.setenv("THREELOOPS_HOME", str(tmp_path / "other"))
     again = learning_flow.fn(learning_config)
-    assert _training(first) == _training(again)
-    assert first.model.digest == again.model.digest
-    start = first.instrument
-    assert again.instrument == start
+    assert _training(again) == _training(whole)
+    assert again.model.digest == whole.model.digest
+    assert again.instrument == whole.instrument
 
 
 def test_a_longer_run_learns_from_completions_of_its_own_in_a_data_folder_that_holds_a_shorter_one(
@@ -69,10 +80,8 @@ def test_a_longer_run_learns_from_completions_of_its_own_in_a_data_folder_that_h
 
 
 def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(
-    learning_config: LearningConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    learning_config: LearningConfig, whole: LearningResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = learning_flow.fn(learning_config)
-    monkeypatch.setenv("THREELOOPS_HOME", str(tmp_path / "other"))
     steps: list[int] = []
 
     def cut_off(*arguments: object) -> object:
@@ -81,7 +90,7 @@ def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(
             raise KeyboardInterrupt
         return train_step(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("flows.learning.train_step", cut_off)
+    monkeypatch.setattr("flows.learning_steps.train_step", cut_off)
     with pytest.raises(KeyboardInterrupt):
         learning_flow.fn(learning_config)
     (run,) = all_runs()
@@ -143,11 +152,8 @@ def test_a_run_is_not_resumed_from_another_start(
         learning_flow.fn(config, resume=all_runs()[0].run_id)
 
 
-def test_the_learning_that_these_tests_repeat_changes_the_weights(
-    learning_config: LearningConfig,
-) -> None:
-    result = learning_flow.fn(learning_config)
-    rows = pq.read_table(result.tables["training"]).to_pylist()
+def test_the_learning_that_these_tests_repeat_changes_the_weights(whole: LearningResult) -> None:
+    rows = pq.read_table(whole.tables["training"]).to_pylist()
     assert sum(row["groups_with_signal"] for row in rows) > 0
     assert rows[-1]["gradient_norm"] > 0
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flows import development, learning
+from flows import development, learning, learning_steps
 from flows.cli.parser import main
 from flows.learning import learning_flow
 from schemas.config import LearningConfig
@@ -32,7 +32,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
     monkeypatch.setattr("flows.learning_run.time", made)
     for module, name, seconds in (
-        (learning, "take_step", 60.0),
+        (learning_steps, "take_step", 60.0),
         (learning, "evaluate", 30.0),
         (development, "measure", 15.0),
     ):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from artifacts.registry.versions import registered_version
-from artifacts.store.tables import provenance_of
+from artifacts.store.parquet_table import provenance_of
 from flows.cli.parser import main
 from flows.eval import eval_flow
 from flows.learning import learning_flow

@@ -7,13 +7,17 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from flows import preflight as module
 from flows.cli.parser import main
 from flows.learning import learning_flow
+from policy.parallel.group import Group
+from policy.parallel.place import Place
 from schemas.config import GROUP_BASELINES, EvalConfig, LearningConfig
+from schemas.errors import InputError
 from tasks.runtime.progress import Event, Message
 from tasks.runtime.runtime import process_runtime
 from tests.data_folder import all_runs
@@ -234,3 +238,30 @@ def test_rewards_that_are_all_equal_for_many_steps_are_a_warning_and_no_stop(
     assert len(warnings) == 1
     assert "easier problems, more --samples or another --template" in warnings[0]
     assert result.metrics.steps == 11
+
+
+class WithoutModel(Group):
+    """Rank 0 of two processes, the other of which has no model on its host."""
+
+    def __init__(self) -> None:
+        self.place = Place(0, 2, 0, 2)
+        self.told: list[Any] = []
+
+    def tell(self, message: Any) -> None:
+        self.told.append(message)
+
+    def together(self, work: Callable[[], bytes], *, divided: bool = False) -> list[bytes]:
+        raise InputError("no such folder", "rank 1 (process 7 on node2): --model mine")
+
+
+def test_of_several_processes_each_finds_the_model_before_anything_starts(
+    tiny: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime, group = process_runtime(), WithoutModel()
+    monkeypatch.setattr(runtime, "group", group)
+    with pytest.raises(InputError, match=r"^rank 1 \(process 7 on node2\): --model mine"):
+        module.check_model(runtime, LearningConfig(model=tiny))
+    (message,) = group.told
+    assert message["do"] == "find"
+    assert message["policy"]["name"] == tiny
+    assert all_runs() == []

@@ -11,7 +11,7 @@ import pytest
 from artifacts.store.data_dir import DataDir, current_data_dir
 from flows.cli.parser import main
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.untraced]
 
 
 @pytest.fixture(scope="module")

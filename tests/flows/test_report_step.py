@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from artifacts.recording.record import RecordedStep
-from flows.learning import report_step
+from flows.learning_steps import report_step
 from schemas.training import TrainingRow
 from tasks.runtime.progress import Event, Message, Progress, ProgressHub
 

@@ -12,6 +12,7 @@ from artifacts.runs.lineage import made_by
 from artifacts.runs.resuming import how_to_go_on
 from artifacts.store.checkpoints import drop_checkpoints
 from artifacts.store.data_dir import DataDir
+from artifacts.store.shared.objects import Objects
 from artifacts.tracking.history import RunRecord
 from flows.cli.parser import main
 from flows.learning import learning_flow
@@ -34,7 +35,7 @@ def cut_off(learning_config: LearningConfig, monkeypatch: pytest.MonkeyPatch) ->
 
     def call(name: str) -> RunRecord:
         with monkeypatch.context() as patched:
-            patched.setattr(f"flows.learning.{name}", stop)
+            patched.setattr(f"flows.{name}", stop)
             with pytest.raises(KeyboardInterrupt):
                 learning_flow.fn(learning_config)
         process_runtime().models.forget()
@@ -46,7 +47,7 @@ def cut_off(learning_config: LearningConfig, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_run_that_finishes_while_another_waits_to_resume_it_stays_finished(
     learning_config: LearningConfig, cut_off: CutOff, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = cut_off("save_policy")
+    run = cut_off("learning.save_policy")
 
     @contextmanager
     def after_the_first(*_: object) -> Iterator[None]:
@@ -68,8 +69,8 @@ def test_a_run_that_finishes_while_another_waits_to_resume_it_stays_finished(
 def test_a_run_that_is_stopped_while_it_tidies_goes_on_from_what_is_left(
     learning_config: LearningConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def and_stop(data_dir: DataDir, run_id: str, *, keep: int) -> None:
-        drop_checkpoints(data_dir, run_id, keep=keep)
+    def and_stop(data_dir: DataDir, run_id: str, shared: Objects | None, *, keep: int) -> None:
+        drop_checkpoints(data_dir, run_id, shared, keep=keep)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
@@ -88,9 +89,9 @@ def test_a_run_that_is_stopped_while_it_tidies_goes_on_from_what_is_left(
 
 def test_who_stops_learning_is_told_the_run_only_where_it_can_go_on(cut_off: CutOff) -> None:
     archive = process_runtime().archive
-    cut_off("train_step")
+    cut_off("learning_steps.train_step")
     assert "there is no checkpoint yet" in how_to_go_on(archive)
-    run = cut_off("save_policy")
+    run = cut_off("learning.save_policy")
     assert how_to_go_on(archive) == f"go on with: threeloops learn --resume {run.name}"
 
 
@@ -101,7 +102,7 @@ def _alone() -> Iterator[None]:
 def test_a_measurement_that_was_finished_before_the_cut_is_not_opened_again(
     learning_config: LearningConfig, cut_off: CutOff
 ) -> None:
-    run = cut_off("save_policy")
+    run = cut_off("learning.save_policy")
     before = {child.run_id: _ended(child) for child in every_run() if child.stage}
     assert len(before) == 1
     learning_flow.fn(learning_config, resume=run.run_id)
@@ -114,7 +115,7 @@ def test_a_measurement_that_was_finished_before_the_cut_is_not_opened_again(
 def test_a_run_that_was_cut_off_after_it_had_registered_registers_once_and_is_evidence(
     learning_config: LearningConfig, cut_off: CutOff
 ) -> None:
-    run = cut_off("record_learning")
+    run = cut_off("learning.record_learning")
     assert run.status == "KILLED"
     digest = run.tags["model_digest_after"]
     assert [made.run_id for made in made_by(digest, [run])] == [run.run_id]

@@ -126,7 +126,7 @@ def test_a_run_that_fails_says_why_on_its_page(
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("the <b>disk</b> is full")
 
-    monkeypatch.setattr("tasks.generate.sample", fail)
+    monkeypatch.setattr("engines.in_process.sample", fail)
     with pytest.raises(RuntimeError):
         eval_flow.fn(eval_config)
     shown = note(all_runs()[0].run_id)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +14,10 @@ from prefect.flow_engine import run_flow
 from flows.cli.parser import main
 from flows.orchestration.pipeline_flow import pipeline_flow
 from tasks.runtime.runtime import process_runtime
+from tests import canaries
 from tests.data_folder import all_runs
 
-pytestmark = [pytest.mark.server, pytest.mark.slow]
+pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.untraced]
 ROOT = Path(__file__).resolve().parents[2]
 ADDRESS = "https://someone:canary-of-an-address@127.0.0.1:9/data.jsonl"
 CANARIES = {
@@ -51,23 +50,9 @@ print("codes", *codes, file=sys.stderr)
 """
 
 
-def secrets() -> Iterator[bytes]:
-    for value in [*CANARIES.values(), "canary-of-an-address"]:
-        yield value.encode()
-        for before in ("", "x", "xx"):  # base64 of it, at any place inside a longer text
-            coded = base64.b64encode(f"{before}{value}".encode()).rstrip(b"=")
-            yield coded[4:-2]
-
-
 def told(place: Path) -> list[str]:
     """The files below a folder that have a secret in them, and which."""
-    return [
-        f"{path.relative_to(place)}: {secret.decode()}"
-        for path in sorted(place.rglob("*"))
-        if path.is_file() and not path.is_symlink()
-        for secret in secrets()
-        if secret in path.read_bytes()
-    ]
+    return canaries.told(place, [*CANARIES.values(), "canary-of-an-address"])
 
 
 def test_no_command_leaves_a_secret_of_its_environment_behind(tmp_path: Path, tiny: str) -> None:

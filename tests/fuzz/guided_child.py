@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-ROOMS = ("artifacts", "flows", "policy", "schemas", "scorers")
+ROOMS = ("artifacts", "engines", "flows", "policy", "schemas", "scorers")
 HEARTBEAT = 200  # inputs between two notes of the tally
 SECONDS, MEMORY_MB, LONGEST = 300, 4096, 4096
 

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from tests.fuzz.inputs.cases import Case, cases, harmless
 from tests.fuzz.through import Commands, Outcome, check
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.untraced]
 FEW = 25
 REPLAY = ("eval", "--dataset", "problems.jsonl", "--completions", "answers.jsonl")
 

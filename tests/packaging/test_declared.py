@@ -20,8 +20,11 @@ ROOT = Path(__file__).parents[2]
 PYPROJECT = (ROOT / "pyproject.toml").read_text()
 PROJECT = tomllib.loads(PYPROJECT)["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-ROOMS = ("flows", "tasks", "artifacts", "policy", "scorers", "schemas")
+ROOMS = ("threeloops", "flows", "tasks", "engines", "artifacts", "policy", "scorers", "schemas")
 OURS = {*ROOMS, "bench", "scripts", "tests"}
+# what provides a module of another name, which only an installed package says itself
+PROVIDERS = {"psycopg2": ["psycopg2-binary"]}
+WITH_EXTRAS = ("dask", "gym", "math", "ray", "server", "store")
 
 
 def imported(folder: str) -> Iterator[tuple[str, str]]:
@@ -46,10 +49,11 @@ def imported(folder: str) -> Iterator[tuple[str, str]]:
 @pytest.mark.parametrize(
     ("folder", "extras"),
     [
-        *((room, ["gym", "math"]) for room in ROOMS),
+        *((room, [*WITH_EXTRAS, "mlflow-server"]) for room in ROOMS),
         ("bench", ["bench"]),
+        ("deploy", ["dask", "slurm"]),
         ("scripts", ["dev"]),
-        ("tests", ["dev", "gym", "math", "fuzz"]),
+        ("tests", [*WITH_EXTRAS, "dev", "engines", "mlflow-server", "fuzz"]),
     ],
 )
 def test_what_a_folder_imports_is_declared(folder: str, extras: list[str]) -> None:
@@ -58,7 +62,7 @@ def test_what_a_folder_imports_is_declared(folder: str, extras: list[str]) -> No
         for group in (PROJECT["dependencies"], *(EXTRAS[extra] for extra in extras))
         for text in group
     }
-    providers = packages_distributions()
+    providers = {**PROVIDERS, **packages_distributions()}
     undeclared = [
         f"{place} imports {name}"
         for name, place in imported(folder)
@@ -67,9 +71,20 @@ def test_what_a_folder_imports_is_declared(folder: str, extras: list[str]) -> No
     assert not undeclared
 
 
+@pytest.mark.parametrize("module", PROVIDERS)
+def test_a_module_of_another_name_is_provided_by_what_is_said_here(module: str) -> None:
+    installed = packages_distributions()
+    if module not in installed:
+        pytest.skip(f"{module} is not installed")
+    assert {package(one) for one in installed[module]} == set(PROVIDERS[module])
+
+
 @pytest.mark.parametrize(
     ("lock", "extras"),
-    [("requirements.lock", ["dev", "gym", "math"]), ("requirements-bench.lock", ["bench"])],
+    [
+        ("requirements.lock", ["dev", "gym", "math", "server", "store"]),
+        ("requirements-bench.lock", ["bench"]),
+    ],
 )
 def test_a_lock_holds_every_declared_pin(lock: str, extras: list[str]) -> None:
     pins = (ROOT / lock).read_text().splitlines()[1:]

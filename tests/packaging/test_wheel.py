@@ -19,10 +19,10 @@ import pytest
 from policy.model.tiny import make_tiny_model
 from tests.running_up import signed_in
 
-pytestmark = [pytest.mark.slow, pytest.mark.server]
+pytestmark = [pytest.mark.slow, pytest.mark.server, pytest.mark.untraced]
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("flows", "tasks", "schemas", "artifacts", "scorers", "policy")
+PACKAGES = ("threeloops", "flows", "tasks", "engines", "schemas", "artifacts", "scorers", "policy")
 HERE = Path(sys.executable).parent
 PATIENCE = 240.0
 

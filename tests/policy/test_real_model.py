@@ -15,7 +15,7 @@ from policy.model.adapter import add_adapter
 from policy.model.load import load_policy
 from policy.model.template import get_template
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.untraced]
 PATHS = ((plain_logprobs, False), (shared_logprobs, False), (shared_logprobs, True))
 
 

@@ -12,6 +12,7 @@ from schemas.errors import (
     StoppedError,
     StoreError,
     ThreeLoopsError,
+    first_line,
 )
 
 
@@ -63,3 +64,15 @@ def test_what_was_kept_is_added_to_the_same_error() -> None:
     assert type(stop) is OtherError
     assert (stop.step, stop.reason, stop.last_good) == (4, "too far", 2)
     assert str(stop).endswith("; kept in a folder")
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("\n one\ntwo"), "one"),
+        (ValueError(" \n"), "ValueError"),
+        (KeyboardInterrupt(), "KeyboardInterrupt"),
+    ],
+)
+def test_the_first_line_of_an_error_is_never_empty(error: BaseException, line: str) -> None:
+    assert first_line(error) == line

@@ -12,6 +12,7 @@ from schemas.errors import StoreError
 from schemas.problems import PROBLEMS
 from schemas.scores import SCORES
 from schemas.selections import SELECTIONS
+from schemas.steps import STEP
 from schemas.tables import Column, TableSchema
 from schemas.training import TRAINING
 
@@ -130,6 +131,30 @@ ROWS: dict[str, tuple[TableSchema, dict[str, Any]]] = {
             "tied_rewards_differ": True,
         },
     ),
+    "step": (
+        STEP,
+        {
+            "problem_id": "p",
+            "sample_index": 0,
+            "text": "Final: 1",
+            "finish_reason": "stop",
+            "token_count": 1,
+            "sum_logprob": -0.5,
+            "shard_seed": 7,
+            "token_ids": [4],
+            "logprobs": [-0.5],
+            "reward": 1.0,
+            "outcome": "correct",
+            "code": "exact",
+            "parsed_answer": None,
+            "baseline": 0.5,
+            "advantage": 0.5,
+            "kl_penalty_nats": -0.25,
+            "sum_logprob_before": -0.5,
+            "sum_logprob_after": None,
+            "sum_logprob_reference": -0.25,
+        },
+    ),
     "training": (
         TRAINING,
         {name: "0" * 64 if name.endswith(("digest", "lineage")) else 1 for name in TRAINING.columns}
@@ -160,7 +185,12 @@ def test_a_row_of_each_kind_is_accepted(kind: str) -> None:
         ("scores", {"code": ""}),
         ("selections", {"rule": "best"}),
         ("selections", {"tied": 0}),
+        ("step", {"reward": 1.5}),
+        ("step", {"sum_logprob": None}),
+        ("step", {"logprobs": None}),
+        ("step", {"baseline": None}),
         ("training", {"step": 0}),
+        ("training", {"step_digest": "x"}),
         ("training", {"scores_digest": "x"}),
         ("training", {"advantage_std": -1.0}),
         ("training", {"passes": 0}),

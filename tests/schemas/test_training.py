@@ -47,7 +47,8 @@ def test_steps_are_counted_back_to_the_last_that_taught_something(
 def test_a_row_tells_its_numbers_and_leaves_out_what_an_earlier_version_did_not_write() -> None:
     given: dict[str, Any] = dict.fromkeys(TRAINING.columns, 1)
     given |= {"clipped": True, "passes": None}
-    given |= dict.fromkeys(("completions_digest", "scores_digest", "policy_lineage"), "0" * 64)
+    digests = ("completions_digest", "scores_digest", "policy_lineage", "step_digest")
+    given |= dict.fromkeys(digests, "0" * 64)
     (row,) = training_rows(pa.table({name: [value] for name, value in given.items()}))
     numbers = row.numbers()
     assert numbers["clipped"] == 1.0
@@ -67,7 +68,7 @@ def test_a_table_of_an_earlier_version_keeps_its_metadata() -> None:
 
 def test_a_table_without_the_numbers_of_today_reads_with_nulls_in_their_places() -> None:
     numbers = {"advantage_std", "kl_error_nats", "kl_nats_k3", "clipped", "passes"}
-    numbers |= {"sampling_gap_nats"}
+    numbers |= {"sampling_gap_nats", "step_digest", "off_policy_steps", "truncated_share"}
     old = {
         "right_format" if name == "valid_format_rate" else name: (
             "0" * 64 if name.endswith(("digest", "lineage")) else 1

@@ -70,6 +70,7 @@ def config(tiny: str, settings: GenerationSettings) -> LearningConfig:
         samples=settings.samples,
         sampling=settings.sampling,
         device="cpu",
+        logprob_after=True,
         learning=LearningSettings(learning_rate=1e-3, kl_weight=0.1),
     )
 

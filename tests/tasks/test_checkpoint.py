@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from artifacts.store.checkpoints import checkpoint_folder
+from artifacts.store.steps import training_table
 from artifacts.tracking.logged_models import model_folder
 from artifacts.tracking.run import Place, tracked_run
 from policy.model.load import fingerprint, load_policy
@@ -17,7 +18,9 @@ from schemas.errors import InputError
 from schemas.loops import LEARNING
 from schemas.measurements import Measurement
 from schemas.references import PolicyRef, RunRef, TableRef
+from schemas.training import TRAINING
 from tasks.checkpoint import checkpoint, restore, save_policy
+from tasks.collect_training import collect_training
 from tasks.generate import generate
 from tasks.runtime.progress import Event, Message
 from tasks.runtime.runtime import Runtime
@@ -35,16 +38,16 @@ def run(runtime: Runtime, config: LearningConfig) -> Iterator[RunRef]:
 
 @pytest.fixture
 def first(measured: Measurement, policy: PolicyRef, config: LearningConfig) -> Step:
-    """The policy after its first step, with the training table."""
+    """The policy after its first step, with the step's table."""
     tables = (measured.problems, measured.completions, measured.scores)
     return train_step(policy, *tables, None, config)
 
 
 def second(first: Step, problems: TableRef, config: LearningConfig) -> Step:
-    policy, training = first
+    policy, before = first
     completions = generate(problems, policy, config.generation())
     scores = score(problems, completions, config.scorer)
-    return train_step(policy, problems, completions, scores, training, config)
+    return train_step(policy, problems, completions, scores, before, config)
 
 
 def test_what_was_learned_is_saved_as_a_model_that_loads(
@@ -126,7 +129,7 @@ def test_learning_goes_on_from_the_older_checkpoint_where_the_newest_is_damaged(
     assert str(weights) in messages[0]
 
 
-def test_a_checkpoint_whose_training_table_is_damaged_is_not_used(
+def test_a_checkpoint_with_a_damaged_table_among_its_steps_is_not_used(
     runtime: Runtime,
     first: Step,
     policy: PolicyRef,
@@ -139,6 +142,31 @@ def test_a_checkpoint_whose_training_table_is_damaged_is_not_used(
     checkpoint(*newest, run)
     runtime.store.path(newest[1]).write_bytes(b"damaged")
     assert restore(policy, run, config) == first
+
+
+def test_a_run_that_an_earlier_version_began_goes_on_after_its_training_table(
+    runtime: Runtime,
+    first: Step,
+    policy: PolicyRef,
+    problems: TableRef,
+    run: RunRef,
+    config: LearningConfig,
+) -> None:
+    (row,) = runtime.archive.steps.rows(first[1])
+    rows = training_table((row.model_copy(update={"step_digest": None}),))
+    rows = rows.drop_columns(["step_digest"])  # which it did not write
+    older = runtime.store.write("training", TRAINING.upgrade(rows), producer="train-step")
+    checkpoint(first[0], older, run)
+    runtime.models.forget()
+    assert restore(policy, run, config) == (first[0], older)
+    reached, newest = second((first[0], older), problems, config)
+    collected = runtime.store.read(collect_training(newest))
+    assert collected["step"].to_pylist() == [1, 2]
+    assert collected["step_digest"].to_pylist() == [None, newest.digest]
+    assert reached.step == 2
+    runtime.store.path(older).unlink()
+    with pytest.raises(InputError, match="none of its checkpoints can be used"):
+        restore(policy, run, config)
 
 
 def test_a_run_goes_on_with_other_threads_and_says_so(

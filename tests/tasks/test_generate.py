@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from artifacts.store.key_index import KeyIndex
-from artifacts.store.tables import provenance_of
+from artifacts.store.parquet_table import provenance_of
 from policy.model.numerics import numerics
 from policy.sampling.sample import Samples, sample
 from schemas.config import GenerationSettings
@@ -37,7 +38,7 @@ class Sampler:
 @pytest.fixture
 def sampler(monkeypatch: pytest.MonkeyPatch) -> Sampler:
     made = Sampler()
-    monkeypatch.setattr("tasks.generate.sample", made)
+    monkeypatch.setattr("engines.in_process.sample", made)
     return made
 
 
@@ -56,7 +57,7 @@ def test_completions_of_another_precision_are_not_taken_for_this_ones(
     first = generate(problems, policy, settings)
     assert generate(problems, policy, settings) == first
     assert sampler.calls == 2, "two shards, sampled once"
-    monkeypatch.setattr("tasks.generate.numerics", lambda device: "cuda bfloat16")
+    monkeypatch.setattr("tasks.generate_shard.numerics", lambda device: "cuda bfloat16")
     generate(problems, policy, settings)
     assert sampler.calls == 4
 
@@ -166,6 +167,36 @@ def test_a_run_that_was_cut_off_goes_on_at_the_shard_where_it_stopped(
     assert sampler.calls == 3
     runtime.store.path(whole).unlink()
     assert generate(problems, policy, settings) == whole, "the same bytes as without a stop"
+
+
+def test_shards_that_processes_sampled_together_are_kept_too(
+    runtime: Runtime,
+    problems: TableRef,
+    policy: PolicyRef,
+    settings: GenerationSettings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    alone = generate(problems, policy, settings)
+    rows = runtime.store.read(alone)
+    runtime.store.path(alone).unlink()
+    asked: list[int] = []
+
+    def together(*given: Any) -> dict[int, pa.Table]:
+        asked.append(given[4])
+        return {0: rows.slice(0, 8), 2: rows.slice(8)}
+
+    def stopping(event: Event) -> None:
+        if isinstance(event, ShardStored) and event.completions.rows == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(runtime, "group", object())
+    monkeypatch.setattr("tasks.generate._sampled_together", together)
+    with runtime.progress.listening(stopping), pytest.raises(KeyboardInterrupt):
+        generate(problems, policy, settings)
+    assert len(tables(runtime)) == 2
+    assert generate(problems, policy, settings) == alone
+    assert asked == [0], "the second time both were there"
+    assert tables(runtime) == [alone.digest]
 
 
 def test_a_damaged_shard_is_sampled_again(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from artifacts.store.tables import provenance_of
+from artifacts.store.parquet_table import provenance_of
 from schemas.references import TableRef
 from scorers.scorer import Scorer
 from tasks.load_completions import load_completions

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from artifacts.store.tables import provenance_of
+from artifacts.store.parquet_table import provenance_of
 from schemas.config import SELECTION_RULES
 from schemas.measurements import Measurement
 from schemas.references import TableRef

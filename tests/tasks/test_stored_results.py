@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from artifacts.store.tables import provenance_of
+from artifacts.store.keys import task_key
+from artifacts.store.parquet_table import provenance_of
 from schemas.config import GenerationSettings
 from schemas.identity import file_digest
 from schemas.references import PolicyRef, TableRef
-from tasks.draw_problems import draw_problems
 from tasks.generate import generate
 from tasks.runtime.progress import ShardStored
 from tasks.runtime.runtime import Runtime
@@ -35,6 +35,13 @@ def sample_with(
 ) -> Callable[[int], TableRef]:
     """A function from a seed to completions of the problems."""
     return lambda seed: generate(problems, policy, whole.model_copy(update={"seed": seed}))
+
+
+def first_two(runtime: Runtime, problems: TableRef) -> TableRef:
+    """Two of the problems, found or kept as a task does it."""
+    store, parents = runtime.store, {"problems": problems.digest}
+    key = task_key("problems", "first-two", parents=parents, config={"count": 2})
+    return store.find(key) or store.keep(key, store.read(problems).slice(0, 2))
 
 
 def key_to(runtime: Runtime, table: TableRef) -> Path:
@@ -102,10 +109,10 @@ def test_a_key_that_leads_to_another_kind_of_table_is_a_miss(
 
 
 def test_a_key_with_another_number_of_rows_is_a_miss(runtime: Runtime, problems: TableRef) -> None:
-    drawn = draw_problems(problems, step=1, count=2, seed=0)
-    wrong = drawn.model_copy(update={"rows": 3})
-    key_to(runtime, drawn).write_text(wrong.model_dump_json())
-    assert draw_problems(problems, step=1, count=2, seed=0) == drawn
+    taken = first_two(runtime, problems)
+    wrong = taken.model_copy(update={"rows": 3})
+    key_to(runtime, taken).write_text(wrong.model_dump_json())
+    assert first_two(runtime, problems) == taken
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"kind": "scores"}', "folder", b"\xff\xfe"])
@@ -115,19 +122,19 @@ def test_a_damaged_key_is_a_miss_and_is_made_anew(
     content: str | bytes,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    drawn = draw_problems(problems, step=1, count=2, seed=0)
-    key = key_to(runtime, drawn)
+    taken = first_two(runtime, problems)
+    key = key_to(runtime, taken)
     key.unlink()
     if content == "folder":
         key.mkdir()
     else:
         key.write_bytes(content if isinstance(content, bytes) else content.encode())
-    assert draw_problems(problems, step=1, count=2, seed=0) == drawn
+    assert first_two(runtime, problems) == taken
     (record,) = caplog.records
     assert "the result is computed anew" in record.getMessage()
-    assert TableRef.model_validate_json(key.read_bytes()) == drawn
+    assert TableRef.model_validate_json(key.read_bytes()) == taken
     caplog.clear()
-    assert draw_problems(problems, step=1, count=2, seed=0) == drawn
+    assert first_two(runtime, problems) == taken
     assert not caplog.records
 
 
@@ -135,8 +142,8 @@ def test_a_damaged_key_is_a_miss_and_is_made_anew(
 def test_a_damaged_table_behind_a_key_is_a_miss_and_is_written_again(
     runtime: Runtime, problems: TableRef, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    drawn = draw_problems(problems, step=1, count=2, seed=0)
-    path = runtime.store.path(drawn)
+    taken = first_two(runtime, problems)
+    path = runtime.store.path(taken)
     content = bytearray(path.read_bytes())
     path.unlink()
     if damage == "folder":
@@ -146,18 +153,18 @@ def test_a_damaged_table_behind_a_key_is_a_miss_and_is_written_again(
     else:
         content[len(content) // 2] ^= 1
         path.write_bytes(content)
-    assert draw_problems(problems, step=1, count=2, seed=0) == drawn
-    assert runtime.store.read(drawn).num_rows == 2
+    assert first_two(runtime, problems) == taken
+    assert runtime.store.read(taken).num_rows == 2
     assert len(caplog.records) == 1
 
 
 def test_a_table_that_is_gone_is_made_again_without_a_word(
     runtime: Runtime, problems: TableRef, caplog: pytest.LogCaptureFixture
 ) -> None:
-    drawn = draw_problems(problems, step=1, count=2, seed=0)
-    runtime.store.path(drawn).unlink()
-    assert draw_problems(problems, step=1, count=2, seed=0) == drawn
-    assert runtime.store.read(drawn).num_rows == 2
+    taken = first_two(runtime, problems)
+    runtime.store.path(taken).unlink()
+    assert first_two(runtime, problems) == taken
+    assert runtime.store.read(taken).num_rows == 2
     assert not caplog.records
 
 
@@ -207,13 +214,16 @@ def test_another_class_of_processor_is_another_result(
 
 
 def test_exact_results_are_the_same_whatever_computes_them(
-    problems: TableRef, sample_with: Callable[[int], TableRef], monkeypatch: pytest.MonkeyPatch
+    runtime: Runtime,
+    problems: TableRef,
+    sample_with: Callable[[int], TableRef],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     completions = sample_with(0)
-    scores, drawn = (
+    scores, taken = (
         score(problems, completions, SCORER),
-        draw_problems(problems, step=1, count=2, seed=0),
+        first_two(runtime, problems),
     )
     monkeypatch.setattr("torch.get_num_threads", lambda: 7)
     assert score(problems, completions, SCORER) == scores
-    assert draw_problems(problems, step=1, count=2, seed=0) == drawn
+    assert first_two(runtime, problems) == taken

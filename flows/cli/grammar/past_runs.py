@@ -38,6 +38,11 @@ def add_past_runs(verb: NewVerb) -> None:
         metavar="PART",
         help="this part of the instrument may differ",
     )
+    made.add_argument(
+        "--same-engine",
+        action="store_true",
+        help="refuse runs not known to come from one engine, version and dtype",
+    )
     _rows(made, "problems to show that flipped, in each direction")
 
     made = verb("promote", "the gate: a model version becomes the champion on evidence", PROMOTE)

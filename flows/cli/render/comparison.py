@@ -42,6 +42,8 @@ def print_comparison(console: Console, result: Comparison) -> None:
     """Two runs: what each was, which parts differ, and, where they may be compared, by how much."""
     for letter, run in zip("AB", result.runs, strict=True):
         console.print(_one_run(letter, run), soft_wrap=True)
+        if run.engine is not None:
+            console.print(printable(f"   {run.engine.words}"), style="dim", markup=False)
     print_differing(console, result)
     if isinstance(result, RatedComparison):
         _print_difference(console, result)

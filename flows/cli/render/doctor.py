@@ -20,6 +20,8 @@ STYLES = {"damage": "bold red", "remark": "yellow"}
 def print_doctor(console: Console, output: DoctorOutput) -> None:
     """Print what was looked at, what was repaired, what is left, and the verdict."""
     console.print(Text(f"data folder  {output.folder}", style="bold"), soft_wrap=True)
+    if output.store is not None:
+        console.print(Text(f"shared       {output.store}", style="bold"), soft_wrap=True)
     if not output.exists and not output.damaged:
         console.print("It is not there yet; the first command that keeps something makes it.")
     elif output.exists:
@@ -93,6 +95,8 @@ def _checked(checked: Checked) -> str:
         _counted(checked.versions, "version"),
         _counted(checked.checkpoints, "checkpoint"),
     ]
+    if checked.shared or checked.leases:
+        parts += [f"{checked.shared} names in the store", _counted(checked.leases, "lease")]
     size = f"{checked.read_bytes / 2**20:.1f} MiB in {checked.seconds:.1f} s"
     return f"checked      {', '.join(parts)}\nread         {size}"
 

@@ -75,7 +75,8 @@ def _print_pass_rate(console: Console, result: EvalResult | SelectionResult) -> 
 def _origin(result: EvalResult | SelectionResult) -> list[str]:
     """Lines on answers of another program, and on those that were missing."""
     lines = missing_lines(result.partial) if result.partial else []
-    return lines + (origin_lines(result.imported) if result.imported else [])
+    lines += origin_lines(result.imported) if result.imported else []
+    return lines + ([f"engine: {result.engine.words}"] if result.engine else [])
 
 
 def _print_failures(console: Console, outcomes: Mapping[str, int]) -> None:

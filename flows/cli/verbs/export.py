@@ -46,7 +46,7 @@ def export(runtime: Runtime, options: Namespace, terminal: Terminal) -> ExportOu
             )
         if options.out is not None:
             _refuse_existing(options.out, "--out")  # before the stored tables are read
-        with private_files():
+        with private_files():  # it may fetch tables into the data folder
             measured = find_measurement(archive, what)
         name = FORMATS[options.to].format(measured.name.replace(":", "-"))
         output = _answers(measured, options.to, options.out or Path(name))
@@ -55,11 +55,11 @@ def export(runtime: Runtime, options: Namespace, terminal: Terminal) -> ExportOu
 
 
 def _version(runtime: Runtime, name: str, folder: Path) -> ExportOutput:
-    with private_files():  # it may write to the data folder
+    with private_files():  # it may fetch weights into the data folder
         policy = resolve_policy(runtime.archive, name)
         source = runtime.archive.folders.find(policy)
     with atomic_folder(folder) as partial:
-        _copy_bytes(source, partial)
+        _copy(source, partial)
         if fingerprint(partial) != policy.digest:
             raise StoreError("its files changed while they were copied", name)
     files = sum(path.is_file() for path in folder.rglob("*"))
@@ -69,14 +69,14 @@ def _version(runtime: Runtime, name: str, folder: Path) -> ExportOutput:
     )  # fmt: skip
 
 
-def _copy_bytes(source: Path, to: Path) -> None:
-    """Copy the files of a folder without the narrow rights of the data folder."""
+def _copy(source: Path, to: Path) -> None:
+    """Copy what is in a folder without the narrow rights that it has in the data folder."""
     for path in sorted(source.rglob("*")):
-        copy = to / path.relative_to(source)
+        place = to / path.relative_to(source)
         if path.is_dir():
-            copy.mkdir()
+            place.mkdir()
         else:
-            shutil.copyfile(path, copy)
+            shutil.copyfile(path, place)
 
 
 def _answers(measured: StoredMeasurement, form: str, path: Path) -> ExportOutput:

@@ -13,6 +13,7 @@ from artifacts.text.visible import printable
 from flows.cli.options import config_from, flag, refuse_with_replay
 from flows.cli.terminal import Terminal
 from flows.orchestration.settings import configure_prefect, refuse_settings_here
+from policy.parallel.place import place_in
 from schemas.config import EvalConfig, LearningConfig, RunConfig, SelectionConfig
 from schemas.errors import InputError
 from schemas.loops import DEMO, EVALUATION, LEARNING, SELECTION, Loop
@@ -61,7 +62,17 @@ def select(runtime: Runtime, options: Namespace, terminal: Terminal) -> Selectio
 
 
 def learn(runtime: Runtime, options: Namespace, terminal: Terminal) -> LearningResult:
-    """Loop C."""
+    """Loop C, in this process alone or at the head of several."""
+    place = place_in(os.environ)
+    if place is None:
+        return _learn(runtime, options, terminal)
+    from flows.cli.ranks import leading
+
+    with leading(runtime, place, options):
+        return _learn(runtime, options, terminal)
+
+
+def _learn(runtime: Runtime, options: Namespace, terminal: Terminal) -> LearningResult:
     from flows.cli.render.results import print_result
 
     resume = options.resume
@@ -141,18 +152,19 @@ def up(runtime: Runtime, options: Namespace, terminal: Terminal) -> UpOutput:
 
 
 def prepare(runtime: Runtime, terminal: Terminal, config: P, loop: Loop) -> P:
-    """Find what is wrong before anything starts, then prepare the environment for Prefect.
+    """Prepare the environment for Prefect, then find what is wrong before anything starts.
 
+    In this order, since the check of a cluster imports Prefect, which takes its settings then.
     Between the checks that take a moment and those that take seconds it says what was asked for.
     Returns the configuration to run (see `check_names`).
     """
     from flows.preflight import check_model, check_names
 
+    configure_prefect(runtime.data_dir)
     runtime.archive.tracking.refuse_silence()
     config = check_names(runtime, config)
     terminal.note(f"Loop {loop.letter}, {loop.name}: {_asked(runtime, config)}")
     check_model(runtime, config)
-    configure_prefect(runtime.data_dir)
     return config
 
 
@@ -204,6 +216,7 @@ def _resumed(runtime: Runtime, options: Namespace) -> tuple[LearningConfig, str]
     from artifacts.runs.resuming import MAY_CHANGE, resumable, settings_of
 
     given = {k: v for k, v in vars(options).items() if k not in ("verb", "json", "resume")}
+    asked = {name: given.pop(name) for name in ("base_url",) if name in given}
     limits = {name: given.pop(name) for name in MAY_CHANGE if name in given}
     checked = config_from(LearningConfig, limits)
     changed = {name: getattr(checked, name) for name in limits}
@@ -213,7 +226,15 @@ def _resumed(runtime: Runtime, options: Namespace) -> tuple[LearningConfig, str]
             "a resumed run goes on as it was set", f"{option} with --resume", f"leave {option} out"
         )
     run = resumable(runtime.archive, options.resume)
-    return settings_of(run).model_copy(update=changed), run.run_id
+    settings = settings_of(run)
+    if asked:  # an address is not recorded
+        if settings.server is None:
+            raise InputError(
+                "this run samples its steps in this process", "--base-url with --resume",
+                "leave --base-url out",
+            )  # fmt: skip
+        changed["server"] = settings.server.model_copy(update=asked)
+    return settings.model_copy(update=changed), run.run_id
 
 
 def _asked(runtime: Runtime, config: RunConfig) -> str:

@@ -68,12 +68,14 @@ def rescore(runtime: Runtime, options: Namespace, terminal: Terminal) -> EvalRes
 
 def compare(runtime: Runtime, options: Namespace, terminal: Terminal) -> Comparison:
     """Two runs on the same instrument, or a refusal that names what differs."""
-    from artifacts.compare.comparison import compare_measurements
+    from artifacts.compare.comparison import compare_measurements, refuse_other_engine
     from artifacts.runs.measured import find_measurement
     from flows.cli.render.comparison import print_comparison
 
     archive, rows = runtime.archive, _rows(options)
     first, second = (find_measurement(archive, name) for name in (options.a, options.b))
+    if options.same_engine:
+        refuse_other_engine(first, second)
     runs = archive.history.loops()
     result = compare_measurements(first, second, runs, options.allow or (), rows=rows)
     print_comparison(terminal.out, result)
@@ -115,7 +117,8 @@ def promote(runtime: Runtime, options: Namespace, terminal: Terminal) -> Decisio
         result: EvalResult = run_flow(runtime, eval_flow, config, terminal, started=True)
         return result
 
-    decided = decide_and_record(runtime, version, evaluate_anew, min_gain, prepare)
+    with terminal.progress(runtime.progress):  # the gate says what it waits for
+        decided = decide_and_record(runtime, version, evaluate_anew, min_gain, prepare)
     print_decision(terminal.out, decided)
     if not decided.promoted:
         terminal.fail(f"refused: {version.name} is not promoted; {decided.reasons[0]}")
@@ -217,9 +220,9 @@ def show(
         surest_first=options.sort == "likelihood",
     )
     print_rows(out, groups)
-    report = run.folder / REPORT_FILE
+    report = run.files.local(REPORT_FILE)
     reason = run.tags.get("report_error", "the run made none")
-    print_report(out, str(report) if report.exists() else None, reason)
+    print_report(out, str(report) if report else None, reason)
     return result.model_copy(update={"rows": tuple(row for g in groups for row in g.rows)})
 
 

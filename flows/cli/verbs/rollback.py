@@ -23,7 +23,9 @@ def roll_back(runtime: Runtime, options: Namespace, terminal: Terminal) -> Decis
         )
     if options.reason is None:
         raise InputError("a rollback needs a reason", "--rollback", 'say why with --reason "TEXT"')
-    decided = gate.roll_back(runtime, model, number, reason_of(options.reason))
+    reason = reason_of(options.reason)
+    with terminal.progress(runtime.progress):  # the gate says what it waits for
+        decided = gate.roll_back(runtime, model, number, reason)
     print_decision(terminal.out, decided)
     return decided
 

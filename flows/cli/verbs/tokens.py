@@ -47,8 +47,9 @@ def show_tokens(archive: Archive, options: Namespace, terminal: Terminal) -> Tok
                 ids, pieces, token_ranks(policy.model, prompt, ids), strict=True
             )
         ]
-    output = TokensOutput(
-        text=text, model=TokensModel(folder=str(folder), **dict(reference)), tokens=tuple(rows)
+    model = TokensModel(
+        name=reference.name, folder=str(folder), digest=reference.digest, step=reference.step
     )
+    output = TokensOutput(text=text, model=model, tokens=tuple(rows))
     print_tokens(terminal.out, output)
     return output

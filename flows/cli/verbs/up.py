@@ -12,6 +12,8 @@ from itertools import count
 from pathlib import Path
 
 from artifacts.store.data_dir import DataDir
+from artifacts.tracking.named import REGISTRY_AT, TRACKING
+from artifacts.unsent.servers import without_password
 from flows.cli.terminal import Terminal
 from flows.orchestration.lost import close_lost_quietly
 from flows.orchestration.prefect_database import prepare_prefect_database
@@ -79,6 +81,9 @@ def _serve(runtime: Runtime, addresses: Addresses, terminal: Terminal, lock: int
             stack.callback(remove_up_file, data_dir)
             write_up_file(data_dir, front.served)
             _print_links(terminal, front.links())
+            if runtime.archive.tracking.remote:
+                where = without_password(runtime.archive.tracking.address)
+                terminal.note(f"runs are recorded in MLflow at {where}, and not on the page here")
             terminal.out.print("Runs started in other terminals use these. Ctrl-C stops them.")
             lines = EventLines(front.served, terminal.note)
             seconds = count(1)
@@ -138,9 +143,12 @@ def _servers(
     logs = data_dir.root / "logs"
     logs.mkdir(exist_ok=True)
 
+    # the page shows the data folder's own database, whatever the flow runs are told to use
+    own = {name: one for name, one in environment.items() if name not in (TRACKING, REGISTRY_AT)}
+
     def server(name: str, words: list[str], address: Path | None = None) -> Server:
-        log = logs / f"{name}.log"
-        return Server(name, words, environment, PROJECT, log, address, passed=[lock])
+        log, told = logs / f"{name}.log", own if name == "mlflow" else environment
+        return Server(name, words, told, PROJECT, log, address, passed=[lock])
 
     prefect = server(
         "prefect-server",

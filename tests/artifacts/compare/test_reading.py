@@ -11,6 +11,7 @@ import pytest
 
 from artifacts.compare.comparison import compare_measurements, how_to_read
 from artifacts.runs.measured import StoredMeasurement
+from artifacts.tracking.files import LocalFiles
 from artifacts.tracking.history import RunRecord
 from schemas.instrument import Instrument
 from schemas.loops import EVALUATION, LEARNING, SELECTION, Loop
@@ -22,7 +23,7 @@ NONE = pa.table({})
 
 
 def side(policy: str, loop: Loop = EVALUATION, **given: Any) -> StoredMeasurement:
-    run = RunRecord("id", f"{loop.verb}-1", loop, "FINISHED", 0, {}, {}, {}, Path())
+    run = RunRecord("id", f"{loop.verb}-1", loop, "FINISHED", 0, {}, {}, {}, LocalFiles(Path()))
     whole: dict[str, Any] = {"stage": "", "rule": None, "instrument": INSTRUMENT, "samples": 8}
     whole |= {"digests": {"scores": f"{policy}{loop.letter}"}}
     return StoredMeasurement(
@@ -32,7 +33,7 @@ def side(policy: str, loop: Loop = EVALUATION, **given: Any) -> StoredMeasuremen
 
 def learned(start: str, end: str) -> RunRecord:
     tags = {"model_digest_before": start, "model_digest_after": end}
-    return RunRecord("id", "learn-1", LEARNING, "FINISHED", 0, {}, {}, tags, Path())
+    return RunRecord("id", "learn-1", LEARNING, "FINISHED", 0, {}, {}, tags, LocalFiles(Path()))
 
 
 OTHER = INSTRUMENT.model_copy(update={"sampling": "greedy"})

@@ -13,10 +13,11 @@ import pytest
 from artifacts.doctor.checkpoints import check_checkpoints
 from artifacts.doctor.databases import check_tracking_database, recorded_in
 from artifacts.doctor.examination import Examination, Found
-from artifacts.store.checkpoints import RECORD, CheckpointRecord, write_checkpoint
+from artifacts.store.checkpoints import CheckpointRecord, write_checkpoint
 from artifacts.store.data_dir import DataDir
+from artifacts.store.shared.checkpoints import RECORD
 from artifacts.tracking.archive import Archive
-from artifacts.tracking.connection import EXPERIMENT, SERVER
+from artifacts.tracking.named import EXPERIMENT, SERVER
 from policy.files.atomic_folder import being_written
 from schemas.references import PolicyRef, TableRef
 
@@ -46,9 +47,10 @@ def _names(look: Look) -> list[str]:
     return [one.finding.name for one in check_checkpoints(look())]
 
 
-def _rename_experiment(data_dir: DataDir) -> None:
+def _move_experiment_away(data_dir: DataDir) -> None:
+    elsewhere = "update experiments set artifact_location = 's3://mine' where name = ?"
     with closing(sqlite3.connect(data_dir.tracking_database)) as database, database:
-        database.execute("update experiments set name = 'mine' where name = ?", (EXPERIMENT,))
+        database.execute(elsewhere, (EXPERIMENT,))
 
 
 def test_a_checkpoint_of_no_run_is_set_aside(step: Path, look: Look, repaired: Repaired) -> None:
@@ -65,7 +67,7 @@ def test_a_whole_checkpoint_stays_where_a_run_may_go_on_from_it(
     if why == "server":
         monkeypatch.setenv(SERVER, "http://127.0.0.1:9")
     elif why == "renamed":
-        _rename_experiment(data_dir)
+        _move_experiment_away(data_dir)
     else:
         (data_dir.run_artifacts / RUN / "artifacts").mkdir(parents=True)
     assert _names(look) == []
@@ -130,7 +132,7 @@ def test_a_database_without_our_experiment_says_nothing(
 ) -> None:
     archive.tracking.client.search_experiments()
     assert recorded_in(data_dir) is not None
-    _rename_experiment(data_dir)
+    _move_experiment_away(data_dir)
     assert recorded_in(data_dir) is None
     with closing(sqlite3.connect(data_dir.tracking_database)) as database, database:
         database.execute("drop table model_version_tags")

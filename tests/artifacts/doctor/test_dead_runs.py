@@ -18,8 +18,9 @@ from artifacts.doctor.runs import check_runs
 from artifacts.store.data_dir import DataDir
 from artifacts.store.process import this_process
 from artifacts.tracking.archive import Archive
-from artifacts.tracking.connection import SERVER
-from artifacts.tracking.owner import OWNER, close_abandoned
+from artifacts.tracking.named import SERVER
+from artifacts.tracking.owner import close_abandoned
+from artifacts.unsent.owned import OWNER
 
 Look = Callable[[], Examination]
 Repaired = Callable[[Iterable[Found]], list[str | None]]

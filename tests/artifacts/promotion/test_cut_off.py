@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -24,9 +25,13 @@ from artifacts.registry.versions import (
     register_version,
     registered_version,
 )
+from artifacts.store.shared.folder import FolderObjects
+from artifacts.store.shared.lease import Lease, Watch
+from artifacts.store.shared.owners import owner_lease
 from artifacts.tracking.archive import Archive
-from artifacts.tracking.connection import local_path
-from artifacts.tracking.owner import CUT_OFF, OWNER
+from artifacts.tracking.experiment import local_path
+from artifacts.tracking.owner import CUT_OFF, LEASE
+from artifacts.unsent.owned import OWNER
 from schemas.results import Decision
 from tests.artifacts.promotion.conftest import Learning, record_decision, tags_of
 
@@ -69,6 +74,31 @@ def test_a_promotion_that_was_killed_after_it_gave_the_alias_is_finished_by_the_
     assert found.result() == settled == decided.model_copy(update={"run_id": found.run_id})
     assert tags_of(archive)["decision_run"] == found.run_id
     assert settle_cut_off(archive, "mine") is None, "once"
+
+
+def test_a_promotion_that_was_killed_on_another_machine_is_finished_where_it_shares_the_store(
+    archive: Archive, learning: Learning, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, far = archive.tracking.client, "another-machine:4026531836 77 12.0"
+    decided = decide(archive, learning.version, 0.0)
+    with monkeypatch.context() as patched:
+        patched.setattr("artifacts.promotion.decisions.settle", killed)
+        with pytest.raises(KeyboardInterrupt):
+            record_decision(archive, learning.version, decided)
+    (running,) = (run for run in archive.history.mlflow_runs() if run.info.status == "RUNNING")
+    for tag, value in ((OWNER, far), (LEASE, owner_lease(far))):
+        client.set_tag(running.info.run_id, tag, value)
+    assert settle_cut_off(archive, "mine") is None
+
+    (tmp_path / "mounted").mkdir()
+    monkeypatch.setenv("THREELOOPS_STORE", (tmp_path / "mounted").as_uri())
+    sharing = Archive(archive.data_dir)
+    assert settle_cut_off(sharing, "mine") is None, "that machine has another store"
+    lease = Lease(FolderObjects(tmp_path / "mounted"), owner_lease(far))
+    assert lease.try_acquire(Watch())
+    settled = settle_cut_off(sharing, "mine")
+    assert settled is not None
+    assert settled.run_id == running.info.run_id
 
 
 def test_a_promotion_that_was_killed_before_the_alias_is_decided_anew(

@@ -12,7 +12,7 @@ from artifacts.promotion.decisions import (
 from artifacts.promotion.gate import decide
 from artifacts.registry.versions import champion_of
 from artifacts.tracking.archive import Archive
-from artifacts.tracking.connection import NOTE
+from artifacts.tracking.experiment import NOTE
 from schemas.errors import InputError
 from schemas.results import Decision
 from tests.artifacts.promotion.conftest import Learning, record_decision, tags_of

@@ -15,18 +15,19 @@ from artifacts.runs.lineage import (
     trained_prompts,
 )
 from artifacts.store.tables import Store
+from artifacts.tracking.files import LocalFiles
 from artifacts.tracking.history import RunRecord
 from schemas.errors import StoreError
 from schemas.loops import EVALUATION, LEARNING, Loop
 from schemas.references import PolicyRef, TableRef
-from tests.artifacts.measuring import measure, training_table
+from tests.artifacts.measuring import collected, measure, step_tables, training_table
 
 
 def run(
     name: str, before: str, after: str, *, status: str = "FINISHED", loop: Loop = LEARNING
 ) -> RunRecord:
     tags = {"model_digest_before": before, "model_digest_after": after}
-    return RunRecord(name, name, loop, status, 0, {}, {}, tags, Path())
+    return RunRecord(name, name, loop, status, 0, {}, {}, tags, LocalFiles(Path()))
 
 
 def names(digest: str, *runs: RunRecord) -> list[str]:
@@ -79,6 +80,30 @@ def test_the_prompts_of_every_step_were_trained_on(store: Store) -> None:
     store.path(second.completions).unlink()
     with pytest.raises(StoreError, match="no such completions table"):
         trained_prompts(store, made)
+
+
+def test_the_prompts_of_steps_are_those_of_the_problems_that_were_drawn(store: Store) -> None:
+    measured = measure(store, "rw", "wr")
+    few = store.read(measured.completions).slice(0, 2), store.read(measured.scores).slice(0, 2)
+    completions = store.write("completions", few[0], producer="test")
+    scores = store.write("scores", few[1], producer="test")
+    drawn = measured.model_copy(update={"completions": completions, "scores": scores})
+    newest = step_tables(store, drawn)[-1]
+    tags = {"table.training": f"training:{collected(store, newest).digest}"}
+    made_run = replace(run("one", "a", "b"), tags=tags)
+    assert trained_prompts(store, made_run) == {"0 + 1?"}, "not the whole split"
+    store.path(newest).unlink()
+    with pytest.raises(StoreError, match="no such step table"):
+        trained_prompts(store, made_run)
+
+
+def test_the_way_and_the_numerics_of_steps_are_in_their_tables(store: Store) -> None:
+    made = step_tables(store, *[measure(store, "rw")] * 3)
+    start = PolicyRef(name="m", digest="d" * 64)
+    assert [one.step for one in policies_on_the_way(store, start, made[2])] == [0, 1, 2, 3]
+    assert numerics_of_steps(store, made[2]) == {3: "thread 3", 2: "thread 2", 1: "thread 1"}
+    store.path(made[1]).unlink()
+    assert numerics_of_steps(store, made[2]) == {3: "thread 3"}
 
 
 def test_each_step_was_computed_by_what_its_table_says(store: Store) -> None:

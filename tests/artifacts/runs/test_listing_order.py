@@ -19,6 +19,7 @@ from artifacts.runs.listing import (
     run_source,
 )
 from artifacts.store.tables import Store
+from artifacts.tracking.files import LocalFiles
 from artifacts.tracking.history import RunRecord
 from schemas.loops import EVALUATION, LEARNING, SELECTION, Loop
 from schemas.measurements import Measurement
@@ -28,7 +29,7 @@ from tests.artifacts.measuring import measure
 def run(name: str, started_ms: int = 0, loop: Loop = EVALUATION, **given: Any) -> RunRecord:
     """A run; what is given are its `metrics`, `parameters` and `tags`, and its `parent`."""
     found = {"metrics": {}, "parameters": {}, "tags": {}} | given
-    return RunRecord(name, name, loop, "FINISHED", started_ms, folder=Path(), **found)
+    return RunRecord(name, name, loop, "FINISHED", started_ms, files=LocalFiles(Path()), **found)
 
 
 OLD = run("old", 1, tags={"model": "default", "model_digest": "abc", "instrument": "i1"})

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from artifacts.runs.parts import choose, first_of
-from artifacts.store.tables import Store, provenance_of
+from artifacts.store.parquet_table import provenance_of
+from artifacts.store.tables import Store
 from schemas.errors import InputError
 from schemas.imported import Part, PartialAnswers
 from tests.artifacts.measuring import measure

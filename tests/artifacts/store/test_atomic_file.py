@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import signal
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import quote
 
@@ -39,12 +42,49 @@ def test_a_file_that_must_be_new_leaves_the_one_that_is_there(
         monkeypatch.setattr("os.link", _refuse)
     assert write_new(tmp_path / "file", b"first")
     assert not write_new(tmp_path / "file", b"second")
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    names = ["file"] if links else [".new.lock", "file"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
     assert (tmp_path / "file").read_bytes() == b"first"
 
 
 def _refuse(*_: object) -> None:
-    raise PermissionError("this file system has no links")
+    raise PermissionError(errno.EPERM, "this file system has no links")
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_of_many_who_write_a_new_file_one_does_and_nobody_reads_a_part_of_it(
+    links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not links:
+        monkeypatch.setattr("os.link", _refuse)
+    path, sizes, done = tmp_path / "file", set[int](), threading.Event()
+
+    def read() -> None:
+        while not done.is_set():
+            if path.exists():
+                sizes.add(len(path.read_bytes()))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    with ThreadPoolExecutor(8) as pool:
+        wrote = list(pool.map(lambda one: write_new(path, bytes([one]) * 2**22), range(8)))
+    done.set()
+    reader.join()
+    assert wrote.count(True) == 1
+    assert sizes <= {2**22}
+    assert set(path.read_bytes()) == {wrote.index(True)}
+
+
+def test_a_new_file_is_not_written_where_the_link_fails_for_another_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr("os.link", full)
+    with pytest.raises(OSError, match="no space left"):
+        write_new(tmp_path / "file", b"content")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_in_the_place_of_a_file_is_moved_aside_with_what_is_in_it(tmp_path: Path) -> None:

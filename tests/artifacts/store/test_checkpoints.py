@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from artifacts.store.checkpoints import (
-    RECORD,
     CheckpointRecord,
     checkpoint_folder,
     checkpoint_within,
@@ -19,6 +18,7 @@ from artifacts.store.checkpoints import (
     write_checkpoint,
 )
 from artifacts.store.data_dir import DataDir
+from artifacts.store.shared.checkpoints import RECORD
 from policy.files.atomic_folder import held_alone
 from schemas.errors import InputError, StoreError
 from schemas.references import PolicyRef, TableRef

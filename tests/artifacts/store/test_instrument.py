@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pyarrow as pa
 
 from artifacts.store.instrument import dataset_digest, instrument_of
 from artifacts.store.tables import Store
+from schemas.identity import canonical_json
 from tests.artifacts.measuring import SAMPLING, measure, problems_table
 
 
@@ -50,3 +53,41 @@ def test_problems_of_several_splits_name_each_of_them_once(store: Store) -> None
         [problems_table(2, split="dev"), problems_table(1, split="all", first=2)]
     )
     assert instrument_of(mixed, made, "a@1:x").split == "all+dev"
+
+
+def sampling_part(store: Store, **asked: object) -> str:
+    """The part `sampling` of completions by a server that was asked so."""
+    made = measure(store, "r", request=canonical_json(asked))
+    problems, completions = store.read(made.problems), store.read(made.completions)
+    return instrument_of(problems, completions, "a@1:x").sampling
+
+
+def test_what_else_a_server_is_told_is_a_part_of_it(store: Store) -> None:
+    told = [
+        None,
+        '{"min_p": 0.1}',
+        '{"min_p": 0.2}',
+        '{"logit_bias": {"7": 100}}',
+        '{"repetition_penalty": 1.1}',
+        '{"unheard_of": true}',
+    ]
+    parts = [sampling_part(store, extra_body=body) for body in told]
+    assert len(set(parts)) == len(told)
+    assert json.loads(parts[1]) == json.loads(SAMPLING) | {"extra_body": {"min_p": 0.1}}
+
+
+def test_it_stays_the_same_where_a_server_is_told_nothing_that_changes_its_tokens(
+    store: Store,
+) -> None:
+    assert sampling_part(store, extra_body=None, samples_per_request=1) == SAMPLING
+    neutral = '{"top_k": 5, "min_p": 0, "repetition_penalty": 1.0, "logit_bias": null}'
+    for body in ("{}", neutral, '{"return_token_ids": true, "skip_special_tokens": false}'):
+        assert sampling_part(store, extra_body=body) == SAMPLING
+
+
+def test_a_run_of_an_earlier_version_keeps_its_digest(store: Store) -> None:
+    request = '{"extra_body":null,"samples_per_request":null}'
+    for made in (measure(store, "r", "w"), measure(store, "r", "w", request=request)):
+        problems, completions = store.read(made.problems), store.read(made.completions)
+        digest = instrument_of(problems, completions, "a@1:x").digest
+        assert digest == "ee238548a8c6202baae7d0a57ef13fd66a552d8b72750b66fee04357529989ff"

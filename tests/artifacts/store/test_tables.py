@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import io
+import subprocess
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from subprocess import PIPE
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,7 +18,8 @@ import pytest
 from artifacts.datasets.arithmetic import arithmetic
 from artifacts.store.data_dir import DataDir
 from artifacts.store.keys import TaskKey, task_key
-from artifacts.store.tables import READ_TABLES, Store, content_digest, provenance_of
+from artifacts.store.parquet_table import provenance_of
+from artifacts.store.tables import READ_TABLES, Store, content_digest
 from schemas.errors import StoreError
 from schemas.identity import file_digest
 from schemas.provenance import Provenance
@@ -253,6 +257,9 @@ def test_columns_of_a_table_that_is_lost_or_changed_are_refused(store: Store) ->
     store.path(reference).write_bytes(store.path(reference).read_bytes() + b"x")
     with pytest.raises(StoreError, match="changed after it was written"):
         store.columns("problems", reference.digest, ["prompt"])
+    elsewhere = f"../problems/{reference.digest}"
+    with pytest.raises(StoreError, match="no such problems table"):  # no advice to delete it
+        store.columns("problems", elsewhere, ["prompt"])
     store.path(reference).unlink()
     with pytest.raises(StoreError, match="no such problems table"):
         store.columns("problems", reference.digest, ["prompt"])
@@ -288,3 +295,40 @@ def test_a_provenance_that_was_not_written_here_is_refused(described: str) -> No
     table = pa.table({"a": [1]}).replace_schema_metadata({"threeloops": described})
     with pytest.raises(StoreError, match="its provenance cannot be read"):
         provenance_of(table)
+
+
+def test_a_table_that_another_process_works_with_is_not_dropped_from_under_it(
+    data_dir: DataDir,
+) -> None:
+    one, two = Store(data_dir), Store(data_dir)
+    kept = one.keep(key_of(1), arithmetic("dev"))
+    assert two.keep(key_of(1), arithmetic("dev")) == kept
+    assert one.hold(kept)
+    assert two.hold(kept)
+    one.discard(kept)
+    assert two.read(kept).num_rows == kept.rows
+    assert one.find(key_of(1)) == kept, "its key stays with it"
+    two.discard(kept)
+    assert not two.path(kept).exists()
+    assert two.find(key_of(1)) is None
+    assert list((data_dir.tables / "keys").glob("*.json")) == []
+    assert not one.hold(kept)
+
+
+def test_what_a_killed_process_held_is_dropped_by_the_next(data_dir: DataDir) -> None:
+    one = Store(data_dir)
+    kept = one.keep(key_of(1), arithmetic("dev"))
+    holding = (
+        "import os, sys; from pathlib import Path; from artifacts.store.in_use import InUse\n"
+        "print(InUse().hold(Path(sys.argv[1])), flush=True); sys.stdin.readline()\n"
+    )
+    words = [sys.executable, "-c", holding, str(one.path(kept))]
+    with subprocess.Popen(words, stdin=PIPE, stdout=PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        # it makes an object that is gone with the line, and its file is still open
+        assert holder.stdout.readline() == "True\n"
+        one.discard(kept)
+        assert one.path(kept).exists()
+        holder.kill()
+    one.discard(kept)
+    assert not one.path(kept).exists()

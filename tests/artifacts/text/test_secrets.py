@@ -50,6 +50,8 @@ def test_what_is_no_secret_stays(text: str) -> None:
     [
         "HF_TOKEN", "MLFLOW_TRACKING_PASSWORD", "AWS_SECRET_ACCESS_KEY", "PREFECT_API_KEY",
         "PREFECT_SERVER_API_AUTH_STRING", "GITHUB_TOKEN", "my_secret", "AWS_SESSION_TOKEN",
+        "AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_CONNECTION_STRING", "PGPASSWORD",
+        "GOOGLE_SERVICE_ACCOUNT_KEY", "MYSQL_PWD", "AWS_SSE_CUSTOMER_KEY_BASE64", "OPENAI_API_KEY",
     ],
 )  # fmt: skip
 def test_the_value_of_a_variable_that_is_secret_by_its_name_is_hidden(name: str) -> None:
@@ -66,6 +68,37 @@ def test_other_variables_may_be_told(name: str) -> None:
 def test_a_short_value_is_not_looked_for_and_the_longest_first() -> None:
     environment = {"A_TOKEN": "abc", "B_TOKEN": "12345678", "C_TOKEN": "1234567890"}
     assert without_secrets("abc 1234567890 12345678", environment) == "abc *** ***"
+
+
+def test_the_password_of_an_address_in_the_environment_is_hidden_wherever_it_stands() -> None:
+    address = {"MLFLOW_TRACKING_URI": "postgresql://me:canary%2Fpostgres@db:5432/mlflow?x=1"}
+    for written in ("canary%2Fpostgres", "canary/postgres"):
+        assert without_secrets(f"password={written} user=me", address) == "password=*** user=me"
+    usual = {"MLFLOW_TRACKING_URI": "postgresql://me:postgres@db/mlflow"}
+    told = "postgresql://db does not know postgres"
+    assert without_secrets(told, usual) == "postgresql://db does not know ***"
+    plain = {"HOME": "/home/me", "THREELOOPS_STORE": "s3://bucket/prefix", "X": "models:/a@b"}
+    assert without_secrets("/home/me s3://bucket/prefix models:/a@b", plain) == (
+        "/home/me s3://bucket/prefix models:/a@b"
+    )
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "me:canary-1@host:5000", "http:me:canary-1@host", "http:/me:canary-1@host",
+        "http://me:canary-1/@host",
+    ],
+)  # fmt: skip
+def test_so_is_the_password_of_one_that_is_mistyped(address: str) -> None:
+    password = "canary-1/" if "/@" in address else "canary-1"
+    told = without_secrets(f"cannot parse {password}!", {"THREELOOPS_STORE": address})
+    assert told == "cannot parse ***!"
+
+
+def test_a_key_is_hidden_though_its_variable_has_a_line_break_behind_it() -> None:
+    environment = {"OPENAI_API_KEY": "sk-canary-1\n"}
+    assert without_secrets("no such key: sk-canary-1!", environment) == "no such key: ***!"
 
 
 def test_a_path_that_was_made_of_an_address_is_hidden_too() -> None:

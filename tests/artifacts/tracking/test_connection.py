@@ -10,7 +10,9 @@ from mlflow.exceptions import MlflowException
 
 from artifacts.store.data_dir import DataDir
 from artifacts.tracking.archive import Archive
-from artifacts.tracking.connection import ABOUT, EXPERIMENT, NOTE, Tracking, local_path
+from artifacts.tracking.connection import Tracking
+from artifacts.tracking.experiment import ABOUT, NOTE, local_path
+from artifacts.tracking.named import EXPERIMENT
 
 
 def test_the_client_is_made_once_and_needs_no_server(archive: Archive) -> None:

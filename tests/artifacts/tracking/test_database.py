@@ -14,10 +14,15 @@ from pathlib import Path
 
 import pytest
 
+from artifacts.doctor.recorded import Recorded, read_recorded
+from artifacts.doctor.set_aside import SetAside
 from artifacts.store.data_dir import DataDir, sqlite_uri
 from artifacts.tracking.archive import Archive
-from artifacts.tracking.connection import EXPERIMENT, EXPERIMENT_TAGS, Tracking, local_path
+from artifacts.tracking.connection import Tracking
 from artifacts.tracking.database import prepare_database
+from artifacts.tracking.experiment import EXPERIMENT_TAGS, local_path
+from artifacts.tracking.named import EXPERIMENT, EXPERIMENT_NAME, TRACKING
+from flows.cli.parser import main
 from schemas.errors import InputError
 
 OPEN = "from artifacts.store.data_dir import current_data_dir as home\n" + (
@@ -176,3 +181,78 @@ def test_a_folder_that_was_moved_or_copied_names_its_own_files(
     assert local_path(str(version.source)).is_relative_to(there.root)
     elsewhere = moved.tracking.client.get_model_version("made", outside.version)
     assert local_path(str(elsewhere.source)) == tmp_path / "elsewhere"
+
+
+def test_the_files_of_another_data_folder_that_named_the_database_stay_its_own(
+    archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive.tracking.client.create_run(archive.tracking.experiment_id)
+    other = DataDir(tmp_path / "other")
+    other.root.mkdir()
+    with monkeypatch.context() as names:
+        names.setenv(TRACKING, archive.data_dir.tracking_uri)
+        names.setenv(EXPERIMENT_NAME, "theirs")
+        theirs = Archive(other).tracking
+        run = theirs.client.create_run(theirs.experiment_id)
+    _prepare(archive.data_dir)
+    found = archive.tracking.client.get_run(run.info.run_id)
+    assert local_path(found.info.artifact_uri).is_relative_to(other.root)
+
+    there = DataDir(tmp_path / "moved")
+    shutil.move(archive.data_dir.root, there.root)
+    moved = Archive(there).tracking.client
+    found = moved.get_run(run.info.run_id)
+    assert local_path(found.info.artifact_uri).is_relative_to(other.root)
+    ours = moved.get_experiment_by_name(EXPERIMENT)
+    assert ours is not None
+    assert local_path(ours.artifact_location).is_relative_to(there.root)
+    recorded = read_recorded_of(there)
+    assert run.info.run_id not in recorded.runs
+    assert len(recorded.runs) == 1
+
+
+def read_recorded_of(data_dir: DataDir) -> Recorded:
+    with contextlib.closing(sqlite3.connect(data_dir.tracking_database)) as connection:
+        recorded = read_recorded(connection, data_dir)
+    assert recorded is not None
+    return recorded
+
+
+def _lost(data_dir: DataDir) -> None:
+    """A data folder with the files of a run, whose database was lost."""
+    _prepare(data_dir)
+    (data_dir.run_artifacts / "r1" / "artifacts").mkdir(parents=True)
+    data_dir.tracking_database.unlink()
+
+
+@pytest.mark.slow
+def test_a_lost_database_is_said_to_be_so_where_there_are_runs(
+    data_dir: DataDir, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _lost(data_dir)
+    monkeypatch.setenv("THREELOOPS_HOME", str(data_dir.root))
+    assert main(["runs"]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith(
+        f"threeloops: {data_dir.tracking_database}: MLflow's database is missing"
+    )
+    assert "put back a copy of it, or make an empty file there" in line
+    assert not data_dir.tracking_database.exists(), "none was made"
+    data_dir.tracking_database.touch()
+    assert main(["runs"]) == 0
+
+
+def test_what_the_doctor_has_set_aside_is_not_lost(data_dir: DataDir) -> None:
+    _prepare(data_dir)
+    (data_dir.run_artifacts / "r1" / "artifacts").mkdir(parents=True)
+    SetAside(data_dir).move_database(data_dir.tracking_database)
+    assert not data_dir.tracking_database.exists()
+    _prepare(data_dir)
+    assert data_dir.tracking_database.exists()
+
+
+def test_a_folder_without_runs_is_new(data_dir: DataDir) -> None:
+    data_dir.run_artifacts.mkdir(parents=True, exist_ok=True)
+    data_dir.tables.mkdir(exist_ok=True)
+    _prepare(data_dir)
+    assert data_dir.tracking_database.exists()

@@ -10,6 +10,7 @@ import pytest
 
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.connection import CONFIG_FILE, RESULT_FILE
+from artifacts.tracking.files import LocalFiles
 from artifacts.tracking.history import RunRecord
 from artifacts.tracking.run import Place, tracked_run
 from schemas.config import EvalConfig
@@ -129,7 +130,7 @@ def test_a_result_of_no_loop_is_refused(
 
 def test_tables_are_told_by_name_kind_and_digest() -> None:
     tags = {"table.scores_after": "scores:abc", "table.problems": "problems:d:e", "stage": "x"}
-    run = RunRecord("id", "name", LEARNING, "FINISHED", 0, {}, {}, tags, Path())
+    run = RunRecord("id", "name", LEARNING, "FINISHED", 0, {}, {}, tags, LocalFiles(Path()))
     assert run.table_refs() == {"scores_after": ("scores", "abc"), "problems": ("problems", "d:e")}
     assert run.stage == "x"
 

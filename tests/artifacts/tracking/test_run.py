@@ -12,8 +12,10 @@ import pandas as pd
 import pytest
 
 from artifacts.tracking.archive import Archive
-from artifacts.tracking.connection import NOTE, PARENT, TAG
+from artifacts.tracking.connection import PARENT, TAG
+from artifacts.tracking.experiment import NOTE
 from artifacts.tracking.run import Place, TrackedRun, flat, tracked_run
+from artifacts.unsent.owned import OWNER
 from schemas.config import EvalConfig
 from schemas.errors import InputError
 from schemas.identity import file_digest
@@ -65,6 +67,20 @@ def test_a_run_that_ends_early_keeps_the_reason(
     assert found.status == status
     assert found.tags["error"] == f"{type(error).__name__}: {error}"
     assert note(archive, run).startswith("### ended without a result")
+
+
+def test_who_slept_does_not_end_a_run_that_another_process_goes_on_with(archive: Archive) -> None:
+    client = archive.tracking.client
+    with (
+        suppress(InputError),
+        tracked_run(archive, EVALUATION, CONFIG, NOWHERE) as run,
+    ):
+        client.set_tag(run.run_id, OWNER, "another-machine:4026531836 77 12.0")
+        client.set_terminated(run.run_id, "FINISHED")
+        raise InputError("the checkpoint was not recorded")
+    found = archive.history.find(run.name)
+    assert found.status == "FINISHED"
+    assert "error" not in found.tags
 
 
 def test_a_run_that_goes_on_loses_its_error_and_tells_new_settings(archive: Archive) -> None:

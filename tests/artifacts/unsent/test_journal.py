@@ -151,5 +151,27 @@ def test_an_address_is_kept_without_its_password() -> None:
     address = "postgresql+asyncpg://me:secret@db.example:5432/prefect?password=secret"
     assert without_password(address) == "postgresql+asyncpg://db.example:5432/prefect"
     assert without_password(ADDRESS) == ADDRESS
-    file = "sqlite+aiosqlite:////home/me/prefect.db"
-    assert without_password(file) == file
+    for file in ("sqlite+aiosqlite:////home/me/prefect.db", "sqlite:////home/a@b/c.db", "/a:b/c@d"):
+        assert without_password(file) == file
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("htp://me:secret@host", "htp://host"),
+        ("me:secret@host:5000/x", "host:5000/x"),
+        ("http:me:secret@host", "host"),
+        ("http:/me:secret@host", "http:/host"),
+        ("http:///me:secret@host", "http:///host"),
+        ("//me:secret@host", "//host"),
+        ("/me:secret@host", "/host"),
+        ("http://me:with/secret@host/x", "http://host/x"),
+        ("http://me:with?secret@host/x?y", "http://host/x"),
+        ("http://me@example.com:with?secret@host/x", "http://host/x"),
+        ("postgresql://me:secret@db:5432/runs?application_name=a@b", "postgresql://db:5432/runs"),
+        ("http://host/x?mail=a@b", "http://host/x"),
+        ("sqlite://me:secret@host/x.db", "sqlite://host/x.db"),
+    ],
+)
+def test_nor_with_the_password_of_one_that_is_mistyped(address: str, shown: str) -> None:
+    assert without_password(address) == shown

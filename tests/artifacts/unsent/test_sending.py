@@ -5,16 +5,20 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import shutil
+import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
 from artifacts.store.data_dir import DataDir
+from artifacts.store.process import this_process
 from artifacts.tracking import connection
 from artifacts.tracking.archive import Archive
-from artifacts.tracking.connection import SERVER
-from artifacts.tracking.owner import CUT_OFF, ERROR, OWNER, flow_runs_cut_off
+from artifacts.tracking.named import SERVER
+from artifacts.tracking.owner import CUT_OFF, ERROR, flow_runs_cut_off
 from artifacts.tracking.run import Place, tracked_run
 from artifacts.unsent.answers import UnreachableError
 from artifacts.unsent.journal import (
@@ -25,6 +29,10 @@ from artifacts.unsent.journal import (
     unsent_files,
     unsent_folder,
 )
+from artifacts.unsent.owned import OWNER
+from artifacts.unsent.send import send_to_mlflow
+from artifacts.unsent.servers import Server
+from artifacts.unsent.way import Way
 from schemas.config import EvalConfig
 from schemas.errors import InputError
 from schemas.loops import EVALUATION
@@ -304,3 +312,64 @@ def test_a_command_that_only_reads_is_refused_when_the_server_dies_however_it_be
         with pytest.raises(UnreachableError, match="MLflow does not answer"):
             archive.history.every()
     assert not unsent_folder(data_dir).exists()
+
+
+def test_a_run_that_another_machine_went_on_with_is_left_to_it(
+    way: Between, opened: Open, data_dir: DataDir, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_id = kept_by_a_process_that_ended(way, opened, fails=True)
+    page = MlflowClient(way.uri, way.uri)
+    page.set_tag(run_id, OWNER, "another-machine:1 5 1.0")  # as `learn --resume` there does
+
+    later = opened()
+    assert status(later, run_id) == "RUNNING"
+    assert ERROR not in later.tracking.client.get_run(run_id).data.tags
+    assert values(later, run_id, "reward") == [(0, 0.0)]
+    unsent = later.tracking.unsent
+    assert (unsent.left, unsent.sent.total(), unsent.gone.total()) == (0, 0, 6)
+    assert "6 records for a run that another process went on with" in caplog.text
+    assert unsent_files(data_dir, "mlflow") == []
+
+
+def test_what_a_process_kept_after_it_went_on_with_a_run_is_sent(
+    way: Between, opened: Open
+) -> None:
+    run_id = cut_off(opened())
+    with tracked_run(archive := opened(), EVALUATION, CONFIG, Place(resume=run_id)) as run:
+        way.decide = lambda path: REFUSE
+        # it tells whose the run is, and nobody hears it
+        archive.tracking.client.set_tag(run_id, OWNER, "who-goes-on:1 5 1.0")
+        run.metrics({"reward": 0.5})
+        archive.tracking.client.set_tag(run_id, OWNER, this_process())
+    way.decide = lambda path: PASS
+    later = opened()
+    assert status(later, run_id) == "FINISHED"
+    assert values(later, run_id, "reward") == [(0, 0.5)]
+    assert later.tracking.unsent.gone == {}
+
+
+def test_a_copy_that_a_process_makes_while_another_tidies_up_is_not_deleted(
+    data_dir: DataDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "weights").write_bytes(b"weights")
+    server = Server("http://127.0.0.1:9")
+    begin_journal(data_dir, "mlflow", server.address).close()  # nothing was kept in it
+    copied: list[str] = []
+
+    def lose_the_server() -> None:
+        journal = begin_journal(data_dir, "mlflow", server.address)
+        copied.append(Way(server, data_dir)._copied(tmp_path / "weights"))
+        journal.keep({"call": "keep file", "file": copied[0]})
+        journal.close()
+
+    another, remove = threading.Thread(target=lose_the_server), shutil.rmtree
+
+    def remove_meanwhile(path: Path, ignore_errors: bool) -> None:
+        another.start()
+        another.join(1)
+        remove(path, ignore_errors=ignore_errors)
+
+    monkeypatch.setattr("artifacts.unsent.send.shutil.rmtree", remove_meanwhile)
+    send_to_mlflow(None, data_dir, server, 5.0)
+    another.join(30)
+    assert (data_dir.root / copied[0]).read_bytes() == b"weights"

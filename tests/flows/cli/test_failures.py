@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import sqlite3
 import tempfile
@@ -22,9 +23,24 @@ def _raised(error: Exception, cause: Exception | None = None) -> Exception:
         return caught
 
 
+class OperationalError(Exception):
+    """As the drivers of databases have it."""
+
+    __module__ = "psycopg2"
+
+
+class AdminShutdown(OperationalError):  # noqa: N818  # its name there
+    """What a server says that is stopped."""
+
+
 @pytest.mark.parametrize(
     ("cause", "line"),
     [
+        (AdminShutdown("terminating connection"), "cannot be used (AdminShutdown: terminating"),
+        (
+            OperationalError('connection to server at "10.0.0.7" failed\n\tIs it running?'),
+            "the database of MLFLOW_TRACKING_URI cannot be used (OperationalError: connection to ",
+        ),
         (OSError(errno.ENOSPC, "No space left on device", "/x/t"), "/x/t: the disk is full; make"),
         (OSError(errno.ENOSPC, "No space left on device"), "a disk is full, that of the data"),
         (PermissionError(errno.EACCES, "Permission denied", "/x"), "/x: cannot be read or written"),
@@ -35,6 +51,8 @@ def _raised(error: Exception, cause: Exception | None = None) -> Exception:
             OSError(errno.ENAMETOOLONG, "File name too long", "/x"),
             "/x: file name too long;",
         ),
+        (OSError(errno.ENOLCK, "No locks available"), "does not lock files; mount it with locks"),
+        (sqlite3.OperationalError("locking protocol"), "does not lock files; mount it with locks"),
         (sqlite3.OperationalError("database is locked"), "in use by another command; try again"),
         (sqlite3.OperationalError("database or disk is full"), "disk of the data folder is full"),
         (sqlite3.OperationalError("attempt to write a readonly database"), "you may write to it"),
@@ -125,6 +143,19 @@ def test_a_verb_that_fails_ends_with_one_line_and_no_traceback(
     (log,) = (data_path / "logs").iterdir()
     assert str(log) in said
     assert "in broken" in log.read_text()
+
+
+def test_a_disk_without_locks_is_one_line(
+    data_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert main(["runs"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "does not lock files; mount it with locks, or set THREELOOPS_HOME" in line
+    assert not (data_path / "logs").exists()
 
 
 def _open_to_others(*paths: Path) -> list[Path]:

@@ -13,7 +13,7 @@ import pytest
 
 from tests.data_folder import all_runs
 
-pytestmark = [pytest.mark.slow, pytest.mark.server]
+pytestmark = [pytest.mark.slow, pytest.mark.server, pytest.mark.untraced]
 MANY = ["--limit", "100", "--samples", "4000", "--shard-size", "4"]  # half a minute and more
 
 

@@ -54,6 +54,17 @@ def test_help_says_what_each_loop_changes(capsys: pytest.CaptureFixture[str]) ->
         assert words in shown
 
 
+def test_help_imports_nothing_that_only_work_needs() -> None:
+    work = "psutil", "pyarrow", "torch", "mlflow", "prefect"
+    code = (
+        "import atexit, sys; from flows.cli.parser import main\n"
+        f"atexit.register(lambda: print([name for name in {work} if name in sys.modules]))\n"
+        "main(['eval', '--help'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
 @pytest.mark.slow
 def test_a_replay_needs_no_torch() -> None:
     code = "import sys, flows.eval, flows.selection; print('torch' in sys.modules)"

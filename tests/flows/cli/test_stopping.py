@@ -7,15 +7,13 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import pytest
 
 START = """
 import os, signal, sys, threading, time
 from flows.cli.stopping import ending_when_asked
-
-# where the tests are a job behind `&`, it is inherited as ignored
-signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def ask():
     os.kill(os.getpid(), signal.SIGTERM)
@@ -50,7 +48,7 @@ def test_an_exception_that_is_lost_is_raised_again() -> None:
                 ask()
                 work(0.1)
 
-        with ending_when_asked(seconds=60) as asked:
+        with ending_when_asked() as asked:
             try:
                 Loses()
                 print("lost", flush=True)
@@ -109,7 +107,8 @@ def test_what_waits_for_ever_while_it_ends_is_asked_once_more() -> None:
     [
         """
         with ending_when_asked(seconds=2):
-            threading.Timer(0.2, ask).start()
+            ask_again = threading.Timer(0.2, ask)
+            ask_again.start()
             while True:
                 try:
                     work(50)
@@ -175,7 +174,7 @@ def test_ctrl_c_that_is_lost_ends_with_its_own_code() -> None:
     assert (code, err.splitlines()[-1]) == (130, "threeloops: stopped")
 
 
-def test_what_a_forked_child_is_sent_is_not_for_its_parent() -> None:
+def test_what_a_forked_child_is_sent_is_not_for_its_parent(tmp_path: Path) -> None:
     code, out, err = ended(
         """
         with ending_when_asked(seconds=1):

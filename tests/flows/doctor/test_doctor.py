@@ -25,8 +25,8 @@ from artifacts.store.data_dir import DataDir
 from artifacts.store.process import process, this_process
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.history import RunRecord
-from artifacts.tracking.owner import OWNER
 from artifacts.unsent.journal import Journal, begin_journal
+from artifacts.unsent.owned import OWNER
 from flows.cli.parser import main
 from policy.files.atomic_folder import being_written
 from schemas.identity import file_digest
@@ -180,8 +180,8 @@ def _break(home: DataDir, orphan: subprocess.Popen[bytes]) -> set[str]:
     _flip(evaluation.folder / "tables" / "problems.parquet")  # the store has it
 
     training = _table(home, learning, "training")
-    step = pq.read_table(training)["completions_digest"].to_pylist()[0]
-    alone = home.tables / "completions" / f"{step}.parquet"
+    step = pq.read_table(training)["step_digest"].to_pylist()[0]
+    alone = home.tables / "step" / f"{step}.parquet"
     _flip(alone)  # there is no other copy
 
     whole = _whole(home)

@@ -45,7 +45,7 @@ def test_a_version_leads_from_the_dataset_to_the_decision(
     learning: str, ask: Ask, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, output = ask("show", "--lineage", VERSION)
-    steps = [(role, f"step {n}") for n in (1, 2, 3) for role in ("completions", "scores")]
+    steps = [("step", f"step {n}") for n in (1, 2, 3)]
     way = [("dataset", ""), *((role, "before") for role in ("model", "completions", "scores"))]
     way += [("training", ""), *steps]
     way += [*((role, "after") for role in ("model", "completions", "scores"))]
@@ -61,7 +61,7 @@ def test_a_version_leads_from_the_dataset_to_the_decision(
     assert main(["show", "--lineage", VERSION]) == 0
     shown = capsys.readouterr().out
     assert all(len(line) <= 80 for line in shown.splitlines())
-    assert "6 matches" in shown, "what the steps learned from is one line"
+    assert "3 matches" in shown, "what the steps learned from is one line"
 
 
 def test_an_evaluation_and_a_replay_of_it_have_their_own_way(home: DataDir, ask: Ask) -> None:
@@ -83,7 +83,7 @@ def test_what_was_changed_or_deleted_is_named(
 ) -> None:
     before = ask("show", "--lineage", learning)[1]
     _flip(Path(_of(before, "scores", "after")["where"]))
-    Path(_of(before, "completions", "step 2")["where"]).unlink()
+    Path(_of(before, "step", "step 2")["where"]).unlink()
     weights = Path(_of(before, "version")["where"]) / "model.safetensors"
     _flip(weights)
     decision = Path(_of(before, "decision")["where"])
@@ -94,7 +94,7 @@ def test_what_was_changed_or_deleted_is_named(
     states = {(role, stage): state for role, stage, state in _links(output) if state != "matches"}
     assert states == {
         ("scores", "after"): "differs",
-        ("completions", "step 2"): "missing",
+        ("step", "step 2"): "missing",
         ("model", "after"): "differs",
         ("version", ""): "differs",
         ("decision", ""): "differs",

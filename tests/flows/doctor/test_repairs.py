@@ -98,3 +98,21 @@ def test_a_folder_that_goes_while_its_size_is_taken_is_no_error(
     monkeypatch.setattr(visits, "CHECKS", ())
     assert visit(data_dir.root, ProgressHub(), repair=False).exists
     assert not going.exists()
+
+
+def test_the_shared_store_is_named_and_one_that_is_away_is_damage(
+    data_dir: DataDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mounted").mkdir()
+    address = (tmp_path / "mounted").as_uri()
+    monkeypatch.setattr(visits, "check_ports", lambda data_dir: iter(()))
+    monkeypatch.setenv("THREELOOPS_STORE", address)
+    output = visit(data_dir.root, ProgressHub(), repair=False)
+    assert output.store == f"THREELOOPS_STORE={address}"
+    assert "store-unusable" not in {one.name for one in output.findings}
+    assert list((tmp_path / "mounted").iterdir()) == []
+    monkeypatch.setenv("THREELOOPS_STORE", address + "/none")
+    output = visit(data_dir.root, ProgressHub(), repair=False)
+    assert (output.store, output.exit_code) == (None, 1)
+    assert "store-unusable" in {one.name for one in output.findings}
+    monkeypatch.delenv("THREELOOPS_STORE")  # what ends each test asks for the data folder

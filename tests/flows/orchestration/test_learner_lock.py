@@ -14,7 +14,7 @@ import pytest
 from artifacts.store.data_dir import DataDir, current_data_dir
 from flows.orchestration.learner_lock import learner_lock
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.untraced]
 
 
 def test_a_second_learner_waits_until_the_first_has_ended(

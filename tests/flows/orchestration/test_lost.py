@@ -12,7 +12,8 @@ from prefect.client.schemas.objects import StateType
 from prefect.states import Running
 
 from artifacts.tracking.archive import Archive
-from artifacts.tracking.owner import OWNER, close_abandoned
+from artifacts.tracking.owner import close_abandoned
+from artifacts.unsent.owned import OWNER
 from flows.orchestration.lost import close_lost
 
 GONE = f"{platform.node()} 999999999 5.0"

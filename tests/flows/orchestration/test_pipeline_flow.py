@@ -1,62 +1,57 @@
-"""A flow whose server fails."""
+"""What a process is sent of a flow: a worker that runs a task of it, or one that runs it."""
 
 from __future__ import annotations
 
-from typing import Any
+import importlib.util
+import inspect
+import shutil
+import sys
+import threading
+from pathlib import Path
 
-import httpx
+import cloudpickle  # type: ignore[import-untyped]
 import pytest
-from prefect import Flow
-from prefect.exceptions import PrefectHTTPStatusError
 
-from artifacts.store.data_dir import DataDir
-from artifacts.unsent.journal import unsent_files
-from flows.orchestration.pipeline_flow import pipeline_flow
-from flows.orchestration.untold import TO
-from tasks.runtime.progress import Message
-from tasks.runtime.runtime import process_runtime
+from flows.eval import eval_flow
+from flows.orchestration.pipeline_flow import Body, NamedFunction, PipelineFlow, pipeline_flow
 
 
-def answered(status: int) -> PrefectHTTPStatusError:
-    """What Prefect's client raises for an answer with this status."""
-    request = httpx.Request("POST", "http://127.0.0.1:4200/api/flow_runs/")
-    return PrefectHTTPStatusError("", request=request, response=httpx.Response(status))
+@pytest.mark.parametrize("runs", [False, True])
+def test_a_worker_is_sent_a_flow_without_its_function(runs: bool) -> None:
+    lock = threading.Lock()  # which cannot be sent
+
+    def holding() -> bool:
+        return lock.locked()
+
+    flow = pipeline_flow(name="holding", flow_run_name="holding")(holding)
+    assert isinstance(flow, PipelineFlow)
+    sent = cloudpickle.loads(cloudpickle.dumps(flow.having(Body(flow.fn)) if runs else flow))
+    assert (sent.name, sent.fn.__name__) == ("holding", "holding")
+    assert isinstance(sent.fn, NamedFunction)
 
 
-@pipeline_flow(name="double", flow_run_name="double {number}")
-def double(number: int) -> int:
-    """Twice a number."""
-    return 2 * number
-
-
-@pytest.mark.parametrize("begun", [False, True])
-def test_a_server_that_fails_takes_nothing_away(
-    begun: bool, data_dir: DataDir, monkeypatch: pytest.MonkeyPatch
+def test_a_worker_need_not_know_the_file_that_a_flow_was_loaded_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def failing(told: Any, number: int) -> None:
-        if begun:
-            told.fn(number)
-        raise answered(503)
+    """Prefect's own worker loads a flow by its file, as a module of another name."""
+    name = "eval_by_its_file"
+    path = shutil.copy(Path(inspect.getfile(inspect.unwrap(eval_flow.fn))), tmp_path)
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, name, module)
+    spec.loader.exec_module(module)
+    content = cloudpickle.dumps(module.eval_flow)
+    monkeypatch.delitem(sys.modules, name)
+    sent = cloudpickle.loads(content)
+    assert sent.name == "eval"
+    with pytest.raises(ModuleNotFoundError):
+        sent.fn()
 
-    monkeypatch.setattr(Flow, "__call__", failing)
-    said: list[str] = []
-    runtime = process_runtime()
-    with runtime.progress.listening(
-        lambda event: said.append(event.text) if isinstance(event, Message) else None
-    ):
-        assert double(2) == 4
-    assert runtime.side_channel.gone
-    assert "does not answer any more (it says 503); the work goes on without it" in said[0]
-    assert unsent_files(data_dir, TO) == [], "no flow run was made"
 
-
-def test_what_a_server_refuses_is_raised(
-    data_dir: DataDir, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refusing(told: Any, number: int) -> None:
-        raise answered(422)
-
-    monkeypatch.setattr(Flow, "__call__", refusing)
-    with pytest.raises(PrefectHTTPStatusError):
-        double(2)
-    assert not process_runtime().side_channel.gone
+def test_a_process_that_is_sent_a_flow_can_run_it() -> None:
+    sent = cloudpickle.loads(cloudpickle.dumps(eval_flow))
+    assert inspect.signature(sent.fn) == inspect.signature(eval_flow.fn)
+    with pytest.raises(TypeError, match="config"):
+        sent.fn()

@@ -23,7 +23,7 @@ from tasks.runtime.runtime import process_runtime
 from tests.flows.conftest import problems_file
 from tests.flows.promotion.conftest import COUNT, VERSION, Learn, Run, champion
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.untraced]
 RUN_FLOW = "flows.cli.verbs.past_runs.run_flow"
 Before = Callable[[int], None]
 

@@ -11,6 +11,7 @@ from artifacts.promotion.confirmation import evaluations_anew
 from artifacts.promotion.decisions import CONFIRMS
 from artifacts.promotion.gate import decide
 from artifacts.registry.versions import RegisteredVersion, registered_version
+from artifacts.tracking.named import EXPERIMENT_NAME
 from flows.cli.parser import main
 from flows.eval import eval_flow
 from flows.learning import learning_flow
@@ -21,7 +22,7 @@ from tests.data_folder import all_runs
 from tests.flows.conftest import problems_file
 from tests.flows.promotion.conftest import VERSION, Learn, Run, champion
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.untraced]
 
 
 def test_all_evaluations_decide_and_none_is_chosen(
@@ -72,6 +73,27 @@ def test_another_registered_name_starts_no_count_of_its_own(learn: Learn, promot
     for seed in range(3):
         learn(0.5, 0.5, seed=seed, register_as=f"lucky{seed}")
     assert promote("models:/lucky2/1", code=1)["held"]["look"] == 3
+
+
+def test_another_experiment_starts_no_count_of_its_own(
+    learn: Learn, promote: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed in range(3):
+        monkeypatch.setenv(EXPERIMENT_NAME, f"lucky{seed}")
+        learn(0.5, 0.5, seed=seed)
+    assert promote("models:/threeloops/3", code=1)["held"]["look"] == 3
+
+
+def test_a_champion_is_taken_back_from_another_experiment(
+    learn: Learn, promote: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learn(0.25, 0.5)
+    promote(VERSION)
+    learn(0.25, 0.9, seed=1)
+    promote("models:/threeloops/2")
+    monkeypatch.setenv(EXPERIMENT_NAME, "another")
+    promote("models:/threeloops", "--rollback", "--reason", "wrong on dates")
+    assert champion() == VERSION
 
 
 def test_the_start_is_measured_again_under_a_name_that_did_not_move(

@@ -17,13 +17,35 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.objects import StateType
 
 from flows.orchestration.up_file import Served, new_links
+from tests import canaries
 from tests.flows.services.browser import CHROMIUM, Browser, Wait
-from tests.running_up import processes
+from tests.running_up import processes, signed_in
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.untraced]
 SHELL = "prefect.deployments.steps.run_shell_script"
+# what the servers need in their environment, and nobody who asks them
+CANARIES = {
+    "AWS_SECRET_ACCESS_KEY": "canary-of-the-bucket",
+    "AWS_SESSION_TOKEN": "canary-of-its-session",
+    "OPENAI_API_KEY": "canary-of-a-model-server",
+    "MLFLOW_TRACKING_PASSWORD": "canary-of-mlflow",
+}
+TEMPLATE = {"name": "brief", "version": 1, "form": "chat", "instruction": "{question}"}
+# what Prefect's page asks with an empty filter
+LISTS = ("flow_runs", "logs", "deployments", "work_pools", "variables", "block_documents")
+
+
+@pytest.fixture(scope="module")
+def environment(
+    environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
+    """With a store that machines share, and with secrets."""
+    shared = tmp_path_factory.mktemp("shared")
+    return environment | CANARIES | {"THREELOOPS_STORE": shared.as_uri()}
 
 
 def steps(mark: Path) -> list[tuple[str, dict[str, Any]]]:
@@ -201,3 +223,41 @@ def test_the_page_itself_can_do_what_the_other_could_not(
     said = attack(browser, [served["prefect_page"]], wait_for)
     assert {"cors 201", "socket open"} <= set(said), said
     assert "attack" in flows(served)
+
+
+def test_who_may_ask_is_told_no_secret_of_a_store_or_a_model_server(
+    served: dict[str, str], environment: dict[str, str], tiny: str, wait_for: Wait
+) -> None:
+    """After a deployment's run with a store and a template of its own."""
+    up = Served.model_validate(served)
+    config = {
+        "model": tiny,
+        "limit": 2,
+        "samples": 1,
+        "template": TEMPLATE,
+        "sampling": {"max_new_tokens": 4},
+    }
+    with SyncPrefectClient(up.prefect, httpx_settings={"headers": up.headers}) as client:
+        deployment = client.read_deployment_by_name("eval/nightly")
+        run = client.create_flow_run_from_deployment(deployment.id, parameters={"config": config})
+
+        def state() -> Any:
+            found = client.read_flow_run(run.id).state
+            return found if found and found.is_final() else None
+
+        ended = wait_for(state, "the end of the flow run")
+    assert ended.type == StateType.COMPLETED, ended.message
+    shared = Path(httpx.URL(environment["THREELOOPS_STORE"]).path)
+    assert list((shared / "tables" / "scores").iterdir()), "the store was used"
+    for place in (Path(environment["THREELOOPS_HOME"]), shared):
+        assert canaries.told(place, CANARIES.values()) == []
+    with signed_in(served, "Prefect") as page:
+        answers = [page.get("/api/admin/settings")]
+        answers += [page.post(f"/api/{name}/filter", json={}) for name in LISTS]
+    with signed_in(served, "MLflow") as page:
+        runs = {"experiment_ids": [str(number) for number in range(5)]}
+        answers.append(page.post("/ajax-api/2.0/mlflow/runs/search", json=runs))
+    for answer in answers:
+        assert answer.status_code == 200, answer.text
+        assert canaries.found_in(answer.content, CANARIES.values()) == [], answer.url
+    assert "brief@1:" in answers[-1].text, "MLflow told of the run, with its template"

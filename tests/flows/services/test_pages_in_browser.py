@@ -22,7 +22,10 @@ from tasks.runtime.runtime import process_runtime
 from tests.data_folder import find_run
 from tests.flows.services.browser import CHROMIUM, Browser
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
+pytestmark = [
+    pytest.mark.untraced,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
-from artifacts.store.tables import PROVENANCE_KEY, SCHEMAS
+from artifacts.store.parquet_table import PROVENANCE_KEY, SCHEMAS
 from schemas.identity import canonical_json
 from schemas.provenance import Provenance
 from tests.fuzz.inputs.text import damaged, one_in

@@ -72,7 +72,7 @@ def _options(words: list[str]) -> Namespace | None:
 def _check(config: BaseModel, options: Namespace) -> None:
     for name in type(config).model_fields:
         value = getattr(config, name)
-        if name in NESTED:
+        if name in NESTED and value is not None:
             _check(value, options)
         elif name in options:
             assert _means(getattr(options, name), value), (name, getattr(options, name), value)

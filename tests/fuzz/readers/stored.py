@@ -8,7 +8,8 @@ from functools import partial
 
 from artifacts.store.checkpoints import read_checkpoint
 from artifacts.store.key_index import KeyIndex
-from artifacts.store.tables import SCHEMAS, provenance_of, read_parquet
+from artifacts.store.parquet_table import SCHEMAS, provenance_of, read_parquet
+from artifacts.tracking.files import LocalFiles
 from artifacts.tracking.history import RunRecord
 from flows.orchestration.up_file import UP_FILE, read_up_file
 from schemas.config import EvalConfig, LearningConfig, RunConfig, SelectionConfig
@@ -44,7 +45,7 @@ def record(content: bytes, room: Room) -> None:
     folder = room.folder("run")
     for name in ("result.json", "config.json", "checkpoint.json"):
         (folder / name).write_bytes(content)
-    run = RunRecord("0" * 32, "run", EVALUATION, "FINISHED", 0, {}, {}, {}, folder)
+    run = RunRecord("0" * 32, "run", EVALUATION, "FINISHED", 0, {}, {}, {}, LocalFiles(folder))
     refusals: list[InputError] = []
     readers: list[Callable[[], object]] = [
         run.result,

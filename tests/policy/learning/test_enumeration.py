@@ -16,7 +16,12 @@ import torch
 from torch import Tensor
 
 from policy.learning.divergence import completion_divergence, k2
-from policy.learning.objective import DEVIATION_FLOOR, completion_losses, groups_with_signal
+from policy.learning.objective import (
+    DEVIATION_FLOOR,
+    completion_losses,
+    groups_with_signal,
+    importance_weights,
+)
 from schemas.config import LearningSettings
 
 END, LONGEST = 2, 2
@@ -87,11 +92,19 @@ def _expected_ascent(
     rewards: Tensor = REWARDS,
     keep: Callable[[Tensor], bool] = lambda rewards: True,
     running_mean: float = 0.0,
+    drawn_by: Tensor | None = None,
+    cap: float | None = None,
     **changes: Any,
 ) -> Tensor:
-    """Minus the expected gradient of the learner's loss over every group of `samples`."""
+    """Minus the expected gradient of the learner's loss over every group of `samples`.
+
+    Completions are drawn from the policy itself, or from that of the table `drawn_by`, with weights
+    up to `cap`.
+    """
     logprobs, reference_logprobs = _token_logprobs(table), _token_logprobs(reference)
-    probabilities = logprobs.sum(dim=-1).exp().detach()
+    sampled = logprobs.detach() if drawn_by is None else _token_logprobs(drawn_by)
+    probabilities = sampled.sum(dim=-1).exp()
+    settings = DEFAULTS.model_copy(update=changes)
     total = table.new_zeros(())
     for group in itertools.product(range(len(COMPLETIONS)), repeat=samples):
         index = torch.tensor(group)
@@ -102,8 +115,17 @@ def _expected_ascent(
             reference_logprobs[index][None],
             MASK[index][None],
             rewards[index][None],
-            DEFAULTS.model_copy(update=changes),
+            settings,
             running_mean,
+            None
+            if cap is None
+            else importance_weights(
+                logprobs[index][None],
+                sampled[index][None],
+                MASK[index][None],
+                cap,
+                settings.reduction,
+            ),
         )
         total = total + probabilities[index].prod() * objective.losses.mean()
     return -_gradient(total, table)

@@ -19,7 +19,7 @@ from policy.learning.guard import (
     refuse_bad_end,
     refuse_bad_update,
 )
-from policy.learning.step_metrics import StepMetrics
+from policy.learning.step_metrics import CompletionNumbers, StepMetrics
 from policy.sampling.categorical import NonFiniteLogitsError
 from schemas.errors import StoppedError
 
@@ -41,6 +41,7 @@ SOUND = StepMetrics(
     learning_rate=1e-4,
     sampling_gap_nats=0.001,
     passes=1,
+    each=CompletionNumbers([], [], [], [], []),
 )
 
 

@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from policy.learning.guard import KlLimitError, NonFiniteError, StaleSamplesError
-from policy.learning.learner import Learner, scheduled_rate
+from policy.learning.learner import Learner
+from policy.learning.schedule import scheduled_rate
 from policy.learning.step_metrics import StepMetrics
 from policy.model.load import Policy, load_policy
 from policy.sampling.sample import Samples, sample
@@ -131,6 +132,45 @@ def test_only_completions_of_the_policy_as_it_is_now_leave_no_gap(
     bold.step(PROMPTS, sampled.token_ids, sampled.logprobs, rewards_of(sampled))
     with pytest.raises(StaleSamplesError):
         bold.step(PROMPTS, sampled.token_ids, sampled.logprobs, rewards_of(sampled))
+
+
+@pytest.mark.parametrize("tokens_per_pass", [None, 12])
+def test_the_log_probabilities_after_a_step_are_those_before_the_next(
+    tokens_per_pass: int | None,
+) -> None:
+    learner = _learner(tokens_per_pass)
+    first = _step(learner)
+    after = learner.sum_logprobs(PROMPTS, COMPLETIONS)
+    second = _step(learner)
+    assert after == pytest.approx(second.each.sum_logprobs, abs=1e-5)
+    assert after != pytest.approx(first.each.sum_logprobs, abs=1e-2), "the step moved the policy"
+    assert first.each.sum_logprobs_reference == pytest.approx(first.each.sum_logprobs, abs=1e-5)
+    assert second.each.sum_logprobs_reference == pytest.approx(
+        first.each.sum_logprobs_reference, abs=1e-5
+    ), "the reference stays"
+
+
+def test_computing_log_probabilities_changes_no_later_step() -> None:
+    with_them, without = _learner(), _learner()
+    for _ in range(3):
+        _step(with_them)
+        with_them.sum_logprobs(PROMPTS, COMPLETIONS)
+        _step(without)
+    assert digest_of_weights(with_them.policy.model) == digest_of_weights(without.policy.model)
+
+
+def test_a_sum_is_that_of_the_tokens_of_one_completion() -> None:
+    """Against the model alone: each completion by itself, without packing or padding."""
+    learner = _learner()
+    _step(learner)
+    found = learner.sum_logprobs(PROMPTS, COMPLETIONS)
+    for row, completion in enumerate(COMPLETIONS):
+        prompt = PROMPTS[row // 2]
+        with torch.no_grad():
+            logits = learner.policy.model(torch.tensor([[*prompt, *completion]])).logits[0]
+        logprobs = logits.double().log_softmax(-1)
+        tokens = [logprobs[len(prompt) - 1 + i, token] for i, token in enumerate(completion)]
+        assert found[row] == pytest.approx(float(sum(tokens)), abs=1e-4)
 
 
 def test_equal_rewards_still_pull_towards_the_reference() -> None:

@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from policy.learning.objective import (
+    DEVIATION_FLOOR,
+    Objective,
     RunningMean,
     advantages,
     completion_losses,
@@ -11,8 +13,9 @@ from policy.learning.objective import (
     groups_with_signal,
     penalised_advantages,
     policy_gradient_losses,
+    subtracted_baselines,
 )
-from schemas.config import LearningSettings
+from schemas.config import Baseline, LearningSettings
 from schemas.errors import InputError
 
 SIGNAL = torch.tensor([[1.0, 0.0, 0.0, 1.0], [3.0, 1.0, 1.0, 1.0]])
@@ -62,6 +65,43 @@ def test_group_normalized_gives_equal_rewards_no_advantage() -> None:
     assert advantages(equal, "group_normalized").abs().max() < 1e-3
 
 
+@pytest.mark.parametrize(
+    ("baseline", "expected"),
+    [
+        ("none", [0.0, 0.0, 0.0]),
+        ("running_mean", [0.25, 0.25, 0.25]),
+        # of (1, 0, 0.5): the mean of the other two
+        ("leave_one_out", [0.25, 0.75, 0.5]),
+        ("group_mean", [0.5, 0.5, 0.5]),
+        ("group_normalized", [0.5, 0.5, 0.5]),
+    ],
+)
+def test_what_is_subtracted_is_known_and_gives_the_advantage(
+    baseline: Baseline, expected: list[float]
+) -> None:
+    signal = torch.tensor([[1.0, 0.0, 0.5]])
+    found = subtracted_baselines(signal, baseline, 0.25)
+    assert found.tolist() == [expected]
+    centred = signal - found
+    if baseline == "group_normalized":
+        centred = centred / (0.5 + DEVIATION_FLOOR)  # the deviation of (1, 0, 0.5)
+    torch.testing.assert_close(centred, advantages(signal, baseline, 0.25))
+
+
+def test_the_penalty_is_told_before_it_is_weighted_and_the_baseline_after() -> None:
+    # Δ = (1, 0), β = 0.5: signal (0.5, 0), so the others' mean is (0, 0.5)
+    found = _objective()
+    assert found.penalties.tolist() == [[1.0, 0.0]]
+    assert found.baselines.tolist() == [[0.0, 0.5]]
+    assert found.advantages.tolist() == [[0.5, -0.5]]
+    # in the loss it is not in the signal (1, 0)
+    found = _objective(kl_placement="loss", kl_estimator="k2")
+    assert found.penalties.tolist() == [[0.5, 0.0]]
+    assert found.baselines.tolist() == [[0.0, 1.0]]
+    # divided by the rewards' deviation, which are centred alone
+    assert _objective(baseline="group_normalized").baselines.tolist() == [[0.5, 0.5]]
+
+
 @pytest.mark.parametrize("baseline", ["leave_one_out", "group_mean", "group_normalized"])
 def test_a_group_of_one_cannot_be_its_own_baseline(baseline: str) -> None:
     with pytest.raises(InputError, match="at least 2") as caught:
@@ -91,7 +131,11 @@ def test_sequence_reduction_sums_and_token_reduction_divides_by_the_length() -> 
 
 
 def _losses(**changes: object) -> torch.Tensor:
-    """Losses of one problem with two completions of one token each."""
+    return _objective(**changes).losses
+
+
+def _objective(**changes: object) -> Objective:
+    """One problem with two completions of one token each."""
     settings = LearningSettings(kl_weight=0.5).model_copy(update=changes)
     logprobs = torch.tensor([[[-1.0], [-2.0]]])
     reference = torch.tensor([[[-2.0], [-2.0]]])
@@ -101,7 +145,7 @@ def _losses(**changes: object) -> torch.Tensor:
         torch.ones(1, 2, 1, dtype=torch.bool),
         torch.tensor([[1.0, 0.0]]),
         settings,
-    ).losses
+    )
 
 
 def test_k1_in_the_reward_is_subtracted_from_it() -> None:

@@ -29,6 +29,8 @@ def outcome() -> Outcome:
         losses=torch.tensor([[1.0, 2.0], [3.0, 6.0]]),
         advantages=torch.tensor([[1.0, -1.0], [0.0, 2.0]]),
         signal=torch.zeros(2, 2),
+        baselines=torch.tensor([[0.5, 0.25], [0.0, -1.0]]),
+        penalties=torch.tensor([[0.5, 0.0], [0.0, 1.0]]),
         passes=2,
     )
 
@@ -67,3 +69,13 @@ def test_the_sampling_gap_is_the_mean_difference_per_token_in_either_direction()
     assert found.sampling_gap_nats == pytest.approx(0.5 / 5)
     assert metrics().sampling_gap_nats is None
     assert sampling_gap(LOGPROBS, None, batch()) is None
+
+
+def test_every_completion_has_its_own_numbers_in_the_order_of_the_batch() -> None:
+    each = metrics().each
+    assert each.baselines == [0.5, 0.25, 0.0, -1.0]
+    assert each.advantages == [1.0, -1.0, 0.0, 2.0]
+    assert each.kl_penalties == [0.5, 0.0, 0.0, 1.0]
+    # sums over tokens: −1 | −2 − 0.5 | −1.5 | −1
+    assert each.sum_logprobs == [-1.0, -2.5, -1.5, -1.0]
+    assert each.sum_logprobs_reference == [-1.5, -2.5, -1.5, -2.0]

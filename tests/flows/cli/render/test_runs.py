@@ -7,6 +7,7 @@ from pathlib import Path
 
 from artifacts.promotion.decisions import DecisionRecord
 from artifacts.runs.listing import RowGroup
+from artifacts.tracking.files import LocalFiles
 from artifacts.tracking.history import RunRecord
 from flows.cli.render.runs import (
     print_decisions,
@@ -33,7 +34,7 @@ def run(name: str = "eval-012345", **given: object) -> RunRecord:
         "metrics": MEASURED,
         "parameters": {},
         "tags": {"model": "HuggingFaceTB/SmolLM2-135M-Instruct", "instrument": "e" * 64},
-        "folder": Path("/runs"),
+        "files": LocalFiles(Path("/runs")),
     }
     return RunRecord(**common | given)  # type: ignore[arg-type]
 
@@ -85,7 +86,7 @@ def test_a_decision_takes_one_line_with_its_gain(shown: Shown) -> None:
             "m",
             "c",
             metrics,
-            Path("/d"),
+            LocalFiles(Path("/d")),
         )
         for n, metrics in enumerate([gain, {}])
     ]

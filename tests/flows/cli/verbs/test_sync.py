@@ -9,7 +9,8 @@ import time
 import pytest
 
 from artifacts.store.data_dir import DataDir
-from artifacts.tracking.connection import ASKING, SERVER
+from artifacts.tracking.connection import ASKING
+from artifacts.tracking.named import SERVER
 from artifacts.unsent.journal import begin_journal
 from flows.cli.parser import main
 

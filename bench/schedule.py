@@ -1,0 +1,186 @@
+"""The schedule of shards on many workers, simulated from what `bench.workers` measured.
+
+    python -m bench.workers dask | python -m bench.schedule
+
+First it predicts what was measured there: the seconds of 1, 2 and 4 workers that sleep, from what a
+shard without work costs. Exit 1 where a prediction is off by more than 10 %. Then it simulates a
+thousand workers with the same costs.
+
+The schedule is that of `tasks.runtime.workers`: one process hands over, at most two shards for each
+worker, and takes back one after another. A worker takes the next shard when it is free.
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import math
+import random
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.runtime.workers import AHEAD
+
+BAR = 0.10  # by how much a prediction may be off
+NAPS = re.compile(r"(\d+) naps of ([\d.]+) s")
+ROW = re.compile(r"\| (\d+) \| ([\d.]+) s \| [\d.]+ s \| (\d+) \| \d+ \|")
+PROBLEMS, SAMPLES, WORKERS = 1_000_000, 64, 1_000
+SIZES = (16, 64, 256, 1024)  # problems a shard
+DEFAULT_SIZE = 64
+UNEVEN = 0.25  # how much longer or shorter than the mean a shard may take
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Seconds a shard beside its work: in the one process, and in the worker."""
+
+    shared: float
+    own: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What `bench.workers` printed: naps, and by workers the seconds with and without work."""
+
+    naps: int
+    nap_seconds: float
+    slept: Mapping[int, float]
+    nothing: Mapping[int, float]  # a shard
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """How long all shards take, and the share of the workers' time that was work."""
+
+    seconds: float
+    busy: float
+
+
+def simulate(works: Sequence[float], workers: int, costs: Costs) -> Simulated:
+    """The schedule of shards that take `works` seconds each, handed over in this order."""
+    clock, handed = 0.0, 0
+    free = [0.0] * workers  # when each worker has nothing more to do
+    ends: list[float] = []  # of the shards that are under way
+    while handed < len(works) or ends:
+        while handed < len(works) and len(ends) < AHEAD * workers:
+            clock += costs.shared
+            end = max(clock, heapq.heappop(free)) + costs.own + works[handed]
+            heapq.heappush(free, end)
+            heapq.heappush(ends, end)
+            handed += 1
+        clock = max(clock, heapq.heappop(ends))
+    return Simulated(clock, sum(works) / (workers * clock))
+
+
+def costs_of(measured: Measured) -> Costs:
+    """The costs behind shards without work.
+
+    A worker that is alone takes as long as a worker takes. The more there are, the nearer comes the
+    time a shard to what the one process needs, which many workers do not shorten.
+    """
+    fewest, most = min(measured.nothing), max(measured.nothing)
+    shared = measured.nothing[most]
+    return Costs(shared=shared, own=max(measured.nothing[fewest], shared))
+
+
+def predicted(measured: Measured) -> dict[int, float]:
+    """The seconds of the naps, by workers."""
+    works, costs = [measured.nap_seconds] * measured.naps, costs_of(measured)
+    return {count: simulate(works, count, costs).seconds for count in sorted(measured.slept)}
+
+
+def read_table(text: str) -> Measured:
+    """What `bench.workers` printed; ValueError where it is something else."""
+    naps, rows = NAPS.search(text), ROW.findall(text)
+    if naps is None or len(rows) < 2:
+        raise ValueError("this is not what bench.workers prints: it has no table of naps")
+    return Measured(
+        naps=int(naps.group(1)),
+        nap_seconds=float(naps.group(2)),
+        slept={int(workers): float(seconds) for workers, seconds, _ in rows},
+        nothing={int(workers): int(cost) / 1000 for workers, _, cost in rows},
+    )
+
+
+def uneven(count: int, mean: float, seed: int = 0) -> list[float]:
+    """Seconds of so many shards, up to a quarter longer or shorter than their mean."""
+    chance = random.Random(seed)
+    return [mean * chance.uniform(1 - UNEVEN, 1 + UNEVEN) for _ in range(count)]
+
+
+def lines_of_prediction(measured: Measured) -> Iterator[str]:
+    """A table of what was predicted beside what was measured."""
+    costs = costs_of(measured)
+    yield f"A shard costs {1000 * costs.shared:.0f} ms in the one process that hands it over, and"
+    yield f"{1000 * costs.own:.0f} ms in its worker.\n"
+    yield "| workers | measured | predicted | off by |\n|---|---|---|---|"
+    for count, seconds in predicted(measured).items():
+        real = measured.slept[count]
+        yield f"| {count} | {real:.1f} s | {seconds:.1f} s | {100 * (seconds / real - 1):+.1f} % |"
+
+
+def lines_of_plan(costs: Costs, rate: float, read: float) -> Iterator[str]:
+    """A table of shard sizes for a million problems, at `rate` completions a second and worker.
+
+    `read` is how many seconds the one process needs to read a shard of 64 problems.
+    """
+    ideal = PROBLEMS * SAMPLES / (WORKERS * rate)
+    yield f"\n{PROBLEMS:,} problems x {SAMPLES} samples on {WORKERS:,} workers, each of which makes"
+    yield f"{rate:g} completions a second: {ideal:,.0f} s without any cost. The one process reads"
+    yield f"a shard of {DEFAULT_SIZE} problems in {read:g} s.\n"
+    yield "| problems a shard | shards | a shard's work | all shards | workers at work |"
+    yield "|---|---|---|---|---|"
+    for size in SIZES:
+        shards, work = -(-PROBLEMS // size), size * SAMPLES / rate
+        shared = costs.shared + read * size / DEFAULT_SIZE
+        found = simulate(uneven(shards, work), WORKERS, Costs(shared, costs.own))
+        yield (
+            f"| {size} | {shards:,} | {work:,.1f} s | {found.seconds:,.0f} s | "
+            f"{100 * found.busy:.0f} % |"
+        )
+    each = costs.shared + read
+    kept = DEFAULT_SIZE * SAMPLES / rate / each
+    yield f"\nWith {DEFAULT_SIZE} problems a shard the one process takes {each:.2f} s of its own"
+    yield f"for each, which keeps {kept:,.0f} such workers busy."
+
+
+def main() -> int:
+    """Print both tables; exit 1 where a prediction is off, 2 where there is nothing to predict."""
+    parser = argparse.ArgumentParser(prog="bench.schedule", description=__doc__)
+    parser.add_argument("table", nargs="?", type=Path, help="a file of it, instead of stdin")
+    parser.add_argument(
+        "--rate", type=float, default=20.0, help="completions a second that one worker makes"
+    )
+    parser.add_argument(
+        "--read", type=float, default=0.0, help="seconds to read a shard, as bench.table_bytes says"
+    )
+    parser.add_argument(
+        "--costs",
+        type=float,
+        nargs=2,
+        metavar=("SHARED", "OWN"),
+        help="seconds a shard in the one process and in its worker; nothing is predicted then",
+    )
+    given = parser.parse_args()
+    if not 0 < given.rate < math.inf:
+        print(f"bench.schedule: --rate {given.rate:g}: a worker makes more than 0", file=sys.stderr)
+        return 2
+    if given.costs:
+        print("\n".join(lines_of_plan(Costs(*given.costs), given.rate, given.read)).strip())
+        return 0
+    try:
+        measured = read_table(given.table.read_text() if given.table else sys.stdin.read())
+    except (OSError, ValueError) as error:
+        print(f"bench.schedule: {error}", file=sys.stderr)
+        return 2
+    plan = lines_of_plan(costs_of(measured), given.rate, given.read)
+    print("\n".join([*lines_of_prediction(measured), *plan]))
+    off = [abs(s / measured.slept[n] - 1) for n, s in predicted(measured).items()]
+    return 1 if max(off) > BAR else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

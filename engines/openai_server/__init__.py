@@ -1,0 +1,1 @@
+"""Completions by any server with OpenAI's /v1/completions."""

@@ -1,0 +1,1 @@
+"""The name under which Python starts the command: `python -m threeloops`."""
