@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from artifacts.datasets.checked import checked_problems
-from artifacts.datasets.columns import as_problems
+from artifacts.datasets.columns import as_problems, refuse_absent
 from artifacts.datasets.rows import PACKED, Row, csv_rows, jsonl_objects, parquet_rows
 from schemas.config import Columns
 from schemas.errors import InputError
@@ -62,6 +62,7 @@ def read_problem_file(name: str, columns: Columns = AS_NAMED) -> pa.Table:
     rows = file_rows(path, columns)
     if not rows:
         raise InputError("has no rows", name, "give at least one problem")
+    refuse_absent(rows, columns, name)
     return checked_problems(as_problems(rows, columns, name), name)
 
 
@@ -74,6 +75,7 @@ def read_split(paths: list[Path], split: str, columns: Columns, dataset: str) ->
     rows = rows_of_files(paths, columns) if paths else []
     if not rows:
         raise InputError(f"the split {split} has no rows", f"--dataset {dataset}")
+    refuse_absent(rows, columns, where, ("id_column", "family_column"))
     needed = (columns.prompt_column, columns.answer_column)
     if (own := columns.split_column) not in needed:
         rows = [(at, {k: v for k, v in row.items() if k != own}) for at, row in rows]

@@ -242,5 +242,6 @@ def refuse_shared_prompts(train: pa.Table, measured: pa.Table, where: str) -> No
             raise InputError(
                 f"problem {identity!r} is measured, but its prompt is also trained on",
                 where,
-                "give training and measuring different problems, in a column `split`",
+                "give training and measuring different problems: by a column (--split-column), or "
+                "with --split-by-hash 80/20",
             )

@@ -120,6 +120,23 @@ def test_shares_are_what_was_asked_for(tmp_path: Path) -> None:
     assert datasets.parsed == 2, "read once for each way to read it"
 
 
+@pytest.mark.parametrize("ending", [".jsonl", ".csv", ".parquet"])
+@pytest.mark.parametrize("option", ["id_column", "family_column", "split_column"])
+def test_a_column_that_is_named_and_that_no_row_has_is_refused(
+    option: str, ending: str, tmp_path: Path
+) -> None:
+    rows = [
+        {"prompt": f"{number}?", "expected_answer": str(number), "part": part}
+        for number, part in enumerate(["train", "holdout"])
+    ]
+    path = str(written(tmp_path, rows, ending))
+    assert read_problem_file(path, Columns(**{option: "part"})).num_rows == 2
+    with pytest.raises(InputError, match=r"no row has the column prat; correct --[a-z]+-column"):
+        read_problem_file(path, Columns(**{option: "prat"}))
+    usual = Columns.model_fields[option].default
+    assert read_problem_file(path, Columns(**{option: usual})).num_rows == 2, "as a record says it"
+
+
 BAD = {
     "no such column": (
         {"question": "q", "answer": "1"}, {"prompt_column": "text", "answer_column": "answer"},
