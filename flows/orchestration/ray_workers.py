@@ -38,6 +38,7 @@ def ray_workers(
     A shard takes as many of its CPUs as OMP_NUM_THREADS says, 1 without it, and a GPU where the
     device is `cuda`.
     """
+    _ray()  # before Prefect's, which loads it so late that its errors would be there twice
     from prefect_ray.task_runners import RayTaskRunner
     from ray.exceptions import RayError
 
