@@ -37,11 +37,14 @@ def as_problems(rows: Sequence[Numbered], columns: Columns, name: str) -> list[N
 def refuse_absent(
     rows: Sequence[Numbered], columns: Columns, name: str, fields: Sequence[str] = OPTIONAL
 ) -> None:
-    """InputError for a column that is named and that no row has: it would be left out silently."""
+    """InputError for a column that is named and in which no row has anything.
+
+    It would be left out silently. The usual names count as not named.
+    """
     for field in fields:
         column = getattr(columns, field)
         named = column != Columns.model_fields[field].default
-        if named and not any(column in row for _, row in rows):
+        if named and not any(row.get(column) is not None for _, row in rows):
             option = f"--{field.replace('_', '-')}"
             raise InputError(
                 f"no row has the column {column}", name, f"correct {option}, or leave it out"

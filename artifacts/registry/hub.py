@@ -22,6 +22,7 @@ from schemas.files import exists
 HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt"]
 HUB_FILES += ["README.md"]  # the model's card, which names its licence
 CLIENT = ".cache"  # where the hub's client notes what it has
+HUB_SECONDS = 15  # for the hub to say which commit a name means
 COMMIT = ".commit"  # of the files in a folder that is being fetched
 
 
@@ -89,7 +90,7 @@ def _commit(model: str) -> str:
     from huggingface_hub import model_info
 
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    return str(model_info(model).sha)
+    return str(model_info(model, timeout=HUB_SECONDS).sha)
 
 
 def _fetch(model: str, target: Path) -> None:

@@ -137,11 +137,13 @@ def _refuse_another_server(address: str, where: str) -> None:
 
     Dask's client waits for ever for the greeting, and takes what else comes for its length.
     """
+    from distributed.client import _maybe_call_security_loader
     from distributed.comm import connect
     from distributed.security import Security
 
     async def greet() -> None:
-        options = Security().get_connection_args("client")
+        security = _maybe_call_security_loader(address) or Security()  # as Dask's client does
+        options = security.get_connection_args("client")
         async with asyncio.timeout(QUIET["timeout"]):
             comm = await connect(address, timeout=QUIET["timeout"], **options)
         await comm.close()

@@ -270,7 +270,7 @@ def test_of_several_processes_each_finds_the_model_before_anything_starts(
 def test_a_model_that_the_hub_does_not_have_is_refused_before_a_run(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def none(model: str) -> None:
+    def none(model: str, timeout: float) -> None:
         raise LookupError(model)
 
     monkeypatch.setattr("huggingface_hub.model_info", none)

@@ -16,6 +16,8 @@ import pytest
 
 from schemas.errors import InputError
 
+pytestmark = pytest.mark.engines
+
 NOBODY: Any = None  # no cluster is asked
 
 

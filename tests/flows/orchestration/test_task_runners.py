@@ -84,6 +84,7 @@ def test_what_is_no_address_of_ray(
         check_task_runner(data_dir, "ray")
 
 
+@pytest.mark.engines
 def test_an_address_of_dask_where_nobody_answers(
     data_dir: DataDir, silent_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,6 +98,7 @@ def test_an_address_of_dask_where_nobody_answers(
         check_task_runner(data_dir, "dask")
 
 
+@pytest.mark.engines
 @pytest.mark.parametrize("says", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n" + b" " * 100])
 def test_what_listens_and_does_not_greet_as_dask_does_is_not_waited_for(
     says: bytes, data_dir: DataDir, monkeypatch: pytest.MonkeyPatch
