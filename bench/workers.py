@@ -131,6 +131,8 @@ def cluster(runner: str, folder: Path, workers: int) -> Iterator[None]:
             for words in (head, *[one] * workers):
                 started.append(start([*words, "--no-dashboard"], log, one_thread))
         else:
+            # where Ray finds a token of another cluster, it would want it here too
+            os.environ.setdefault("RAY_AUTH_MODE", "disabled")
             address, variable = f"127.0.0.1:{port}", "RAY_ADDRESS"
             words = ["ray.scripts.scripts", "start", "--head", "--block", f"--port={port}"]
             words += ["--node-ip-address=127.0.0.1", f"--num-cpus={workers}"]

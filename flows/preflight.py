@@ -10,7 +10,8 @@ from artifacts.datasets.checked import ALL_ROWS
 from artifacts.datasets.problems import Datasets, refuse_shared_prompts
 from artifacts.prompts.shown_problems import refuse_shown_problems
 from artifacts.prompts.template_file import names_file, read_template, template_of
-from artifacts.registry.resolve import check_model_name, known_folder, resolve_policy
+from artifacts.registry.hub import check_on_hub
+from artifacts.registry.resolve import DEFAULT, check_model_name, known_folder, resolve_policy
 from artifacts.store.shared.objects import check_store
 from artifacts.unsent.prompts import PREFIX
 from flows.orchestration.task_runners import check_task_runner
@@ -184,6 +185,8 @@ def check_model(runtime: Runtime, config: RunConfig) -> None:
         if config.task_runner in (None, "threads"):  # other workers have a memory of their own
             needs = _needs(config, folder, runtime.ranks)
             refuse_too_large(needs, _free_bytes(runtime, config), config.model)
+    elif config.model != DEFAULT:
+        check_on_hub(config.model)
 
 
 def _check_server(runtime: Runtime, config: EvalConfig) -> None:

@@ -90,8 +90,13 @@ def dask_worker(address: str, folder: Path, environment: Mapping[str, str]) -> I
 def ray_cluster(
     folder: Path, environment: Mapping[str, str], workers: int = 2, *, as_client: bool = False
 ) -> Iterator[RunningCluster]:
-    """One node with so many CPUs; with `as_client` its address is that for other machines."""
+    """One node with so many CPUs; with `as_client` its address is that for other machines.
+
+    It wants a token only where the environment says so: Ray itself does where it finds one.
+    """
     port, client = free_port(), free_port()
+    environment = {"RAY_AUTH_MODE": "disabled"} | dict(environment)
+    tokens = {name: said for name, said in environment.items() if name.startswith("RAY_AUTH_")}
     # paths of sockets below it must not be long
     temporary = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))
     words = ["start", "--head", "--block", "--disable-usage-stats", "--include-dashboard=false"]
@@ -105,7 +110,7 @@ def ray_cluster(
             _wait(lambda: _listens(listening), "Ray", folder)
             found = f"ray://127.0.0.1:{client}" if as_client else f"127.0.0.1:{port}"
             yield RunningCluster(
-                "ray", {"RAY_ADDRESS": found}, lambda: _busy_ray(started[0].pid), started
+                "ray", {"RAY_ADDRESS": found, **tokens}, lambda: _busy_ray(started[0].pid), started
             )
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

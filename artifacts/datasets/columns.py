@@ -12,6 +12,7 @@ from schemas.errors import InputError
 
 GROUPED = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+", re.ASCII)
 ID_DIGITS = 16  # of a prompt's digest, where a file has no ids
+OPTIONAL = ("id_column", "family_column", "split_column")
 SPLITS = {2: ("train", "holdout"), 3: ("train", "dev", "holdout")}
 Numbered = tuple[int, Row]
 
@@ -31,6 +32,23 @@ def as_problems(rows: Sequence[Numbered], columns: Columns, name: str) -> list[N
     if columns.split_by_hash is not None:
         _split(made, columns.split_by_hash, name)
     return made
+
+
+def refuse_absent(
+    rows: Sequence[Numbered], columns: Columns, name: str, fields: Sequence[str] = OPTIONAL
+) -> None:
+    """InputError for a column that is named and in which no row has anything.
+
+    It would be left out silently. The usual names count as not named.
+    """
+    for field in fields:
+        column = getattr(columns, field)
+        named = column != Columns.model_fields[field].default
+        if named and not any(row.get(column) is not None for _, row in rows):
+            option = f"--{field.replace('_', '-')}"
+            raise InputError(
+                f"no row has the column {column}", name, f"correct {option}, or leave it out"
+            )
 
 
 def _as_problem(row: Row, columns: Columns, where: str) -> Row:

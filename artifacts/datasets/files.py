@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from artifacts.datasets.checked import checked_problems
-from artifacts.datasets.columns import as_problems
+from artifacts.datasets.columns import as_problems, refuse_absent
 from artifacts.datasets.rows import PACKED, Row, csv_rows, jsonl_objects, parquet_rows
 from schemas.config import Columns
 from schemas.errors import InputError
@@ -50,8 +50,11 @@ def rows_of_files(paths: Sequence[Path], columns: Columns) -> list[tuple[int, Ro
     return list(enumerate(rows, start=1))
 
 
-def read_problem_file(name: str, columns: Columns = AS_NAMED) -> pa.Table:
-    """Read and check a whole file of problems; InputError names the first bad row and why."""
+def read_problem_file(name: str, columns: Columns = AS_NAMED, *, strict: bool = False) -> pa.Table:
+    """Read and check a whole file of problems; InputError names the first bad row and why.
+
+    With `strict` also for a named column that no row has.
+    """
     path = Path(name)
     if not is_file(path):
         raise InputError(
@@ -62,18 +65,25 @@ def read_problem_file(name: str, columns: Columns = AS_NAMED) -> pa.Table:
     rows = file_rows(path, columns)
     if not rows:
         raise InputError("has no rows", name, "give at least one problem")
+    if strict:
+        refuse_absent(rows, columns, name)
     return checked_problems(as_problems(rows, columns, name), name)
 
 
-def read_split(paths: list[Path], split: str, columns: Columns, dataset: str) -> pa.Table:
+def read_split(
+    paths: list[Path], split: str, columns: Columns, dataset: str, *, strict: bool = False
+) -> pa.Table:
     """Read and check the files of one split; whose split they are is not asked of their rows.
 
-    Rows are split by hash where `columns` say so.
+    Rows are split by hash where `columns` say so. With `strict`, InputError for a named column that
+    no row has.
     """
     where = str(paths[0]) if len(paths) == 1 else f"{dataset}, split {split}"
     rows = rows_of_files(paths, columns) if paths else []
     if not rows:
         raise InputError(f"the split {split} has no rows", f"--dataset {dataset}")
+    if strict:
+        refuse_absent(rows, columns, where, ("id_column", "family_column"))
     needed = (columns.prompt_column, columns.answer_column)
     if (own := columns.split_column) not in needed:
         rows = [(at, {k: v for k, v in row.items() if k != own}) for at, row in rows]

@@ -41,8 +41,11 @@ class Datasets:
     """Datasets as one process reads them: a file is parsed once, and again only if it changed.
 
     `parsed` counts the files that were parsed. What is fetched from the hub is kept in the data
-    folder.
+    folder. What was asked for just now is read `strict`: a named column has to be there. What an
+    earlier run was asked for is read as it was then.
     """
+
+    strict = False
 
     def __init__(self, data_dir: DataDir | None = None) -> None:
         self.parsed = 0
@@ -133,6 +136,8 @@ class Datasets:
     def _by_split(self, dataset: str, columns: Columns) -> BuiltIn | None:
         """A dataset that is read split by split, None for a file."""
         if (built_in := BUILT_IN.get(dataset)) is not None:
+            if self.strict:
+                _refuse_columns(dataset, columns)
             return built_in
         if dataset.startswith(gym.PREFIX):
             _refuse_columns(dataset, columns)
@@ -169,10 +174,17 @@ class Datasets:
             known = self._tables.get(key)
             if known is None or known[0] != asked:
                 self.parsed += 1
-                table = read_split(found(splits[split]), split, columns, name)
+                paths = found(splits[split])
+                table = read_split(paths, split, columns, name, strict=self.strict)
                 known = self._tables[key] = (asked, table)
             return known[1]
 
+        if self.strict and columns.split_column != AS_NAMED.split_column:
+            raise InputError(
+                f"the splits are those of the dataset: {', '.join(splits)}",
+                f"--split-column {columns.split_column}",
+                "leave it out, and name one with --split",
+            )
         if not splits:
             raise InputError("has no file of rows", f"--dataset {name}", f"use {READABLE}")
         if columns.split_by_hash is None:
@@ -205,7 +217,7 @@ class Datasets:
         known = self._tables.get((path, columns))
         if known is None or known[0] != state:
             self.parsed += 1
-            table = read_problem_file(name, columns)
+            table = read_problem_file(name, columns, strict=self.strict)
             known = self._tables[path, columns] = (state, table)
         return known[1]
 
@@ -242,5 +254,12 @@ def refuse_shared_prompts(train: pa.Table, measured: pa.Table, where: str) -> No
             raise InputError(
                 f"problem {identity!r} is measured, but its prompt is also trained on",
                 where,
-                "give training and measuring different problems, in a column `split`",
+                _apart(measured),
             )
+
+
+def _apart(measured: pa.Table) -> str:
+    """How problems become those of training and of measuring."""
+    if measured["split"].unique().to_pylist() == [ALL_ROWS]:
+        return "name the column of splits with --split-column, or add --split-by-hash 80/20"
+    return "leave the prompt in one of the two splits"

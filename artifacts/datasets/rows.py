@@ -131,7 +131,11 @@ def _csv_objects(
 def parquet_rows(path: Path, columns: Columns) -> Iterator[tuple[int, Row]]:
     """Number and fields of each row, the first is 1; integers arrive as their digits."""
     table = _parquet_table(path, columns)
-    if "problem_id" in table.column_names and "id" not in table.column_names:
+    if (
+        columns.id_column == "id"
+        and "problem_id" in table.column_names
+        and "id" not in table.column_names
+    ):
         table = table.rename_columns({"problem_id": "id"})
     _refuse_missing(table.column_names, columns, str(path))
     known = [name for name in _names(columns) if name in table.column_names]

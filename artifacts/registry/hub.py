@@ -22,6 +22,7 @@ from schemas.files import exists
 HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt"]
 HUB_FILES += ["README.md"]  # the model's card, which names its licence
 CLIENT = ".cache"  # where the hub's client notes what it has
+HUB_SECONDS = 15  # for the hub to say which commit a name means
 COMMIT = ".commit"  # of the files in a folder that is being fetched
 
 
@@ -62,22 +63,42 @@ def from_hub(models: Path, model: str, log_message: Callable[[str], None]) -> Pa
             try:
                 _fetch(model, target)
             except Exception:  # the hub client raises many kinds, all meaning: not fetched
-                raise InputError(
-                    "could not be fetched from the hub: there is no such model, or no way to the "
-                    "hub",
-                    f"--model {model}",
-                    "check the id and the network, or give a local folder",
-                ) from None
+                raise _not_there(model) from None
     return target
+
+
+def check_on_hub(model: str) -> None:
+    """InputError for a model that the hub does not have, or that it cannot be asked for now.
+
+    The hub is asked once, and nothing is fetched.
+    """
+    try:
+        _commit(model)
+    except Exception:
+        raise _not_there(model) from None
+
+
+def _not_there(model: str) -> InputError:
+    return InputError(
+        "could not be fetched from the hub: there is no such model, or no way to the hub",
+        f"--model {model}",
+        "check the id and the network, or give a local folder",
+    )
+
+
+def _commit(model: str) -> str:
+    from huggingface_hub import model_info
+
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    return str(model_info(model, timeout=HUB_SECONDS).sha)
 
 
 def _fetch(model: str, target: Path) -> None:
     """Fetch beside the target, then rename."""
-    from huggingface_hub import model_info, snapshot_download
+    from huggingface_hub import snapshot_download
 
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     # with a name alone, the client calls any part whole where there is no network
-    commit = str(model_info(model).sha)
+    commit = _commit(model)
     partial = target.with_name(f".{target.name}.partial")
     if target.exists() and not partial.exists():
         target.rename(partial)  # a part that an earlier version fetched

@@ -54,6 +54,7 @@ def register_learned(
         run.run_id,
         card,
         source=hand_over_model(archive.tracking, run.reference),
+        model_id=model_id,
         base=base,
         licence=licence,
         template=template.identity,

@@ -220,12 +220,13 @@ def register_version(
     run_id: str,
     description: str,
     source: str = "",
+    model_id: str | None = None,
     **tags: str,
 ) -> PolicyRef:
     """Register the policy in a folder as the next version of `name`, with the alias `candidate`.
 
-    The weights stay where they are, in the logged model of the run that made them: in the folder,
-    or at `source` where MLflow keeps them elsewhere. The digest of
+    The weights stay where they are, in the logged model of the run that made them (`model_id`): in
+    the folder, or at `source` where MLflow keeps them elsewhere. The digest of
     each file that defines the policy is kept with the version. `tags` are kept below our own
     prefix. A run that was cut off after it had registered the same weights registers nothing again.
     Returns the same policy under its registry name. Raises InputError where the files are no longer
@@ -255,6 +256,7 @@ def register_version(
         name,
         source=source or folder.as_uri(),
         run_id=run_id,
+        model_id=model_id,
         description=description,
         tags={f"{TAG}{tag}": value for tag, value in {**kept, **tags}.items()},
     )

@@ -177,7 +177,6 @@ class KeepingClient(ReadingClient):
         model_id: str | None = None,
     ) -> ModelVersion:
         identity = f"{WAITING}{uuid4().hex[:12]}"
-        parent = Path(urlparse(source).path).parent.name
         words = {
             "id": identity,
             "name": name,
@@ -186,9 +185,7 @@ class KeepingClient(ReadingClient):
             "tags": {**(tags or {}), IDENTITY: identity},
             "description": description,
             # a server takes files from its own folders alone, and asks which model's they are
-            "model": model_id or (parent if parent.startswith("m-") else None)
-            if self._own_registry
-            else None,
+            "model": model_id if self._own_registry else None,
         }
         version: ModelVersion = self._way.tell("register version", words)
         return version or version_to_be(words, _now_ms())

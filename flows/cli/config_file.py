@@ -71,7 +71,17 @@ def print_config(options: Namespace, terminal: Terminal) -> ConfigOutput:
     console = terminal.out
     for line in written(config).splitlines():
         console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
-    return ConfigOutput(config=config.model_dump(mode="json"))
+    return ConfigOutput(config=_whole(config))
+
+
+def _whole(config: BaseModel) -> dict[str, Any]:
+    """Every setting that is written; a record leaves out those that are off."""
+    dumped, whole = config.model_dump(mode="json"), {}
+    for name, field in type(config).model_fields.items():
+        if not field.exclude:
+            value = getattr(config, name)
+            whole[name] = _whole(value) if isinstance(value, BaseModel) else dumped.get(name, value)
+    return whole
 
 
 def _lines(config: BaseModel, indent: str) -> Iterator[str]:

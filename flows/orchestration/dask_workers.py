@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,8 @@ from tasks.runtime.workers import Promise
 if TYPE_CHECKING:
     from prefect_dask.task_runners import DaskTaskRunner
 
-CONNECT_SECONDS = 15  # a scheduler on a busy machine takes some to greet
-QUIET = {"timeout": CONNECT_SECONDS, "set_as_default": False}
+# seconds to connect: a scheduler on a busy machine takes some to greet
+QUIET = {"timeout": 15, "set_as_default": False}
 LOGS = ("distributed", "distributed.client")  # Dask gives both a level of their own
 
 
@@ -122,12 +123,36 @@ def _connected(address: str, where: str) -> Iterator[Any]:
 
     connect: Callable[..., Any] = Client
     with _quiet():
+        _refuse_another_server(address, where)
         try:
             client = connect(address, **QUIET)
         except (OSError, ValueError) as error:
             raise _nobody(where, error) from None
         with client:
             yield client
+
+
+def _refuse_another_server(address: str, where: str) -> None:
+    """InputError where something listens that doesn't greet as Dask does.
+
+    Dask's client waits for ever for the greeting, and takes what else comes for its length.
+    """
+    from distributed.client import _maybe_call_security_loader
+    from distributed.comm import connect
+    from distributed.security import Security
+
+    async def greet() -> None:
+        security = _maybe_call_security_loader(address) or Security()  # as Dask's client does
+        options = security.get_connection_args("client")
+        async with asyncio.timeout(QUIET["timeout"]):
+            comm = await connect(address, timeout=QUIET["timeout"], **options)
+        await comm.close()
+
+    with ThreadPoolExecutor(1) as apart:  # this thread may have a loop that runs
+        try:
+            apart.submit(asyncio.run, greet()).result()
+        except Exception as error:  # whatever came in place of a greeting was taken for one
+            raise _nobody(where, error) from None
 
 
 @contextmanager

@@ -38,6 +38,7 @@ def ray_workers(
     A shard takes as many of its CPUs as OMP_NUM_THREADS says, 1 without it, and a GPU where the
     device is `cuda`.
     """
+    _ray()  # before Prefect's, which loads it so late that its errors would be there twice
     from prefect_ray.task_runners import RayTaskRunner
     from ray.exceptions import RayError
 
@@ -51,6 +52,12 @@ def ray_workers(
         with _asking_once(), _answering_sigterm():
             runner.__enter__()
     except (OSError, ValueError, RuntimeError, RayError) as error:
+        if _is_for_want_of_a_token(error):
+            raise InputError(
+                "this Ray cluster was not shown the token that it wants",
+                where,
+                "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN where ~/.ray/auth_token has another",
+            ) from None
         raise InputError(
             f"no Ray cluster answers there ({first_line(error)})",
             where,
@@ -64,6 +71,15 @@ def ray_workers(
         yield RayWorkers(runner, where, cpus, gpus=int(device == "cuda"), head=Head(listening))
     finally:
         runner.__exit__(None, None, None)
+
+
+def _is_for_want_of_a_token(error: BaseException | None) -> bool:
+    """Whether Ray says so in one of the errors that led to this."""
+    while error is not None:
+        if type(error).__name__ == "AuthenticationError" or "InvalidAuthToken" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 class Head:

@@ -146,8 +146,8 @@ def _most_likely(sum_logprobs: NDArray[np.float64]) -> Candidates:
         row, column = unknown[0]
         raise InputError(
             f"the log-probability of {len(unknown)} completions is unknown, "
-            f"the first of them sample {column} of problem {row}",
-            "selection rule likelihood",
+            f"the first of them answer {column + 1} of problem {row + 1}, counted from 1",
+            "--pick likelihood",
             "pick by another rule, or generate the completions here",
         )
     return np.asarray(sum_logprobs == sum_logprobs.max(axis=1, keepdims=True))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 RECENT = 10  # parts whose median counts: what is slow once, or gets faster, soon counts no more
+FIRST = 0.01  # share of the work below which the first part says nothing: its start took the time
 
 
 @dataclass
@@ -35,7 +36,7 @@ class TimeLeft:
         """Seconds until `total` of a work; None where nothing is known yet.
 
         A unit takes the median of the last parts that are finished, and within the first part as
-        long as each so far.
+        long as each so far, once a hundredth of the work is done.
         """
         now = self._now()
         pace = self._works.get(work)
@@ -47,7 +48,7 @@ class TimeLeft:
             return None
         if pace.parts:
             return (total - done) * median(pace.parts[-RECENT:])
-        if done == pace.done:
+        if done - pace.done < FIRST * total:
             return None
         return (total - done) * (now - pace.began) / (done - pace.done)
 

@@ -26,7 +26,7 @@ from tasks.train_step import train_step
 from tests.data_folder import all_runs, find_run, stored
 from tests.flows.conftest import problems_file
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.untraced]
 
 
 def messages(events: list[Event]) -> list[str]:

@@ -23,7 +23,7 @@ from schemas.config import LearningConfig
 from tasks.runtime.runtime import process_runtime
 from tests.data_folder import find_run
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.untraced]
 
 WEIGHTS = ".safetensors"
 

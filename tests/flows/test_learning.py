@@ -18,7 +18,7 @@ from tasks.runtime.runtime import process_runtime
 from tasks.train_step import train_step
 from tests.data_folder import all_runs, find_run
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.untraced]
 
 
 @pytest.fixture(scope="module")

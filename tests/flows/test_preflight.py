@@ -265,3 +265,14 @@ def test_of_several_processes_each_finds_the_model_before_anything_starts(
     assert message["do"] == "find"
     assert message["policy"]["name"] == tiny
     assert all_runs() == []
+
+
+def test_a_model_that_the_hub_does_not_have_is_refused_before_a_run(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(model: str, timeout: float) -> None:
+        raise LookupError(model)
+
+    monkeypatch.setattr("huggingface_hub.model_info", none)
+    line = refused(["eval", "--model", "nobody/nothing", "--limit", "1"], capsys)
+    assert "--model nobody/nothing: could not be fetched from the hub" in line

@@ -21,7 +21,7 @@ from schemas.errors import InputError
 from tasks.runtime.runtime import process_runtime
 from tests.data_folder import all_runs, every_run
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.untraced]
 
 CutOff = Callable[[str], RunRecord]
 

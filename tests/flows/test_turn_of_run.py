@@ -16,7 +16,7 @@ from schemas.errors import InputError
 from tasks.runtime.runtime import process_runtime
 from tests.data_folder import all_runs
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.untraced]
 
 
 def test_the_turn_of_a_new_run_ends_after_the_run(

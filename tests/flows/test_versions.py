@@ -17,7 +17,7 @@ from schemas.config import LearningConfig
 from tasks.runtime.runtime import process_runtime
 from tests.data_folder import all_runs
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.untraced]
 
 VERSION = "models:/threeloops/1"
 

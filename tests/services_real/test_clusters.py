@@ -26,7 +26,7 @@ from tests.cluster_commands import (
     slow_server,
     wait_until,
 )
-from tests.clusters import RunningCluster, bare_environment, dask_cluster
+from tests.clusters import RunningCluster, bare_environment, dask_cluster, ray_cluster
 from tests.faults.server import PrefectServer
 
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(1200)]
@@ -127,6 +127,21 @@ def test_a_scheduler_without_threeloops(tiny: str, tmp_path: Path, prefect: Pref
         line = command.refused("eval", "--model", tiny, *MEASURED, "--task-runner", "dask")
     assert line.startswith("threeloops: DASK_SCHEDULER_ADDRESS=tcp://127.0.0.1:")
     assert "the scheduler unpacks what is sent, and cannot import what it needs (No module" in line
+
+
+def test_a_cluster_of_ray_that_wants_a_token(
+    tiny: str, tmp_path: Path, home: Path, prefect: PrefectServer
+) -> None:
+    pytest.importorskip("prefect_ray", reason="install threeloops[engines]")
+    words = ["eval", "--model", tiny, *MEASURED, "--task-runner", "ray"]
+    tokens = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "this-is-a-token-of-a-cluster"}
+    with ray_cluster(tmp_path, bare_environment(**tokens), workers=1) as running:
+        shown = dict(running.address)
+        assert Command(home, prefect, **shown).told(*words)["samples"] == 3
+        shown["RAY_AUTH_MODE"] = "disabled"
+        line = Command(home, prefect, **shown).refused(*words, "--seed", "1")
+    assert line.startswith("threeloops: RAY_ADDRESS=127.0.0.1:")
+    assert "this Ray cluster was not shown the token that it wants; set RAY_AUTH_MODE=token" in line
 
 
 class Other(BaseHTTPRequestHandler):

@@ -23,6 +23,7 @@ from mlflow import MlflowClient
 
 from artifacts.registry.turn import ENTRIES, RegistryTurn
 from artifacts.store.shared.lease import SECONDS, SLOWER_CLOCK
+from artifacts.store.shared.objects import VARIABLE as STORE
 from artifacts.tracking.named import EXPERIMENT_NAME, TRACKING
 from policy.model.tiny import make_tiny_model
 from tests.faults.server import PrefectServer
@@ -56,11 +57,12 @@ class Machine:
         """A command that goes on; its two streams are pipes."""
         command = [sys.executable, "-m", "flows.cli", *words]
         own = {"THREELOOPS_HOME": str(self.home), "PYTHONPATH": str(ROOT)}
+        others = {name: value for name, value in os.environ.items() if name != STORE}
         if more := os.environ.get("PYTHONPATH"):
             own["PYTHONPATH"] += os.pathsep + more
         process = subprocess.Popen(
             [*APART, "sh", "-c", f'hostname {self.name}; exec "$@"', "sh", *command],
-            env=os.environ | self.environment | own,
+            env=others | self.environment | own,
             cwd=self.home.parent,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -98,7 +100,7 @@ def machines(
     shared = weed.settings(OWNER) | {
         TRACKING: mlflow_server,
         EXPERIMENT_NAME: bucket.rpartition("/")[2],
-        "THREELOOPS_STORE": bucket,
+        STORE: bucket,
         "PREFECT_API_URL": prefect.url,
     }
     made = []
@@ -192,7 +194,7 @@ def test_gates_that_share_mlflow_alone_take_turns_and_one_that_was_killed_loses_
 ) -> None:
     one, two = machines
     for machine in machines:
-        del machine.environment["THREELOOPS_STORE"]
+        del machine.environment[STORE]
     version = learn(one, fives(one))["model"]["name"]
     registry = MlflowClient(one.environment[TRACKING])
     here = RegistryTurn(registry, "gate", "here")

@@ -80,7 +80,7 @@ def _learn(runtime: Runtime, options: Namespace, terminal: Terminal) -> Learning
         config = config_from(LearningConfig, vars(options))
     else:
         config, resume = _resumed(runtime, options)
-    config = prepare(runtime, terminal, config, LEARNING)
+    config = prepare(runtime, terminal, config, LEARNING, recorded=options.resume is not None)
     from artifacts.runs.resuming import how_to_go_on
     from flows.learning import learning_flow
 
@@ -151,18 +151,24 @@ def up(runtime: Runtime, options: Namespace, terminal: Terminal) -> UpOutput:
     return serve(runtime, Addresses(**given), terminal)
 
 
-def prepare(runtime: Runtime, terminal: Terminal, config: P, loop: Loop) -> P:
+def prepare(
+    runtime: Runtime, terminal: Terminal, config: P, loop: Loop, *, recorded: bool = False
+) -> P:
     """Prepare the environment for Prefect, then find what is wrong before anything starts.
 
     In this order, since the check of a cluster imports Prefect, which takes its settings then.
     Between the checks that take a moment and those that take seconds it says what was asked for.
-    Returns the configuration to run (see `check_names`).
+    Returns the configuration to run (see `check_names`); one that was `recorded` is taken as it is.
     """
     from flows.preflight import check_model, check_names
 
     configure_prefect(runtime.data_dir)
     runtime.archive.tracking.refuse_silence()
-    config = check_names(runtime, config)
+    runtime.datasets.strict = not recorded
+    try:
+        config = check_names(runtime, config)
+    finally:
+        runtime.datasets.strict = False
     terminal.note(f"Loop {loop.letter}, {loop.name}: {_asked(runtime, config)}")
     check_model(runtime, config)
     return config

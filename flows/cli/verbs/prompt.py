@@ -24,6 +24,7 @@ def show_prompts(runtime: Runtime, options: Namespace, terminal: Terminal) -> Pr
     archive, config = runtime.archive, with_template(config_from(EvalConfig, vars(options)))
     template = get_template(config.template)
     check_model_name(archive, config.model)
+    runtime.datasets.strict = True
     problems = runtime.datasets.load(config.dataset, config.split, columns=config.columns)
     refuse_shown_problems(template, problems, f"{config.dataset} {config.split}")
     asked = problems.slice(0, config.limit or 1)

@@ -120,6 +120,57 @@ def test_shares_are_what_was_asked_for(tmp_path: Path) -> None:
     assert datasets.parsed == 2, "read once for each way to read it"
 
 
+@pytest.mark.parametrize("ending", [".jsonl", ".csv", ".parquet"])
+@pytest.mark.parametrize("option", ["id_column", "family_column", "split_column"])
+def test_a_column_that_is_named_and_that_no_row_has_is_refused(
+    option: str, ending: str, tmp_path: Path
+) -> None:
+    rows = [
+        {"prompt": f"{number}?", "expected_answer": str(number), "part": part}
+        for number, part in enumerate(["train", "holdout"])
+    ]
+    path = str(written(tmp_path, rows, ending))
+    named, mistyped = Columns(**{option: "part"}), Columns(**{option: "prat"})
+    assert read_problem_file(path, named, strict=True).num_rows == 2
+    datasets = Datasets()
+    datasets.strict = True
+    with pytest.raises(InputError, match=r"no row has the column prat; correct --[a-z]+-column"):
+        datasets.load(path, "holdout", columns=mistyped)
+    assert read_problem_file(path, mistyped).num_rows == 2, "what an earlier run was told"
+    usual = Columns(**{option: Columns.model_fields[option].default})
+    assert read_problem_file(path, usual, strict=True).num_rows == 2, "a record says it all"
+
+
+def test_a_column_of_splits_that_has_nothing_makes_no_holdout(tmp_path: Path) -> None:
+    rows = [{"prompt": "1?", "expected_answer": "1", "part": None}]
+    path = str(jsonl(tmp_path / "rows.jsonl", rows))
+    with pytest.raises(InputError, match="no row has the column part; correct --split-column"):
+        read_problem_file(path, Columns(split_column="part"), strict=True)
+
+
+def test_splits_of_what_has_its_own_are_not_named(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    jsonl(tmp_path / "data" / "test.jsonl", [{"prompt": "1?", "expected_answer": "1", "part": "x"}])
+    datasets = Datasets()
+    for strict in (False, True):
+        datasets.strict = strict
+        for name in ("arithmetic", str(tmp_path)):
+            split = "holdout" if name == "arithmetic" else "test"
+            if not strict:
+                assert datasets.load(name, split, columns=Columns(split_column="part")).num_rows
+                continue
+            with pytest.raises(InputError, match="--split-column part"):
+                datasets.load(name, split, columns=Columns(split_column="part"))
+
+
+def test_ids_of_a_parquet_file_may_be_in_the_column_of_our_own_tables(tmp_path: Path) -> None:
+    rows = [{"problem_id": "mine", "prompt": "1?", "expected_answer": "1"}]
+    path = written(tmp_path, rows, ".parquet")
+    for columns in (Columns(), Columns(id_column="problem_id")):
+        made = read_problem_file(str(path), columns, strict=True)
+        assert made["problem_id"].to_pylist() == ["mine"]
+
+
 BAD = {
     "no such column": (
         {"question": "q", "answer": "1"}, {"prompt_column": "text", "answer_column": "answer"},

@@ -35,7 +35,7 @@ def download(model, *, revision, allow_patterns, local_dir):
                 log.write(file.name + "\\n")
             time.sleep(0.2)
 
-huggingface_hub.model_info = lambda model: types.SimpleNamespace(sha="c1")
+huggingface_hub.model_info = lambda model, timeout: types.SimpleNamespace(sha="c1")
 huggingface_hub.snapshot_download = download
 print(from_hub(models, "owner/model", lambda line: print(line, flush=True)))
 """
@@ -51,7 +51,7 @@ class Hub:
         monkeypatch.setattr("huggingface_hub.model_info", self.info)
         monkeypatch.setattr("huggingface_hub.snapshot_download", self.download)
 
-    def info(self, model: str) -> SimpleNamespace:
+    def info(self, model: str, timeout: float) -> SimpleNamespace:
         if self.commit is None:
             raise ConnectionError("no network")
         return SimpleNamespace(sha=self.commit)

@@ -29,7 +29,7 @@ def asked(tiny: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What was asked of a hub that has the tiny model under every name but `owner/none`."""
     names: list[str] = []
 
-    def info(model: str) -> SimpleNamespace:
+    def info(model: str, timeout: float) -> SimpleNamespace:
         if model == "owner/none":
             raise FileNotFoundError(model)
         return SimpleNamespace(sha="c0ffee")

@@ -66,9 +66,9 @@ def registered(archive: Archive, tmp_path: Path) -> PolicyRef:
         make_tiny_model(folder)
         policy = PolicyRef(name="made", digest=archive.folders.digest(folder))
         name_digest(run, policy)
-        finish_model(run, step=1)
-        source = hand_over_model(archive.tracking, run.reference)
-        register_version(archive, "served", policy, folder, run.run_id, "card", source=source)
+        kept = {"model_id": finish_model(run, step=1)}
+        kept |= {"source": hand_over_model(archive.tracking, run.reference)}
+        register_version(archive, "served", policy, folder, run.run_id, "card", **kept)
     return policy
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from flows.cli.config_file import MOST_BYTES, read_config, written
 from flows.cli.parser import main
+from flows.eval import eval_flow
+from flows.learning import learning_flow
+from flows.selection import selection_flow
 from schemas.config import EvalConfig, LearningConfig, LearningSettings, SelectionConfig
 from schemas.errors import InputError
 from schemas.outputs import CONFIGS
@@ -43,10 +47,26 @@ def test_the_whole_configuration_is_printed_and_reads_the_same(
     path.write_text(shown)
     config = CONFIGS[verb].model_validate(yaml.safe_load(shown))
     assert (config.seed, config.sampling.temperature) == (9, 0.25)
-    assert printed(capsys, verb, "--config", str(path)) == config.model_dump(mode="json")
+    again = printed(capsys, verb, "--config", str(path))
+    assert again == yaml.safe_load(shown), "the same settings, each of them"
+    assert CONFIGS[verb].model_validate(again) == config
     for line in shown.splitlines():
         assert "  # " in line, "each setting says what it means"
     assert all_runs() == []
+
+
+@pytest.mark.parametrize(
+    ("verb", "flow"), [("eval", eval_flow), ("select", selection_flow), ("learn", learning_flow)]
+)
+def test_one_file_is_the_configuration_of_a_command_and_the_parameter_of_a_deployment(
+    verb: str, flow: Any, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mapping = yaml.safe_load(file.read_text())
+    by_prefect = flow.validate_parameters({"config": mapping})["config"]
+    by_command = CONFIGS[verb].model_validate(printed(capsys, verb, "--config", str(file)))
+    tokens = by_prefect.sampling.max_new_tokens
+    assert (by_prefect.limit, by_prefect.sampling.temperature, tokens) == (5, 0.5, 8)
+    assert by_prefect == by_command
 
 
 def test_options_override_the_file(file: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,8 @@ import errno
 import os
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -13,6 +15,8 @@ from typing import Any
 import pytest
 
 from schemas.errors import InputError
+
+pytestmark = pytest.mark.engines
 
 NOBODY: Any = None  # no cluster is asked
 
@@ -199,3 +203,23 @@ def test_whoever_answers_sigterm_goes_on_to_once_ray_is_connected() -> None:
         assert signal.getsignal(signal.SIGTERM) is ours
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_rays_errors_are_those_that_ray_itself_knows() -> None:
+    """Prefect loads Ray lazily; then Ray raised no error of a worker, but gave it as the answer."""
+    pytest.importorskip("prefect_ray", reason="install threeloops[ray]")
+    code = """
+from flows.orchestration import ray_workers as module
+class Stop(Exception): pass
+def stop(): raise Stop
+module._asking_once = stop
+try:
+    with module.ray_workers("h:1", "RAY_ADDRESS=h:1", {}, "cpu"): pass
+except Stop:
+    import ray.exceptions, ray._private.worker
+    assert ray._private.worker.RayError is ray.exceptions.RayError
+    print("the same")
+"""
+    command = [sys.executable, "-c", code]
+    told = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
+    assert told.stdout == "the same\n"

@@ -17,7 +17,7 @@ from schemas.config import EvalConfig, LearningConfig, SelectionConfig
 from tasks.load_dataset import load_dataset
 from tasks.runtime.pipeline_task import pipeline_task
 
-pytestmark = pytest.mark.usefixtures("usual_mask")
+pytestmark = [pytest.mark.usefixtures("usual_mask"), pytest.mark.untraced]
 OTHERS = 0o077  # what others and the group may do
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -83,6 +84,7 @@ def test_what_is_no_address_of_ray(
         check_task_runner(data_dir, "ray")
 
 
+@pytest.mark.engines
 def test_an_address_of_dask_where_nobody_answers(
     data_dir: DataDir, silent_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,6 +96,32 @@ def test_an_address_of_dask_where_nobody_answers(
     monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", f"tcp://127.0.0.1:{silent_port}")
     with pytest.raises(InputError, match=r"^DASK_SCHEDULER_ADDRESS=.*: no Dask scheduler answers"):
         check_task_runner(data_dir, "dask")
+
+
+@pytest.mark.engines
+@pytest.mark.parametrize("says", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n" + b" " * 100])
+def test_what_listens_and_does_not_greet_as_dask_does_is_not_waited_for(
+    says: bytes, data_dir: DataDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("distributed", reason="install threeloops[dask]")
+    from flows.orchestration import dask_workers
+
+    monkeypatch.setitem(dask_workers.QUIET, "timeout", 1)
+    monkeypatch.setenv(module.PREFECT, "http://127.0.0.1:4200/api")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            caller, _ = listener.accept()
+            with caller:
+                caller.sendall(says)
+                while caller.recv(1 << 16):
+                    pass
+
+        threading.Thread(target=answer, daemon=True).start()
+        address = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+        monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", address)
+        with pytest.raises(InputError, match="no Dask scheduler answers there"):
+            check_task_runner(data_dir, "dask")
 
 
 def test_a_worker_is_handed_its_environment_without_secrets(data_dir: DataDir) -> None:

@@ -21,7 +21,7 @@ from tasks.runtime.runtime import process_runtime
 from tests.data_folder import all_runs, every_run, stored
 from tests.flows.promotion.conftest import COUNT, VERSION, Learn, Run, answered, champion
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.untraced]
 
 
 def test_a_version_that_beats_its_start_on_the_holdout_becomes_the_champion(

@@ -86,7 +86,7 @@ def test_likelihood_picks_the_highest_sum() -> None:
 
 @pytest.mark.parametrize("unknown", [None, float("nan")])
 def test_an_unknown_likelihood_is_refused(unknown: float | None) -> None:
-    with pytest.raises(InputError, match="unknown, the first of them sample 1 of problem 0"):
+    with pytest.raises(InputError, match="unknown, the first of them answer 2 of problem 1"):
         pick(
             "likelihood",
             problem_ids=["x"],

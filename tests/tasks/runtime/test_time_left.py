@@ -25,6 +25,12 @@ def test_within_the_first_part_a_unit_takes_as_long_as_each_so_far() -> None:
     left = TimeLeft(clock)
     assert left.seconds("work", 0, 100) is None, "nothing is known yet"
     clock.seconds += 5
+    assert left.seconds("work", 0, 100) is None
+    left.seconds("long", 0, 1920)
+    clock.seconds += 35
+    assert left.seconds("long", 1, 1920) is None, "35 s for one are those of the start"
+    assert left.seconds("long", 20, 1920) == pytest.approx(1900 * 35 / 20)
+    clock.seconds -= 35
     assert left.seconds("work", 10, 100) == 45.0
     assert left.seconds("other", 50, 100) is None, "each work for itself"
     assert left.seconds("work", 100, 100) is None, "it is done"
