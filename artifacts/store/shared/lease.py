@@ -230,7 +230,8 @@ def _locked(objects: FolderObjects, name: str, on_wait: Callable[[str], None]) -
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        on_wait(holder.read_text() if holder.exists() else "another process")
+        named = holder.read_text() if holder.exists() else ""  # written after it is locked
+        on_wait(named or "another process")
         lock.acquire()
     try:
         holder.write_text(this_process())

@@ -33,7 +33,9 @@ def only_line(ended: list[Ended]) -> str:
     return line
 
 
-@pytest.mark.parametrize("how", ["SIGKILL", "SIGSTOP"])
+# where a process is traced for the coverage, Python 3.11 may do nothing but ask for a signal that
+# the main thread does not take, so who waits for a frozen one is tested without (`make test-engines`)
+@pytest.mark.parametrize("how", ["SIGKILL", pytest.param("SIGSTOP", marks=pytest.mark.engines)])
 @pytest.mark.parametrize(
     ("who", "moment"),
     [(0, "init_process_group"), (1, "init_process_group"), (1, "resolve_device")],

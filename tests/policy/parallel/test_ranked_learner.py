@@ -181,7 +181,7 @@ def test_processes_that_were_given_different_options_do_not_begin(tmp_path: Path
 
 @pytest.mark.engines  # it takes as long as a process may be silent
 @pytest.mark.parametrize("busy", [False, True])
-@pytest.mark.parametrize("how", ["SIGKILL", "SIGSTOP"])
+@pytest.mark.parametrize("how", ["SIGKILL", pytest.param("SIGSTOP", marks=pytest.mark.engines)])
 @pytest.mark.parametrize("who", [0, 1])
 def test_a_process_that_is_gone_or_hangs_ends_the_other_within_a_minute(
     tmp_path: Path, who: int, how: str, busy: bool

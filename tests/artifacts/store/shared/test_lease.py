@@ -175,7 +175,9 @@ def test_one_at_a_time_is_in_the_block_and_the_other_is_told_whom_it_waits_for(
         with held(shared, "gate", said.append):
             inside[0] += 1
             most.append(inside[0])
-            time.sleep(0.1)
+            until = time.monotonic() + 30
+            while not said and time.monotonic() < until:  # until the other has asked who it is
+                time.sleep(0.01)
             inside[0] -= 1
 
     threads = [threading.Thread(target=enter) for _ in range(2)]
