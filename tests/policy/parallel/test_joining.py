@@ -34,7 +34,7 @@ def only_line(ended: list[Ended]) -> str:
 
 
 # where a process is traced for the coverage, Python 3.11 may do nothing but ask for a signal that
-# the main thread does not take, so who waits for a frozen one is tested without (`make test-engines`)
+# the main thread does not take: who waits for a frozen one is tested without, in `make test-engines`
 @pytest.mark.parametrize("how", ["SIGKILL", pytest.param("SIGSTOP", marks=pytest.mark.engines)])
 @pytest.mark.parametrize(
     ("who", "moment"),
