@@ -33,8 +33,8 @@ def only_line(ended: list[Ended]) -> str:
     return line
 
 
-# where a process is traced for the coverage, Python 3.11 may do nothing but ask for a signal that
-# the main thread does not take: who waits for a frozen one is tested without, in `make test-engines`
+# Where a process is traced for the coverage, Python 3.11 may do nothing but ask for a signal that
+# the main thread does not take. Who waits for a frozen one is tested by `make test-engines`.
 @pytest.mark.parametrize("how", ["SIGKILL", pytest.param("SIGSTOP", marks=pytest.mark.engines)])
 @pytest.mark.parametrize(
     ("who", "moment"),
