@@ -68,20 +68,11 @@ def written(config: BaseModel) -> str:
 def print_config(options: Namespace, terminal: Terminal) -> ConfigOutput:
     """Print the configuration that a verb would run with."""
     config = with_answer_tokens(config_from(CONFIGS[options.verb], vars(options)))
-    console = terminal.out
-    for line in written(config).splitlines():
+    console, text = terminal.out, written(config)
+    for line in text.splitlines():
         console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
-    return ConfigOutput(config=_whole(config))
-
-
-def _whole(config: BaseModel) -> dict[str, Any]:
-    """Every setting that is written; a record leaves out those that are off."""
-    dumped, whole = config.model_dump(mode="json"), {}
-    for name, field in type(config).model_fields.items():
-        if not field.exclude:
-            value = getattr(config, name)
-            whole[name] = _whole(value) if isinstance(value, BaseModel) else dumped.get(name, value)
-    return whole
+    # read back, since a record would leave out what is off
+    return ConfigOutput(config=yaml_mapping(text, "--print-config"))
 
 
 def _lines(config: BaseModel, indent: str) -> Iterator[str]:

@@ -137,8 +137,9 @@ def test_shards_that_a_stop_left_behind_are_dropped_by_the_next_run(
         def call(*given: Any, **named: Any) -> None:
             nonlocal steps
             # another thread may drop what is its own, such as a lease that an earlier test held
-            steps += threading.current_thread() is threading.main_thread()
-            if steps == reached and threading.current_thread() is threading.main_thread():
+            mine = threading.current_thread() is threading.main_thread()
+            steps += mine
+            if mine and steps == reached:
                 raise KeyboardInterrupt
             step(*given, **named)
 
