@@ -112,6 +112,7 @@ def test_every_verb_works_on_it_and_another_data_folder_loads_the_version(
     assert told("prompt", "--model", VERSION, *measured[2:4], "--limit", "1")["prompts"]
     asked = told("ask", "1 + 2?", "--expected", "3", "--model", VERSION, "--samples", "2")
     assert len(asked["answers"]) == 2
+    assert told("score", "Final: 42", "--expected", "42")["verdict"]["reward"] == 1
     demo = told("demo", *measured[:4], "--limit", "4", "--steps", "1")
     assert told("show", demo["run_id"])["run_id"] == demo["run_id"]
     assert told("sync")["left"] == 0

@@ -256,6 +256,32 @@ def test_a_learner_that_slept_writes_nothing_once_the_other_machine_has_its_run(
     assert listed.count(resumed["run_id"]) == 1
 
 
+@pytest.mark.parametrize("verb", ["eval", "learn"])
+def test_first_commands_of_both_at_once_make_one_of_each_thing(
+    verb: str, machines: tuple[Machine, Machine], fives: Callable[[Machine], list[str]]
+) -> None:
+    """Neither has a data folder yet, and the servers have no experiment, table or version."""
+    options = {"eval": ["--samples", "2"], "learn": registered(machines[0])}[verb]
+    asked = [one.start(verb, *fives(one), *options, "--json") for one in machines]
+    ended = [one.ended(process) for one, process in zip(machines, asked, strict=True)]
+    first, second = (json.loads(said.splitlines()[-1]) for said in ended)
+    assert first["run_id"] != second["run_id"]
+    assert first["model"]["digest"] == second["model"]["digest"]
+    tables = [
+        {name: Path(path).name for name, path in run["tables"].items()} for run in (first, second)
+    ]
+    assert tables[0] == tables[1] != {}
+    one, two = machines
+    listed = [{run["run_id"]: run["status"] for run in at.told("runs")["runs"]} for at in machines]
+    assert listed[0] == listed[1] == {run["run_id"]: "FINISHED" for run in (first, second)}
+    assert two.told("show", first["run_id"])["metrics"] == first["metrics"]
+    assert one.told("show", second["run_id"])["metrics"] == second["metrics"]
+    if verb == "learn":
+        assert one.told("show", second["model"]["name"], "--lineage")["intact"]
+        assert two.told("show", first["model"]["name"], "--lineage")["intact"]
+    assert all(machine.told("doctor")["damaged"] == 0 for machine in machines)
+
+
 def running(machine: Machine) -> str:
     """The id of the run that goes on; waits until there is one."""
     deadline = time.monotonic() + PATIENCE
