@@ -37,13 +37,13 @@ def test_runs_of_deployments_are_recorded_there_with_versions_and_the_gates_deci
 ) -> None:
     tiny = make_tiny_model(tmp_path / "tiny")
     config = {"model": str(tiny), "limit": 4, "sampling": {"max_new_tokens": 4}}
-    learning = {"steps": 1, "problems_per_step": 2, "samples": 2, "dev_every": 0}
+    small = {"steps": 1, "problems_per_step": 2, "samples": 2, "dev_every": 0}
     runs = Runs(MlflowClient(mlflow_server), tmp_path.name)
     with running_up(home):
         ask(home, "eval/nightly", {"config": config | {"samples": 1}})
         nightly = runs.one(str(tiny))
         assert nightly.data.metrics["completions"] == 4
-        learning |= config | {"register_as": NAME}
+        learning = config | {"register_as": NAME, **small}
         ask(home, "learning/weekly", {"config": learning, "promote": True})
         triggered = runs.one(f"models:/{NAME}/1")
         decision = wait_for(lambda: runs.found("tags.`threeloops.kind` = 'gate'"))[0]
@@ -51,6 +51,7 @@ def test_runs_of_deployments_are_recorded_there_with_versions_and_the_gates_deci
     assert f"runs are recorded in MLflow at {mlflow_server}" in said
     assert f"registered models:/{NAME}/1" in said
     (version,) = runs.client.search_model_versions(f"name = '{NAME}'")
+    assert version.run_id is not None
     assert runs.client.get_run(version.run_id).info.experiment_id == runs.experiment
     assert decision.info.status == triggered.info.status == "FINISHED"
 
