@@ -35,7 +35,7 @@ def register_prompt(client: MlflowClient, words: Words, again: bool) -> str | No
     from mlflow.exceptions import MlflowException
 
     try:
-        version = _there(client, words) or _added(client, words)
+        version = _there(client, words) or _the_first(client, words, _added(client, words))
         linked = [{"name": version.name, "version": str(version.version)}]
         client.set_tag(words["run"], LINKED, json.dumps(linked))
     except MlflowException as error:
@@ -52,11 +52,23 @@ def register_prompt(client: MlflowClient, words: Words, again: bool) -> str | No
 
 
 def _there(client: MlflowClient, words: Words) -> ModelVersion | None:
+    """The first version that has the digest."""
     where = f"name='{words['name']}' and tags.`{IS_PROMPT}` = 'true'"
-    for found in client.search_model_versions(where):
-        if found.tags.get(DIGEST) == words["digest"]:
-            return found
-    return None
+    found = client.search_model_versions(where)
+    equal = [one for one in found if one.tags.get(DIGEST) == words["digest"]]
+    return min(equal, key=lambda one: int(one.version), default=None)
+
+
+def _the_first(client: MlflowClient, words: Words, made: ModelVersion) -> ModelVersion:
+    """The version that counts, where another machine found the digest missing at the same moment.
+
+    Each takes back its own unless it is the first.
+    """
+    first = _there(client, words) or made
+    if int(first.version) < int(made.version):
+        registry: Any = client._get_registry_client()  # type: ignore[no-untyped-call]
+        registry.delete_model_version(made.name, made.version)
+    return first
 
 
 def _added(client: MlflowClient, words: Words) -> ModelVersion:

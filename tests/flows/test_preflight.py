@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from artifacts.store.shared.objects import MARK, VARIABLE
 from flows import preflight as module
 from flows.cli.parser import main
 from flows.learning import learning_flow
@@ -58,6 +59,20 @@ def test_a_model_without_a_chat_template(
     line = refused([verb, "--model", str(spoilt)], capsys)
     assert "no chat template" in line
     assert "--template few_shot_plain@1" in line
+
+
+@pytest.mark.parametrize("verb", ["eval", "select", "learn"])
+def test_a_store_that_is_not_ours(
+    verb: str,
+    tiny: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / MARK).write_bytes(b'{"layout": 2}')
+    monkeypatch.setenv(VARIABLE, tmp_path.as_uri())
+    line = refused([verb, "--model", tiny, "--limit", "2"], capsys)
+    assert f"its {MARK} is another program's, or a newer version's" in line
 
 
 def test_reasoning_with_a_scorer_that_pays_for_one_line_alone(

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from artifacts.tracking.connection import ASKING, Tracking
 from artifacts.tracking.named import EXPERIMENT_NAME, REGISTRY_AT, TRACKING
@@ -95,6 +97,11 @@ def test_every_verb_works_on_it_and_another_data_folder_loads_the_version(
     of_version = ["--model", VERSION, *measured[2:]]
     second = told("eval", *of_version, "--limit", "6", "--samples", "2")
     assert second["model"]["digest"] == learned["model"]["digest"]
+    own = tmp_path / "own.yaml"
+    own.write_text('name: own\nversion: 1\nform: chat\ninstruction: "{question}"\n')
+    told("eval", *measured, "--limit", "2", "--samples", "1", "--template", str(own))
+    prompt = process_runtime().archive.tracking.client.get_prompt_version("prompt.own", 1)
+    assert prompt.template == [{"role": "user", "content": "{{question}}"}]
     again = told("rescore", first["run_id"], "--scorer", "last_int@1")
     assert again["changes"]["rows"] == 12
     assert told("compare", first["run_id"], second["run_id"])["comparable"]
@@ -127,7 +134,14 @@ def test_every_verb_works_on_it_and_another_data_folder_loads_the_version(
     with quiet_transformers():
         pipeline = mlflow.transformers.load_model(VERSION)
     assert len(pipeline.tokenizer("Final: 42")["input_ids"]) > 0
-    assert pipeline.model.num_parameters() > 0
+    (exported,) = [path.parent for path in (tmp_path / "exported").rglob("model.safetensors")]
+    learned_weights = load_file(exported / "model.safetensors")
+    loaded = pipeline.model.state_dict()
+    assert learned_weights.keys() <= loaded.keys()
+    for name, weights in learned_weights.items():
+        assert torch.equal(loaded[name].float(), weights.float()), name
+    start = load_file(tmp_path / "tiny" / "model.safetensors")
+    assert any(not torch.equal(start[name], weights) for name, weights in learned_weights.items())
 
 
 def test_the_gate_makes_a_champion_there_and_takes_it_back(told: Told, tmp_path: Path) -> None:

@@ -36,6 +36,8 @@ CANARIES = {
     "AZURE_STORAGE_ACCOUNT_KEY": "canary-of-azure",
 }
 SECRETS = [*(value for value in CANARIES.values() if "canary" in value), PASSWORD]
+IN_ADDRESS = "canary-in-the-address-of-mlflow"
+TOKEN = "canary-that-is-a-token-of-mlflow"
 WRONG = "canary-that-is-wrong"  # in the place of a key that is right
 
 
@@ -134,6 +136,11 @@ def test_no_command_tells_a_secret_to_a_server_or_leaves_it_behind(
         "--evaluation-samples", "2", "--dev-every", "0", code=0,
     )  # fmt: skip
     command("show", by_server["run_id"], code=0)
+    with_login = mlflow_server.replace("://", f"://someone:{IN_ADDRESS}@")
+    command(*asked, "--seed", "4", code=0, **{TRACKING: with_login})
+    command("runs", code=0, **{TRACKING: with_login})
+    no_login = {"MLFLOW_TRACKING_USERNAME": "", "MLFLOW_TRACKING_PASSWORD": ""}
+    command(*asked, "--seed", "5", code=0, MLFLOW_TRACKING_TOKEN=TOKEN, **no_login)
     command("doctor", code=0)
 
     # what is refused before a run, and what fails in one and quotes the key
@@ -148,7 +155,7 @@ def test_no_command_tells_a_secret_to_a_server_or_leaves_it_behind(
     last = (place / "said" / str(count)).read_text()
     assert "the server answers 400: nothing for ***" in last, last
 
-    secrets = [*SECRETS, WRONG]
+    secrets = [*SECRETS, WRONG, IN_ADDRESS, TOKEN]
     assert told(place, secrets) == []
     told_mlflow = list(rows_of(database))
     assert {"runs", "params", "tags", "model_versions"} <= {name for name, _ in told_mlflow}

@@ -22,12 +22,16 @@ from artifacts.store.checkpoints import (
 from artifacts.store.data_dir import DataDir
 from artifacts.store.keys import TaskKey, task_key
 from artifacts.store.policy_folders import PolicyFolders
-from artifacts.store.shared.objects import Objects, check_store
+from artifacts.store.shared.objects import VARIABLE, Objects, check_store
 from artifacts.store.shared.place import shared_store
 from artifacts.store.tables import Store
+from flows.cli.parser import main
 from policy.model.load import load_policy
+from policy.model.tiny import make_tiny_model
 from schemas.errors import InputError
 from schemas.references import PolicyRef, TableRef
+from tasks.runtime.runtime import process_runtime
+from tests.data_folder import all_runs
 from tests.seaweed import BUCKET, CLOSED, NOBODY, OWNER, READER, SeaweedServer
 
 WRITERS = 16
@@ -175,7 +179,7 @@ def test_what_is_there_is_replaced_only_in_the_version_that_was_read(bucket: str
     assert not objects.exists("one")
 
 
-@pytest.mark.parametrize(
+not_allowed = pytest.mark.parametrize(
     ("user", "place", "said"),
     [
         (NOBODY, BUCKET, "no right to this"),
@@ -186,6 +190,9 @@ def test_what_is_there_is_replaced_only_in_the_version_that_was_read(bucket: str
         ((OWNER[0], ""), BUCKET, "credentials are missing"),
     ],
 )
+
+
+@not_allowed
 def test_who_may_not_use_the_bucket_is_told_in_one_line(
     as_user: Callable[[tuple[str, str]], None],
     user: tuple[str, str],
@@ -203,6 +210,35 @@ def test_who_may_not_use_the_bucket_is_told_in_one_line(
     assert "canary" not in line
     assert line.startswith(f"THREELOOPS_STORE=s3://{place}/p: ")
     assert CLOSED not in line
+
+
+@not_allowed
+def test_a_command_says_so_before_a_model_is_loaded_and_leaves_nothing(
+    as_user: Callable[[tuple[str, str]], None],
+    user: tuple[str, str],
+    place: str,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    as_user(user)
+    if not user[1]:
+        monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv(VARIABLE, f"s3://{place}/p")
+    monkeypatch.setattr("flows.cli.verbs.loops.start_prefect", lambda *_: None)
+    monkeypatch.setattr("tasks.runtime.model_cache.load_policy", None)
+    folder = str(make_tiny_model(tmp_path / "tiny"))
+    for verb in ("eval", "select", "learn"):
+        assert main([verb, "--model", folder, "--limit", "2"]) == 2
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert line.startswith(f"threeloops: {VARIABLE}=s3://{place}/p: "), line
+        assert said in line
+        assert "canary" not in line
+    home = process_runtime().data_dir
+    assert not list((home.root / "tables").rglob("*")), "nothing half-written"
+    monkeypatch.delenv(VARIABLE)
+    assert all_runs() == []
 
 
 def test_a_plain_address_needs_a_word_that_allows_it(

@@ -164,7 +164,9 @@ def test_a_run_of_one_machine_is_shown_replayed_compared_and_promoted_on_the_oth
     again = two.told("eval", "--model", version, *fives(two)[2:], "--samples", "2")
     assert again["model"]["digest"] == learned["model"]["digest"]
     assert two.told("compare", measured["run_id"], again["run_id"])["comparable"]
-    assert two.told("promote", version)["decision"] == "promoted"
+    promoted = two.told("promote", version)
+    assert promoted["decision"] == "promoted"
+    assert promoted["held"]["look"] == 2, "one on each machine"
     (decision,) = one.told("runs")["decisions"]
     assert (decision["candidate"], decision["decision"]) == (version, "promoted")
     assert one.told("show", version, "--lineage")["intact"]

@@ -19,6 +19,7 @@ from artifacts.registry.versions import registered_digests, registered_versions
 from artifacts.tracking import prompts
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.run import Place, TrackedRun, tracked_run
+from artifacts.unsent import prompts as register
 from policy.model.template import get_template
 from schemas.config import EvalConfig, SamplingSettings
 from schemas.loops import EVALUATION
@@ -75,6 +76,24 @@ def test_a_template_is_registered_once_a_digest_and_named_in_each_run(archive: A
     assert numbers == [[{"name": "prompt.brief", "version": v}] for v in ("1", "1", "2", "1")]
     (listed,) = archive.tracking.client.search_prompts()
     assert listed.name == "prompt.brief"
+
+
+def test_of_two_machines_that_found_it_missing_at_once_the_first_counts(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran(archive)
+    there, asked = register._there, []
+
+    def missed_once(client: MlflowClient, words: Any) -> Any:
+        asked.append(words)
+        return None if len(asked) == 1 else there(client, words)
+
+    monkeypatch.setattr(register, "_there", missed_once)
+    late = ran(archive)
+    assert len(asked) == 2
+    assert linked(archive, late) == [{"name": "prompt.brief", "version": "1"}]
+    (kept,) = versions(archive, "prompt.brief")
+    assert kept.version == 1
 
 
 def test_a_built_in_template_is_registered_too_and_plain_text_as_a_text(archive: Archive) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from artifacts.store.data_dir import DataDir, current_data_dir
+from artifacts.store.shared.folder import FolderObjects
 from flows.orchestration.learner_lock import learner_lock
 
 pytestmark = [pytest.mark.slow, pytest.mark.untraced]
@@ -52,3 +54,26 @@ def test_a_learner_that_has_ended_leaves_nothing_to_wait_for(data_dir: DataDir) 
         with learner_lock(data_dir, "cpu", lines.append):
             assert list((data_dir.root / "locks").iterdir())
     assert lines == []
+
+
+def test_learners_of_two_data_folders_that_share_a_store_take_turns(
+    tmp_path: Path, wait_for: Callable[..., Any]
+) -> None:
+    (tmp_path / "shared").mkdir()
+    store = FolderObjects(tmp_path / "shared")
+    lines: list[str] = []
+    order: list[str] = []
+
+    def second() -> None:
+        with learner_lock(DataDir(tmp_path / "two"), "cpu", lines.append, store):
+            order.append("second")
+
+    waiting = threading.Thread(target=second)
+    with learner_lock(DataDir(tmp_path / "one"), "cpu", lines.append, store):
+        waiting.start()
+        wait_for(lambda: lines, "the line")
+        order.append("first")
+    waiting.join(60)
+    assert order == ["first", "second"]
+    (line,) = lines
+    assert line.startswith("waiting for the learner that uses this machine, of another machine or")
