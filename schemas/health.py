@@ -53,11 +53,13 @@ class DoctorOutput(ResultModel):
     With `--repair`, `repaired` is what was done, and `findings` is what a second look found
     after it. `set_aside` is the folder that holds what was moved. `damaged` counts the findings of
     the level `damage`; the exit code is 1 if there are any. `store` is the shared store, where one
-    is named.
+    is named. `mlflow` is the MLflow that is named, if it is not the data folder's own: it is not
+    looked into.
     """
 
     folder: str
     store: Annotated[str | None, OMITTED_IF_NONE] = None
+    mlflow: Annotated[str | None, OMITTED_IF_NONE] = None
     exists: bool
     checked: Checked
     damaged: int

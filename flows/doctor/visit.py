@@ -26,6 +26,7 @@ from artifacts.doctor.unsent import check_unsent
 from artifacts.store.data_dir import DataDir
 from artifacts.store.shared.place import store_address
 from artifacts.store.stored_bytes import StoredBytes
+from artifacts.tracking.named import named, own_or
 from flows.doctor.servers import check_ports, check_servers
 from schemas.health import Checked, DoctorOutput, Finding
 from tasks.runtime.progress import Progress, ProgressHub
@@ -81,6 +82,7 @@ def visit(root: Path, hub: ProgressHub, *, repair: bool) -> DoctorOutput:
     return DoctorOutput(
         folder=str(root),
         store=store.address or None,
+        mlflow=_mlflow_elsewhere(data_dir),
         exists=root.is_dir(),
         checked=Checked(
             **reading.counts, read_bytes=reading.done, seconds=time.monotonic() - started
@@ -91,6 +93,13 @@ def visit(root: Path, hub: ProgressHub, *, repair: bool) -> DoctorOutput:
         set_aside=str(aside.folder) if aside.folder else None,
         exit_code=DAMAGED if damaged else 0,
     )
+
+
+def _mlflow_elsewhere(data_dir: DataDir) -> str | None:
+    """The MLflow whose runs the data folder's database does not have, as it may be shown."""
+    told = named()
+    own = not told.tracking or own_or(data_dir, told.tracking) == data_dir.tracking_uri
+    return None if own else told.where
 
 
 class Reading:

@@ -13,6 +13,10 @@ from artifacts.text.visible import printable, short_digests
 from schemas.health import Checked, DoctorOutput, Finding
 
 MOST_NARROW = 20  # characters of a line of text
+NOT_LOOKED_INTO = (
+    "It is not looked into. `threeloops runs` asks it, and `threeloops show VERSION --lineage` "
+    "compares a version there with its record."
+)
 MOST = 4  # places that are shown of one kind
 STYLES = {"damage": "bold red", "remark": "yellow"}
 
@@ -22,6 +26,9 @@ def print_doctor(console: Console, output: DoctorOutput) -> None:
     console.print(Text(f"data folder  {output.folder}", style="bold"), soft_wrap=True)
     if output.store is not None:
         console.print(Text(f"shared       {output.store}", style="bold"), soft_wrap=True)
+    if output.mlflow is not None:
+        console.print(Text(f"MLflow       {output.mlflow}", style="bold"), soft_wrap=True)
+        _print_told(console, " " * 13, NOT_LOOKED_INTO, style="dim")
     if not output.exists and not output.damaged:
         console.print("It is not there yet; the first command that keeps something makes it.")
     elif output.exists:

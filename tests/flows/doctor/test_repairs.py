@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from artifacts.doctor.examination import Examination, Found, Repair
 from artifacts.doctor.set_aside import SetAside
 from artifacts.store.data_dir import DataDir
+from flows.cli.render.doctor import print_doctor
 from flows.doctor import visit as visits
 from flows.doctor.visit import visit
 from tasks.runtime.progress import Event, Message, ProgressHub
@@ -116,3 +118,24 @@ def test_the_shared_store_is_named_and_one_that_is_away_is_damage(
     assert (output.store, output.exit_code) == (None, 1)
     assert "store-unusable" in {one.name for one in output.findings}
     monkeypatch.delenv("THREELOOPS_STORE")  # what ends each test asks for the data folder
+
+
+@pytest.mark.parametrize(
+    "address", ["http://someone:secret@mlflow:5000", "postgresql://u:secret@h/d"]
+)
+def test_an_mlflow_that_is_not_looked_into_is_named(
+    address: str, data_dir: DataDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(visits, "check_ports", lambda data_dir: iter(()))
+    assert visit(data_dir.root, ProgressHub(), repair=False).mlflow is None
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", data_dir.tracking_uri)
+    assert visit(data_dir.root, ProgressHub(), repair=False).mlflow is None
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    output = visit(data_dir.root, ProgressHub(), repair=False)
+    assert output.mlflow is not None
+    assert output.mlflow.startswith("MLFLOW_TRACKING_URI=")
+    assert "secret" not in output.mlflow
+    console = Console(record=True, width=80)
+    print_doctor(console, output)
+    assert "It is not looked into." in console.export_text()
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
