@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 HEAD_SECONDS = 20.0  # leaves the time to record what is to be recorded, and to say so
 LOOK_SECONDS = 1.0
 ONCE = "RAY_gcs_server_port_wait_time_s"  # how often whoever connects asks a head, too
+# Ray would connect anew by itself, and hide that its head was lost; read when it is imported
+BY_ITSELF = "RAY_ENABLE_AUTO_CONNECT"
 
 
 class HeadLostError(Exception):
@@ -66,9 +68,9 @@ def ray_workers(
     try:
         threads = environment.get("OMP_NUM_THREADS", "")
         cpus = int(threads) if threads.isdecimal() and int(threads) else 1
-        # a client's calls fail by themselves
-        listening = "" if address.startswith("ray://") else _ray().get_runtime_context().gcs_address
-        yield RayWorkers(runner, where, cpus, gpus=int(device == "cuda"), head=Head(listening))
+        client = address.startswith("ray://")
+        head = ClientsHead() if client else Head(_ray().get_runtime_context().gcs_address)
+        yield RayWorkers(runner, where, cpus, gpus=int(device == "cuda"), head=head)
     finally:
         runner.__exit__(None, None, None)
 
@@ -83,10 +85,7 @@ def _is_for_want_of_a_token(error: BaseException | None) -> bool:
 
 
 class Head:
-    """Whether a cluster's head is there, asked without Ray, which would wait for it.
-
-    Without an address it is always there.
-    """
+    """Whether a cluster's head is there, asked without Ray, which would wait for it."""
 
     def __init__(self, address: str) -> None:
         self._address = address
@@ -94,8 +93,6 @@ class Head:
 
     def answers(self) -> bool:
         """Whether somebody listens; HeadLostError once nobody has for `HEAD_SECONDS`."""
-        if not self._address:
-            return True
         host, _, port = self._address.rpartition(":")
         try:
             with socket.create_connection((host.strip("[]"), int(port)), timeout=HEAD_SECONDS):
@@ -110,6 +107,23 @@ class Head:
         """Come back once it answers; raises as `answers` does."""
         while not self.answers():
             time.sleep(LOOK_SECONDS)
+
+    def lost(self) -> bool:
+        """Whether nothing can be asked of it any more, whatever error says so."""
+        return False
+
+
+class ClientsHead(Head):
+    """The head behind Ray's client, which ends by itself what it cannot reach."""
+
+    def __init__(self) -> None:
+        super().__init__("")
+
+    def answers(self) -> bool:
+        return True
+
+    def lost(self) -> bool:
+        return not _ray().is_initialized()
 
 
 class RayPromise:
@@ -193,6 +207,8 @@ class RayWorkers:
 
         if isinstance(error, HeadLostError):
             return f"the head does not answer any more ({error})"
+        if self._head.lost():
+            return f"the connection to the head is lost ({first_line(error)})"
         if isinstance(error, RayError):
             return f"the workers that had a shard are gone ({first_line(error)})"
         return ""
@@ -213,6 +229,7 @@ def _unwrapped(error: Exception) -> Exception:
 
 
 def _ray() -> Any:
+    os.environ.setdefault(BY_ITSELF, "0")
     import ray
 
     return ray

@@ -123,8 +123,22 @@ def test_ray_works_at_as_many_shards_as_each_node_has_room_for(
             ]
 
     monkeypatch.setattr(module, "_ray", Cluster)
-    workers = module.RayWorkers(None, "RAY_ADDRESS=h:1", cpus, gpus, module.Head(""))
+    workers = module.RayWorkers(None, "RAY_ADDRESS=h:1", cpus, gpus, module.ClientsHead())
     assert workers.places() == places
+
+
+@pytest.mark.parametrize("connected", [True, False])
+def test_whatever_rays_client_raises_without_its_head_says_that_it_is_lost(
+    connected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray = pytest.importorskip("ray", reason="install threeloops[ray]")
+    from flows.orchestration.ray_workers import ClientsHead, RayWorkers
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: connected)
+    workers = RayWorkers(None, "RAY_ADDRESS=h:1", 1, 0, ClientsHead())
+    said = workers.fate(ValueError("The client has already connected"))
+    lost = "the connection to the head is lost (The client has already connected)"
+    assert said == ("" if connected else lost)
 
 
 def test_ray_tells_workers_that_died_from_an_error_of_the_task() -> None:
