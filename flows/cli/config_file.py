@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from artifacts.text.visible import printable
-from flows.cli.options import NESTED, config_from
+from flows.cli.options import FIXED_BY_REPLAY, NESTED, config_from, defaults
 from flows.cli.terminal import Terminal
 from flows.preflight import with_answer_tokens
 from schemas.config import RunConfig
@@ -57,28 +57,43 @@ def with_file(options: Namespace) -> Namespace:
             "a resumed run goes on as it was set", "--config with --resume", "leave --config out"
         )
     given = {name: value for name, value in vars(options).items() if name != "config"}
-    return Namespace(**read_config(options.config, CONFIGS[options.verb]) | given)
+    kind = CONFIGS[options.verb]
+    of_file = _without_nothing(read_config(options.config, kind), kind)
+    if "completions" in of_file or "completions" in given:
+        # a whole file names what stored completions have settled too: as it is by default
+        usual = defaults(kind, FIXED_BY_REPLAY)
+        of_file = {n: v for n, v in of_file.items() if n not in usual or v != usual[n]}
+    return Namespace(**of_file | given)
 
 
-def written(config: BaseModel) -> str:
-    """A whole configuration as YAML, each setting with what it means."""
-    return "\n".join(_lines(config, "")) + "\n"
+def _without_nothing(settings: dict[str, Any], kind: type[RunConfig]) -> dict[str, Any]:
+    """Settings without those that are null, and are so by default: verbs ask what was named."""
+    usual = defaults(kind, kind.model_fields)
+    return {n: v for n, v in settings.items() if v is not None or usual.get(n) is not None}
+
+
+def written(config: BaseModel, left_out: Container[str] = ()) -> str:
+    """A whole configuration as YAML, each setting with what it means; some are left out."""
+    return "\n".join(_lines(config, "", left_out)) + "\n"
 
 
 def print_config(options: Namespace, terminal: Terminal) -> ConfigOutput:
     """Print the configuration that a verb would run with."""
     config = with_answer_tokens(config_from(CONFIGS[options.verb], vars(options)))
-    console, text = terminal.out, written(config)
+    # of a replay only what was given, since stored completions have settled it
+    replayed = getattr(config, "completions", None) is not None
+    left_out = {*FIXED_BY_REPLAY, "samples"} - config.model_fields_set if replayed else set()
+    console, text = terminal.out, written(config, left_out)
     for line in text.splitlines():
         console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
     # read back, since a record would leave out what is off
     return ConfigOutput(config=yaml_mapping(text, "--print-config"))
 
 
-def _lines(config: BaseModel, indent: str) -> Iterator[str]:
+def _lines(config: BaseModel, indent: str, left_out: Container[str] = ()) -> Iterator[str]:
     for name, field in type(config).model_fields.items():
         value = getattr(config, name)
-        if field.exclude:  # what is never recorded is not written either
+        if field.exclude or name in left_out:  # what is never recorded is not written either
             continue
         if isinstance(value, BaseModel):
             yield f"{indent}{name}:  # {field.description}"

@@ -133,6 +133,17 @@ def refuse_with_replay(given: Mapping[str, object]) -> None:
                 )
 
 
+def defaults(config: type[BaseModel], names: Iterable[str]) -> dict[str, object]:
+    """What the named fields are by default, those of a group by their own names."""
+    found: dict[str, object] = {}
+    for name in names:
+        if name in NESTED:
+            found |= defaults(NESTED[name], NESTED[name].model_fields)
+        elif name in config.model_fields:
+            found[name] = config.model_fields[name].get_default(call_default_factory=True)
+    return found
+
+
 def flag(name: str) -> str:
     """The option that sets a field."""
     return f"--{SHORTER.get(name, name.replace('_', '-'))}"

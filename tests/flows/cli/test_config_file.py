@@ -93,11 +93,7 @@ def test_a_run_of_a_file_is_a_run_of_its_options(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # without a server, which would stay for as long as this process
-    monkeypatch.setattr("flows.cli.verbs.loops.configure_prefect", lambda data_dir: None)
-    monkeypatch.setattr(
-        "flows.cli.verbs.loops.run_flow", lambda _, flow, config, __: flow.fn(config)
-    )
+    without_prefect(monkeypatch)
     path = tmp_path / "run.yaml"
     path.write_text(
         f"model: {tiny}\ndataset: {small_sums}\nlimit: 4\nsampling: {{max_new_tokens: 4}}\n"
@@ -108,6 +104,51 @@ def test_a_run_of_a_file_is_a_run_of_its_options(
         assert main(["eval", *words, "--json"]) == 0
         tables.append(json.loads(capsys.readouterr().out.splitlines()[-1])["tables"])
     assert tables[0] == tables[1]
+
+
+def without_prefect(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flows as plain calls: a server would stay for as long as this process."""
+    monkeypatch.setattr("flows.cli.verbs.loops.configure_prefect", lambda data_dir: None)
+    monkeypatch.setattr(
+        "flows.cli.verbs.loops.run_flow", lambda _, flow, config, __: flow.fn(config)
+    )
+
+
+@pytest.mark.parametrize("verb", ["eval", "select"])
+def test_a_whole_file_that_was_printed_is_run_and_replayed(
+    verb: str,
+    tiny: str,
+    small_sums: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    without_prefect(monkeypatch)
+    path = tmp_path / "whole.yaml"
+    asked = ["--model", tiny, "--dataset", small_sums, "--limit", "4", "--samples", "2"]
+
+    def ran(*words: str) -> dict[str, Any]:
+        assert main([verb, *words, "--json"]) == 0, capsys.readouterr().err
+        found: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
+        return found
+
+    assert main([verb, *asked, "--print-config"]) == 0
+    path.write_text(capsys.readouterr().out)
+    made = ran("--config", str(path))
+    assert main([verb, "--completions", made["run_id"], "--print-config"]) == 0
+    path.write_text(capsys.readouterr().out)
+    replayed = ran("--config", str(path))
+    assert replayed["tables"]["completions"] == made["tables"]["completions"]
+    assert replayed["config"]["completions"] == made["run_id"]
+
+
+def test_what_a_file_settles_otherwise_is_refused_with_stored_completions(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("sampling: {temperature: 0.5}\n")
+    assert main(["eval", "--config", str(path), "--completions", "eval-1a2b3c"]) == 2
+    assert "--temperature with --completions: it was settled when" in capsys.readouterr().err
 
 
 MANY = "a: &a [x, x]\n"
