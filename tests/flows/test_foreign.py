@@ -173,7 +173,7 @@ def test_a_log_of_a_newer_format_is_one_line_and_no_model_is_loaded(
     def refuse(*arguments: Any, **named: Any) -> None:
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr("policy.model.load.load_policy", refuse)
+    monkeypatch.setattr("tasks.runtime.model_cache.load_policy", refuse)
     newer = tmp_path / "newer.eval"
     with zipfile.ZipFile(newer, "w") as file:
         file.writestr("header.json", json.dumps({"version": 3, "status": "success"}))
