@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Sequence
 
+from artifacts.datasets.answer_pattern import last_groups
 from artifacts.datasets.rows import IntegerText, Row
 from schemas.config import Columns
 from schemas.errors import InputError
@@ -26,6 +27,8 @@ def as_problems(rows: Sequence[Numbered], columns: Columns, name: str) -> list[N
     """
     has_ids = any(columns.id_column in row for _, row in rows)
     made = [(number, _as_problem(row, columns, f"{name}, row {number}")) for number, row in rows]
+    if columns.answer_pattern is not None:
+        _find_answers(made, columns.answer_pattern, name)
     if not has_ids:
         for _, row in made:
             row["id"] = _digest(str(row["prompt"]))[:ID_DIGITS]
@@ -66,20 +69,30 @@ def _as_problem(row: Row, columns: Columns, where: str) -> Row:
         "id": columns.id_column, "family": columns.family_column, "split": columns.split_column,
     }  # fmt: skip
     made |= {field: row[column] for field, column in others.items() if column in row}
-    if columns.answer_pattern is not None and made["expected_answer"] is not None:
-        made["expected_answer"] = _found(made["expected_answer"], columns.answer_pattern, where)
     return made
 
 
-def _found(answer: object, pattern: str, where: str) -> str:
-    """The group of the pattern's last match, without the commas between thousands."""
-    if not isinstance(answer, str):
-        raise InputError(f"the answer is {answer!r}, not text", where, "leave --answer-pattern out")
-    matches = list(re.finditer(pattern, answer))
-    if not matches or matches[-1][1] is None:
-        raise InputError(f"--answer-pattern {pattern} finds nothing in {answer[-60:]!r}", where)
-    integer = matches[-1][1]
-    return IntegerText(integer.replace(",", "")) if GROUPED.fullmatch(integer) else integer
+def _find_answers(rows: Iterable[Numbered], pattern: str, name: str) -> None:
+    """Put the group of the pattern's last match in place of each answer that is not null."""
+    answered = [(number, row) for number, row in rows if row["expected_answer"] is not None]
+    texts: list[tuple[int, str]] = []
+    for number, row in answered:
+        if not isinstance(answer := row["expected_answer"], str):
+            raise InputError(
+                f"the answer is {answer!r}, not text",
+                f"{name}, row {number}",
+                "leave --answer-pattern out",
+            )
+        texts.append((number, answer))
+    found = last_groups(pattern, texts, name)
+    for (number, row), (_, text), integer in zip(answered, texts, found, strict=True):
+        if integer is None:
+            raise InputError(
+                f"--answer-pattern {pattern} finds nothing in {text[-60:]!r}",
+                f"{name}, row {number}",
+            )
+        grouped = GROUPED.fullmatch(integer)
+        row["expected_answer"] = IntegerText(integer.replace(",", "")) if grouped else integer
 
 
 def _split(rows: Iterable[Numbered], shares: str, name: str) -> None:

@@ -18,6 +18,7 @@ class Answer:
 
     - `where`: file and row, for errors.
     - `ids` may be its problem's id and `prompts` may hold its problem's text, likeliest first.
+    - `counted`: its id is a whole number, which the program may have counted by itself.
     - `place`: which of its problem's answers it is; only the order counts.
     - `text` is None where the program recorded a failure in place of an answer.
     - `finish_reason`: `stop` or `length`, None where it was not recorded.
@@ -31,6 +32,7 @@ class Answer:
     finish_reason: str | None = None
     ids: tuple[str, ...] = ()
     prompts: tuple[str, ...] = ()
+    counted: bool = False
     place: int = 0
     logprobs: tuple[float, ...] | None = None
     sum_logprob: float | None = None

@@ -80,6 +80,7 @@ def _answer(sample: dict[str, Any], where: str, model: str) -> Answer:
     problem: dict[str, Any] = {
         "where": where,
         "ids": (str(sample["id"]),) if sample.get("id") is not None else (),
+        "counted": isinstance(sample.get("id"), IntegerText),  # inspect counts where none is given
         "prompts": last_question(sample.get("input")),
         "place": _epoch(sample, where),
         "target": sample["target"] if isinstance(sample.get("target"), str) else None,

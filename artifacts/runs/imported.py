@@ -121,8 +121,7 @@ def _table(answered: Sequence[tuple[str, Sequence[Answer]]]) -> pa.Table:
 
 
 def _problem_ids(log: ForeignLog, problems: pa.Table, dataset: str) -> list[str]:
-    matcher = Matcher(problems, dataset)
-    return [matcher.problem_of(answer) for answer in log.answers]
+    return Matcher(problems, dataset).problems_of(log.answers)
 
 
 def _in_order(log: ForeignLog, ids: Sequence[str], part: Part) -> Answered:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 
+from artifacts.foreign.zipped import Members
 from flows.cli.parser import main
 from tests.artifacts.foreign.samples import FOLDER, LM_EVAL, PROBLEMS, SAMPLES
 from tests.data_folder import all_runs
@@ -128,6 +131,59 @@ def test_what_cannot_be_judged_is_one_line_before_a_run_begins(
     assert "--allow-missing: is for stored completions" in refused(
         capsys, "eval", "--allow-missing"
     )
+    assert not list((tmp_path / "home").glob("tables/*/*.parquet")), "nothing half-written"
+
+
+def turned_round(folder: Path, name: str, id_of: Callable[[int], str | int]) -> Path:
+    """inspect's log with other ids, and no target that is a bare integer."""
+    order = [json.loads(line)["id"] for line in PROBLEMS.read_text().splitlines()]
+    path = folder / name
+    old = Members(SAMPLES["inspect"])
+    with zipfile.ZipFile(path, "w") as new:
+        for member in old.names:
+            value = json.loads(old.read(member))
+            if member.startswith("samples/"):
+                value["id"] = id_of(order.index(value["id"]))
+                value["target"] = f"see the solution: {value['target']}"
+            new.writestr(member, json.dumps(value))
+    return path
+
+
+def test_ids_that_are_another_datasets_give_no_wrong_rate(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [json.loads(line) for line in PROBLEMS.read_text().splitlines()]
+    dataset = tmp_path / "counted.jsonl"
+    backwards = [{**row, "id": len(rows) - n} for n, row in enumerate(rows)]
+    dataset.write_text("\n".join(map(json.dumps, backwards)))
+    words = ("--dataset", str(dataset), "--completions")
+
+    named = turned_round(tmp_path, "named.eval", lambda n: str(n + 1))
+    line = refused(capsys, "eval", *words, str(named))
+    assert re.search(r"named\.eval, samples/.*: names problem '\d+' and shows the prompt", line)
+
+    counted = turned_round(tmp_path, "counted.eval", lambda n: n + 1)
+    result = asked(capsys, "eval", *words, str(counted))
+    assert result["metrics"]["pass_rate"] == 5 / 24, "as with the ids that are theirs"
+
+
+def test_a_log_of_a_newer_format_is_one_line_and_no_model_is_loaded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: Any, **named: Any) -> None:
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr("tasks.runtime.model_cache.load_policy", refuse)
+    newer = tmp_path / "newer.eval"
+    with zipfile.ZipFile(newer, "w") as file:
+        file.writestr("header.json", json.dumps({"version": 3, "status": "success"}))
+    traces = tmp_path / "results.jsonl"
+    traces.write_text(json.dumps({"verifiers": "0.2.0", "task": "sums", "nodes": []}))
+    for path, said in (
+        (newer, "newer.eval: is written in format '3' of inspect_ai's logs; up to 2 is read"),
+        (traces, "results.jsonl, row 1: is a trace of verifiers' newer format, which is not read"),
+    ):
+        assert said in refused(capsys, "eval", "--completions", str(path), *DATASET)
     assert not list((tmp_path / "home").glob("tables/*/*.parquet")), "nothing half-written"
 
 

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from artifacts.datasets import answer_pattern
 from artifacts.datasets import rows as rows_module
 from artifacts.datasets.columns import as_problems
 from artifacts.datasets.files import read_problem_file
@@ -213,6 +214,35 @@ def test_what_does_not_fit_is_one_line_with_its_row(
     with pytest.raises(InputError, match=words) as caught:
         read_problem_file(str(path), Columns(**columns))
     assert "\n" not in str(caught.value)
+
+
+ENDLESS = "a" * 40
+
+
+def test_a_pattern_that_would_search_for_years_is_ended_in_the_row_where_it_does(
+    tmp_path: Path,
+) -> None:
+    rows = [{"prompt": f"{n}?", "expected_answer": "1b"} for n in range(130)]
+    rows[120]["expected_answer"] = ENDLESS
+    path = jsonl(tmp_path / "rows.jsonl", rows)
+    with pytest.raises(InputError) as caught:
+        read_problem_file(str(path), Columns(answer_pattern="((?:[a1]+)+)b"))
+    said = str(caught.value)
+    assert f"row 121: --answer-pattern ((?:[a1]+)+)b takes more than 0.5 s in '{ENDLESS}'; " in said
+    assert "\n" not in said
+    path.write_text(path.read_text().replace(ENDLESS, "7b"))
+    table = read_problem_file(str(path), Columns(answer_pattern="((?:[a17]+)+)b"))
+    assert table["expected_answer"].to_pylist() == ["1"] * 120 + ["7"] + ["1"] * 9
+
+
+def test_a_pattern_that_is_slow_everywhere_is_ended_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answer_pattern, "ROW_SECONDS", 100.0)
+    rows = [{"prompt": f"{n}?", "expected_answer": ENDLESS} for n in range(2)]
+    path = jsonl(tmp_path / "rows.jsonl", rows)
+    with pytest.raises(InputError, match="rows 1 to 2: --answer-pattern .* takes too much time"):
+        read_problem_file(str(path), Columns(answer_pattern="((?:a+)+)b"))
 
 
 def test_the_same_question_twice_is_refused_where_ids_are_made(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def asked() -> pa.Table:
 def expected_of(log: ForeignLog) -> list[tuple[Answer, str]]:
     """Each answer with the integer that our dataset expects of it."""
     table = asked()
-    matcher = Matcher(table, "problems.jsonl")
+    ids = Matcher(table, "problems.jsonl").problems_of(log.answers)
     columns = (table[name].to_pylist() for name in ("problem_id", "expected_answer"))
     expected = dict(zip(*columns, strict=True))
-    return [(answer, expected[matcher.problem_of(answer)]) for answer in log.answers]
+    return [(answer, expected[one]) for one, answer in zip(ids, log.answers, strict=True)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -105,6 +106,40 @@ def test_a_replayed_problem_whose_answer_is_no_text_says_why(
     said = line(capsys, "eval", "--dataset", str(problems), "--completions", str(answers))
     assert r'p.jsonl, row 1: expected_answer "\ud800" is not an integer' in said
     assert all_runs() == []
+
+
+@pytest.mark.parametrize(
+    ("pattern", "answer", "said"),
+    [
+        (
+            r"#### \d+",
+            "#### 1",
+            r"--answer-pattern #### \d+: has 0 groups; put the answer into one",
+        ),
+        ("((?:a+)+)b", "a" * 40, "row 1: --answer-pattern ((?:a+)+)b takes more than 0.5 s"),
+    ],
+)
+def test_a_pattern_that_finds_no_answer_loads_no_model(
+    pattern: str,
+    answer: str,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refuse(*arguments: Any, **named: Any) -> None:
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr("tasks.runtime.model_cache.load_policy", refuse)
+    problems, file = tmp_path / "p.jsonl", tmp_path / "pattern.yaml"
+    problems.write_text(json.dumps({"id": "1", "prompt": "1?", "expected_answer": answer}))
+    file.write_text(json.dumps({"columns": {"answer_pattern": pattern}}))
+    words = ("eval", "--dataset", str(problems))
+    assert said in line(capsys, *words, "--answer-pattern", pattern)
+    told = line(capsys, *words, "--config", str(file))
+    assert said.removeprefix(f"--answer-pattern {pattern}: ") in told
+    assert all_runs() == []
+    assert not list((tmp_path / "home").glob("tables/*/*.parquet"))
 
 
 @pytest.mark.parametrize("name", ["tables", "models", "checkpoints", "prefect", "mlartifacts"])
