@@ -194,5 +194,5 @@ def own_score(value: Any) -> float | None:
 
 def shown(value: Any) -> str:
     """A value in an error, short."""
-    text = repr(str(value) if isinstance(value, str) else value)
+    text = "null" if value is None else repr(str(value) if isinstance(value, str) else value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -38,8 +38,8 @@ def answered_split(
 ) -> str:
     """The split of a dataset that a file answers: for JSON lines of ours that of the first row.
 
-    Another program's log is read whole and checked, before anything starts. Raises InputError
-    where the file has no row, or a row answers no problem of the dataset.
+    The file is read whole and checked, before anything starts. Raises InputError where it has no
+    row, or a row answers no problem of that split.
     """
     if (read := reader_of(path)) is not None:
         log, problems = read_log(path, read), datasets.whole(dataset, columns)
@@ -48,17 +48,18 @@ def answered_split(
         known = datasets.load(dataset, split, columns=columns)["problem_id"].to_pylist()
         choose(known, _in_order(log, ids, part), part, str(path))
         return split
-    for number, row in jsonl_objects(path):
-        where = f"{path}, row {number}"
-        identity = _identity(row, where)
-        if (found := datasets.split_of(dataset, identity, columns)) is not None:
-            return found
+    log, answered = _of_lines(path)
+    first = next(iter(answered))
+    if (found := datasets.split_of(dataset, first, columns)) is None:
         raise InputError(
-            f"id {identity!r} is not in the dataset {dataset}",
-            where,
+            f"id {first!r} is not in the dataset {dataset}",
+            log.answers[0].where,
             "give the --dataset that was answered",
         )
-    raise InputError("has no rows", str(path), "give at least one completion")
+    problems = datasets.load(dataset, found, columns=columns)
+    _check_lines(log, answered, problems, dataset)
+    choose(problems["problem_id"].to_pylist(), answered, part, str(path))
+    return found
 
 
 def import_answers(
@@ -73,7 +74,7 @@ def import_answers(
     known = table["problem_id"].to_pylist()
     if (read := reader_of(path)) is None:
         log, answered = _of_lines(path)
-        _refuse_unknown(known, answered, str(path))
+        _check_lines(log, answered, table, str(path))
     else:
         log = read_log(path, read)
         answered = _in_order(log, _problem_ids(log, table, str(path)), part)
@@ -179,7 +180,7 @@ def _of_lines(path: Path) -> tuple[ForeignLog, Answered]:
 
 def _identity(row: Mapping[str, Any], where: str) -> str:
     if row.get("id") is None:
-        raise InputError("id is missing", where)
+        raise InputError("id is missing", where, 'write "id", that of the problem it answers')
     identity = str(row["id"])
     try:
         identity.encode("utf-8")
@@ -190,21 +191,26 @@ def _identity(row: Mapping[str, Any], where: str) -> str:
 
 def _samples(row: Mapping[str, Any], where: str) -> Iterator[Answer]:
     if ("completion" in row) == ("samples" in row):
-        raise InputError('needs either "completion" or "samples"', where)
+        raise InputError('needs either "completion" or "samples"', where, "write one of them")
+    named = {"ids": (_identity(row, where),), "target": _expected(row), "prompts": _prompts(row)}
     samples = row.get("samples", [row])
     if not isinstance(samples, list) or not samples:
-        raise InputError("samples is not a list with at least one answer", where)
+        raise InputError(
+            "samples is not a list with at least one answer",
+            where,
+            "leave out a problem without an answer, and add --allow-missing",
+        )
     for sample in samples:
         value = sample if isinstance(sample, dict) else {"completion": sample}
         text, finish = value.get("completion"), value.get("finish_reason", STOP)
         if type(text) is not str:
-            raise InputError(f"completion is {text!r}, not text", where, "put it in quotes")
+            raise InputError(f"completion is {shown(text)}, not text", where, "put it in quotes")
         if finish not in FINISH_REASONS:
             raise InputError(
-                f"finish_reason is {finish!r}", where, f"write {' or '.join(FINISH_REASONS)}"
+                f"finish_reason is {shown(finish)}", where, f"write {' or '.join(FINISH_REASONS)}"
             )
         likelihood = _likelihood(value, where)
-        yield Answer(where, text_of(text, "completion", where), finish, **likelihood)
+        yield Answer(where, text_of(text, "completion", where), finish, **named, **likelihood)
 
 
 def _likelihood(value: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -225,13 +231,27 @@ def _likelihood(value: Mapping[str, Any], where: str) -> dict[str, Any]:
     return found
 
 
-def _refuse_unknown(known: Sequence[str], answered: Answered, where: str) -> None:
-    names = set(known)
+def _expected(row: Mapping[str, Any]) -> str | None:
+    """The right answer, where a row repeats it, as an exported run does."""
+    value = row.get("expected_answer")
+    return value if isinstance(value, str) else None if value is None else shown(value)
+
+
+def _prompts(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """What was asked, where a row repeats it."""
+    value = row.get("prompt")
+    return (value,) if isinstance(value, str) else ()
+
+
+def _check_lines(log: ForeignLog, answered: Answered, problems: pa.Table, dataset: str) -> None:
+    """InputError for an id of no problem, and for a row that was made for other problems."""
+    names = set(problems["problem_id"].to_pylist())
     unknown = [identity for identity in answered if identity not in names]
     if unknown:
         raise InputError(
             f"{len(unknown)} of {len(answered)} ids are not in this split of the dataset "
             f"(first: {unknown[0]!r})",
-            where,
+            log.answers[0].where.rpartition(", row ")[0],
             "give the --dataset and the --split that were answered; a file answers one split",
         )
+    Matcher(problems, dataset).problems_of(log.answers)

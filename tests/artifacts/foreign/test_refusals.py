@@ -67,7 +67,7 @@ def test_a_log_packed_by_deflate_reads_as_one_packed_by_zstd(tmp_path: Path) -> 
     ("name", "change", "said"),
     [
         ("header.json", put("version", to=3), r"log\.eval: is written in format '3'"),
-        ("header.json", put("version", to=None), "is written in format None"),
+        ("header.json", put("version", to=None), "is written in format null"),
         (SAMPLE, put(*CHOICE, "stop_reason", to="tired"), f"{SAMPLE}: the finish reason 'tired'"),
         (SAMPLE, put(*CHOICE, "stop_reason", to="tool_calls"), "the finish reason 'tool_calls'"),
         (SAMPLE, put("output", "choices", to=[]), f"{SAMPLE}: has 0 choices"),

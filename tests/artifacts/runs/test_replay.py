@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from artifacts.datasets.arithmetic import arithmetic
-from artifacts.runs.imported import import_answers
+from artifacts.datasets.problems import Datasets
+from artifacts.runs.imported import answered_split, import_answers
 from artifacts.runs.parts import first_of
 from artifacts.runs.replay import check_source, stored_completions
 from artifacts.store.data_dir import DataDir
@@ -25,6 +26,7 @@ from schemas.references import TableRef
 from tests.artifacts.measuring import evaluated, learned, measure, training_table
 
 IDS = arithmetic("dev").slice(0, 3)["problem_id"].to_pylist()
+PROMPTS = arithmetic("dev").slice(0, 3)["prompt"].to_pylist()
 
 
 @pytest.fixture
@@ -34,6 +36,14 @@ def problems(data_dir: DataDir) -> TableRef:
 
 def answers(folder: Path, *rows: object) -> Path:
     path = folder / "answers.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    return path
+
+
+def asked(folder: Path) -> Path:
+    """The three problems as a dataset."""
+    path = folder / "asked.jsonl"
+    rows = arithmetic("dev").slice(0, 3).rename_columns({"problem_id": "id"}).to_pylist()
     path.write_text("\n".join(json.dumps(row) for row in rows))
     return path
 
@@ -91,13 +101,29 @@ GOOD = [{"id": identity, "completion": "x"} for identity in IDS]
         ([GOOD[0] | {"sum_logprob": 1}], "row 1: the log-probability '1' is no number up to 0"),
         ([GOOD[0] | {"token_count": 1.5}], "row 1: token_count is 1.5, not a whole number"),
         ([GOOD[0] | {"logprobs": -1}], "row 1: logprobs is not a list"),
+        ([{"id": IDS[0], "completion": None}], "row 1: completion is null, not text"),
+        ([*GOOD[:2], GOOD[2] | {"expected_answer": 12345}], "row 3: expects 12345 for problem"),
+        ([*GOOD[:2], GOOD[2] | {"expected_answer": "12345"}], "row 3: expects 12345 for problem"),
+        ([GOOD[0] | {"prompt": PROMPTS[1]}, *GOOD[1:]], "row 1: names problem .* and shows the"),
     ],
 )
 def test_what_does_not_belong_together_is_counted_and_refused(
     data_dir: DataDir, problems: TableRef, tmp_path: Path, rows: list[object], reason: str
 ) -> None:
+    path = answers(tmp_path, *rows)
     with pytest.raises(InputError, match=reason):
-        import_answers(answers(tmp_path, *rows), Store(data_dir), problems)
+        import_answers(path, Store(data_dir), problems)
+    with pytest.raises(InputError, match=reason):  # and before a run begins
+        answered_split(Datasets(), str(asked(tmp_path)), path)
+
+
+def test_what_an_exported_run_repeats_of_its_problems_is_accepted(
+    data_dir: DataDir, problems: TableRef, tmp_path: Path
+) -> None:
+    told = arithmetic("dev").slice(0, 3).select(["prompt", "expected_answer"]).to_pylist()
+    path = answers(tmp_path, *(one | more for one, more in zip(GOOD, told, strict=True)))
+    assert answered_split(Datasets(), str(asked(tmp_path)), path) == "dev"
+    import_answers(path, Store(data_dir), problems)
 
 
 def test_a_table_of_ours_brings_its_problems(
