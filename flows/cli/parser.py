@@ -7,6 +7,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -64,6 +65,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     options, unknown = parser.parse_known_args(arguments)
     if unknown:
         parser.verbs[options.verb].refuse_unknown(unknown)
+    _refuse_bytes(parser.verbs[options.verb], options)
     if "config" in options:
         from flows.cli.config_file import with_file
 
@@ -74,6 +76,15 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
 
         refuse_workers(options.task_runner)  # before several processes meet
     return options
+
+
+def _refuse_bytes(verb: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """InputError for a text that is not UTF-8: Python keeps its bytes as halves of pairs."""
+    for action in verb._actions:
+        value = getattr(options, action.dest, None)
+        if isinstance(value, str) and re.search("[\ud800-\udfff]", value):
+            name = next(iter(action.option_strings), action.dest.upper())
+            raise InputError("holds bytes that are not UTF-8 text", f"{name} {value}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

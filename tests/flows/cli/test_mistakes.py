@@ -97,6 +97,22 @@ def test_a_name_with_bytes_that_are_no_text(
     assert all_runs() == []
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["score", "\udcff", "--expected", "4"],
+        ["ask", "\udcff"],
+        ["tokens", "\udcff"],
+        ["promote", "models:/m/1", "--rollback", "--reason", "\udcff"],
+        ["runs", "--experiment", "\udcff"],
+    ],
+)
+def test_a_text_with_bytes_that_are_no_text(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "\\udcff: holds bytes that are not UTF-8 text" in line(capsys, *words)
+
+
 def test_a_replayed_problem_whose_answer_is_no_text_says_why(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
