@@ -192,7 +192,11 @@ def _identity(row: Mapping[str, Any], where: str) -> str:
 def _samples(row: Mapping[str, Any], where: str) -> Iterator[Answer]:
     if ("completion" in row) == ("samples" in row):
         raise InputError('needs either "completion" or "samples"', where, "write one of them")
-    named = {"ids": (_identity(row, where),), "target": _expected(row), "prompts": _prompts(row)}
+    named: dict[str, Any] = {
+        "ids": (_identity(row, where),),
+        "target": _expected(row),
+        "prompts": _prompts(row),
+    }
     samples = row.get("samples", [row])
     if not isinstance(samples, list) or not samples:
         raise InputError(
