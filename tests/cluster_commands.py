@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from artifacts.store.data_dir import DataDir
+from artifacts.tracking.connection import TAG
 from engines.openai_server.probe import QUESTION
 from tests.clusters import RunningCluster, bare_environment, dask_cluster, ray_cluster
 from tests.faults.server import PrefectServer
@@ -96,6 +99,23 @@ def refused(process: subprocess.Popen[str]) -> str:
 def digests(result: dict[str, Any]) -> dict[str, str]:
     """The digests of a result's tables."""
     return {name: Path(path).name for name, path in result["tables"].items()}
+
+
+def tables_in(home: Path) -> dict[str, int]:
+    """How many tables of each kind a data folder has."""
+    return dict(Counter(path.parent.name for path in DataDir(home).tables.glob("*/*.parquet")))
+
+
+def runs_in(home: Path) -> list[tuple[str, str]]:
+    """How each run in a data folder ended, and the reason where it failed; in their order."""
+    if not (database := DataDir(home).tracking_database).exists():
+        return []
+    query = (
+        "select status, coalesce(value, '') from runs left join tags"
+        f" on tags.run_uuid = runs.run_uuid and key = '{TAG}error' order by start_time"
+    )
+    with closing(sqlite3.connect(database)) as connection:
+        return connection.execute(query).fetchall()
 
 
 def wait_until(ready: Callable[[], Any], process: subprocess.Popen[str] | None = None) -> None:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -88,21 +88,32 @@ def dask_worker(address: str, folder: Path, environment: Mapping[str, str]) -> I
 
 @contextlib.contextmanager
 def ray_cluster(
-    folder: Path, environment: Mapping[str, str], workers: int = 2, *, as_client: bool = False
+    folder: Path,
+    environment: Mapping[str, str],
+    workers: int = 2,
+    *,
+    as_client: bool = False,
+    gpus: int = 0,
+    before: Sequence[str] = (),
 ) -> Iterator[RunningCluster]:
     """One node with so many CPUs; with `as_client` its address is that for other machines.
 
-    It wants a token only where the environment says so: Ray itself does where it finds one.
+    It wants a token only where the environment says so: Ray itself does where it finds one. It
+    takes our word for its GPUs. `before` are words of a command that starts it.
     """
     port, client = free_port(), free_port()
-    environment = {"RAY_AUTH_MODE": "disabled"} | dict(environment)
+    # at Ray's own 15 a worker gets next to no time on a machine that does much else
+    environment = {"RAY_AUTH_MODE": "disabled", "RAY_worker_niceness": "0"} | dict(environment)
+    if gpus:  # Ray compares the two
+        environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, range(gpus)))
     tokens = {name: said for name, said in environment.items() if name.startswith("RAY_AUTH_")}
     # paths of sockets below it must not be long
     temporary = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))
     words = ["start", "--head", "--block", "--disable-usage-stats", "--include-dashboard=false"]
     words += ["--node-ip-address=127.0.0.1", f"--port={port}", f"--num-cpus={workers}"]
+    words += [f"--num-gpus={gpus}"] if gpus else []
     words += [f"--ray-client-server-port={client}", f"--temp-dir={temporary}"]
-    command = [sys.executable, "-m", "ray.scripts.scripts", *words]
+    command = [*before, sys.executable, "-m", "ray.scripts.scripts", *words]
     try:
         with _ended_together() as started:
             started.append(_start(command, folder / "ray.log", environment))

@@ -38,7 +38,7 @@ def ray_workers(
     """Those of a cluster, each with this environment.
 
     A shard takes as many of its CPUs as OMP_NUM_THREADS says, 1 without it, and a GPU where the
-    device is `cuda`.
+    device is `cuda`, or `auto` and the cluster has one: Ray hides GPUs that nobody asked for.
     """
     _ray()  # before Prefect's, which loads it so late that its errors would be there twice
     from prefect_ray.task_runners import RayTaskRunner
@@ -70,7 +70,8 @@ def ray_workers(
         cpus = int(threads) if threads.isdecimal() and int(threads) else 1
         client = address.startswith("ray://")
         head = ClientsHead() if client else Head(_ray().get_runtime_context().gcs_address)
-        yield RayWorkers(runner, where, cpus, gpus=int(device == "cuda"), head=head)
+        gpus = int(device == "cuda" or (device == "auto" and _has_gpus()))
+        yield RayWorkers(runner, where, cpus, gpus, head)
     finally:
         runner.__exit__(None, None, None)
 
@@ -226,6 +227,10 @@ def _unwrapped(error: Exception) -> Exception:
     if type(error) in (RayError, UnserializableException):
         return RuntimeError(str(error))
     return error
+
+
+def _has_gpus() -> bool:
+    return any(node["Alive"] and node["Resources"].get("GPU", 0) for node in _ray().nodes())
 
 
 def _ray() -> Any:

@@ -69,8 +69,11 @@ def on_workers(
     """Hand shards of a policy to a task runner's workers in the block; without one, to nobody.
 
     Where machines share a store, the policy is kept there first, so that each worker finds it.
+    A worker that asks a model server computes nothing, so it takes no GPU.
     """
     archive = runtime.archive
+    if policy.engine is not None:
+        device = "cpu"
     if name in ADDRESS and archive.shared is not None and policy.engine is None:
         archive.folders.share(archive.folders.find(policy))
     with having_workers(runtime, name, device):

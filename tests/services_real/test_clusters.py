@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -23,13 +25,27 @@ from tests.cluster_commands import (
     cluster,
     digests,
     how_often,
+    runs_in,
     slow_server,
+    tables_in,
     wait_until,
 )
 from tests.clusters import RunningCluster, bare_environment, dask_cluster, ray_cluster
 from tests.faults.server import PrefectServer
 
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(1200)]
+# how many shards a cluster has room for, and how many GPUs one of them may use
+TAKEN = """
+import sys
+from flows.orchestration.ray_workers import ray_workers
+
+def gpus():
+    import ray
+    return len(ray.get_gpu_ids())
+
+with ray_workers(sys.argv[1], "RAY_ADDRESS", {}, sys.argv[2]) as workers:
+    print(workers.places(), workers.call(gpus, {}).result())
+"""
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +80,20 @@ def test_the_same_tables_as_in_this_process(
     )
     assert digests(by_workers) == digests(here)
     assert by_workers["metrics"]["pass_rate"] == here["metrics"]["pass_rate"]
-    assert len(list((home / "tables" / "completions").glob("*.parquet"))) == 1
+    assert tables_in(home)["completions"] == 1
+
+
+@pytest.mark.parametrize("name", ["dask", "ray"])
+def test_a_selection_has_the_tables_of_one_on_threads(
+    name: str, tiny: str, home: Path, tmp_path: Path, prefect: PrefectServer
+) -> None:
+    words = ["select", "--model", tiny, *MEASURED, "--task-runner"]
+    threads = Command(tmp_path / "own", prefect).told(*words, "threads")
+    with cluster(name, tmp_path, home, prefect) as running:
+        by_workers = Command(home, prefect, **running.address).told(*words, name)
+    assert digests(by_workers) == digests(threads)
+    assert {"completions", "scores", "selections"} <= set(digests(threads))
+    assert by_workers["selected"] == threads["selected"]
 
 
 @pytest.mark.parametrize("name", ["dask", "ray"])
@@ -92,6 +121,16 @@ def test_a_worker_that_is_killed_costs_its_shard_and_nothing_else(
     assert digests(again) == digests(result)
 
 
+def assert_failed(home: Path, line: str) -> None:
+    """The newest run has the line as its reason, and nothing of it was computed."""
+    status, reason = runs_in(home)[-1]
+    assert (status, reason) == ("FAILED", line.replace("threeloops", "InputError", 1))
+    finished = sum(status == "FINISHED" for status, _ in runs_in(home))
+    assert tables_in(home) == {"problems": 1} | (
+        {"completions": finished, "scores": finished} if finished else {}
+    )
+
+
 @pytest.mark.parametrize(
     ("named", "said"),
     [
@@ -110,6 +149,14 @@ def test_dask_workers_that_were_started_otherwise(
         line = command.refused("eval", "--model", tiny, *MEASURED, "--task-runner", "dask")
     assert said in line
     assert line.startswith("threeloops: the worker on ")
+    assert_failed(home, line)
+    assert tables_in(tmp_path / "other") == {}
+
+
+def assert_nothing(home: Path) -> None:
+    """It was refused before a run began."""
+    assert runs_in(home) == []
+    assert tables_in(home) == {}
 
 
 def test_a_scheduler_without_workers(tiny: str, tmp_path: Path, prefect: PrefectServer) -> None:
@@ -118,6 +165,7 @@ def test_a_scheduler_without_workers(tiny: str, tmp_path: Path, prefect: Prefect
         command = Command(tmp_path / "home", prefect, **running.address)
         line = command.refused("eval", "--model", tiny, *MEASURED, "--task-runner", "dask")
     assert "no worker has come to this scheduler; start some: dask worker tcp://127" in line
+    assert_nothing(tmp_path / "home")
 
 
 def test_a_scheduler_without_threeloops(tiny: str, tmp_path: Path, prefect: PrefectServer) -> None:
@@ -127,6 +175,7 @@ def test_a_scheduler_without_threeloops(tiny: str, tmp_path: Path, prefect: Pref
         line = command.refused("eval", "--model", tiny, *MEASURED, "--task-runner", "dask")
     assert line.startswith("threeloops: DASK_SCHEDULER_ADDRESS=tcp://127.0.0.1:")
     assert "the scheduler unpacks what is sent, and cannot import what it needs (No module" in line
+    assert_nothing(tmp_path / "home")
 
 
 def test_a_cluster_of_ray_that_wants_a_token(
@@ -142,6 +191,32 @@ def test_a_cluster_of_ray_that_wants_a_token(
         line = Command(home, prefect, **shown).refused(*words, "--seed", "1")
     assert line.startswith("threeloops: RAY_ADDRESS=127.0.0.1:")
     assert "this Ray cluster was not shown the token that it wants; set RAY_AUTH_MODE=token" in line
+    assert_failed(home, line)
+
+
+def test_a_shard_asks_ray_for_a_gpu_where_it_may_use_one(
+    tiny: str, tmp_path: Path, home: Path, prefect: PrefectServer
+) -> None:
+    """Ray believes in a GPU that is not there, so what is computed is computed on a CPU."""
+    pytest.importorskip("prefect_ray", reason="install threeloops[engines]")
+    words = ["eval", "--model", tiny, *MEASURED, "--device", "auto"]
+    here = Command(tmp_path / "own", prefect).told(*words)
+    with ray_cluster(tmp_path, bare_environment(), workers=2, gpus=1) as running:
+        command = Command(home, prefect, **running.address)
+        told = command.told(*words, "--task-runner", "ray")
+        taken = {
+            device: subprocess.run(
+                [sys.executable, "-c", TAKEN, running.address["RAY_ADDRESS"], device],
+                env=command.environment,
+                capture_output=True,
+                text=True,
+                timeout=300,
+                check=True,
+            ).stdout.split()
+            for device in ("auto", "cuda", "cpu")
+        }
+    assert digests(told) == digests(here)
+    assert taken == {"auto": ["1", "1"], "cuda": ["1", "1"], "cpu": ["2", "0"]}
 
 
 class Other(BaseHTTPRequestHandler):
@@ -173,3 +248,7 @@ def test_an_address_where_something_else_answers(
         server.server_close()
     assert line.startswith(f"threeloops: {variable}=")
     assert "answers there" in line
+    if name == "dask":
+        assert_nothing(tmp_path / "home")
+    else:  # Ray takes long to connect, and is asked in the run
+        assert_failed(tmp_path / "home", line)

@@ -5,15 +5,19 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import pytest
 
 from artifacts.store.data_dir import DataDir
 from flows.orchestration import task_runners as module
-from flows.orchestration.task_runners import check_task_runner, handed_down
+from flows.orchestration.task_runners import check_task_runner, handed_down, on_workers
 from schemas.config import TaskRunner
+from schemas.engine import EngineRecord
 from schemas.errors import InputError
+from schemas.references import PolicyRef
+from tasks.runtime.runtime import Runtime, process_runtime
 
 CLUSTERS = ("dask", "ray")
 
@@ -122,6 +126,25 @@ def test_what_listens_and_does_not_greet_as_dask_does_is_not_waited_for(
         monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", address)
         with pytest.raises(InputError, match="no Dask scheduler answers there"):
             check_task_runner(data_dir, "dask")
+
+
+@pytest.mark.parametrize(
+    ("engine", "device"), [(None, "auto"), (EngineRecord(kind="openai_server", name="vllm"), "cpu")]
+)
+def test_a_worker_that_asks_a_server_takes_no_gpu(
+    engine: EngineRecord | None, device: str, data_dir: DataDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+
+    def having(runtime: Runtime, name: TaskRunner, device: str) -> AbstractContextManager[None]:
+        opened.append(device)
+        return nullcontext()
+
+    monkeypatch.setattr(module, "having_workers", having)
+    policy = PolicyRef(name="p", digest="0" * 64, engine=engine)
+    with on_workers(process_runtime(), "ray", policy, "auto"):
+        pass
+    assert opened == [device]
 
 
 def test_a_worker_is_handed_its_environment_without_secrets(data_dir: DataDir) -> None:
