@@ -63,6 +63,9 @@ def main() -> int:
             records = measured
             if (output / RAW).exists():  # what a GPU did, perhaps in another machine, is kept
                 records |= {k: v for k, v in _former(output).items() if k == "on_gpu"}
+            if measured["gpu"] and not given.quick:
+                there = _measure_gpu(given.quick, trl_python, given.minutes, scratch)
+                records |= {"on_gpu": there}
     except BenchError as error:
         print(error, file=sys.stderr)
         return 1

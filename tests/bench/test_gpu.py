@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from bench import __main__ as program
 from bench import agreement, sampler, train_step
 from bench.plan import quick_gpu_plan, without_trl
 from policy.model.tiny import make_tiny_model
@@ -107,6 +108,20 @@ def test_without_a_gpu_the_report_stays_as_it_was(tmp_path: Path) -> None:
         ["there is no CUDA device here, so nothing can be measured on one"],
     )
     assert not (tmp_path / "benchmarks.md").exists()
+
+
+@pytest.mark.parametrize("gpu", ["A100", None])
+def test_the_whole_bench_measures_the_gpu_that_is_there(
+    gpu: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[dict[str, Any]] = []
+    monkeypatch.setattr(program, "_measure", lambda *_: {"gpu": gpu, "failed": []})
+    monkeypatch.setattr(program, "_measure_gpu", lambda *_: {"machine": "there"})
+    monkeypatch.setattr(program, "write_report", lambda found, _: written.append(found))
+    monkeypatch.setattr(sys, "argv", ["bench", "--output", str(tmp_path)])
+    assert program.main() == 0
+    (found,) = written
+    assert found.get("on_gpu") == ({"machine": "there"} if gpu else None)
 
 
 @pytest.mark.slow
