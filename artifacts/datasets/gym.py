@@ -7,6 +7,7 @@ the same version of the package.
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields
 from enum import Enum
@@ -20,13 +21,22 @@ from artifacts.datasets.columns import as_problems
 from artifacts.datasets.rows import Row
 from schemas.config import Columns
 from schemas.errors import InputError
+from schemas.problems import CANONICAL_INTEGER
 
 PREFIX = "rg:"
 PACKAGE = "reasoning-gym"
 GENERATORS = (
-    "aiw", "basic_arithmetic", "chain_sum", "count_primes", "gcd", "lcm", "leg_counting",
-    "letter_counting", "number_sequence", "products", "simple_equations",
+    "aiw", "basic_arithmetic", "binary_alternation", "chain_sum", "count_bits", "count_primes",
+    "gcd", "gsm_symbolic", "largest_island", "lcm", "leg_counting", "letter_counting", "maze",
+    "number_sequence", "products", "rectangle_count", "rotten_oranges", "self_reference",
+    "simple_equations", "simple_geometry",
 )  # fmt: skip
+# of these a few in a thousand answers are no integers
+MIXED = ("gsm_symbolic",)
+NOT_SUPPORTED = {
+    "circuit_logic": "answers truth values, so one constant answer is right for half",
+    "composite": "is made of other generators, each of which is a dataset of its own",
+}
 SPLITS = ("train", "dev", "holdout")
 SIZE, SMALLEST, LARGEST = 2000, 10, 10**6
 SEED = 0
@@ -39,7 +49,7 @@ class GymDataset:
 
     The first fifth of `size`, at most `HOLDOUT`, is the split `holdout`, the next tenth, at most
     `DEV`, is `dev`, and the others are `train`. A question that was there before is left out, so
-    that no split has one of another.
+    that no split has one of another; so is a question of `MIXED` whose answer is no integer.
     """
 
     def __init__(self, dataset: str) -> None:
@@ -82,11 +92,13 @@ class GymDataset:
         )
 
     def _draw(self, last: int) -> None:
-        """Make the items up to `last`; one whose question was there is left out."""
+        """Make the items up to `last`, without those that are left out."""
         while self._drawn < last:
             item = self._item(self._drawn)
             self._drawn += 1
             prompt, answer = item["question"], item["answer"]
+            if self._generator in MIXED and not re.fullmatch(CANONICAL_INTEGER, answer, re.ASCII):
+                continue
             if self._prompts.setdefault(prompt, answer) != answer:
                 raise InputError(
                     f"the same question has the answers {self._prompts[prompt]} and {answer}",
@@ -102,7 +114,7 @@ def _parts(dataset: str) -> tuple[str, dict[str, str]]:
     generator, _, rest = dataset.removeprefix(PREFIX).partition(":")
     if generator not in GENERATORS:
         raise InputError(
-            f"{generator or 'it'} is no generator of integers",
+            f"{generator or 'it'} {NOT_SUPPORTED.get(generator, 'is no generator of integers')}",
             f"--dataset {dataset}",
             f"use {PREFIX} with one of {', '.join(GENERATORS)}",
         )

@@ -90,6 +90,48 @@ def test_a_limit_compares_the_rows_that_both_scored(
     assert len(rows_in(Path(again["report"]).read_text())["change"]) == 3
 
 
+def test_the_first_samples_alone_are_scored_again(
+    dataset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"id": i, "samples": [text, "It is 7", "It is 8"]} for i, text in enumerate(TEXTS)]
+    path = lines(tmp_path / "three.jsonl", rows)
+    made = result_of(["eval", "--dataset", dataset, "--completions", path], capsys)
+    again = ["rescore", made["run_id"], "--scorer", "contains_int@1"]
+    result = result_of([*again, "--samples", "1"], capsys)
+    assert (made["samples"], result["samples"], result["changes"]["rows"]) == (3, 1, 5)
+    assert result["changes"]["scored_before"] is True
+    shown = [row for group in result["changes"]["groups"] for row in group["rows"]]
+    assert {row["completion"] for row in shown} <= set(TEXTS)
+    assert main([*again, "--samples", "4"]) == 2
+    assert "has 3 completions a problem, not 4; give at most 3" in capsys.readouterr().err
+
+
+def test_missing_answers_are_refused_or_left_out(
+    dataset: str, answers: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(answers).write_text("\n".join(Path(answers).read_text().splitlines()[:4]))
+    words = ["rescore", answers, "--dataset", dataset, "--scorer", "contains_int@1"]
+    assert main(words) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "1 of 5 problems have no completion (first: '4'); " in said
+    assert said.endswith("or add --allow-missing")
+    result = result_of([*words, "--allow-missing"], capsys)
+    assert (result["partial"]["asked"], result["partial"]["without_answer"]) == (5, 1)
+    assert (result["metrics"]["problems"], result["changes"]["rows"]) == (4, 4)
+    again = ["rescore", result["run_id"], "--scorer", "last_int@1"]
+    assert result_of(again, capsys)["changes"]["rows"] == 4, "a partial run needs no such word"
+
+
+def test_the_best_constant_answer_is_told_beside_what_the_other_scorer_gives(
+    dataset: str, answers: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["rescore", answers, "--dataset", dataset, "--scorer", "contains_int@1"]
+    best = result_of(words, capsys)["best_constant"]
+    assert best == best | {"answer": "1", "problems": 5, "rate": 0.2}
+    assert main(words) == 0
+    assert "best constant answer: 1 is right for 1/5 = 20 %" in capsys.readouterr().out
+
+
 def test_completions_of_a_file_are_compared_with_the_strict_scorer(
     dataset: str, answers: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

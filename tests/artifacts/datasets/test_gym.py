@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from artifacts.datasets import gym
-from artifacts.datasets.gym import GENERATORS, SPLITS, GymDataset
+from artifacts.datasets.gym import GENERATORS, NOT_SUPPORTED, SPLITS, GymDataset
 from artifacts.datasets.problems import Datasets
 from schemas.config import Columns
 from schemas.errors import InputError
+from schemas.problems import CANONICAL_INTEGER
 
 SMALL = "rg:chain_sum:max_terms=2,max_digits=1,size=200"
 
@@ -66,6 +69,52 @@ def test_the_slow_generator_makes_integers_too() -> None:
     assert GymDataset("rg:number_sequence:size=10").problems("holdout").num_rows == 2
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # a package of a generator leaves files open
+def test_no_generator_of_integers_is_missing() -> None:
+    """Draws of every generator of the package, up to the first answer that is no integer."""
+    from reasoning_gym import create_dataset
+    from reasoning_gym.factory import DATASETS
+
+    assert {*GENERATORS, *NOT_SUPPORTED} <= set(DATASETS)
+    integers = set()
+    for name in set(DATASETS) - {*GENERATORS, "composite"}:
+        made = create_dataset(name, seed=0, size=200)
+        answers = (made[number]["answer"] for number in range(200))
+        if all(re.fullmatch(CANONICAL_INTEGER, str(one), re.ASCII) for one in answers):
+            integers.add(name)
+    assert integers == {"circuit_logic"}
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_the_packages_own_score_looks_at_the_integer_alone(name: str) -> None:
+    from reasoning_gym import create_dataset
+
+    made = create_dataset(name, seed=0, size=10)
+    for number in range(2):
+        item = made[number]
+        right = int(item["answer"])
+        assert made.score_answer(str(right), item) == 1
+        assert all(made.score_answer(str(right + by), item) < 1 for by in (-10, 1, 10))
+
+
+def test_a_question_whose_answer_is_no_integer_is_left_out_where_these_are_few() -> None:
+    made = GymDataset("rg:gsm_symbolic:seed=7,size=1000")
+    assert made._item(0)["answer"] == "1687.5"
+    assert made._item(881)["answer"] == "17212.5"
+    prompts = {split: made.problems(split)["prompt"].to_pylist() for split in SPLITS}
+    assert prompts["holdout"][0] == made._item(1)["question"]
+    every = [prompt for split in SPLITS for prompt in prompts[split]]
+    assert not {made._item(number)["question"] for number in (0, 881)} & set(every)
+    assert len(every) == 996, "and two questions come twice"
+
+
+def test_the_documents_name_every_generator() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "your-setup.md").read_text()
+    (named,) = re.findall(r"each time: ([^.]+)\.", page)
+    assert tuple(re.findall(r"\w+", named.replace(" and ", " "))) == GENERATORS
+
+
 def test_the_identity_has_the_version_and_every_setting() -> None:
     assert Datasets().source("rg:chain_sum:max_terms=4") == (
         "rg:chain_sum@0.1.25:allow_negation=false,max_digits=4,max_terms=4,min_digits=1,"
@@ -82,6 +131,7 @@ def test_the_identity_has_the_version_and_every_setting() -> None:
     ("name", "said"),
     [
         ("rg:sudoku", r"sudoku is no generator of integers; use rg: with one of aiw, basic"),
+        ("rg:circuit_logic", "circuit_logic answers truth values, .*; use rg: with one of aiw"),
         ("rg:", "it is no generator of integers"),
         ("rg:chain_sum:terms=3", r"no setting 'terms'; it has allow_negation, max_digits"),
         ("rg:chain_sum:max_terms", r"'max_terms' is no setting; write rg:chain_sum:NAME=VALUE"),

@@ -61,14 +61,14 @@ def test_lm_eval_exact_match_of_the_first_answer_after_its_filter(
 
 def test_trl_rewards() -> None:
     """The reward function of the sample: 1 for the right last number, 0.1 for any number."""
-    seen = set()
+    seen = Counter[float]()
     for answer, expected in expected_of(read(SAMPLES["trl"])):
         numbers = re.findall(r"-?[0-9]+", str(answer.text))
         right = bool(numbers) and int(numbers[-1]) == int(expected)
         reward = 1.0 if right else 0.1 if numbers else 0.0
         assert answer.own_scores == {"ends_right": pytest.approx(reward)}, answer.where
-        seen.add(reward)
-    assert {0.0, 0.1} <= seen
+        seen[reward] += 1
+    assert seen == {0.0: 10, 0.1: 37, 1.0: 1}
 
 
 def test_verifiers_reward() -> None:

@@ -146,7 +146,7 @@ def test_different_instruments_are_no_evidence(
     assert reason.endswith("with different instruments, in prompt_template")
 
 
-@pytest.mark.parametrize("scorer", ["last_int@1", "final_int@1"])
+@pytest.mark.parametrize("scorer", ["last_int@1", "final_line_int@1", "final_int@1"])
 def test_of_several_pairs_the_strict_scorers_decides(
     archive: Archive, learning: Learning, scorer: str
 ) -> None:
@@ -156,7 +156,7 @@ def test_of_several_pairs_the_strict_scorers_decides(
         evaluated(archive, many)
     decision = decide(archive, learning.version, min_gain=0.0)
     assert decision.pairs_considered == 2
-    assert decision.promoted == (scorer == "last_int@1")
+    assert decision.promoted == (scorer != "final_int@1")
 
 
 def test_a_start_that_was_made_anew_does_not_begin_the_count_of_confirmations(
