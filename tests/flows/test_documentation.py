@@ -114,7 +114,9 @@ def workplace(
     (words,) = re.findall(r"words\.jsonl\n(.*?)\$ cat words.yaml\n(.*?)\$", setup, re.DOTALL)
     (place / "words.jsonl.gz").write_bytes(gzip.compress(words[0].encode()))
     (place / "words.yaml").write_text(words[1])
-    sums = [{"question": f"What is {n} + 1?", "answer": f"#### {n + 1}"} for n in range(60)]
+    sums: list[dict[str, object]] = [
+        {"question": f"What is {n} + 1?", "answer": f"#### {n + 1}"} for n in range(60)
+    ]
     write(place / "many.jsonl", sums)
     (of_the_hub,) = re.findall(r"cat gsm8k.yaml\n(.*?)\$ ", setup, re.DOTALL)
     (place / "gsm8k.yaml").write_text(of_the_hub)
