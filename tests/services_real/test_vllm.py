@@ -38,6 +38,7 @@ pytest.importorskip("openai", reason="install threeloops[server]")
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(2700)]
 
 NATS = 1e-3  # a token, between its log-probabilities and ours
+AGAIN = 1e-4  # a token, between two times that the same was asked of it
 KEY = "sk-of-these-tests"  # without which it answers nobody
 
 
@@ -70,6 +71,18 @@ def asked(port: int, folder: Path, *, at: str = "", **given: object) -> dict[str
     url = at or f"http://127.0.0.1:{port}"
     server = ServerSettings(base_url=f"{url}/v1", tokenizer=str(folder))
     return {"model": NAME, "limit": 12, "samples": 4, "shard_size": 6, "server": server} | given
+
+
+def one_by_one(port: int, folder: Path) -> dict[str, object]:
+    """A measurement whose samples are asked for one after another, so none is batched."""
+    config = asked(port, folder, limit=4)
+    config["server"] = ServerSettings(
+        base_url=f"http://127.0.0.1:{port}/v1",
+        tokenizer=str(folder),
+        num_concurrent=1,
+        samples_per_request=1,
+    )
+    return config
 
 
 def rows(config: dict[str, object]) -> pa.Table:
@@ -136,12 +149,28 @@ def own_logprobs(
 def test_the_same_again_is_the_same_rows_and_another_seed_is_not(
     port: int, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = rows(asked(port, folder))
-    monkeypatch.setenv("THREELOOPS_HOME", str(tmp_path / "other"))
+    """Which requests it computes together is chance, and moves log-probabilities a little."""
+
+    def elsewhere(config: dict[str, object]) -> pa.Table:
+        monkeypatch.setenv("THREELOOPS_HOME", str(tmp_path / str(len(list(tmp_path.iterdir())))))
+        return rows(config)
+
+    first = elsewhere(asked(port, folder))
+    again = elsewhere(asked(port, folder))
     drawn = ["problem_id", "sample_index", "text", "token_ids", "finish_reason"]
-    again = rows(asked(port, folder))
     assert again.select(drawn).equals(first.select(drawn))
-    assert rows(asked(port, folder, seed=1))["text"] != first["text"]
+    gaps = [
+        abs(one - other)
+        for row, told in zip(
+            first["logprobs"].to_pylist(), again["logprobs"].to_pylist(), strict=True
+        )
+        for one, other in zip(row, told, strict=True)
+    ]
+    print(f"asked again: {len(gaps)} tokens, largest gap {max(gaps):.1e} nats")
+    assert max(gaps) < AGAIN
+    assert elsewhere(asked(port, folder, seed=1))["text"] != first["text"]
+    alone = elsewhere(one_by_one(port, folder))
+    assert elsewhere(one_by_one(port, folder)).equals(alone), "to the last bit"
 
 
 def test_503s_and_connections_that_are_cut_are_survived(
