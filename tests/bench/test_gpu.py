@@ -110,6 +110,7 @@ def test_without_a_gpu_the_report_stays_as_it_was(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_gpu_adds_its_section(tmp_path: Path) -> None:
     shutil.copy(ROOT / "docs" / "benchmarks.json", tmp_path)
