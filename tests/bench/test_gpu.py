@@ -125,6 +125,7 @@ def test_the_whole_bench_measures_the_gpu_that_is_there(
 
 
 @pytest.mark.slow
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_gpu_adds_its_section(tmp_path: Path) -> None:
     shutil.copy(ROOT / "docs" / "benchmarks.json", tmp_path)

@@ -26,12 +26,14 @@ from tests.ranks import Ended, Rank, alone, as_srun, as_torchrun, free_port, run
 pytestmark = pytest.mark.engines
 
 COMMAND = ["-m", "threeloops", "learn", "--json"]
-# with two problems a step each process has one, and one process makes a pass of each
+# with two problems a step each process has one, and one process makes a pass of each; with so many
+# samples of that length some are right, so that there is something to learn
 SETTINGS = [
-    "--steps", "6", "--problems-per-step", "2", "--samples", "4", "--max-tokens-per-pass", "1",
+    "--steps", "6", "--problems-per-step", "2", "--samples", "32", "--max-tokens-per-pass", "1",
     "--limit", "4", "--evaluation-samples", "2", "--dev-every", "3", "--shard-size", "2",
-    "--learning-rate", "1e-3", "--kl-weight", "0.1", "--max-new-tokens", "6", "--device", "cpu",
+    "--learning-rate", "1e-3", "--kl-weight", "0.1", "--max-new-tokens", "8", "--device", "cpu",
 ]  # fmt: skip
+MAX_KL = "0.03"  # which the fourth step is above, and the policy after the first is within
 LONG = ["--steps", "200", "--checkpoint-every", "2", "--dev-every", "0"]
 Words = Sequence[str]
 
@@ -72,8 +74,11 @@ def torchrun() -> list[str]:
     ]
 
 
-def test_two_processes_of_torchrun_learn_what_one_does(words: list[str], tmp_path: Path) -> None:
+def test_two_processes_of_torchrun_learn_what_one_does(
+    words: list[str], tiny: str, tmp_path: Path
+) -> None:
     one = in_one(words, tmp_path / "one")
+    assert weights(one) != file_digest(Path(tiny) / "model.safetensors"), "something was learned"
     done = subprocess.run(
         [sys.executable, *torchrun(), *words],
         env={**alone(), **home(tmp_path / "two" / "home")},
@@ -120,6 +125,37 @@ def test_tasks_of_srun_learn_together_with_split_weights(words: list[str], tmp_p
     # another path through the model, so only nearly what one process learns
     one = in_one(words, tmp_path / "one")
     assert result["metrics"]["kl_nats"] == pytest.approx(one["metrics"]["kl_nats"], abs=1e-3)
+
+
+def test_a_step_that_is_refused_ends_both_and_the_last_good_policy_is_that_of_one_process(
+    words: list[str], tmp_path: Path
+) -> None:
+    limited = [*words, "--max-kl", MAX_KL]
+    (one,) = run_ranks(limited, [{}], tmp_path / "one", **home(tmp_path / "one" / "home"))
+    two = tmp_path / "two"
+    with started(limited, as_torchrun(2), two, **home(two / "home")) as ranks:
+        leader = ranks[0].wait()
+        other = ranks[1].wait(60)
+    assert (other.out, other.err) == ("", "")
+    assert (one.code, leader.code) == (1, 1)
+    said = [refusal(one), refusal(leader)]
+    assert said[0] == said[1]
+    assert said[0].startswith("threeloops: learning stopped at step 4: ")
+    assert f"above --max-kl {MAX_KL}" in said[0]
+    kept = [last_good(tmp_path / name) for name in ("one", "two")]
+    assert kept[0] == kept[1]
+
+
+def refusal(ended: Ended) -> str:
+    """The only line that says why a command ended, up to where it speaks of its own files."""
+    (line,) = [line for line in ended.err.splitlines() if line.startswith("threeloops: ")]
+    return line.partition(";")[0]
+
+
+def last_good(folder: Path) -> tuple[str, str]:
+    """The only checkpoint that was kept, and the digest of its weights."""
+    (kept,) = folder.glob("home/checkpoints/*/step-*/learner/weights.safetensors")
+    return kept.parents[1].name, file_digest(kept)
 
 
 def until_a_checkpoint(folder: Path, ranks: Sequence[Rank], step: int) -> None:
@@ -317,7 +353,7 @@ def test_a_process_with_other_options_is_named_and_nothing_begins(
         leader, follower = first[0].wait(), other[0].wait()
     assert leader.code == 2
     (line,) = leader.err.splitlines()
-    assert "has another samples (8) than rank 0 (4)" in line
+    assert "has another samples (8) than rank 0 (32)" in line
     assert follower.err == ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import threading
 import time
@@ -17,6 +18,7 @@ from engines.openai_server import asking
 from flows.cli.parser import main
 from flows.learning import learning_flow
 from policy.learning.guard import ServedSamplesError
+from policy.model.load import load_policy
 from schemas.config import LearningConfig, LearningSettings
 from schemas.errors import InputError
 from schemas.results import LearningResult
@@ -27,6 +29,7 @@ from tests.data_folder import all_runs, find_run
 from tests.model_servers.adapters import AdapterModels
 from tests.model_servers.answers import texts
 from tests.model_servers.server import ModelServer, serving
+from tests.policy.weights import digest_of_weights
 
 pytest.importorskip("openai", reason="needs the extra server")
 pytestmark = [pytest.mark.slow, pytest.mark.untraced]
@@ -226,8 +229,6 @@ def test_a_server_that_cannot_sample_steps_is_refused_before_anything_runs(
     poor = ModelServer(texts("Final: 3"))
     without = AdapterModels(tiny).server()
     without.load = None
-    unseen = AdapterModels(tiny).server()
-    unseen.root = ""
     said = ["gives text alone", "loads no adapters while it runs"]
     for one, match in zip((poor, without), said, strict=True):
         with serving(one) as server, pytest.raises(InputError, match=match):
@@ -257,10 +258,57 @@ def test_an_adapter_that_the_server_does_not_load_ends_the_run_in_one_line(
     assert "--max-lora-rank" in caught.value.remedy
 
 
-def test_the_command_learns_by_a_server(
+@pytest.fixture
+def without_prefect(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command runs its flow in this process alone."""
+
+    def run_flow(runtime: object, flow: Any, config: Any, terminal: object, **more: Any) -> Any:
+        return flow.fn(config, **more)
+
+    monkeypatch.setattr("flows.cli.verbs.loops.configure_prefect", lambda data_dir: None)
+    monkeypatch.setattr("flows.cli.verbs.loops.run_flow", run_flow)
+
+
+def command(config: LearningConfig, server: ModelServer, *more: str) -> list[str]:
+    words = ["learn", "--model", config.model, "--dataset", config.dataset, "--limit", "4"]
+    return [*words, "--device", "cpu", "--base-url", server.url, "--steps", "2", *more]
+
+
+@pytest.mark.usefixtures("without_prefect")
+def test_the_command_learns_by_a_server_that_has_other_names_and_folders(
+    tiny: str, config: LearningConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    served, read_from = AdapterModels(tiny), tmp_path / "read-by-the-server"
+    paths: list[Path] = []
+
+    def load(name: str, path: str) -> None:
+        paths.append(Path(path))
+        served.load(name, path)
+
+    read_from.mkdir()
+    small = ["--problems-per-step", "4", "--samples", "8", "--max-new-tokens", "6", "--json"]
+    small += ["--evaluation-samples", "2", "--dev-every", "0", "--learning-rate", "2e-2"]
+    with serving(served.server("its-name")) as server:
+        server.load = load
+        named = ["--served-model", "its-name", "--adapter-folder", str(read_from)]
+        assert main(command(config, server, *named, *small, "--adapter", "lora")) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert find_run(result["run_id"]).tags["sampled_by"].startswith("vllm 0.32.0")
+    (adapter,) = server.every_adapter
+    asked = [body["model"] for body in server.asked if body["n"] == 8]
+    assert asked == ["its-name"] * 4 + [adapter] * 4, "each step's problems, and nothing else"
+    assert [path.is_relative_to(read_from) for path in paths] == [True]
+    assert not any(read_from.iterdir()), "and nothing is left there"
+    assert result["metrics"]["kl_nats"] != 0.0
+    assert weights_in(Path(result["model"]["folder"])) != weights_in(Path(tiny))
+
+
+def weights_in(folder: Path) -> str:
+    return digest_of_weights(load_policy(folder, name="", device="cpu").model)
+
+
+def test_the_command_refuses_whole_weights_by_a_server_in_one_line(
     server: ModelServer, config: LearningConfig, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["learn", "--model", config.model, "--dataset", config.dataset, "--limit", "4"]
-    words += ["--base-url", server.url, "--steps", "1"]
-    assert main(words) == 2
+    assert main(command(config, server)) == 2
     assert "only an adapter can be given to a server" in capsys.readouterr().err

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -16,7 +18,7 @@ from policy.learning.off_policy import OffPolicy, RecentWeights, Served
 from policy.learning.step_batch import step_batch
 from policy.learning.step_metrics import StepMetrics
 from policy.model.adapter import add_adapter
-from policy.model.load import load_policy
+from policy.model.load import Policy, load_policy, quiet_transformers
 from policy.model.precision import FLOAT32_GAP, HALF_GAP
 from policy.sampling.sample import Samples, sample
 from schemas.config import LearningSettings, SamplingSettings
@@ -68,6 +70,70 @@ def test_what_a_server_sampled_from_a_policy_that_is_one_step_old_is_refused_on_
     assert isinstance(caught.value, StaleSamplesError)
     assert (caught.value.step, caught.value.last_good) == (2, 1)
     assert digest_of_weights(learner.policy.model) == before
+
+
+@pytest.fixture
+def tied(tmp_path: Path, tiny_folder: Callable[[str], Path]) -> Learner:
+    """A learner of all weights, whose output layer is its embedding."""
+    made = load_policy(tiny_folder("llama"), name="tiny", device="cpu")
+    folder, model = tmp_path / "tied", cast(Any, made.model)
+    with torch.no_grad():  # so small that no token is certain
+        model.model.embed_tokens.weight.mul_(0.02)
+    model.lm_head.weight = model.model.embed_tokens.weight
+    model.config.tie_word_embeddings = True
+    with quiet_transformers():
+        model.save_pretrained(folder)
+        made.tokenizer.save_pretrained(folder)
+    policy, reference = (load_policy(folder, name="tied", device="cpu") for _ in range(2))
+    settings = LearningSettings(schedule="constant", learning_rate=1e-3, kl_weight=0.1)
+    return Learner(policy, reference.model, settings, 9)
+
+
+def reloaded(learner: Learner, head: torch.Tensor | None = None) -> Policy:
+    """A sampler's own copy of the policy, whose output layer is `head` in place of the new one."""
+    model: Any = copy.deepcopy(learner.policy.model)
+    if head is not None:
+        model.lm_head.weight = torch.nn.Parameter(head)
+    return replace(learner.policy, model=model)
+
+
+def learn_the_even(learner: Learner, samples: Samples, step: int) -> StepMetrics:
+    """One step in which completions that begin with an even token earn more: none of them ends."""
+    even = [float(ids[0] % 2 == 0) for ids in samples.token_ids]
+    rewards = [even[4 * b : 4 * b + 4] for b in range(3)]
+    served = Served(step=step)
+    return learner.step(PROMPTS, samples.token_ids, samples.logprobs, rewards, served=served)
+
+
+def test_a_tied_output_layer_that_a_reload_left_as_it_was_is_refused_by_the_gap_alone(
+    tied: Learner,
+) -> None:
+    model: Any = tied.policy.model
+    assert model.lm_head.weight is model.model.embed_tokens.weight
+    head = model.lm_head.weight.detach().clone()
+    learn_the_even(tied, drawn(tied), 0)
+    assert not torch.equal(model.lm_head.weight, head)
+    stale, whole = reloaded(tied, head), reloaded(tied)
+    fresh: Any = stale.model
+    assert torch.equal(fresh.model.embed_tokens.weight, model.model.embed_tokens.weight)
+    of_stale, of_whole = (
+        sample(policy, PROMPTS, samples=4, settings=SETTINGS, seed=1) for policy in (stale, whole)
+    )
+
+    # what it samples looks like any other completions
+    assert [len(row) for row in of_stale.logprobs] == [len(ids) for ids in of_stale.token_ids]
+    assert all(-50.0 < value < 0.0 for row in of_stale.logprobs for value in row)
+    assert set(of_stale.finish_reasons) == set(of_whole.finish_reasons)
+    assert all(tied.policy.tokenizer.decode(ids) for ids in of_stale.token_ids)
+
+    before = digest_of_weights(tied.policy.model)
+    with pytest.raises(StaleSamplesError, match="the policy that it would update") as caught:
+        learn_the_even(tied, of_stale, 1)
+    assert (caught.value.step, caught.value.last_good) == (2, 1)
+    assert digest_of_weights(tied.policy.model) == before
+    accepted = learn_the_even(tied, of_whole, 1)
+    assert accepted.sampling_gap_nats is not None
+    assert accepted.sampling_gap_nats < FLOAT32_GAP / 10
 
 
 def test_without_log_probabilities_a_server_is_not_learned_from(make: Make) -> None:

@@ -35,6 +35,7 @@ def test_numerics_say_where_products_may_be_less_precise() -> None:
         torch.set_float32_matmul_precision("highest")
 
 
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 def test_numerics_of_a_gpu_name_its_model() -> None:
     assert numerics("cuda") == numerics("auto")

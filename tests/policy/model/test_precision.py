@@ -233,6 +233,7 @@ def test_going_on_from_a_checkpoint_is_still_byte_for_byte(
     assert digest_of_weights(resumed.policy.model) == digest_of_weights(first.policy.model)
 
 
+@pytest.mark.cuda
 @needs_gpu
 @pytest.mark.parametrize("adapter", ["none", "lora"])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -250,6 +251,7 @@ def test_a_gpu_samples_and_learns(
     assert {value.dtype for value in made.policy.model.parameters()} == {torch.float32}
 
 
+@pytest.mark.cuda
 @needs_gpu
 def test_a_gpu_gives_the_numbers_of_the_cpu_up_to_bfloat16(
     tiny_folder: Callable[[str], Path],
@@ -262,6 +264,7 @@ def test_a_gpu_gives_the_numbers_of_the_cpu_up_to_bfloat16(
     assert (values[0] - values[1]).abs().mean() < COARSE
 
 
+@pytest.mark.cuda
 @needs_gpu
 def test_a_gpu_goes_on_from_a_checkpoint_of_the_cpu(
     tiny_folder: Callable[[str], Path], tmp_path: Path

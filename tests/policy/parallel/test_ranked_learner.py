@@ -19,10 +19,12 @@ from policy.model.load import load_policy
 from policy.sampling.sample import sample
 from tests.policy.parallel.worker import (
     PROMPTS,
+    REFUSED,
     SAMPLES,
     SAMPLING,
     STEPS,
     learn,
+    learn_and_be_refused,
     sampled,
     settings,
     two,
@@ -51,12 +53,12 @@ def _one_thread() -> Any:
 def together(tmp_path: Path, tiny_folder: Callable[[str], Path]) -> Together:
     """What rank 0 of several processes tells of their learning."""
 
-    def run(ranks: int = 2, **given: Any) -> dict[str, Any]:
+    def run(ranks: int = 2, scene: str = "learn", **given: Any) -> dict[str, Any]:
         folder = tmp_path / "work"
         folder.mkdir()
         given = {"model": str(tiny_folder("llama")), "prompts": PROMPTS[:2], **given}
         (folder / "given.json").write_text(json.dumps(given))
-        ended = run_ranks(["-m", WORKER, "learn", str(folder)], as_torchrun(ranks), folder)
+        ended = run_ranks(["-m", WORKER, scene, str(folder)], as_torchrun(ranks), folder)
         assert [one.code for one in ended] == [0] * ranks, [one.err for one in ended]
         told: dict[str, Any] = json.loads((folder / "told-0.json").read_text())
         return told
@@ -64,8 +66,10 @@ def together(tmp_path: Path, tiny_folder: Callable[[str], Path]) -> Together:
     return run
 
 
-def alone(folder: Path, prompts: list[list[int]], **changed: Any) -> tuple[Learner, dict[str, Any]]:
-    policy, reference = two(folder)
+def alone(
+    folder: Path, prompts: list[list[int]], device: str = "cpu", **changed: Any
+) -> tuple[Learner, dict[str, Any]]:
+    policy, reference = two(folder, device)
     learner = Learner(policy, reference.model, settings(**changed), STEPS)
     metrics: list[Any] = []
     for step in range(STEPS):
@@ -74,17 +78,52 @@ def alone(folder: Path, prompts: list[list[int]], **changed: Any) -> tuple[Learn
     return learner, {"metrics": metrics, "tokens": told["tokens"]}
 
 
+@pytest.mark.parametrize("baseline", ["leave_one_out", "running_mean"])
 def test_two_processes_make_the_bytes_of_one_that_makes_the_same_two_passes(
-    together: Together, tiny_folder: Callable[[str], Path]
+    together: Together, tiny_folder: Callable[[str], Path], baseline: str
 ) -> None:
-    learner, told = alone(tiny_folder("llama"), PROMPTS[:2])
-    both = together()
+    learner, told = alone(tiny_folder("llama"), PROMPTS[:2], baseline=baseline)
+    both = together(settings={"baseline": baseline})
     assert both["digest"] == digest_of_weights(learner.policy.model)
+    assert both["digests"] == [both["digest"]] * 2
     assert both["metrics"] == told["metrics"]
     assert [metrics[3] for metrics in both["metrics"]] == [2] * STEPS, "two passes a step"
     assert any(metrics[4] for metrics in both["metrics"]), "some gradient was clipped"
     start = digest_of_weights(load_policy(tiny_folder("llama"), name="", device="cpu").model)
     assert both["digest"] != start
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there are not two CUDA devices")
+def test_two_gpus_add_up_by_nccl_what_one_makes_in_two_passes(
+    together: Together, tiny_folder: Callable[[str], Path]
+) -> None:
+    _, told = alone(tiny_folder("llama"), PROMPTS[:2], device="cuda")
+    both = together(device="cuda")
+    first, second = both["digests"]
+    assert first == second, "each has the sum to the bit"
+    # later steps sample from weights of other last bits, and so other tokens
+    begun = [next(one for one in run["metrics"] if one[2] > 1e-2) for run in (both, told)]
+    assert begun[0] == pytest.approx(begun[1], rel=1e-2, abs=1e-3)
+
+
+def test_a_step_that_is_refused_changes_no_process_and_the_next_is_that_of_one_process(
+    together: Together, tiny_folder: Callable[[str], Path]
+) -> None:
+    changed, prompts = {"baseline": "running_mean"}, PROMPTS[:2]
+    policy, reference = two(tiny_folder("llama"))
+    learner = Learner(policy, reference.model, settings(**changed), STEPS)
+    told = learn_and_be_refused(learner, prompts, lambda: [digest_of_weights(policy.model)])
+    both = together(scene="refused", settings=changed)
+    assert both["said"] == told["said"]
+    gap, kl, overflow = both["said"]
+    assert "differ by 0.01 nats a token" in gap
+    assert "above --max-kl" in kl
+    assert "are not finite" in overflow
+    assert both["metrics"] == told["metrics"]
+    assert both["digests"] == [2 * one for one in told["digests"]], "each rank, each time"
+    assert both["digests"][1::2][:3] == both["digests"][2::2]
+    assert len({first for first, _ in both["digests"]}) == 1 + len(REFUSED) + 1
 
 
 def test_going_on_from_a_checkpoint_changes_no_byte(
@@ -98,7 +137,8 @@ def test_going_on_from_a_checkpoint_changes_no_byte(
 def test_processes_with_unequal_shares_learn_the_same_up_to_rounding(
     together: Together, tiny_folder: Callable[[str], Path], tmp_path: Path, ranks: int
 ) -> None:
-    one_pass, prompts = {"max_tokens_per_pass": 2048, "learning_rate": RATE}, PROMPTS[: ranks + 1]
+    one_pass: dict[str, Any] = {"max_tokens_per_pass": 2048, "learning_rate": RATE}
+    prompts = PROMPTS[: ranks + 1]
     learner, told = alone(tiny_folder("llama"), prompts, **one_pass)
     several = together(ranks, prompts=prompts, settings=one_pass)
     assert several["tokens"] == told["tokens"]
@@ -111,7 +151,7 @@ def test_processes_with_unequal_shares_learn_the_same_up_to_rounding(
 def test_split_weights_learn_the_same_up_to_rounding_whatever_passes_each_process_needs(
     together: Together, tiny_folder: Callable[[str], Path], tmp_path: Path, kl_weight: float
 ) -> None:
-    changed = {"kl_weight": kl_weight, "learning_rate": RATE}
+    changed: dict[str, Any] = {"kl_weight": kl_weight, "learning_rate": RATE}
     learner, told = alone(tiny_folder("llama"), PROMPTS[:3], **changed)
     both = together(prompts=PROMPTS[:3], settings=changed, shard=True, resume=True)
     assert both["tokens"] == told["tokens"]

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from policy.parallel.sharding import shard_weights, whole_weights
 from policy.parallel.watch import EndedError
 from policy.sampling.sample import Samples, sample
 from schemas.config import LearningSettings, SamplingSettings
-from schemas.errors import InputError, RanksError, ThreeLoopsError
+from schemas.errors import InputError, RanksError, StoppedError, ThreeLoopsError
 from tests.policy.weights import digest_of_weights
 
 STEPS = 5
@@ -33,6 +34,8 @@ SAMPLES = 4
 PROMPTS = [[5, 6, 7, 8], [5, 6, 9, 9], [5, 6, 7, 11], [5, 6, 12, 3]]
 SAMPLING = SamplingSettings(max_new_tokens=6)
 EVERY_PROBLEM = 1  # tokens in a pass: each problem has one of its own
+REFUSED = ("gap", "kl", "overflow")  # why a step must not be made
+OVERFLOWS = [0.0, *[3e38] * (SAMPLES - 1)]  # finite rewards whose sum in float32 is not
 
 
 def settings(**changed: Any) -> LearningSettings:
@@ -46,9 +49,9 @@ def settings(**changed: Any) -> LearningSettings:
     return LearningSettings(**(chosen | changed))
 
 
-def two(folder: Path) -> tuple[Policy, Policy]:
+def two(folder: Path, device: str = "cpu") -> tuple[Policy, Policy]:
     """Policy and reference."""
-    first, second = (load_policy(folder, name="tiny", device="cpu") for _ in range(2))
+    first, second = (load_policy(folder, name="tiny", device=device) for _ in range(2))
     return first, second
 
 
@@ -73,6 +76,39 @@ def learn(learner: Learner, prompts: list[list[int]], steps: range) -> dict[str,
     return {"metrics": metrics, "tokens": samples.token_ids}
 
 
+def refused(learner: Learner, prompts: list[list[int]], step: int, why: str) -> str:
+    """What is said of a step that must not be made; only the last problem's rewards overflow."""
+    samples = sampled(learner.policy, prompts, step)
+    logprobs: Sequence[Sequence[float]] = samples.logprobs
+    earned, limit = rewards(samples, step), None
+    match why:
+        case "gap":
+            logprobs = [[value - 0.01 for value in row] for row in logprobs]
+        case "kl":
+            limit = -1e9
+        case "overflow":
+            earned[-1] = OVERFLOWS
+    try:
+        learner.step(prompts, samples.token_ids, logprobs, earned, max_kl_nats=limit)
+    except StoppedError as stop:
+        return str(stop)
+    raise AssertionError(f"{why}: not refused")
+
+
+def learn_and_be_refused(
+    learner: Learner, prompts: list[list[int]], weights: Callable[[], list[str]]
+) -> dict[str, Any]:
+    """After each step one that is refused, and a last step; with digests before and after each."""
+    digests, said, metrics = [weights()], [], []
+    for step, why in enumerate(REFUSED, 1):  # in step 0 nothing earns a reward
+        metrics += learn(learner, prompts, range(step, step + 1))["metrics"]
+        digests.append(weights())
+        said.append(refused(learner, prompts, step, why))
+        digests.append(weights())
+    metrics += learn(learner, prompts, range(len(REFUSED) + 1, len(REFUSED) + 2))["metrics"]
+    return {"digests": [*digests, weights()], "said": said, "metrics": metrics}
+
+
 def follow(group: Group, learner: RankedLearner) -> None:
     """What `tasks.runtime.sharing.Follower` does for a learner."""
     while True:
@@ -82,20 +118,40 @@ def follow(group: Group, learner: RankedLearner) -> None:
                 case "whole":
                     with whole_weights(learner.policy.model):
                         pass
+                case "digest":
+                    digests(group, learner)
                 case name:
                     getattr(learner, f"follow_{name}")(message)
         except GivenUpError:
             continue
 
 
-def scene_learn(group: Group, folder: Path, given: dict[str, Any]) -> dict[str, Any]:
-    policy, reference = two(Path(given["model"]))
+def digests(group: Group, learner: RankedLearner) -> list[str]:
+    """The digest of each process's weights, by rank, on rank 0."""
+    if group.leads:
+        group.tell({"do": "digest"})
+    mine = digest_of_weights(learner.policy.model).encode()
+    return [answer.decode() for answer in group.together(lambda: mine)]
+
+
+def ranked(group: Group, given: dict[str, Any]) -> RankedLearner:
+    policy, reference = two(Path(given["model"]), given.get("device", "cpu"))
     if given.get("shard"):
         shard_weights(reference.model, group)
         shard_weights(policy.model, group)
-    learner = RankedLearner(
-        policy, reference.model, settings(**given.get("settings", {})), STEPS, group=group
-    )
+    chosen = settings(**given.get("settings", {}))
+    return RankedLearner(policy, reference.model, chosen, STEPS, group=group)
+
+
+def scene_refused(group: Group, folder: Path, given: dict[str, Any]) -> dict[str, Any]:
+    learner = ranked(group, given)
+    if not group.leads:
+        follow(group, learner)
+    return learn_and_be_refused(learner, given["prompts"], lambda: digests(group, learner))
+
+
+def scene_learn(group: Group, folder: Path, given: dict[str, Any]) -> dict[str, Any]:
+    learner = ranked(group, given)
     if not group.leads:
         follow(group, learner)
     prompts, half = given["prompts"], folder / "half"
@@ -117,6 +173,7 @@ def scene_learn(group: Group, folder: Path, given: dict[str, Any]) -> dict[str, 
     return {
         "metrics": metrics,
         "digest": digest_of_weights(exported.model),
+        "digests": [] if given.get("shard") else digests(group, learner),
         "tokens": told["tokens"],
         "sums": sums,
     }
@@ -208,7 +265,7 @@ def run(scene: str, folder: Path) -> None:
         die_at(given["dies"], given["how"])
     identity = {"--samples": str(given.get("samples", {}).get(str(place.rank), 4))}
     try:
-        with joined(place, "cpu", identity) as group:
+        with joined(place, given.get("device", "cpu"), identity) as group:
             told = globals()[f"scene_{scene}"](group, folder, given)
             if group.leads or scene == "gone":
                 (folder / f"told-{place.rank}.json").write_text(json.dumps(told))
