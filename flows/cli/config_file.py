@@ -35,6 +35,7 @@ def read_config(path: Path, kind: type[RunConfig]) -> dict[str, Any]:
     found = yaml_mapping(text_of(path, MOST_BYTES, "a YAML file"), where)
     try:
         kind.model_validate(found)
+        kind.model_validate(_tuples(found), strict=True)  # a text that holds a number is none
     except ValidationError as error:
         first = error.errors()[0]
         name = place_of(first)
@@ -73,6 +74,13 @@ def print_config(options: Namespace, terminal: Terminal) -> ConfigOutput:
         console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
     # read back, since a record would leave out what is off
     return ConfigOutput(config=yaml_mapping(text, "--print-config"))
+
+
+def _tuples(value: Any) -> Any:
+    """A value with its lists as tuples, which they are in a configuration."""
+    if isinstance(value, dict):
+        return {name: _tuples(one) for name, one in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def _lines(config: BaseModel, indent: str) -> Iterator[str]:
