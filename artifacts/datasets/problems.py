@@ -100,6 +100,12 @@ class Datasets:
             return split in known.splits
         return split in self._file(dataset, columns)["split"].unique().to_pylist()
 
+    def has_splits(self, dataset: str, columns: Columns = AS_NAMED) -> bool:
+        """Whether a dataset has splits; of a file that has none, all rows are measured."""
+        if self._by_split(dataset, columns) is not None:
+            return True
+        return self._file(dataset, columns)["split"].unique().to_pylist() != [ALL_ROWS]
+
     def whole(self, dataset: str, columns: Columns = AS_NAMED) -> pa.Table:
         """Every problem of a dataset, whatever its split."""
         return pa.concat_tables(self._all(dataset, columns))

@@ -9,6 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from artifacts.text.numbers import counted
 from artifacts.text.visible import printable
 from flows.cli.options import config_from, flag, refuse_with_replay
 from flows.cli.terminal import Terminal
@@ -169,7 +170,7 @@ def prepare(
         config = check_names(runtime, config)
     finally:
         runtime.datasets.strict = False
-    terminal.note(f"Loop {loop.letter}, {loop.name}: {_asked(runtime, config)}")
+    terminal.note(f"Loop {loop.letter}, {loop.name}: {asked(runtime, config)}")
     check_model(runtime, config)
     return config
 
@@ -243,20 +244,23 @@ def _resumed(runtime: Runtime, options: Namespace) -> tuple[LearningConfig, str]
     return settings.model_copy(update=changed), run.run_id
 
 
-def _asked(runtime: Runtime, config: RunConfig) -> str:
+def asked(runtime: Runtime, config: RunConfig) -> str:
+    """What a loop was asked for, in words."""
     from flows.preflight import replayed
 
     if (source := replayed(config)) is not None:
         return f"the completions of {source}, scored by {config.scorer}"
     if isinstance(config, LearningConfig):
-        steps = "1 step" if config.steps == 1 else f"{config.steps} steps"
-        batch = f"{steps} of {config.problems_per_step} problems x {config.samples}"
+        problems_per_step = counted(config.problems_per_step, "problem")
+        batch = f"{counted(config.steps, 'step')} of {problems_per_step} x {config.samples}"
         return f"{config.model}, {batch}, {config.dataset} {config.train_split}"
     assert isinstance(config, EvalConfig)
-    load = runtime.datasets.load
-    problems = load(config.dataset, config.split, config.limit, config.columns).num_rows
-    batch = f"{problems} problems x {config.samples}"
-    return f"{config.model}, {batch}, {config.dataset} {config.split}"
+    datasets, columns = runtime.datasets, config.columns
+    problems = datasets.load(config.dataset, config.split, config.limit, columns).num_rows
+    batch = f"{counted(problems, 'problem')} x {config.samples}"
+    has_splits = datasets.has_splits(config.dataset, columns)
+    rows = f" {config.split}" if has_splits else ", which has no splits"
+    return f"{config.model}, {batch}, {config.dataset}{rows}"
 
 
 LOOP_VERBS: Mapping[str, Verb] = {
