@@ -14,7 +14,7 @@ from artifacts.foreign.exported import ExportedRun
 from artifacts.foreign.write_inspect import inspect_archive
 from artifacts.foreign.write_lm_eval import lm_eval_lines
 from artifacts.registry.resolve import resolve_policy
-from artifacts.registry.versions import REGISTRY
+from artifacts.registry.versions import REGISTRY, registered_version
 from artifacts.runs.measured import StoredMeasurement, find_measurement
 from artifacts.store.atomic_file import write_new
 from artifacts.store.data_dir import private_files
@@ -56,6 +56,7 @@ def export(runtime: Runtime, options: Namespace, terminal: Terminal) -> ExportOu
 
 def _version(runtime: Runtime, name: str, folder: Path) -> ExportOutput:
     with private_files():  # it may fetch weights into the data folder
+        registered_version(runtime.archive, name, "export")
         policy = resolve_policy(runtime.archive, name)
         source = runtime.archive.folders.find(policy)
     with atomic_folder(folder) as partial:

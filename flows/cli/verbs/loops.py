@@ -17,6 +17,7 @@ from flows.orchestration.settings import configure_prefect, refuse_settings_here
 from policy.parallel.place import place_in
 from schemas.config import EvalConfig, LearningConfig, RunConfig, SelectionConfig
 from schemas.errors import InputError
+from schemas.files import source_of
 from schemas.loops import DEMO, EVALUATION, LEARNING, SELECTION, Loop
 from schemas.outputs import AskOutput, DemoOutput, PromptOutput, TokensOutput, UpOutput
 from schemas.result_parts import ResultModel
@@ -38,6 +39,7 @@ def evaluate(runtime: Runtime, options: Namespace, terminal: Terminal) -> EvalRe
     """Loop A."""
     from flows.cli.render.results import print_result
 
+    _refuse_no_run(runtime, options)
     config = _measured(EvalConfig, options)
     config = prepare(runtime, terminal, config, EVALUATION)
     from flows.eval import eval_flow
@@ -53,6 +55,7 @@ def select(runtime: Runtime, options: Namespace, terminal: Terminal) -> Selectio
 
     if "pick" in options:
         options.pick = tuple(dict.fromkeys(options.pick))
+    _refuse_no_run(runtime, options)
     config = _measured(SelectionConfig, options)
     config = prepare(runtime, terminal, config, SELECTION)
     from flows.selection import selection_flow
@@ -211,6 +214,14 @@ def start_prefect(runtime: Runtime, terminal: Terminal) -> None:
 
     start_own_server(runtime.data_dir, terminal.note)
     tell_of_lost_runs(runtime)
+
+
+def _refuse_no_run(runtime: Runtime, options: Namespace) -> None:
+    """InputError for a run that is not there, before what else does not go with it."""
+    source = vars(options).get("completions")
+    if isinstance(source, str) and source_of(source) == "run":
+        runtime.archive.tracking.refuse_silence()
+        runtime.archive.history.find(source)
 
 
 def _measured(config: type[C], options: Namespace) -> C:

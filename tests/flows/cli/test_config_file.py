@@ -137,6 +137,19 @@ BAD = {
         "sampling: {temprature: 1}\n",
         ": sampling.temprature: there is no such setting",
     ),
+    "a setting of a group beside it": (
+        "temperature: 1\n",
+        ": temperature: there is no such setting; it belongs into the group sampling: "
+        "sampling.temperature",
+    ),
+    "a setting in a group": (
+        "sampling: {samples: 2}\n",
+        ": sampling.samples: there is no such setting; samples belongs into no group",
+    ),
+    "an address": (
+        "base_url: x\n",
+        ": base_url: there is no such setting; an address is in no file",
+    ),
     "a value that is not allowed": (
         "sampling: {temperature: -1}\n",
         ": sampling.temperature: is less than 0",
@@ -214,7 +227,7 @@ def test_an_empty_file_sets_nothing(tmp_path: Path) -> None:
 def test_what_a_replay_has_settled_cannot_be_set_by_a_file_either(
     file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["eval", "--config", str(file), "--completions", "eval-123456"]) == 2
+    assert main(["eval", "--config", str(file), "--completions", "x.parquet"]) == 2
     assert "it was settled when the completions were made" in capsys.readouterr().err
 
 
