@@ -18,6 +18,7 @@ from artifacts.registry.versions import REGISTRY, registered_version
 from artifacts.runs.measured import StoredMeasurement, find_measurement
 from artifacts.store.atomic_file import write_new
 from artifacts.store.data_dir import private_files
+from artifacts.text.numbers import counted
 from artifacts.text.visible import printable
 from flows.cli.terminal import Terminal
 from policy.files.atomic_folder import atomic_folder
@@ -87,8 +88,8 @@ def _answers(measured: StoredMeasurement, form: str, path: Path) -> ExportOutput
     return ExportOutput(
         source=measured.name, written=str(path), format=form,
         digest=measured.digests["completions"],
-        contents=f"{measured.problems.num_rows} problems x "
-        f"{1 if measured.rule else measured.samples} answers of {measured.name}",
+        contents=f"{counted(measured.problems.num_rows, 'problem')} x "
+        f"{counted(1 if measured.rule else measured.samples, 'answer')} of {measured.name}",
     )  # fmt: skip
 
 
