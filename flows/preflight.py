@@ -76,6 +76,7 @@ def check_names(runtime: Runtime, config: C) -> C:
     if replayed(config) is None or source_of(str(replayed(config))) == "answers":
         pinned = runtime.datasets.pinned(config.dataset)
         config = config.model_copy(update={"dataset": pinned})
+        check_splits(runtime.datasets, config)
     if (source := replayed(config)) is not None:
         config = _of_what_was_answered(runtime, config, source)
     else:
@@ -87,6 +88,23 @@ def check_names(runtime: Runtime, config: C) -> C:
         _check_learning(runtime.datasets, config)
         _check_ranks(runtime.ranks, config)
     return config
+
+
+def check_splits(datasets: Datasets, config: RunConfig) -> None:
+    """InputError for a split that is named now for a file that has none: all rows would be taken.
+
+    The defaults count as not named.
+    """
+    for name in ("split", "train_split"):
+        split, field = getattr(config, name, None), type(config).model_fields.get(name)
+        if not datasets.strict or field is None or split in (field.default, ALL_ROWS):
+            continue
+        if not datasets.has_splits(config.dataset, config.columns):
+            raise InputError(
+                f"{config.dataset} has no splits, and all its rows would be taken",
+                f"--{name.replace('_', '-')} {split}",
+                "leave it out, name the column with --split-column, or add --split-by-hash 80/20",
+            )
 
 
 def _check_task_runner(runtime: Runtime, config: RunConfig) -> None:

@@ -44,7 +44,7 @@ def _what_is_wrong(error: ErrorDetails) -> str:
         return WORDS[kind]
     if kind.startswith(("int_parsing", "int_from", "int_type")):
         return "is not a whole number"
-    if kind.startswith("float_parsing"):
+    if kind.startswith(("float_parsing", "float_type")):
         return "is not a number"
     if kind in BOUNDS:
         word, limit = BOUNDS[kind]
@@ -56,8 +56,11 @@ def _what_is_wrong(error: ErrorDetails) -> str:
 
 
 def _what_to_give(error: ErrorDetails) -> str:
-    if error["type"].startswith("int_"):
-        return "give digits, as 20"
-    if error["type"].startswith("float_"):
-        return "give digits, as 0.5"
-    return REMEDIES.get(error["type"], "")
+    kind = error["type"]
+    quoted = kind.endswith("_type") and isinstance(error["input"], str)
+    if kind.startswith(("int_", "float_")):
+        digits = f"give digits, as {20 if kind.startswith('int_') else 0.5}"
+        return f"{digits}, without quotes" if quoted else digits
+    if kind == "bool_type" and quoted:
+        return "write it without quotes"
+    return REMEDIES.get(kind, "")

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode
+from yaml.resolver import Resolver
 
 from schemas.errors import InputError
 from schemas.files import exists, is_file
+
+# what is a number without quotes: YAML 1.1 reads 010 as 8 and 1:30 as 90, and 1e-5 as text
+NUMBERS = {
+    "int": r"[-+]?(?:0|[1-9][0-9]*)",
+    "float": r"[-+]?(?:(?:\.[0-9]+|[0-9]+\.[0-9]*)(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+)",
+}
+MOST_DIGITS = 400  # more than any number here may have
+PLAIN = ("null", "bool", "int", "float", "str", "seq", "map")
+TAG = "tag:yaml.org,2002:"
 
 
 def text_of(path: Path, most_bytes: int, meant: str) -> str:
@@ -56,7 +67,16 @@ def _size(count: int) -> str:
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """Plain values alone: no aliases, which can grow without end, and no name twice."""
+    """Plain values alone: no aliases, which can grow without end, and no name twice.
+
+    A whole number is its decimal digits; what YAML 1.1 alone takes for a number or a date is text.
+    """
+
+    yaml_constructors: ClassVar[dict[str | None, Any]] = {
+        tag: made
+        for tag, made in yaml.SafeLoader.yaml_constructors.items()
+        if tag is None or tag in [f"{TAG}{kind}" for kind in PLAIN]
+    }
 
     def compose_node(self, parent: Node | None, index: Any) -> Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -74,3 +94,30 @@ class _PlainLoader(yaml.SafeLoader):
                 raise yaml.MarkedYAMLError(problem=problem, problem_mark=name.start_mark)
             seen.add(name.value)
         return super().construct_mapping(node, deep)
+
+    def construct_number(self, node: ScalarNode) -> int | float:
+        kind = node.tag.removeprefix(TAG)
+        problem = ""
+        if not re.fullmatch("|".join(NUMBERS.values()), node.value, re.ASCII):
+            problem = f"{node.value[:40]} is no number"
+        elif len(node.value) > MOST_DIGITS:
+            problem = f"a number of more than {MOST_DIGITS} digits"
+        if problem:
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+        return int(node.value) if kind == "int" else float(node.value)
+
+
+def read_numbers(of: type[Resolver]) -> None:
+    """Have a loader or dumper take for a number without quotes what is one here."""
+    for kind, form in NUMBERS.items():
+        whole = re.compile(rf"(?:{form})\Z", re.ASCII)
+        of.add_implicit_resolver(f"{TAG}{kind}", whole, list("-+.0123456789"))
+
+
+_PlainLoader.yaml_implicit_resolvers = {
+    first: [(tag, form) for tag, form in forms if tag in (f"{TAG}null", f"{TAG}bool")]
+    for first, forms in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+read_numbers(_PlainLoader)
+for _kind in NUMBERS:
+    _PlainLoader.add_constructor(f"{TAG}{_kind}", _PlainLoader.construct_number)

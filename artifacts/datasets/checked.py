@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from artifacts.datasets.rows import IntegerText, Row
+from schemas.config import Columns
 from schemas.errors import InputError
 from schemas.problems import CANONICAL_INTEGER
 
@@ -20,8 +21,18 @@ ALL_ROWS = "all"  # the split of rows that know none
 NEEDED = ("id", "prompt", "expected_answer")  # of a problem
 
 
-def checked_problems(rows: Sequence[tuple[int, Row]], name: str) -> pa.Table:
-    """The problems table of these rows; InputError names the first bad row of `name` and why."""
+def checked_problems(
+    rows: Sequence[tuple[int, Row]], name: str, columns_of_file: Columns | None = None
+) -> pa.Table:
+    """The problems table of these rows; InputError names the first bad row of `name` and why.
+
+    It calls question and answer as `columns_of_file` does, where the rows are from a file.
+    """
+    called = {field: field for field in NEEDED}
+    if columns_of_file is not None:
+        called["prompt"] = columns_of_file.prompt_column
+        called["expected_answer"] = columns_of_file.answer_column
+    may_have_pattern = columns_of_file is not None and columns_of_file.answer_pattern is None
     first_row: dict[str, int] = {}
     expected_of: dict[str, tuple[str, int]] = {}  # prompt to its answer and its row
     columns: dict[str, list[str | None]] = {
@@ -33,14 +44,18 @@ def checked_problems(rows: Sequence[tuple[int, Row]], name: str) -> pa.Table:
             if field not in row:
                 raise InputError(f"{field} is missing", where, f"give {', '.join(NEEDED)}")
             if row[field] is None:
-                raise InputError(f"{field} is null", where, "give a value, or delete the row")
+                raise InputError(
+                    f"{called[field]} is null", where, "give a value, or delete the row"
+                )
         identity = _text(row["id"], "id", where)
-        prompt = _text(row["prompt"], "prompt", where)
+        prompt = _text(row["prompt"], called["prompt"], where)
         if not identity.strip():
             raise InputError("id is empty", where)
         if not prompt.strip():
-            raise InputError("prompt is empty", where, "write the question")
-        expected = _integer(row["expected_answer"], where)
+            raise InputError(f"{called['prompt']} is empty", where, "write the question")
+        expected = _integer(
+            row["expected_answer"], called["expected_answer"], where, may_have_pattern
+        )
         if identity in first_row:
             raise InputError(
                 f"id {identity!r} is a duplicate of row {first_row[identity]}",
@@ -85,12 +100,13 @@ def _text(value: Any, field: str, where: str) -> str:
     return str(value)
 
 
-def _integer(value: Any, where: str) -> str:
+def _integer(value: Any, called: str, where: str, may_have_pattern: bool) -> str:
     if isinstance(value, IntegerText):
         return "0" if value == "-0" else str(value)
     if isinstance(value, str) and re.fullmatch(CANONICAL_INTEGER, value, re.ASCII):
         return value
     shown = json.dumps(value, ensure_ascii=False, default=str)
-    raise InputError(
-        f"expected_answer {shown} is not an integer", where, "write it in plain digits, as 42 or -7"
-    )
+    remedy = "write it in plain digits, as 42 or -7"
+    if may_have_pattern and isinstance(value, str) and re.search("[0-9]", value):
+        remedy += ", or say with --answer-pattern where it stands"
+    raise InputError(f"{called} {shown} is not an integer", where, remedy)

@@ -67,7 +67,7 @@ def read_problem_file(name: str, columns: Columns = AS_NAMED, *, strict: bool = 
         raise InputError("has no rows", name, "give at least one problem")
     if strict:
         refuse_absent(rows, columns, name)
-    return checked_problems(as_problems(rows, columns, name), name)
+    return checked_problems(as_problems(rows, columns, name), name, columns)
 
 
 def read_split(
@@ -90,4 +90,4 @@ def read_split(
     made = as_problems(rows, columns, where)
     if columns.split_by_hash is None:
         made = [(number, row | {"split": split}) for number, row in made]
-    return checked_problems(made, where)
+    return checked_problems(made, where, columns)

@@ -8,6 +8,7 @@ from artifacts.datasets.layout import CARD, MOST_CARD_BYTES, Splits, layout_of
 from schemas.errors import InputError
 from schemas.files import is_file, of_user
 
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 MOST_FILES = 10_000
 State = tuple[tuple[str, int, int], ...]
 
@@ -30,6 +31,10 @@ def folder_splits(folder: Path, config: str | None) -> tuple[Splits, State]:
     The state is equal as long as no file was changed.
     """
     paths = _files(folder)
+    if "config.json" in paths and any(map(_is_of_a_model, paths)):
+        raise InputError(
+            "holds a model, not a dataset", f"--dataset {folder}", "name it with --model"
+        )
     card = ""
     if CARD in paths:
         with (folder / CARD).open("rb") as file:
@@ -37,6 +42,10 @@ def folder_splits(folder: Path, config: str | None) -> tuple[Splits, State]:
     found = layout_of(card, paths, str(folder)).splits(config, str(folder))
     used = sorted({path for files in found.values() for path in files})
     return found, tuple((path, *_state(folder / path)) for path in used)
+
+
+def _is_of_a_model(path: str) -> bool:
+    return path in TOKENIZER or ("/" not in path and path.endswith(".safetensors"))
 
 
 def _files(folder: Path) -> list[str]:

@@ -55,13 +55,14 @@ class GymDataset:
     def __init__(self, dataset: str) -> None:
         """Raises InputError for a generator or setting that is unknown, or without the package."""
         self._name = dataset
-        self._generator, given = _parts(dataset)
+        self._generator, wanted, given = _parts(dataset)
         if importlib.util.find_spec("reasoning_gym") is None:
             raise InputError(
                 f"it needs the package {PACKAGE}",
                 f"--dataset {dataset}",
                 "pip install -e '.[gym]' in the folder of threeloops",
             )
+        _refuse_other_version(dataset, wanted)
         self._settings = _settings(dataset, self._generator, given)
         self._item = _items(dataset, self._generator, self._settings)
         self._rows: list[tuple[int, Row]] = []
@@ -109,9 +110,10 @@ class GymDataset:
                 self._rows.append((self._drawn, {"prompt": prompt, "expected_answer": answer}))
 
 
-def _parts(dataset: str) -> tuple[str, dict[str, str]]:
-    """The generator and the settings of a name, as texts."""
-    generator, _, rest = dataset.removeprefix(PREFIX).partition(":")
+def _parts(dataset: str) -> tuple[str, str, dict[str, str]]:
+    """The generator, the version where one is named, and the settings of a name, as texts."""
+    named, _, rest = dataset.removeprefix(PREFIX).partition(":")
+    generator, _, wanted = named.partition("@")
     if generator not in GENERATORS:
         raise InputError(
             f"{generator or 'it'} {NOT_SUPPORTED.get(generator, 'is no generator of integers')}",
@@ -127,7 +129,16 @@ def _parts(dataset: str) -> tuple[str, dict[str, str]]:
                 what, f"--dataset {dataset}", f"write {PREFIX}{generator}:NAME=VALUE,NAME=VALUE"
             )
         given[name] = value
-    return generator, given
+    return generator, wanted, given
+
+
+def _refuse_other_version(dataset: str, wanted: str) -> None:
+    if wanted and wanted != (there := version(PACKAGE)):
+        raise InputError(
+            f"{PACKAGE} {there} is installed, and {wanted} is named",
+            f"--dataset {dataset}",
+            f"install {PACKAGE}=={wanted}, or leave @{wanted} out",
+        )
 
 
 def _settings(dataset: str, generator: str, given: Mapping[str, str]) -> dict[str, Any]:
@@ -204,6 +215,8 @@ def _items(dataset: str, generator: str, settings: Values) -> Callable[[int], An
             return made[number]
         except Exception as error:  # a stranger's code, with settings that nobody tried
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            if "set_int_max_str_digits" in reason:
+                reason = "a number has more digits than Python writes"
             raise InputError(
                 f"{generator} cannot make it ({reason})",
                 f"{dataset}, row {number + 1}",

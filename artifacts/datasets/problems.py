@@ -100,6 +100,12 @@ class Datasets:
             return split in known.splits
         return split in self._file(dataset, columns)["split"].unique().to_pylist()
 
+    def has_splits(self, dataset: str, columns: Columns = AS_NAMED) -> bool:
+        """Whether a dataset has splits; of a file that has none, all rows are measured."""
+        if self._by_split(dataset, columns) is not None:
+            return True
+        return bool(self._file(dataset, columns)["split"].unique().to_pylist() != [ALL_ROWS])
+
     def whole(self, dataset: str, columns: Columns = AS_NAMED) -> pa.Table:
         """Every problem of a dataset, whatever its split."""
         return pa.concat_tables(self._all(dataset, columns))
@@ -135,6 +141,8 @@ class Datasets:
 
     def _by_split(self, dataset: str, columns: Columns) -> BuiltIn | None:
         """A dataset that is read split by split, None for a file."""
+        if self.strict and columns.split_by_hash is not None:
+            _refuse_other_sum(columns.split_by_hash)
         if (built_in := BUILT_IN.get(dataset)) is not None:
             if self.strict:
                 _refuse_columns(dataset, columns)
@@ -228,6 +236,16 @@ def _refuse_columns(dataset: str, columns: Columns) -> None:
         option = f"--{name.replace('_', '-')}"
         raise InputError(
             f"{option} {value} is for files", f"dataset {dataset}", f"leave {option} out"
+        )
+
+
+def _refuse_other_sum(shares: str) -> None:
+    total = sum(int(part) for part in shares.split("/"))
+    if total != 100:
+        raise InputError(
+            f"its parts make {total} in all, not 100",
+            f"--split-by-hash {shares}",
+            "give two or three, as 80/20 or 80/10/10",
         )
 
 

@@ -9,7 +9,7 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -48,7 +48,9 @@ def jsonl_objects(path: Path) -> Iterator[tuple[int, Row]]:
         if not (line := _utf8(raw, path, number)).strip():
             continue
         try:
-            value = json.loads(line, parse_int=IntegerText)
+            value = json.loads(line, parse_int=IntegerText, object_pairs_hook=_object)
+        except InputError as error:
+            raise InputError(error.what, f"{path}, row {number}", error.remedy) from None
         except (ValueError, RecursionError) as error:
             reason = getattr(error, "msg", str(error))
             raise InputError(f"is not JSON ({reason})", f"{path}, row {number}") from None
@@ -57,6 +59,19 @@ def jsonl_objects(path: Path) -> Iterator[tuple[int, Row]]:
                 "is not a JSON object", f"{path}, row {number}", "write one {...} a line"
             )
         yield number, value
+
+
+def _object(pairs: Sequence[tuple[str, JsonValue]]) -> Row:
+    """A JSON object; InputError for a key that it has twice, whose last value alone would count."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        _refuse_twice([name for name, _ in pairs], "key")
+    return found
+
+
+def _refuse_twice(names: Iterable[str], what: str, where: str = "") -> None:
+    if twice := [name for name, times in Counter(names).items() if times > 1]:
+        raise InputError(f"the {what} {twice[0][:80]!r} is there twice", where, "leave one of them")
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -116,6 +131,7 @@ def csv_rows(path: Path, columns: Columns) -> Iterator[tuple[int, Row]]:
 def _csv_objects(
     reader: csv.DictReader[str], path: Path, columns: Columns
 ) -> Iterator[tuple[int, Row]]:
+    _refuse_twice(filter(None, reader.fieldnames or ()), "column", f"{path}, row 1")
     _refuse_missing(reader.fieldnames or (), columns, f"{path}, row 1")
     for row in reader:
         if None in row:
@@ -163,8 +179,7 @@ def _parquet_table(path: Path, columns: Columns) -> pa.Table:
         raise InputError(
             f"is not a readable Parquet file ({_in_short(error)})", str(path)
         ) from None
-    if twice := [name for name, times in Counter(names).items() if times > 1]:
-        raise InputError(f"has more than one column {twice[0]!r}", str(path), "leave one of them")
+    _refuse_twice(names, "column", str(path))
     return table
 
 

@@ -14,7 +14,7 @@ from schemas.errors import InputError
 from schemas.faults import place_of, told
 from schemas.files import ending, of_user
 from schemas.own_template import OwnTemplate
-from schemas.plain_yaml import text_of, yaml_mapping
+from schemas.plain_yaml import read_numbers, text_of, yaml_mapping
 
 MOST_BYTES = 2**19
 KEPT = "template.yaml"  # among a run's artifacts
@@ -93,3 +93,4 @@ def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 
 
 _Dumper.add_representer(str, _text)
+read_numbers(_Dumper)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from artifacts.text.numbers import counted
 from schemas.imported import ImportedFrom, PartialAnswers
 
 
@@ -9,7 +10,7 @@ def origin_lines(imported: ImportedFrom) -> list[str]:
     """Which program sampled which model, what it said itself, and what it did not record."""
     tool = " ".join(part for part in (imported.tool or imported.format, imported.version) if part)
     model = f", model {imported.model}" if imported.model else ", which names no model"
-    lines = [f"{imported.answers} answers by {tool}{model}"]
+    lines = [f"{counted(imported.answers, 'answer')} by {tool}{model}"]
     lines += [
         f"its own score {name}: mean {score.mean:.3f} of {score.rows} rows"
         for name, score in imported.own_scores.items()
@@ -39,6 +40,6 @@ def missing_lines(partial: PartialAnswers) -> list[str]:
         lines.append(f"answers not counted, so that every problem has as many: {partial.unused}")
     return [
         *lines,
-        f"every rate is over the {partial.measured} problems that have {partial.samples} answers "
-        "or more",
+        f"every rate is over the {counted(partial.measured, 'problem')} with at least "
+        f"{counted(partial.samples, 'answer')}",
     ]

@@ -100,3 +100,8 @@ def points_interval(change: WithEnds) -> str:
 def nats_interval(divergence: WithInterval) -> str:
     """The ends of a divergence's interval, in nats."""
     return f"{nats(divergence.low)} to {nats(divergence.high)}"
+
+
+def counted(number: int, what: str) -> str:
+    """A number with its noun, of which more than one end in s."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -35,17 +35,32 @@ def read_config(path: Path, kind: type[RunConfig]) -> dict[str, Any]:
     found = yaml_mapping(text_of(path, MOST_BYTES, "a YAML file"), where)
     try:
         kind.model_validate(found)
+        kind.model_validate(_tuples(found), strict=True)  # a text that holds a number is none
     except ValidationError as error:
         first = error.errors()[0]
         name = place_of(first)
         what, remedy = told(first)
         if first["type"] == "extra_forbidden":
-            what, remedy = "there is no such setting", "--print-config shows all that there are"
+            what, remedy = "there is no such setting", _belongs(first["loc"], kind)
         raise InputError(what, f"{where}: {name}", remedy) from None
     flat: dict[str, Any] = {}
     for name, value in found.items():
         flat |= (value or {}) if name in NESTED else {name: value}
     return flat
+
+
+def _belongs(place: tuple[int | str, ...], kind: type[RunConfig]) -> str:
+    """Where a name that is not known where it stands would be one."""
+    name = str(place[-1])
+    if name == "base_url":
+        return "an address is in no file; give it as --base-url"
+    if len(place) == 1:
+        groups = [group for group in NESTED if group in kind.model_fields]
+        if found := [group for group in groups if name in NESTED[group].model_fields]:
+            return f"it belongs into the group {found[0]}: {found[0]}.{name}"
+    elif name in kind.model_fields:
+        return f"{name} belongs into no group"
+    return "--print-config shows all that there are"
 
 
 def with_file(options: Namespace) -> Namespace:
@@ -88,6 +103,13 @@ def print_config(options: Namespace, terminal: Terminal) -> ConfigOutput:
         console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
     # read back, since a record would leave out what is off
     return ConfigOutput(config=yaml_mapping(text, "--print-config"))
+
+
+def _tuples(value: Any) -> Any:
+    """A value with its lists as tuples, which they are in a configuration."""
+    if isinstance(value, dict):
+        return {name: _tuples(one) for name, one in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def _lines(config: BaseModel, indent: str, left_out: Container[str] = ()) -> Iterator[str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -14,7 +15,6 @@ from artifacts.text.visible import printable
 from flows.cli.streams import BROKEN_PIPE, discard_stdout
 
 OURS = "\n"  # the one control character that our own texts hold
-WRAPPED = re.compile(r" +\n")  # rich leaves the space at which it breaks a line
 
 
 class SafeConsole(Console):
@@ -37,10 +37,18 @@ class SafeConsole(Console):
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterable[Segment]:
         """As rich's; everything that is printed comes through here, whatever it was made from."""
-        for segment in super().render(renderable, options):
-            if isinstance(renderable, Text) and WRAPPED.search(segment.text):
-                segment = Segment(WRAPPED.sub("\n", segment.text), segment.style)
+        segments = super().render(renderable, options)
+        for segment in _without_ends(segments) if isinstance(renderable, Text) else segments:
             if segment.control or segment.text.isprintable():
                 yield segment
             else:
                 yield Segment(printable(segment.text, keep=OURS), segment.style)
+
+
+def _without_ends(segments: Iterable[Segment]) -> Iterator[Segment]:
+    """A text without the spaces at which rich breaks its lines, in whatever style they are."""
+    for segment, following in pairwise([*segments, Segment("")]):
+        text = re.sub(" +\n", "\n", segment.text)
+        if following.text.startswith("\n"):
+            text = text.rstrip(" ")
+        yield segment._replace(text=text)

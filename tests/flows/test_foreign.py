@@ -85,7 +85,7 @@ def test_a_partial_log_is_refused_or_said_and_is_compared_on_shared_problems(
     assert main(["show", part["run_id"]]) == 0
     shown = capsys.readouterr().out
     assert "partial: of 12 problems 1 have no answer" in shown
-    assert "every rate is over the 11 problems that have 1 answers or more" in shown
+    assert "every rate is over the 11 problems with at least 1 answer" in shown
 
     whole = asked(capsys, "eval", "--completions", INSPECT, *DATASET, "--samples", "1")
     runs = ("compare", whole["run_id"], part["run_id"])

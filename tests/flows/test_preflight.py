@@ -14,6 +14,7 @@ import pytest
 from artifacts.store.shared.objects import MARK, VARIABLE
 from flows import preflight as module
 from flows.cli.parser import main
+from flows.cli.verbs.loops import asked
 from flows.learning import learning_flow
 from policy.parallel.group import Group
 from policy.parallel.place import Place
@@ -291,3 +292,32 @@ def test_a_model_that_the_hub_does_not_have_is_refused_before_a_run(
     monkeypatch.setattr("huggingface_hub.model_info", none)
     line = refused(["eval", "--model", "nobody/nothing", "--limit", "1"], capsys)
     assert "--model nobody/nothing: could not be fetched from the hub" in line
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        (["eval", "--split", "blah"], "--split blah"),
+        (["eval", "--split", "train"], "--split train"),
+        (["prompt", "--split", "dev"], "--split dev"),
+        (["learn", "--train-split", "blah"], "--train-split blah"),
+    ],
+)
+def test_a_split_that_is_named_for_a_file_without_splits(
+    words: list[str], option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_text(json.dumps({"id": "1", "prompt": "1?", "expected_answer": 1}))
+    line = refused([*words, "--dataset", str(path)], capsys)
+    assert f"{option}: {path} has no splits, and all its rows would be taken" in line
+    assert "--split-column, or add --split-by-hash" in line
+
+
+def test_all_rows_of_a_file_without_splits_are_said_to_be_measured(tmp_path: Path) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_text(json.dumps({"id": "1", "prompt": "1?", "expected_answer": 1}))
+    config = EvalConfig(dataset=str(path), split="holdout")
+    assert (
+        asked(process_runtime(), config) == f"default, 1 problem x 1, {path}, which has no splits"
+    )
+    assert asked(process_runtime(), EvalConfig()).endswith("240 problems x 1, arithmetic holdout")

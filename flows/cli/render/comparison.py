@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.text import Text
 
 from artifacts.text.numbers import (
+    counted,
     nats,
     percent,
     points,
@@ -24,6 +25,7 @@ from schemas.result_parts import (
 from schemas.results import Comparison, RatedComparison
 from scorers.statistics.paired import FEWEST
 
+HANGING = len("A  ")
 DIRECTIONS = {
     "lost": "correct before, not now",
     "won": "correct now, not before",
@@ -41,9 +43,9 @@ TESTS = {
 def print_comparison(console: Console, result: Comparison) -> None:
     """Two runs: what each was, which parts differ, and, where they may be compared, by how much."""
     for letter, run in zip("AB", result.runs, strict=True):
-        console.print(_one_run(letter, run), soft_wrap=True)
+        _print_hanging(console, _one_run(letter, run))
         if run.engine is not None:
-            console.print(printable(f"   {run.engine.words}"), style="dim", markup=False)
+            _print_hanging(console, Text(f"   {printable(run.engine.words)}", style="dim"))
     print_differing(console, result)
     if isinstance(result, RatedComparison):
         _print_difference(console, result)
@@ -52,6 +54,13 @@ def print_comparison(console: Console, result: Comparison) -> None:
         _print_flips(console, "right in A more often", difference.worse, flipped.worse)
     for sentence in result.reading:
         console.print(printable(sentence), markup=False)
+
+
+def _print_hanging(console: Console, text: Text) -> None:
+    """Print a text whose further lines stand below what follows its letter."""
+    for number, line in enumerate(text.wrap(console, console.width - HANGING)):
+        line.rstrip()
+        console.print(line if number == 0 else Text(" " * HANGING).append(line), soft_wrap=True)
 
 
 def print_differing(console: Console, result: Comparison) -> None:
@@ -80,9 +89,10 @@ def _one_run(letter: str, run: ComparedRun) -> Text:
     line = Text(f"{letter}  ").append(printable(run.name), style="bold")
     line.append(f"  loop {run.loop}, changed: {run.changed}; {printable(run.model)}")
     if run.kl_nats is not None:
-        steps = f"{run.steps} step{'' if run.steps == 1 else 's'}"
+        steps = counted(run.steps or 0, "step")
         line.append(f" after {steps}, {nats(run.kl_nats)} nats from its start")
-    return line.append(f"; {run.problems} problems x {run.samples} samples")
+    problems, samples = counted(run.problems, "problem"), counted(run.samples, "sample")
+    return line.append(f"; {problems} x {samples}")
 
 
 def _print_difference(console: Console, result: RatedComparison) -> None:

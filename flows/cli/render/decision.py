@@ -21,7 +21,7 @@ def print_decision(console: Console, result: Decision) -> None:
     console.print(f"{result.candidate.name}: {result.decision}", style=style, markup=False)
     opponent = printable(against.name or "not known")
     console.print(f"against the {against.role}, {opponent}", markup=False)
-    if result.evidence:
+    if result.evidence and against.name != result.candidate.name:
         print_comparison(console, result.evidence)
     if result.pairs_considered > 1:
         console.print(
@@ -55,7 +55,7 @@ def print_decision(console: Console, result: Decision) -> None:
     if result.gain_missing is not None:
         _print_missing_gain(console, result)
     for reason in result.reasons:
-        console.print(printable(f"- {reason}"), markup=False, soft_wrap=True)
+        console.print(printable(f"- {reason}"), markup=False)
     if result.promoted:
         console.print(f"{result.champion} is the champion now", style="bold", markup=False)
     console.print(f"decision {result.run_id}", style="dim")

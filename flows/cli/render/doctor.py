@@ -9,6 +9,7 @@ from textwrap import wrap
 from rich.console import Console
 from rich.text import Text
 
+from artifacts.text.numbers import counted
 from artifacts.text.visible import printable, short_digests
 from schemas.health import Checked, DoctorOutput, Finding
 
@@ -95,15 +96,15 @@ def _print_repaired(console: Console, group: Sequence[Finding]) -> None:
 
 def _checked(checked: Checked) -> str:
     parts = [
-        _counted(checked.tables, "table"),
-        _counted(checked.keys, "key"),
-        _counted(checked.runs, "run"),
-        _counted(checked.models, "model"),
-        _counted(checked.versions, "version"),
-        _counted(checked.checkpoints, "checkpoint"),
+        counted(checked.tables, "table"),
+        counted(checked.keys, "key"),
+        counted(checked.runs, "run"),
+        counted(checked.models, "model"),
+        counted(checked.versions, "version"),
+        counted(checked.checkpoints, "checkpoint"),
     ]
     if checked.shared or checked.leases:
-        parts += [f"{checked.shared} names in the store", _counted(checked.leases, "lease")]
+        parts += [f"{checked.shared} names in the store", counted(checked.leases, "lease")]
     size = f"{checked.read_bytes / 2**20:.1f} MiB in {checked.seconds:.1f} s"
     return f"checked      {', '.join(parts)}\nread         {size}"
 
@@ -111,12 +112,8 @@ def _checked(checked: Checked) -> str:
 def _verdict(output: DoctorOutput) -> Text:
     remarks = len(output.findings) - output.damaged
     if output.damaged:
-        line = f"Not well: {output.damaged} damaged, {_counted(remarks, 'remark')}."
+        line = f"Not well: {output.damaged} damaged, {counted(remarks, 'remark')}."
         return Text(line, style="bold red")
     if remarks:
-        return Text(f"Well: no damage, {_counted(remarks, 'remark')}.", style="bold green")
+        return Text(f"Well: no damage, {counted(remarks, 'remark')}.", style="bold green")
     return Text("Well: nothing found.", style="bold green")
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -13,6 +13,7 @@ from rich.text import Text
 from artifacts.text.describe import OUTCOME_WORDS
 from artifacts.text.imported import missing_lines, origin_lines
 from artifacts.text.numbers import (
+    counted,
     interval,
     nats,
     nats_interval,
@@ -61,7 +62,7 @@ def _print_pass_rate(console: Console, result: EvalResult | SelectionResult) -> 
     )
     console.print(
         f"  95 % interval {interval(metrics.pass_rate_low, metrics.pass_rate_high)}, "
-        f"n = {metrics.problems} problems x {result.samples} samples"
+        f"n = {counted(metrics.problems, 'problem')} x {counted(result.samples, 'sample')}"
     )
     if line := constant_line(result):
         console.print(f"  {line}")
@@ -141,7 +142,8 @@ def _print_learning(console: Console, result: LearningResult) -> None:
     console.print(grid)
     metrics, kl = result.metrics, result.kl_nats
     console.print(
-        f"n = {metrics.problems} problems x {result.samples} samples, none trained on\n"
+        f"n = {counted(metrics.problems, 'problem')} x {counted(result.samples, 'sample')}, "
+        "none trained on\n"
         f"KL to the start {nats(kl.value)} nats a completion (95 % interval {nats_interval(kl)})"
     )
     if line := constant_line(result.after, "pass@1 after"):

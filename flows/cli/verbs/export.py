@@ -14,10 +14,11 @@ from artifacts.foreign.exported import ExportedRun
 from artifacts.foreign.write_inspect import inspect_archive
 from artifacts.foreign.write_lm_eval import lm_eval_lines
 from artifacts.registry.resolve import resolve_policy
-from artifacts.registry.versions import REGISTRY
+from artifacts.registry.versions import REGISTRY, registered_version
 from artifacts.runs.measured import StoredMeasurement, find_measurement
 from artifacts.store.atomic_file import write_new
 from artifacts.store.data_dir import private_files
+from artifacts.text.numbers import counted
 from artifacts.text.visible import printable
 from flows.cli.terminal import Terminal
 from policy.files.atomic_folder import atomic_folder
@@ -56,6 +57,7 @@ def export(runtime: Runtime, options: Namespace, terminal: Terminal) -> ExportOu
 
 def _version(runtime: Runtime, name: str, folder: Path) -> ExportOutput:
     with private_files():  # it may fetch weights into the data folder
+        registered_version(runtime.archive, name, "export")
         policy = resolve_policy(runtime.archive, name)
         source = runtime.archive.folders.find(policy)
     with atomic_folder(folder) as partial:
@@ -86,8 +88,8 @@ def _answers(measured: StoredMeasurement, form: str, path: Path) -> ExportOutput
     return ExportOutput(
         source=measured.name, written=str(path), format=form,
         digest=measured.digests["completions"],
-        contents=f"{measured.problems.num_rows} problems x "
-        f"{1 if measured.rule else measured.samples} answers of {measured.name}",
+        contents=f"{counted(measured.problems.num_rows, 'problem')} x "
+        f"{counted(1 if measured.rule else measured.samples, 'answer')} of {measured.name}",
     )  # fmt: skip
 
 

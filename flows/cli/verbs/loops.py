@@ -9,6 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from artifacts.text.numbers import counted
 from artifacts.text.visible import printable
 from flows.cli.options import config_from, flag, refuse_with_replay
 from flows.cli.terminal import Terminal
@@ -16,6 +17,7 @@ from flows.orchestration.settings import configure_prefect, refuse_settings_here
 from policy.parallel.place import place_in
 from schemas.config import EvalConfig, LearningConfig, RunConfig, SelectionConfig
 from schemas.errors import InputError
+from schemas.files import source_of
 from schemas.loops import DEMO, EVALUATION, LEARNING, SELECTION, Loop
 from schemas.outputs import AskOutput, DemoOutput, PromptOutput, TokensOutput, UpOutput
 from schemas.result_parts import ResultModel
@@ -37,6 +39,7 @@ def evaluate(runtime: Runtime, options: Namespace, terminal: Terminal) -> EvalRe
     """Loop A."""
     from flows.cli.render.results import print_result
 
+    _refuse_no_run(runtime, options)
     config = _measured(EvalConfig, options)
     config = prepare(runtime, terminal, config, EVALUATION)
     from flows.eval import eval_flow
@@ -52,6 +55,7 @@ def select(runtime: Runtime, options: Namespace, terminal: Terminal) -> Selectio
 
     if "pick" in options:
         options.pick = tuple(dict.fromkeys(options.pick))
+    _refuse_no_run(runtime, options)
     config = _measured(SelectionConfig, options)
     config = prepare(runtime, terminal, config, SELECTION)
     from flows.selection import selection_flow
@@ -169,7 +173,7 @@ def prepare(
         config = check_names(runtime, config)
     finally:
         runtime.datasets.strict = False
-    terminal.note(f"Loop {loop.letter}, {loop.name}: {_asked(runtime, config)}")
+    terminal.note(f"Loop {loop.letter}, {loop.name}: {asked(runtime, config)}")
     check_model(runtime, config)
     return config
 
@@ -212,6 +216,14 @@ def start_prefect(runtime: Runtime, terminal: Terminal) -> None:
     tell_of_lost_runs(runtime)
 
 
+def _refuse_no_run(runtime: Runtime, options: Namespace) -> None:
+    """InputError for a run that is not there, before what else does not go with it."""
+    source = vars(options).get("completions")
+    if isinstance(source, str) and source_of(source) == "run":
+        runtime.archive.tracking.refuse_silence()
+        runtime.archive.history.find(source)
+
+
 def _measured(config: type[C], options: Namespace) -> C:
     if "completions" in options:
         refuse_with_replay(vars(options))
@@ -243,20 +255,23 @@ def _resumed(runtime: Runtime, options: Namespace) -> tuple[LearningConfig, str]
     return settings.model_copy(update=changed), run.run_id
 
 
-def _asked(runtime: Runtime, config: RunConfig) -> str:
+def asked(runtime: Runtime, config: RunConfig) -> str:
+    """What a loop was asked for, in words."""
     from flows.preflight import replayed
 
     if (source := replayed(config)) is not None:
         return f"the completions of {source}, scored by {config.scorer}"
     if isinstance(config, LearningConfig):
-        steps = "1 step" if config.steps == 1 else f"{config.steps} steps"
-        batch = f"{steps} of {config.problems_per_step} problems x {config.samples}"
+        problems_per_step = counted(config.problems_per_step, "problem")
+        batch = f"{counted(config.steps, 'step')} of {problems_per_step} x {config.samples}"
         return f"{config.model}, {batch}, {config.dataset} {config.train_split}"
     assert isinstance(config, EvalConfig)
-    load = runtime.datasets.load
-    problems = load(config.dataset, config.split, config.limit, config.columns).num_rows
-    batch = f"{problems} problems x {config.samples}"
-    return f"{config.model}, {batch}, {config.dataset} {config.split}"
+    datasets, columns = runtime.datasets, config.columns
+    problems = datasets.load(config.dataset, config.split, config.limit, columns).num_rows
+    batch = f"{counted(problems, 'problem')} x {config.samples}"
+    has_splits = datasets.has_splits(config.dataset, columns)
+    rows = f" {config.split}" if has_splits else ", which has no splits"
+    return f"{config.model}, {batch}, {config.dataset}{rows}"
 
 
 LOOP_VERBS: Mapping[str, Verb] = {

@@ -10,7 +10,7 @@ from artifacts.registry.resolve import check_model_name, known_folder, resolve_p
 from flows.cli.options import config_from
 from flows.cli.render.prompts import print_prompts
 from flows.cli.terminal import Terminal
-from flows.preflight import with_template
+from flows.preflight import check_splits, with_template
 from policy.limited.tokenizer_trial import explaining_tokenizer
 from policy.model.load import load_tokenizer
 from policy.model.template import get_template
@@ -25,6 +25,7 @@ def show_prompts(runtime: Runtime, options: Namespace, terminal: Terminal) -> Pr
     template = get_template(config.template)
     check_model_name(archive, config.model)
     runtime.datasets.strict = True
+    check_splits(runtime.datasets, config)
     problems = runtime.datasets.load(config.dataset, config.split, columns=config.columns)
     refuse_shown_problems(template, problems, f"{config.dataset} {config.split}")
     asked = problems.slice(0, config.limit or 1)

@@ -199,11 +199,31 @@ BAD = {
         {"prompt": "q", "expected_answer": 1.5}, {"answer_pattern": r"(\d+)"},
         "the answer is 1.5, not text; leave --answer-pattern out",
     ),
+    "a text around the answer": (
+        {"prompt": "q", "answer": "4*6=24"}, {"answer_column": "answer"},
+        'row 1: answer "4.6=24" is not an integer; write it in plain digits, .* --answer-pattern',
+    ),
+    "an empty question": (
+        {"question": " ", "expected_answer": 1}, {"prompt_column": "question"}, "question is empty",
+    ),
     "splits twice": (
         {"prompt": "q", "expected_answer": 1, "split": "dev"}, {"split_by_hash": "80/20"},
         "row 1: has a split already; leave --split-by-hash out",
     ),
 }  # fmt: skip
+
+
+def test_shares_that_make_another_sum_are_refused_where_they_are_given(tmp_path: Path) -> None:
+    datasets, columns = Datasets(), Columns(split_by_hash="80/10")
+    path = str(
+        jsonl(tmp_path / "p.jsonl", [{"prompt": f"{n}?", "expected_answer": 1} for n in range(50)])
+    )
+    assert datasets.load(path, "train", columns=columns).num_rows, "as an earlier run was told"
+    datasets.strict = True
+    with pytest.raises(
+        InputError, match="--split-by-hash 80/10: its parts make 90 in all, not 100"
+    ):
+        datasets.load(path, "train", columns=columns)
 
 
 @pytest.mark.parametrize(("row", "columns", "words"), BAD.values(), ids=BAD.keys())

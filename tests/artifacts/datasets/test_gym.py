@@ -133,6 +133,10 @@ def test_the_identity_has_the_version_and_every_setting() -> None:
         ("rg:sudoku", r"sudoku is no generator of integers; use rg: with one of aiw, basic"),
         ("rg:circuit_logic", "circuit_logic answers truth values, .*; use rg: with one of aiw"),
         ("rg:", "it is no generator of integers"),
+        (
+            "rg:chain_sum@0.1.1:size=50",
+            r"gym 0\.1\.25 is installed, and 0\.1\.1 is named; install reasoning-gym==0\.1\.1",
+        ),
         ("rg:chain_sum:terms=3", r"no setting 'terms'; it has allow_negation, max_digits"),
         ("rg:chain_sum:max_terms", r"'max_terms' is no setting; write rg:chain_sum:NAME=VALUE"),
         ("rg:chain_sum:seed=1,seed=2", "seed is set twice"),
@@ -185,3 +189,16 @@ def test_without_the_package_one_line_says_what_to_install(
     with pytest.raises(InputError, match="no generator"):
         GymDataset("rg:sudoku")
     assert gym.SIZE == 2000
+
+
+def test_the_spelling_of_the_instrument_is_a_name_too() -> None:
+    identity = GymDataset(SMALL).identity
+    assert GymDataset(identity).identity == identity
+    assert GymDataset(identity).problems("dev").equals(GymDataset(SMALL).problems("dev"))
+
+
+def test_numbers_without_end_are_refused_in_plain_words() -> None:
+    made = GymDataset("rg:chain_sum:min_digits=6000,max_digits=6000,size=10")
+    with pytest.raises(InputError, match="has more digits than Python writes") as caught:
+        made.problems("holdout")
+    assert "sys." not in str(caught.value)

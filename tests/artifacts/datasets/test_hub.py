@@ -206,6 +206,14 @@ def test_no_path_leads_out_of_the_folder(hub: Hub, datasets: Datasets, data_dir:
     assert splits == {"test": ("test.jsonl",)}
 
 
+@pytest.mark.parametrize("file", ["tokenizer.json", "model.safetensors"])
+def test_a_folder_with_a_model_is_no_dataset(file: str, tmp_path: Path, datasets: Datasets) -> None:
+    for name in ("config.json", file):
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(InputError, match="holds a model, not a dataset; name it with --model"):
+        datasets.load(str(tmp_path), "train")
+
+
 def test_a_dataset_with_one_split_may_be_split_by_hash(hub: Hub, datasets: Datasets) -> None:
     rows = "".join(f'{{"question": "{n}?", "answer": "#### {n}"}}\n' for n in range(100))
     hub.add("owner/one", {"train.jsonl": rows})

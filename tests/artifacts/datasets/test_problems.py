@@ -45,6 +45,14 @@ BAD_ROWS = {
         {"id": "b", "prompt": 1.5, "expected_answer": 1},
         "prompt is 1.5, not text",
     ),
+    "a key twice": (
+        '{"id": "b", "prompt": "x", "prompt": "y", "expected_answer": 1}',
+        "'prompt' is there twice; leave one of them",
+    ),
+    "a key twice further in": (
+        '{"id": "b", "prompt": "x", "expected_answer": 1, "of": [{"from": 1, "from": 2}]}',
+        "'from' is there twice",
+    ),
     "half a surrogate pair": (
         {"id": "b", "prompt": "\ud800", "expected_answer": 1},
         "half of a surrogate pair",
@@ -122,6 +130,18 @@ def test_csv_faults_name_the_row(tmp_path: Path) -> None:
     path.write_text('id,prompt,expected_answer\na,"one" two,2\n')
     with pytest.raises(InputError, match=r"row 2: is not CSV \("):
         read_problem_file(str(path))
+
+
+def test_a_column_of_csv_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    path.write_text("id,prompt,prompt,expected_answer\na,x,y,4\n")
+    with pytest.raises(InputError) as caught:
+        read_problem_file(str(path))
+    assert (
+        str(caught.value) == f"{path}, row 1: the column 'prompt' is there twice; leave one of them"
+    )
+    path.write_text("id,prompt,expected_answer,,\na,x,4,,\n")
+    assert read_problem_file(str(path)).num_rows == 1, "columns without a name are none"
 
 
 def test_an_integer_of_any_size_survives(tmp_path: Path) -> None:

@@ -42,7 +42,8 @@ question = "What is 8 + 35?"
 answer = "Final: 43"
 '''
 NO_CONTROLS = st.characters(exclude_categories=("Cc", "Cs"), exclude_characters=(*"{}%", PLACE))
-TEXTS = st.text(NO_CONTROLS | st.sampled_from("\n\t :#'\"-"), min_size=1, max_size=40)
+NUMBERS = st.sampled_from(("1e5", "010", "0x10", "1_000", "12:30", ".5", "-7", "yes", "2026-01-02"))
+TEXTS = NUMBERS | st.text(NO_CONTROLS | st.sampled_from("\n\t :#'\"-"), min_size=1, max_size=40)
 
 
 def file(folder: Path, text: str | bytes, name: str = "brief.yaml") -> str:
@@ -105,6 +106,11 @@ def test_layout_and_comments_do_not_change_the_digest_and_every_text_does(tmp_pa
             YAML + "  - question: 1?\n    answer: 1\n",
             ["brief.yaml: examples.2.answer: is not text; write it in quotes"],
         ),
+        (
+            YAML.replace("version: 1", "version: 010"),
+            ["brief.yaml: version: is not a whole number"],
+        ),
+        (YAML + "answer_tokens: 0x10\n", ["answer_tokens: is not a whole number"]),
         (
             YAML + '  - question: 1?\n    answer: "1"\n    why: x\n',
             ["examples.2.why: there is no such field; there are question, answer"],

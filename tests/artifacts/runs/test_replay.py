@@ -126,6 +126,17 @@ def test_what_an_exported_run_repeats_of_its_problems_is_accepted(
     import_answers(path, Store(data_dir), problems)
 
 
+def test_an_answer_that_is_there_twice_is_refused(
+    data_dir: DataDir, problems: TableRef, tmp_path: Path
+) -> None:
+    path = answers(tmp_path, *GOOD[:2])
+    path.write_text(
+        f'{path.read_text()}\n{{"id": "{IDS[2]}", "completion": "a", "completion": "b"}}'
+    )
+    with pytest.raises(InputError, match="row 3: the key 'completion' is there twice; leave one"):
+        import_answers(path, Store(data_dir), problems)
+
+
 def test_a_table_of_ours_brings_its_problems(
     archive: Archive, problems: TableRef, tmp_path: Path
 ) -> None:

@@ -69,6 +69,11 @@ def test_one_file_is_the_configuration_of_a_command_and_the_parameter_of_a_deplo
     assert by_prefect == by_command
 
 
+def test_a_deployment_may_give_a_number_as_text(file: Path) -> None:
+    found = eval_flow.validate_parameters({"config": {"limit": "5"}})["config"]
+    assert found.limit == 5
+
+
 def test_options_override_the_file(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = printed(capsys, "eval", "--config", str(file), "--limit", "3", "--temperature", "1")
     assert (found["limit"], found["samples"]) == (3, 1)
@@ -84,6 +89,21 @@ def test_small_numbers_come_back(tmp_path: Path) -> None:
     path = tmp_path / "small.yaml"
     path.write_text(text)
     assert read_config(path, LearningConfig)["kl_weight"] == 3.5e-7
+
+
+@pytest.mark.parametrize("written", ["1e-5", "1.0e-5", "1E-5", "0.00001", "+.00001"])
+def test_a_number_is_read_however_it_is_written(written: str, tmp_path: Path) -> None:
+    path = tmp_path / "small.yaml"
+    path.write_text(f"learning:\n  learning_rate: {written}\n")
+    assert read_config(path, LearningConfig) == {"learning_rate": 1e-5}
+
+
+def test_a_text_keeps_its_digits(tmp_path: Path) -> None:
+    path = tmp_path / "names.yaml"
+    path.write_text("model: 007\ndataset: 12:30\nsplit: 2026-01-02\npick: [oracle]\n")
+    assert read_config(path, SelectionConfig) == {
+        "model": "007", "dataset": "12:30", "split": "2026-01-02", "pick": ["oracle"],
+    }  # fmt: skip
 
 
 def test_a_run_of_a_file_is_a_run_of_its_options(
@@ -158,11 +178,46 @@ BAD = {
         "sampling: {temprature: 1}\n",
         ": sampling.temprature: there is no such setting",
     ),
+    "a setting of a group beside it": (
+        "temperature: 1\n",
+        ": temperature: there is no such setting; it belongs into the group sampling: "
+        "sampling.temperature",
+    ),
+    "a setting in a group": (
+        "sampling: {samples: 2}\n",
+        ": sampling.samples: there is no such setting; samples belongs into no group",
+    ),
+    "an address": (
+        "base_url: x\n",
+        ": base_url: there is no such setting; an address is in no file",
+    ),
     "a value that is not allowed": (
         "sampling: {temperature: -1}\n",
         ": sampling.temperature: is less than 0",
     ),
     "a word for a number": ("limit: many\n", ": limit: is not a whole number"),
+    "text for a whole number": ('samples: "2"\n', ": samples: is not a whole number; give digits"),
+    "text for a number": (
+        'sampling: {temperature: "0.5"}\n',
+        ": sampling.temperature: is not a number; give digits, as 0.5, without quotes",
+    ),
+    "text for a truth": (
+        'allow_missing: "true"\n',
+        ": allow_missing: is neither true nor false; write it without quotes",
+    ),
+    "a zero before a number": ("seed: 010\n", ": seed: is not a whole number; give digits, as 20"),
+    "a number to the base 16": ("limit: 0x10\n", ": limit: is not a whole number"),
+    "a number to the base 60": ("limit: 190:20:30\n", ": limit: is not a whole number"),
+    "digits in groups": ("limit: 1_000\n", ": limit: is not a whole number"),
+    "a number to the base 60 with a point": (
+        "sampling: {temperature: '1:30.5'}\n",
+        ": sampling.temperature: is not a number",
+    ),
+    "more digits than any number has": (
+        f"seed: {'9' * 5000}\n",
+        "line 1: is not YAML (a number of",
+    ),
+    "bytes": ("model: !!binary aGk=\n", "line 1: is not YAML"),
     "a group that is none": ("sampling: 5\n", ": sampling: "),
     "a list": ("- model\n", "holds no settings"),
     "a text": ("model\n", "holds no settings"),
@@ -213,7 +268,7 @@ def test_an_empty_file_sets_nothing(tmp_path: Path) -> None:
 def test_what_a_replay_has_settled_cannot_be_set_by_a_file_either(
     file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["eval", "--config", str(file), "--completions", "eval-123456"]) == 2
+    assert main(["eval", "--config", str(file), "--completions", "x.parquet"]) == 2
     assert "it was settled when the completions were made" in capsys.readouterr().err
 
 

@@ -78,6 +78,10 @@ def test_a_line_that_is_broken_ends_without_the_space() -> None:
     lines = STYLE.sub("", shown).splitlines()
     assert len(lines) > 1
     assert all(line == line.rstrip() for line in lines)
+    verdict = Text("reward 0", style="red").append(f"  {' '.join([words] * 4)}")
+    lines = STYLE.sub("", printed(lambda console: console.print(verdict))).splitlines()
+    assert len(lines) > 1
+    assert all(line == line.rstrip() for line in lines)
 
 
 def test_columns_stay_aligned_whatever_their_cells_hold() -> None:

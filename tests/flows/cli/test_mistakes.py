@@ -33,6 +33,12 @@ def line(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     [
         ([], ["VERB", "`threeloops --help`"]),
         (["nope"], ["'nope'", "`threeloops --help`"]),
+        (["evl"], ["there is no verb evl; did you mean eval? `threeloops --help`"]),
+        (["score", "--", "-5", "--expected", "5"], ["--expected; options stand before --"]),
+        (
+            ["eval", "--completions", "eval-nope", "--dataset", "x.jsonl"],
+            ["run eval-nope: no such run"],
+        ),
         (["eval", "--nope"], ["--nope"]),
         (["eval", "--limit"], ["eval: --limit", "`threeloops eval --help`"]),
         (["compare", "a"], ["compare:", "B", "`threeloops compare --help`"]),

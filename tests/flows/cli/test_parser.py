@@ -108,7 +108,7 @@ def test_help_needs_no_heavy_import() -> None:
         (["eval", "--split", "test"], "no split 'test'"),
         (["eval", "--model", "nowhere"], "--model nowhere: no such folder"),
         (["eval", "--scorer", "nobody@1"], "nobody"),
-        (["eval", "--completions", "x", "--seed", "1"], "--seed with --completions"),
+        (["eval", "--completions", "x.parquet", "--seed", "1"], "--seed with --completions"),
         (["eval", "--completions", "none.jsonl"], "none.jsonl"),
         (["select", "--completions", "nobody"], "run nobody: no such run"),
         (["learn", "--top-k", "5"], "without top-k and top-p"),

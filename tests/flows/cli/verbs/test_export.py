@@ -106,7 +106,10 @@ def test_what_cannot_be_exported_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for words, said in (
-        (["models:/none/1", "--to", str(tmp_path / "x")], "no such version"),
+        (
+            ["models:/none/1", "--to", str(tmp_path / "x")],
+            "threeloops: export models:/none/1: no such version",
+        ),
         (["models:/none/1", "--to", "x", "--out", "y"], "--out: is for runs"),
         (
             ["eval-123456", "--to", "zip"],
