@@ -167,7 +167,7 @@ def test_what_a_file_settles_otherwise_is_refused_with_stored_completions(
 ) -> None:
     path = tmp_path / "run.yaml"
     path.write_text("sampling: {temperature: 0.5}\n")
-    assert main(["eval", "--config", str(path), "--completions", "eval-1a2b3c"]) == 2
+    assert main(["eval", "--config", str(path), "--completions", "x.parquet"]) == 2
     assert "--temperature with --completions: it was settled when" in capsys.readouterr().err
 
 
