@@ -260,7 +260,7 @@ def test_the_options_of_a_server_are_checked(
         (["--base-url", server.url, "--extra-body", "[1]"], "is no JSON object"),
         (["--base-url", server.url, "--extra-body", '{"n": 2}'], "says n, which other settings"),
         (["--num-concurrent", "2"], "--base-url: no server is named"),
-        (["--base-url", server.url, "--completions", "x"], "--base-url with --completions"),
+        (["--base-url", server.url, "--completions", "x.parquet"], "--base-url with --completions"),
     ):
         assert main(["eval", *given]) == 2
         *_, line = capsys.readouterr().err.strip().splitlines()
