@@ -34,7 +34,7 @@ SETTINGS = [
     "--learning-rate", "1e-3", "--kl-weight", "0.1", "--max-new-tokens", "8", "--device", "cpu",
 ]  # fmt: skip
 MAX_KL = "0.03"  # which the fourth step is above, and the policy after the first is within
-LONG = ["--steps", "200", "--checkpoint-every", "2", "--dev-every", "0"]
+LONG = ["--steps", "40", "--checkpoint-every", "2", "--dev-every", "0"]
 Words = Sequence[str]
 
 
@@ -222,6 +222,7 @@ def test_a_run_goes_on_in_another_number_of_processes_and_says_what_that_changes
     def places(count: int) -> list[dict[str, str]]:
         return [{}] if count == 1 else as_torchrun(count)
 
+    words = [*words, "--steps", "12", "--checkpoint-every", "2"]
     harmed = tmp_path / "harmed"
     with started(words, places(first), harmed / "out", **home(harmed / "home")) as ranks:
         until_a_checkpoint(harmed, ranks, 4)
