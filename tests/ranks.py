@@ -26,6 +26,8 @@ def alone() -> dict[str, str]:
         if not name.startswith(STRANGE) and name not in NAMED
     }
     paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    # as the command has it
+    kept["TORCH_CPP_LOG_LEVEL"] = "ERROR"
     return kept | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths, "PYTHONUNBUFFERED": "1"}
 
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from flows.cli.terminal import Terminal
     from schemas.result_parts import ResultModel
 
+TORCH_SAYS = "TORCH_CPP_LOG_LEVEL"  # read when torch is imported
+
 
 def build_parser() -> OneLineParser:
     """Every verb with its options."""
@@ -92,6 +94,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     open_standard_streams()
     _write_any_character()
     words = sys.argv[1:] if arguments is None else arguments
+    if [*words[:1]] == ["learn"]:  # of a process that has gone torch says much, and we one line
+        os.environ.setdefault(TORCH_SAYS, "ERROR")
     if is_follower(os.environ, words):
         from flows.cli.ranks import follow
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -120,3 +121,16 @@ def test_who_follows_one_that_prints_its_configuration_has_nothing_to_do(
     assert as_rank(0, "--print-config") == 0
     assert "steps: 100" in capfd.readouterr().out
     assert compared == []
+
+
+@pytest.mark.parametrize(("words", "said"), [(["learn"], "ERROR"), (["eval"], None)])
+def test_torch_keeps_its_warnings_of_lost_connections_to_itself(
+    words: list[str],
+    said: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("TORCH_CPP_LOG_LEVEL", "")  # put back afterwards
+    monkeypatch.delenv("TORCH_CPP_LOG_LEVEL")
+    assert main([*words, "--no-such-option"]) == 2
+    assert os.environ.get("TORCH_CPP_LOG_LEVEL") == said
