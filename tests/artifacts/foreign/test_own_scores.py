@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from scorers.registry import get_scorer
-from tests.artifacts.foreign.samples import LM_EVAL, SAMPLES, asked, expected_of, read
+from tests.artifacts.foreign.samples import FOLDER, LM_EVAL, SAMPLES, asked, expected_of, read
 
 ROWS = {"inspect": 24, "lm-eval": 36, "trl": 48, "openai-batch": 24, "verifiers": 24}
 
@@ -132,3 +132,25 @@ def test_log_probabilities_are_those_of_the_file() -> None:
     content = row["response"]["body"]["choices"][0]["logprobs"]["content"]
     answer = read(SAMPLES["openai-batch"]).answers[0]
     assert answer.logprobs == tuple(token["logprob"] for token in content)
+
+
+def test_the_batch_that_vllm_answered_is_read_row_by_row() -> None:
+    path = FOLDER / "vllm-batch.jsonl"
+    log = read(path)
+    assert (log.format, len(log.answers)) == ("openai-batch", 24)
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    choices = [
+        (row["custom_id"], one) for row in rows for one in row["response"]["body"]["choices"]
+    ]
+    for answer, (identity, choice) in zip(log.answers, choices, strict=True):
+        assert answer.ids == (identity,)
+        assert answer.text == choice["message"]["content"]
+        assert answer.finish_reason == choice["finish_reason"]
+        told = [token["logprob"] for token in choice["logprobs"]["content"]]
+        assert answer.sum_logprob == pytest.approx(sum(told))
+    pairs = expected_of(log)
+    columns = zip(*((one.text, one.finish_reason, wanted) for one, wanted in pairs), strict=True)
+    scored = get_scorer("final_int@1").score(*(pa.chunked_array([list(c)]) for c in columns))
+    by_hand = [one.text == f"Final: {wanted}" for one, wanted in pairs]
+    assert scored["reward"].to_pylist() == [float(right) for right in by_hand]
+    assert 0 < sum(by_hand) < 24
