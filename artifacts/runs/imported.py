@@ -238,7 +238,9 @@ def _likelihood(value: Mapping[str, Any], where: str) -> dict[str, Any]:
 def _expected(row: Mapping[str, Any]) -> str | None:
     """The right answer, where a row repeats it, as an exported run does."""
     value = row.get("expected_answer")
-    return value if isinstance(value, str) else None if value is None else shown(value)
+    if value is None or isinstance(value, str):
+        return value
+    return shown(value)
 
 
 def _prompts(row: Mapping[str, Any]) -> tuple[str, ...]:

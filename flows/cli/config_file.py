@@ -35,7 +35,7 @@ def read_config(path: Path, kind: type[RunConfig]) -> dict[str, Any]:
     found = yaml_mapping(text_of(path, MOST_BYTES, "a YAML file"), where)
     try:
         kind.model_validate(found)
-        kind.model_validate(_tuples(found), strict=True)  # a text that holds a number is none
+        kind.model_validate(_tuples(found), strict=True)  # a number in quotes is a text
     except ValidationError as error:
         first = error.errors()[0]
         name = place_of(first)
