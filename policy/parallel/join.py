@@ -123,9 +123,11 @@ def _formed(
     store: Any, watch: Watch, place: Place, device: str, identity: Mapping[str, str]
 ) -> Group:
     """The group, once all have said what they are, and fit."""
+    watch.greet()
     if place.leads:
         store.set("device", json.dumps(device))
     device = _heard(store, watch, "device")
+    watch.meet_leader()
     kind = resolve_device(device).type
     hello = {
         "host": platform.node(),

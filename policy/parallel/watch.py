@@ -68,6 +68,14 @@ class Watch:
             return 0
         return 1 if isinstance(self.error, RanksError) else 2
 
+    def greet(self) -> None:
+        """Say who this is. Whoever hears anything later of this process can then name it."""
+        self._say_name(self._store)
+
+    def meet_leader(self) -> None:
+        """Know rank 0 by its name, which it has said before anything else."""
+        self._names[0] = self._store.get("name/0").decode()
+
     def refuse_lost(self) -> None:
         """Raise the error that ends this process, if there is one."""
         if self.error is not None:
@@ -122,7 +130,7 @@ class Watch:
         seen = dict.fromkeys(others, (0, time.monotonic()))
         store = self._store_of_thread
         try:
-            store.set(f"name/{self._place.rank}", self.name)
+            self._say_name(store)
             while not self._closing.is_set():
                 store.add(f"beat/{self._place.rank}", 1)
                 if not self._place.leads and store.add("ended", 0):
@@ -138,6 +146,11 @@ class Watch:
         except Exception:  # torch raises several kinds where the process that has the store is gone
             if not self._closing.is_set():
                 self._lose(RanksError(f"{self._name(0)}, which leads, has ended"))
+
+    def _say_name(self, store: Any) -> None:
+        """Before the first beat, for whoever counts beats asks for the name."""
+        store.set(f"name/{self._place.rank}", self.name)
+        store.add(f"beat/{self._place.rank}", 1)
 
     def _look(self, store: Any, other: int, beats: int, since: float) -> tuple[int, float]:
         """See whether another process is there: how often it has said so, and since when."""

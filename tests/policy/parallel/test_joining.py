@@ -53,6 +53,16 @@ def test_a_process_that_is_gone_or_hangs_while_the_group_forms_ends_the_other_wi
     assert not (tmp_path / "told-0.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("who", "moment"), [(0, "init_process_group"), (1, "init_process_group"), (1, "resolve_device")]
+)
+def test_a_process_that_is_gone_before_it_was_watched_is_named_all_the_same(
+    tmp_path: Path, who: int, moment: str
+) -> None:
+    ended = scene("failure", tmp_path, who=who, dies=moment, how="SIGKILL", late=2.0)
+    assert only_line(ended).startswith(f"rank {who} (process ")
+
+
 def test_a_process_that_cannot_take_part_is_named_by_the_first_with_all_that_it_says(
     tmp_path: Path,
 ) -> None:

@@ -250,6 +250,17 @@ def die_at(moment: str, how: str) -> None:
     setattr(join if moment == "resolve_device" else torch.distributed, moment, die)
 
 
+def beat_late(seconds: float) -> None:
+    """Have this process watch the others only after a while, as on a busy machine."""
+    beat = watch.Watch._beat
+
+    def late(self: watch.Watch) -> None:
+        time.sleep(seconds)
+        beat(self)
+
+    watch.Watch._beat = late  # type: ignore[method-assign]
+
+
 def run(scene: str, folder: Path) -> None:
     """The scene in this process, whose place the environment tells."""
     given = json.loads((folder / "given.json").read_text())
@@ -257,6 +268,8 @@ def run(scene: str, folder: Path) -> None:
     assert place is not None
     if "fault_seconds" in given:
         watch.FAULT_SECONDS = given["fault_seconds"]
+    if "late" in given:
+        beat_late(given["late"])
     if str(place.rank) in given.get("refuses", {}):
         why = given["refuses"][str(place.rank)]
         join.refuse(place, None if why is None else InputError(*why))
