@@ -57,6 +57,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench") as scratch, ended_together() as started:
         folder = Path(scratch)
         os.environ["THREELOOPS_HOME"] = str(folder / "home")
+        os.environ["DASK_TEMPORARY_DIRECTORY"] = str(folder)  # its scheduler leaves one
         os.environ["PREFECT_API_URL"] = prefect_server(folder, started)
         alone = measured({**work, "runner": None}, threads=2, home=folder / "alone")
         with cluster(given.runner, folder, workers=2):
