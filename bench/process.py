@@ -56,7 +56,7 @@ def run(
     }
     if home is not None:
         told["THREELOOPS_HOME"] = str(home)
-    started, busy, own = time.monotonic(), _busy_seconds(), _children_seconds()
+    started, busy, own = time.monotonic(), busy_seconds(), _children_seconds()
     done = subprocess.run(
         [python, "-m", f"bench.{benchmark}", json.dumps(parameters)],
         cwd=ROOT,
@@ -67,7 +67,7 @@ def run(
         umask=0o077,  # it may write to the data folder
     )
     wall = time.monotonic() - started
-    others = (_busy_seconds() - busy - (_children_seconds() - own)) / wall
+    others = (busy_seconds() - busy - (_children_seconds() - own)) / wall
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
     if done.returncode or not lines:
         raise BenchError(f"{benchmark} {parameters} failed:\n{done.stderr[-3000:]}")
@@ -93,7 +93,7 @@ def _children_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _busy_seconds() -> float:
+def busy_seconds() -> float:
     """Seconds that all cores together have worked since the machine started."""
     user, nice, system, _, _, interrupts, soft, steal = map(
         int, PROC_STAT.read_text().splitlines()[0].split()[1:9]

@@ -18,6 +18,7 @@ import math
 import random
 import re
 import sys
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,10 +36,15 @@ UNEVEN = 0.25  # how much longer or shorter than the mean a shard may take
 
 @dataclass(frozen=True)
 class Costs:
-    """Seconds a shard beside its work: in the one process, and in the worker."""
+    """CPU seconds a shard beside its work: in the one process, in its worker, in servers.
+
+    The servers are Prefect's and the cluster's. Nobody waits for them, but where they share cores
+    with the others they take their part.
+    """
 
     shared: float
     own: float
+    servers: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -59,20 +65,106 @@ class Simulated:
     busy: float
 
 
-def simulate(works: Sequence[float], workers: int, costs: Costs) -> Simulated:
-    """The schedule of shards that take `works` seconds each, handed over in this order."""
-    clock, handed = 0.0, 0
-    free = [0.0] * workers  # when each worker has nothing more to do
-    ends: list[float] = []  # of the shards that are under way
-    while handed < len(works) or ends:
-        while handed < len(works) and len(ends) < AHEAD * workers:
-            clock += costs.shared
-            end = max(clock, heapq.heappop(free)) + costs.own + works[handed]
-            heapq.heappush(free, end)
-            heapq.heappush(ends, end)
-            handed += 1
-        clock = max(clock, heapq.heappop(ends))
-    return Simulated(clock, sum(works) / (workers * clock))
+def simulate(
+    works: Sequence[float], workers: int, costs: Costs, cores: float = math.inf
+) -> Simulated:
+    """The schedule of shards that take `works` seconds each, handed over in this order.
+
+    All processes share `cores` evenly; work itself takes none of them. Without `cores` each process
+    has one of its own.
+    """
+    return _Schedule(works, workers, costs, _Cores(cores)).run()
+
+
+class _Cores:
+    """Processes that compute and share cores evenly, and others that wait for a time to come."""
+
+    def __init__(self, cores: float) -> None:
+        self.now = 0.0
+        self._cores = cores
+        self._done_each = 0.0  # CPU seconds that a process has got that computed from the start on
+        self._computing: list[tuple[float, int, int]] = []  # until that has grown so far
+        self._waiting: list[tuple[float, int, int]] = []
+        self._begun = 0  # of two that end together the earlier one is first
+
+    def compute(self, who: int, seconds: float) -> None:
+        self._begun += 1
+        heapq.heappush(self._computing, (self._done_each + seconds, self._begun, who))
+
+    def wait(self, who: int, seconds: float) -> None:
+        self._begun += 1
+        heapq.heappush(self._waiting, (self.now + seconds, self._begun, who))
+
+    def next(self) -> tuple[int, bool]:
+        """Who ends next, and whether it computed."""
+        speed = min(1.0, self._cores / max(1, len(self._computing)))
+        computed = math.inf
+        if self._computing:
+            computed = self.now + (self._computing[0][0] - self._done_each) / speed
+        waited = self._waiting[0][0] if self._waiting else math.inf
+        if computed <= waited:
+            self.now, self._done_each = computed, self._computing[0][0]
+            return heapq.heappop(self._computing)[2], True
+        self._done_each += (waited - self.now) * speed
+        self.now = waited
+        return heapq.heappop(self._waiting)[2], False
+
+
+class _Schedule:
+    """One process, servers, and workers by number."""
+
+    ONE, SERVERS = -1, -2
+
+    def __init__(self, works: Sequence[float], workers: int, costs: Costs, cores: _Cores) -> None:
+        self._works, self._workers, self._costs, self._cores = works, workers, costs, cores
+        self._handed = self._under_way = self._untold = 0
+        self._ready: deque[int] = deque()
+        self._idle = deque(range(workers))
+        self._has: dict[int, int] = {}  # the shard of each worker
+        self._one_works = False
+
+    def run(self) -> Simulated:
+        self._hand_over()
+        while self._under_way:
+            who, computed = self._cores.next()
+            if who == self.SERVERS:
+                self._untold -= 1
+                self._tell()
+            elif who == self.ONE:
+                self._one_works = False
+                self._ready.append(self._handed)
+                self._handed += 1
+                self._untold += 1
+                if self._untold == 1:
+                    self._tell()
+            elif computed:
+                self._cores.wait(who, self._works[self._has[who]])
+            else:
+                self._under_way -= 1
+                self._idle.append(who)
+            self._take()
+            self._hand_over()
+        seconds = self._cores.now
+        return Simulated(seconds, sum(self._works) / (self._workers * seconds))
+
+    def _hand_over(self) -> None:
+        """The one process begins with the next shard, if it may."""
+        left = self._handed < len(self._works) and self._under_way < AHEAD * self._workers
+        if left and not self._one_works:
+            self._one_works = True
+            self._under_way += 1
+            self._cores.compute(self.ONE, self._costs.shared)
+
+    def _take(self) -> None:
+        """Workers that are free begin with shards that were handed over."""
+        while self._ready and self._idle:
+            worker = self._idle.popleft()
+            self._has[worker] = self._ready.popleft()
+            self._cores.compute(worker, self._costs.own)
+
+    def _tell(self) -> None:
+        if self._untold:
+            self._cores.compute(self.SERVERS, self._costs.servers)
 
 
 def costs_of(measured: Measured) -> Costs:

@@ -18,6 +18,9 @@ from pathlib import Path
 
 PATIENCE = 1500.0  # seconds until a server answers, on a machine that does much else
 NAME = "smol"  # the model's name at vLLM
+# where a prompt is computed in parts, a request with a seed ends vLLM on a CPU (0.32.0: "CPU
+# Generator does not use offset"), and without this a prompt is cut as soon as many come at once
+WHOLE_PROMPTS = "--no-enable-chunked-prefill"
 OFFLINE = {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
 OF_VLLM = OFFLINE | {
     "VLLM_NO_USAGE_STATS": "1",
@@ -41,6 +44,7 @@ def vllm(
     words = ["-m", "vllm.entrypoints.openai.api_server", "--model", str(folder)]
     words += ["--served-model-name", NAME, "--dtype", dtype, "--enforce-eager"]
     words += ["--generation-config", "vllm", "--logprobs-mode", mode, "--max-model-len", "2048"]
+    words += [WHOLE_PROMPTS]
     left_out = {"PYTHONPATH", "PYTHONHOME"}  # they are for the Python that starts it
     own = {name: value for name, value in os.environ.items() if name not in left_out}
     with _served([str(python), *words, *more], own | OF_VLLM | settings, log) as port:

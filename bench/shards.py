@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable, Sequence
 
 from artifacts.registry.resolve import resolve_policy
 from artifacts.store.data_dir import current_data_dir
-from bench.process import Record, answer
+from bench.process import Record, answer, busy_seconds
 from flows.orchestration.settings import configure_prefect
 from flows.orchestration.task_runners import on_workers
 from schemas.config import EvalConfig, GenerationSettings, SamplingSettings, TaskRunner
@@ -38,10 +39,10 @@ def measure(
     from tasks.runtime.runtime import process_runtime
 
     @pipeline_task("nap", "nap of {seconds} s")
-    def nap(seconds: float) -> int:
-        """Sleep; the id of the process that slept."""
+    def nap(seconds: float) -> tuple[int, float]:
+        """Sleep; the id of the process that slept, and the CPU seconds that it has used so far."""
         time.sleep(seconds)
-        return os.getpid()
+        return os.getpid(), time.process_time()
 
     runtime = process_runtime()
     policy = resolve_policy(runtime.archive, model, print)
@@ -57,10 +58,18 @@ def measure(
 
     def slept(count: int, seconds: float) -> Record:
         assert runtime.workers is not None, "naps are for workers"
-        started = time.perf_counter()
+        started, own, busy = time.perf_counter(), time.process_time(), busy_seconds()
         calls = [{"seconds": seconds}] * count
-        slept_in = {process for _, process in runtime.workers.each(nap, calls)}
-        return {"seconds": time.perf_counter() - started, "processes": len(slept_in)}
+        used: dict[int, list[float]] = {}
+        for _, (process, cpu) in runtime.workers.each(nap, calls):
+            used.setdefault(process, []).append(cpu)
+        return {
+            "seconds": time.perf_counter() - started,
+            "processes": len(used),
+            "one_process_cpu": (time.process_time() - own) / count,
+            "worker_cpu": mean_growth(used.values()),
+            "machine_cpu": (busy_seconds() - busy) / count,
+        }
 
     def sampled(seed: int) -> Record:
         table = load_dataset("arithmetic", "train", problems)
@@ -82,6 +91,12 @@ def measure(
         return found
 
     return shards()
+
+
+def mean_growth(series: Iterable[Sequence[float]]) -> float:
+    """By how much each value exceeds the smaller one before it, on average over all series."""
+    grown = [(max(one) - min(one), len(one) - 1) for one in series]
+    return sum(by for by, _ in grown) / max(1, sum(steps for _, steps in grown))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.process import ROOT, Record, run
+from bench.process import ROOT, Record, cores, run
 
 PATIENCE = 180.0
 WHOLE: Record = {"problems": 192, "samples": 4, "shard_size": 16, "naps": 40, "nap_seconds": 0.5}
@@ -96,6 +96,12 @@ def print_tables(
         took, processes = record["slept"]["seconds"], record["slept"]["processes"]
         ideal = count * each / workers
         print(f"| {workers} | {took:.1f} s | {ideal:.1f} s | {nothing:.0f} | {processes} |")
+    print(f"\nWhat the {cores()} cores did for a shard without work:\n")
+    print("| workers | CPU ms of the one process | of a worker | of everything |")
+    print("|---|---|---|---|")
+    for workers, record in zip(COUNTS, slept, strict=True):
+        used = [record["nothing"][f"{who}_cpu"] for who in ("one_process", "worker", "machine")]
+        print(f"| {workers} | {' | '.join(f'{1000 * one:.0f}' for one in used)} |")
 
 
 def prefect_server(folder: Path, started: list[subprocess.Popen[bytes]]) -> str:
