@@ -2,9 +2,10 @@
 
     python -m bench.workers dask | python -m bench.schedule
 
-First it predicts what was measured there: the seconds of 1, 2 and 4 workers that sleep, from what a
-shard without work costs. Exit 1 where a prediction is off by more than 10 %. Then it simulates a
-thousand workers with the same costs.
+First it predicts what was measured there: the seconds of 1, 2 and 4 workers that sleep, from the
+CPU time that a shard without work took with as many workers, all of which share the machine's
+cores. Exit 1 where a prediction is off by more than 10 %. Then it simulates a thousand workers,
+each with cores of its own, and the costs of the row with the fewest workers.
 
 The schedule is that of `tasks.runtime.workers`: one process hands over, at most two shards for each
 worker, and takes back one after another. A worker takes the next shard when it is free.
@@ -27,7 +28,9 @@ from tasks.runtime.workers import AHEAD
 
 BAR = 0.10  # by how much a prediction may be off
 NAPS = re.compile(r"(\d+) naps of ([\d.]+) s")
-ROW = re.compile(r"\| (\d+) \| ([\d.]+) s \| [\d.]+ s \| (\d+) \| \d+ \|")
+ROW = re.compile(r"\| (\d+) \| ([\d.]+) s \| [\d.]+ s \| \d+ \| \d+ \|")
+CORES = re.compile(r"What the (\d+) cores did")
+USED = re.compile(r"\| (\d+) \| (\d+) \| (\d+) \| (\d+) \|")
 PROBLEMS, SAMPLES, WORKERS = 1_000_000, 64, 1_000
 SIZES = (16, 64, 256, 1024)  # problems a shard
 DEFAULT_SIZE = 64
@@ -49,12 +52,13 @@ class Costs:
 
 @dataclass(frozen=True)
 class Measured:
-    """What `bench.workers` printed: naps, and by workers the seconds with and without work."""
+    """What `bench.workers` printed: naps, and by workers the seconds with them and the costs."""
 
     naps: int
     nap_seconds: float
+    cores: int
     slept: Mapping[int, float]
-    nothing: Mapping[int, float]  # a shard
+    costs: Mapping[int, Costs]
 
 
 @dataclass(frozen=True)
@@ -167,33 +171,32 @@ class _Schedule:
             self._cores.compute(self.SERVERS, self._costs.servers)
 
 
-def costs_of(measured: Measured) -> Costs:
-    """The costs behind shards without work.
-
-    A worker that is alone takes as long as a worker takes. The more there are, the nearer comes the
-    time a shard to what the one process needs, which many workers do not shorten.
-    """
-    fewest, most = min(measured.nothing), max(measured.nothing)
-    shared = measured.nothing[most]
-    return Costs(shared=shared, own=max(measured.nothing[fewest], shared))
-
-
 def predicted(measured: Measured) -> dict[int, float]:
     """The seconds of the naps, by workers."""
-    works, costs = [measured.nap_seconds] * measured.naps, costs_of(measured)
-    return {count: simulate(works, count, costs).seconds for count in sorted(measured.slept)}
+    works = [measured.nap_seconds] * measured.naps
+    return {
+        count: simulate(works, count, measured.costs[count], measured.cores).seconds
+        for count in sorted(measured.slept)
+    }
 
 
 def read_table(text: str) -> Measured:
     """What `bench.workers` printed; ValueError where it is something else."""
-    naps, rows = NAPS.search(text), ROW.findall(text)
-    if naps is None or len(rows) < 2:
-        raise ValueError("this is not what bench.workers prints: it has no table of naps")
+    naps, rows, cores, used = (
+        NAPS.search(text), ROW.findall(text), CORES.search(text), USED.findall(text),
+    )  # fmt: skip
+    if naps is None or cores is None or len(rows) < 2 or len(used) != len(rows):
+        raise ValueError("this is not what bench.workers prints: it has no tables of naps")
+    costs = {}
+    for workers, *each in used:
+        one, worker, everything = (int(milliseconds) / 1000 for milliseconds in each)
+        costs[int(workers)] = Costs(one, worker, max(0.0, everything - one - worker))
     return Measured(
         naps=int(naps.group(1)),
         nap_seconds=float(naps.group(2)),
-        slept={int(workers): float(seconds) for workers, seconds, _ in rows},
-        nothing={int(workers): int(cost) / 1000 for workers, _, cost in rows},
+        cores=int(cores.group(1)),
+        slept={int(workers): float(seconds) for workers, seconds in rows},
+        costs=costs,
     )
 
 
@@ -205,13 +208,14 @@ def uneven(count: int, mean: float, seed: int = 0) -> list[float]:
 
 def lines_of_prediction(measured: Measured) -> Iterator[str]:
     """A table of what was predicted beside what was measured."""
-    costs = costs_of(measured)
-    yield f"A shard costs {1000 * costs.shared:.0f} ms in the one process that hands it over, and"
-    yield f"{1000 * costs.own:.0f} ms in its worker.\n"
-    yield "| workers | measured | predicted | off by |\n|---|---|---|---|"
+    yield f"{measured.naps} naps of {measured.nap_seconds:g} s on {measured.cores} cores.\n"
+    yield "| workers | CPU ms: one process, worker, servers | measured | predicted | off by |"
+    yield "|---|---|---|---|---|"
     for count, seconds in predicted(measured).items():
-        real = measured.slept[count]
-        yield f"| {count} | {real:.1f} s | {seconds:.1f} s | {100 * (seconds / real - 1):+.1f} % |"
+        real, costs = measured.slept[count], measured.costs[count]
+        each = ", ".join(f"{1000 * one:.0f}" for one in (costs.shared, costs.own, costs.servers))
+        off = 100 * (seconds / real - 1)
+        yield f"| {count} | {each} | {real:.1f} s | {seconds:.1f} s | {off:+.1f} % |"
 
 
 def lines_of_plan(costs: Costs, rate: float, read: float) -> Iterator[str]:
@@ -268,7 +272,8 @@ def main() -> int:
     except (OSError, ValueError) as error:
         print(f"bench.schedule: {error}", file=sys.stderr)
         return 2
-    plan = lines_of_plan(costs_of(measured), given.rate, given.read)
+    alone = measured.costs[min(measured.costs)]
+    plan = lines_of_plan(alone, given.rate, given.read)
     print("\n".join([*lines_of_prediction(measured), *plan]))
     off = [abs(s / measured.slept[n] - 1) for n, s in predicted(measured).items()]
     return 1 if max(off) > BAR else 0

@@ -10,7 +10,6 @@ from bench.schedule import (
     BAR,
     Costs,
     Measured,
-    costs_of,
     main,
     predicted,
     read_table,
@@ -30,6 +29,14 @@ PRINTED = """\
 | 1 | 24.4 s | 20.0 s | 110 | 1 |
 | 2 | 12.3 s | 10.0 s | 60 | 2 |
 | 4 | {} s | 5.0 s | 50 | 4 |
+
+What the 2 cores did for a shard without work:
+
+| workers | CPU ms of the one process | of a worker | of everything |
+|---|---|---|---|
+| 1 | 30 | 100 | 150 |
+| 2 | 40 | 100 | 160 |
+| 4 | 40 | 120 | 200 |
 """
 
 
@@ -64,25 +71,45 @@ def test_the_one_process_holds_back_more_workers_than_it_can_feed() -> None:
     assert found.seconds == 4.5
 
 
-def test_costs_come_from_shards_without_work_alone() -> None:
-    nothing = {1: 0.11, 2: 0.06, 4: 0.05}
-    measured = Measured(40, 0.5, slept={1: 99.0, 2: 99.0, 4: 99.0}, nothing=nothing)
-    assert costs_of(measured) == Costs(shared=0.05, own=0.11)
+def test_processes_that_share_cores_slow_each_other_down() -> None:
+    # both are handed over at 2 s, for the one process has a core; then two workers share it
+    costs = Costs(shared=1.0, own=3.0)
+    # at 1 s the first worker begins, at 1 to 3 s it has half a core, as the one process has; from
+    # then on it shares with the other: at 7 s it has had its 3 s, and the other has its own at 8 s
+    assert simulate([0.0] * 2, 2, costs, cores=1).seconds == 8.0
+    assert simulate([0.0] * 2, 2, costs, cores=2).seconds == 5.0
+
+
+def test_servers_take_their_part_of_the_cores_but_nobody_waits_for_them() -> None:
+    costs = Costs(shared=0.0, own=1.0, servers=1.0)
+    assert simulate([0.0], 1, costs).seconds == 1.0
+    assert simulate([0.0], 1, costs, cores=1).seconds == 2.0, "each had half of the core"
+
+
+def test_naps_take_no_core() -> None:
+    costs = Costs(shared=0.0, own=0.5)
+    assert simulate([2.0] * 2, 2, costs, cores=1).seconds == 3.0
+    assert simulate([2.0] * 2, 2, costs, cores=2).seconds == 2.5
+
+
+def test_costs_are_those_of_shards_without_work_with_as_many_workers() -> None:
+    each = {1: Costs(0.05, 0.11), 2: Costs(0.05, 0.61)}
+    measured = Measured(40, 0.5, cores=9, slept={1: 99.0, 2: 99.0}, costs=each)
     by_workers = predicted(measured)
     assert by_workers[1] == pytest.approx(0.05 + 40 * 0.61)
-    assert by_workers[2] == pytest.approx(0.1 + 20 * 0.61)
+    assert by_workers[2] == pytest.approx(0.1 + 20 * 1.11)
 
 
 def test_what_the_bench_of_workers_prints_is_read() -> None:
-    assert read_table(PRINTED.format(6.3)) == Measured(
-        naps=40,
-        nap_seconds=0.5,
-        slept={1: 24.4, 2: 12.3, 4: 6.3},
-        nothing={1: 0.11, 2: 0.06, 4: 0.05},
-    )
+    read = read_table(PRINTED.format(6.3))
+    assert (read.naps, read.nap_seconds, read.cores) == (40, 0.5, 2)
+    assert read.slept == {1: 24.4, 2: 12.3, 4: 6.3}
+    assert set(read.costs) == {1, 2, 4}
+    four = read.costs[4]
+    assert (four.shared, four.own, four.servers) == pytest.approx((0.04, 0.12, 0.04))
 
 
-@pytest.mark.parametrize(("seconds", "code"), [(6.3, 0), (5.0, 1)])
+@pytest.mark.parametrize(("seconds", "code"), [(7.0, 0), (5.0, 1)])
 def test_a_prediction_that_is_off_is_said(
     seconds: float,
     code: int,
@@ -96,10 +123,10 @@ def test_a_prediction_that_is_off_is_said(
     monkeypatch.setattr("sys.argv", words)
     assert main() == code
     said = capsys.readouterr().out
-    assert "| 1 | 24.4 s | 24.4 s |" in said
+    assert "| 1 | 30, 100, 20 | 24.4 s | 24.0 s | -1.5 % |" in said
     assert "| 64 | 15,625 | 204.8 s |" in said
-    # 204.8 s of work in a shard, 0.05 s to hand it over and 0.35 s to read it
-    assert "takes 0.40 s of its own\nfor each, which keeps 512 such workers busy." in said
+    # 204.8 s of work in a shard, 0.03 s to hand it over and 0.35 s to read it
+    assert "takes 0.38 s of its own\nfor each, which keeps 539 such workers busy." in said
 
 
 def test_with_costs_nothing_is_predicted(
