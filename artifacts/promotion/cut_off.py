@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -28,12 +27,10 @@ from artifacts.tracking.connection import TAG
 from artifacts.tracking.files import files_of
 from artifacts.tracking.history import History
 from artifacts.tracking.owner import LEASE
+from artifacts.tracking.sqlite_runs import FoundRun
 from artifacts.unsent.owned import OWNER
 from schemas.identity import bytes_digest
 from schemas.results import Decision
-
-if TYPE_CHECKING:
-    from mlflow.entities import Run
 
 ERROR = f"{TAG}error"
 
@@ -89,7 +86,7 @@ def _decided_since_ms(history: History, champion: RegisteredVersion) -> int:
     )
 
 
-def _is_cut_off(run: Run, owners: Owners | None) -> bool:
+def _is_cut_off(run: FoundRun, owners: Owners | None) -> bool:
     """Whether a run was ended from outside; in a process that goes on, it may not be closed yet.
 
     Whoever asks has the gate's turn: no process of another machine that had it in the registry too,
@@ -103,7 +100,7 @@ def _is_cut_off(run: Run, owners: Owners | None) -> bool:
     return is_gone(owner) or (owners is not None and owners.knows(owner, lease))
 
 
-def _made_champion(archive: Archive, run: Run, champion: RegisteredVersion) -> Decision | None:
+def _made_champion(archive: Archive, run: FoundRun, champion: RegisteredVersion) -> Decision | None:
     """The decision that a run had kept, if it is whole and made this version the champion."""
     if run.data.tags.get(CANDIDATE) != champion.name:
         return None

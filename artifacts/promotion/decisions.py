@@ -211,7 +211,7 @@ def all_decisions(history: History) -> list[DecisionRecord]:
             files=files_of(history.tracking, run),
             digest=run.data.tags.get(RECORD_DIGEST, ""),
         )
-        for run in history.mlflow_runs()
+        for run in history.mlflow_runs(tag=f"{TAG}decision")
         if f"{TAG}decision" in run.data.tags and run.info.status == "FINISHED"
     ]
 
@@ -223,7 +223,7 @@ def confirmed_against(history: History, since_ms: int) -> list[str]:
     """
     return [
         run.data.tags[CONFIRMS]
-        for run in history.mlflow_runs(deleted=True)
+        for run in history.mlflow_runs(deleted=True, tag=CONFIRMS)
         if CONFIRMS in run.data.tags and run.info.start_time >= since_ms
     ]
 

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 
 from artifacts.store.atomic_file import remove_leftovers
 from artifacts.store.data_dir import DataDir
+from artifacts.store.process import is_gone
 from artifacts.store.shared.objects import Objects
 from artifacts.store.shared.owners import Owners
-from artifacts.tracking.database import prepare_database
+from artifacts.tracking.database import experiment_in_order, prepare_database
 from artifacts.tracking.experiment import EXPERIMENT_TAGS, experiment_there, is_local, is_ours
 from artifacts.tracking.named import (
     REGISTRY_AT,
@@ -33,7 +34,10 @@ from artifacts.tracking.named import (
     sqlite_file,
 )
 from artifacts.tracking.owner import close_abandoned
+from artifacts.tracking.sqlite_runs import SqliteRuns, Wanted
 from artifacts.unsent.answers import UnreachableError, asked, reason
+from artifacts.unsent.journal import unsent_files
+from artifacts.unsent.owned import OWNER
 from artifacts.unsent.refusals import explained, forbids, in_one_line
 from artifacts.unsent.send import TO, Outcome, send_to_mlflow
 from artifacts.unsent.servers import Server, servers_of, without_password
@@ -77,6 +81,7 @@ class Tracking:
         self.unsent = Outcome()
         self.send_seconds = SEND_SECONDS
         self._experiment: Experiment | None = None
+        self._read: SqliteRuns | None = None
         self._others: frozenset[str] = frozenset()  # of the server's identities
 
     @property
@@ -124,6 +129,33 @@ class Tracking:
     def away(self) -> bool:
         """Whether the server has stopped to answer this process, which keeps what is written."""
         return bool(getattr(self.client, "away", False))
+
+    @property
+    def by_sql(self) -> SqliteRuns | None:
+        """The runs of the data folder's own database, read without MLflow.
+
+        None where the runs are elsewhere, and where something is to be put right first, which
+        `client` does: a database that was moved, a run whose process is gone, what is unsent.
+        """
+        if self.remote:
+            return None
+        if self._read is None and ("client" in vars(self) or self._in_order):
+            self._read = SqliteRuns(self.data_dir.tracking_database)
+        return self._read
+
+    @property
+    def _in_order(self) -> bool:
+        """Whether the runs can be read before MLflow's client is there."""
+        experiment = experiment_in_order(self.data_dir, self.names.experiment)
+        if not experiment or unsent_files(self.data_dir, TO):
+            return False
+        running = SqliteRuns(self.data_dir.tracking_database).search(
+            Wanted([experiment], status="RUNNING")
+        )
+        if any(self.owners is not None or is_gone(run.data.tags.get(OWNER, "")) for run in running):
+            return False
+        remove_leftovers(self.data_dir)
+        return True
 
     @cached_property
     def client(self) -> MlflowClient:
@@ -279,6 +311,10 @@ class Tracking:
 
         Raises InputError where it was deleted on MLflow's page.
         """
+        if self.by_sql is not None and (
+            known := experiment_in_order(self.data_dir, self.names.experiment)
+        ):
+            return known
         self.client  # noqa: B018  # it looks when it is made; a server may be gone by now
         found = self._experiment
         assert found is not None  # the database was prepared with it

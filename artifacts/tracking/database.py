@@ -27,6 +27,30 @@ ADDRESSES = {
 }
 
 
+REVISION = "dc11669786a5"  # of the database that the MLflow of our pins makes
+
+
+def experiment_in_order(data_dir: DataDir, experiment: str) -> str:
+    """The id of an experiment in a database that needs nothing before it is read; else empty.
+
+    It needs something where it is not there, is of another MLflow, or lies elsewhere than its
+    addresses say, and where the experiment was not made yet or was deleted.
+    """
+    database, now = data_dir.tracking_database, data_dir.run_artifacts.as_uri()
+    if not database.exists():
+        return ""
+    with _opened(database) as connection:
+        tables = {name for (name,) in connection.execute("select name from sqlite_master")}
+        if "alembic_version" not in tables or _first(connection, "alembic_version") != (REVISION,):
+            return ""
+        found = connection.execute(
+            "select experiment_id from experiments where name = ? and lifecycle_stage = 'active'",
+            (experiment,),
+        ).fetchone()
+        moved = set(places_of(connection, now).values()) - {now}
+        return "" if found is None or moved else str(found[0])
+
+
 def prepare_database(data_dir: DataDir, experiment: str, tags: Mapping[str, str]) -> None:
     """Make sure that the database can be used and holds the experiment.
 

@@ -6,16 +6,14 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from artifacts.store.atomic_file import write_atomic
 from artifacts.tracking.connection import Tracking
 from artifacts.tracking.experiment import local_path
+from artifacts.tracking.sqlite_runs import FoundRun
 from artifacts.unsent.answers import UnreachableError
 from artifacts.unsent.refusals import in_one_line
-
-if TYPE_CHECKING:
-    from mlflow.entities import Run
 
 
 class RunFiles(Protocol):
@@ -128,7 +126,7 @@ class ServedFiles:
         return f"{name} of run {self.run_id[:6]}"
 
 
-def files_of(tracking: Tracking, run: Run) -> RunFiles:
+def files_of(tracking: Tracking, run: FoundRun) -> RunFiles:
     """The files of a run as MLflow tells of it."""
     uri = str(run.info.artifact_uri)
     if tracking.holds(uri):

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TypeVar, cast
 
 from pydantic import JsonValue, ValidationError
 
 from artifacts.tracking.connection import CONFIG_FILE, PARENT, RESULT_FILE, TAG, Tracking
 from artifacts.tracking.files import RunFiles, files_of
 from artifacts.tracking.formats import upgraded
+from artifacts.tracking.sqlite_runs import FoundRun, Wanted
 from schemas.config import RunConfig
 from schemas.errors import InputError
 from schemas.loops import LOOPS, Loop, loop_named
@@ -30,9 +31,6 @@ C = TypeVar("C", bound=RunConfig)
 # tags of the runs of loops and demos, and of the gate's decisions
 OURS = (f"{TAG}loop", f"{TAG}candidate")
 EXPERIMENTS = 50_000  # that are looked through: the most that MLflow lists at once
-
-if TYPE_CHECKING:
-    from mlflow.entities import Run
 
 RESULTS: Mapping[str, type[LoopResult] | type[DemoResult]] = {
     "A": EvalResult,
@@ -162,26 +160,43 @@ class History:
 
         With `deleted`, also those that were deleted on MLflow's page.
         """
-        runs = self.mlflow_runs(deleted=deleted)
+        return self._records(self._search(deleted=deleted, tag=f"{TAG}loop"))
+
+    def _records(self, runs: Iterable[FoundRun]) -> list[RunRecord]:
         return [_record(self.tracking, run) for run in runs if f"{TAG}loop" in run.data.tags]
 
-    def mlflow_runs(self, *, deleted: bool = False) -> list[Run]:
-        """Every MLflow run, newest first: the loops' and the gate's."""
+    def mlflow_runs(self, *, deleted: bool = False, tag: str = "") -> list[FoundRun]:
+        """Every MLflow run, newest first: the loops' and the gate's. With `tag`, those with it."""
+        return self._search(deleted=deleted, tag=tag)
+
+    def _search(self, *, deleted: bool = False, tag: str = "", name: str = "") -> list[FoundRun]:
+        """The runs with a tag, or with a name, an id or the start of an id."""
+        by_sql = self.tracking.by_sql
+        if by_sql is not None:
+            own = None if self._everywhere else [self.tracking.experiment_id]
+            tags = (tag,) if tag else OURS if self._everywhere else ()
+            wanted = Wanted(own, deleted, tags, name, also=f"{TAG}identity")
+            return list(by_sql.search(wanted))
+        return self._asked(deleted, tag)
+
+    def _asked(self, deleted: bool, tag: str) -> list[FoundRun]:
+        """The runs of an MLflow elsewhere, with a tag if one is named."""
         from mlflow.entities import ViewType
 
         view = ViewType.ALL if deleted else ViewType.ACTIVE_ONLY
         own = self.tracking.experiment_id
         if not self._everywhere:
-            return self._searched([own], "", view)
+            return self._pages([own], f"tags.`{tag}` LIKE '%'" if tag else "", view)
         there = self.tracking.client.search_experiments(view_type=view, max_results=EXPERIMENTS)
         ids = list(dict.fromkeys([own, *(str(one.experiment_id) for one in there)]))
         # an experiment of somebody else may have very many runs, of which none is ours
-        found = [run for tag in OURS for run in self._searched(ids, f"tags.`{tag}` LIKE '%'", view)]
+        tags = (tag,) if tag else OURS
+        found = [run for one in tags for run in self._pages(ids, f"tags.`{one}` LIKE '%'", view)]
         newest_first = sorted(found, key=lambda run: -run.info.start_time)
         return list({run.info.run_id: run for run in newest_first}.values())
 
-    def _searched(self, experiments: list[str], condition: str, view: int) -> list[Run]:
-        pages: list[Run] = []
+    def _pages(self, experiments: list[str], condition: str, view: int) -> list[FoundRun]:
+        pages: list[FoundRun] = []
         token = None
         while True:
             page = self.tracking.client.search_runs(
@@ -203,7 +218,7 @@ class History:
         A name that several runs have means the newest of them. Raises InputError where there is
         none, or where several runs begin with it.
         """
-        runs = self.every()
+        runs = self._records(self._search(tag=f"{TAG}loop", name=name))
         exact = [run for run in runs if name in (run.run_id, run.name, run.tags.get("identity"))]
         if exact:
             return exact[0]
@@ -217,7 +232,7 @@ class History:
         )
 
 
-def _record(tracking: Tracking, run: Run) -> RunRecord:
+def _record(tracking: Tracking, run: FoundRun) -> RunRecord:
     tags = {k.removeprefix(TAG): v for k, v in run.data.tags.items() if k.startswith(TAG)}
     return RunRecord(
         run_id=run.info.run_id,

@@ -51,7 +51,7 @@ def test_a_start_that_several_runs_share_is_refused(
     archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = opened(archive)
-    monkeypatch.setattr(archive.history, "every", lambda: [run, run])
+    monkeypatch.setattr(archive.history, "_records", lambda found: [run, run])
     with pytest.raises(InputError, match="2 runs begin with it"):
         archive.history.find(run.run_id[:4])
 
