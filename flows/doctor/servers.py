@@ -10,7 +10,7 @@ import psutil
 from artifacts.doctor.examination import Examination, Found, Repair, finding
 from artifacts.doctor.set_aside import SetAside
 from artifacts.store.data_dir import DataDir
-from flows.orchestration.own_server import orphans
+from flows.orchestration.guarded_server import orphans
 from flows.orchestration.up_file import UP_FILE, prefect_file, read_up_file, running
 from flows.services.addresses import Addresses
 from flows.services.claim import claim_path, holders

@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import secrets
-import socket
 import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import psutil
-
 from artifacts.store.data_dir import DataDir
-from artifacts.store.process import is_gone, process, this_process
 from artifacts.unsent.send import Outcome
 from artifacts.unsent.servers import without_password
+from flows.orchestration.guarded_server import (
+    HEADERS,
+    begun_server,
+    end_orphans,
+    new_secret,
+    start_guarded,
+)
 from flows.orchestration.prefect_database import prepare_prefect_database
 from flows.orchestration.untold import kept_for, prefect_address, tell_prefect
 from schemas.errors import InputError, ThreeLoopsError, first_line
 
 PATIENCE = 10.0  # seconds for an answer of the server that the user named
-FACTORY = "prefect.server.api.server:create_app"  # among the words that start one
-HEADERS = "PREFECT_CLIENT_CUSTOM_HEADERS"
-# where the packages lie; the working directory must not stand in for them
-ROOT = Path(__file__).resolve().parents[2]
-PROGRAM = (
-    f"import sys; sys.path.append({str(ROOT)!r}); from flows.services.alone import main; main()"
-)
 
 
 class NoServerError(ThreeLoopsError):
@@ -59,7 +51,7 @@ def start_own_server(
         return
     end_orphans(data_dir)
     prepare_prefect_database(data_dir, log_message)
-    _guard_own_server()
+    _guard_own_server(data_dir)
     try:
         get_client(sync_client=True)
     except Exception as error:  # a server fails in many ways, all meaning: there is none
@@ -67,7 +59,6 @@ def start_own_server(
             f"Prefect's own server did not start: {first_line(error)} It listens on 127.0.0.1, "
             "which must be reachable; with PREFECT_API_URL another server is used"
         ) from None
-    _remember_own(data_dir)
     _tell_what_is_kept(data_dir, log_message, outcome)
 
 
@@ -85,7 +76,7 @@ def _tell_what_is_kept(
             log_message(f"warning: {reason}")
 
 
-def _guard_own_server() -> None:
+def _guard_own_server(data_dir: DataDir) -> None:
     """Let Prefect start our program in place of its own, and send the secret with every request."""
     from prefect.context import refresh_global_settings_context
     from prefect.server.api.server import SubprocessASGIServer
@@ -94,82 +85,21 @@ def _guard_own_server() -> None:
     server = SubprocessASGIServer()
     if server.running:
         return
-    secret = secrets.token_urlsafe(32)
-    sent = get_current_settings().client.custom_headers | {"Authorization": f"Bearer {secret}"}
+    settings = get_current_settings()
+    begun = [server for server in [begun_server(data_dir)] if server is not None]
+    secret = begun[0].secret if begun else new_secret()
+
+    def start() -> subprocess.Popen[Any]:
+        more = settings.to_environment_variables(exclude_unset=True)
+        started = begun.pop() if begun else start_guarded(data_dir, secret, more)
+        server.port = started.port
+        return started.process
+
+    sent = settings.client.custom_headers | {"Authorization": f"Bearer {secret}"}
     os.environ[HEADERS] = json.dumps(sent)
     refresh_global_settings_context()
     server.port = 0  # the system chooses one
-    server._run_uvicorn_command = lambda: _run_guarded(server, secret)  # type: ignore[method-assign]
-
-
-def _run_guarded(server: Any, secret: str) -> subprocess.Popen[Any]:
-    """Start the program, on a port that nobody else can take before it listens there."""
-    from prefect.settings import get_current_settings
-
-    settings = get_current_settings().to_environment_variables(exclude_unset=True)
-    environment = {
-        name: value
-        for name, value in (os.environ | settings).items()
-        if name not in (HEADERS, "PREFECT_SERVER_API_AUTH_STRING")  # a password of its own
-    } | {
-        "PREFECT_UI_ENABLED": "0",
-        "PREFECT__SERVER_EPHEMERAL": "1",
-        "PREFECT__SERVER_FINAL": "1",
-        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": "http://127.0.0.1",
-    }
-    # ends when this process does: it is the only one that holds the other end
-    reading, writing = os.pipe()
-    try:
-        # the program listens once it can answer: until then Prefect's client is to be refused
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            server.port = listener.getsockname()[1]
-            started = subprocess.Popen(
-                [sys.executable, "-P", "-c", PROGRAM, FACTORY, str(listener.fileno())],
-                env=environment,
-                stdin=reading,
-                pass_fds=[listener.fileno()],
-                start_new_session=True,
-            )
-    finally:
-        os.close(reading)
-    os.write(writing, f"{secret}\n".encode())
-    return started
-
-
-def end_orphans(data_dir: DataDir) -> list[int]:
-    """End the servers of commands that were killed; returns their process ids."""
-    ended = []
-    for record, number in orphans(data_dir):
-        with contextlib.suppress(OSError, psutil.Error):
-            if number is not None:
-                psutil.Process(number).terminate()
-                ended.append(number)
-            record.unlink()
-    return ended
-
-
-def orphans(data_dir: DataDir) -> list[tuple[Path, int | None]]:
-    """The record of each server whose command is gone, with the server's process id if it runs."""
-    found: list[tuple[Path, int | None]] = []
-    for record in sorted((data_dir.prefect / "servers").glob("*.txt")):
-        with contextlib.suppress(OSError, ValueError, psutil.Error):
-            owner, server = record.read_text().splitlines()
-            if is_gone(owner):
-                found.append((record, None if is_gone(server) else int(server.split()[-2])))
-    return found
-
-
-def _remember_own(data_dir: DataDir) -> None:
-    """Write down which server belongs to this process."""
-    folder = data_dir.prefect / "servers"
-    # with a database that the user named nothing was made here yet
-    folder.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(psutil.Error):
-        for child in psutil.Process().children():
-            if FACTORY in child.cmdline():
-                words = f"{this_process()}\n{process(child.pid)}\n"
-                (folder / f"{child.pid}.txt").write_text(words)
+    server._run_uvicorn_command = start  # type: ignore[method-assign]
 
 
 def _refuse_silence(url: str) -> None:

@@ -33,6 +33,17 @@ def database_url(database: Path) -> str:
     return f"sqlite+aiosqlite:///{quote(str(database))}"
 
 
+def is_prepared(data_dir: DataDir) -> bool:
+    """Whether the data folder's database is the one that is used, and needs nothing to be done."""
+    database = data_dir.prefect / "prefect.db"
+    ours = os.environ.get(URL) == database_url(database)
+    return ours and _ready(data_dir).exists() and database.exists()
+
+
+def _ready(data_dir: DataDir) -> Path:
+    return data_dir.prefect / f"ready-for-prefect-{version('prefect')}"
+
+
 def prepare_prefect_database(data_dir: DataDir, log_message: Callable[[str], None]) -> None:
     """Make sure that Prefect's server finds a whole database; once a data folder and version.
 
@@ -45,13 +56,12 @@ def prepare_prefect_database(data_dir: DataDir, log_message: Callable[[str], Non
     database = data_dir.prefect / "prefect.db"
     if os.environ.get(URL) != database_url(database):
         return
-    ready = data_dir.prefect / f"ready-for-prefect-{version('prefect')}"
-    if ready.exists() and database.exists():
+    if is_prepared(data_dir):
         return
     data_dir.prefect.mkdir(exist_ok=True)
     data_dir.locks.mkdir(exist_ok=True)
     with FileLock(data_dir.locks / "prefect-database.lock"):
-        if ready.exists() and database.exists():
+        if is_prepared(data_dir):
             return
         new = database.with_name("prefect.db.new")
         remove_database(new)
@@ -70,7 +80,7 @@ def prepare_prefect_database(data_dir: DataDir, log_message: Callable[[str], Non
             remove_database(database)
             new.replace(database)
         remove_database(new)
-        ready.touch()
+        _ready(data_dir).touch()
 
 
 def _migrated_copy(database: Path, new: Path) -> bool:

@@ -13,6 +13,7 @@ from artifacts.text.numbers import counted
 from artifacts.text.visible import printable
 from flows.cli.options import config_from, flag, refuse_with_replay
 from flows.cli.terminal import Terminal
+from flows.orchestration.guarded_server import begin_server
 from flows.orchestration.settings import configure_prefect, refuse_settings_here
 from policy.parallel.place import place_in
 from schemas.config import EvalConfig, LearningConfig, RunConfig, SelectionConfig
@@ -164,9 +165,11 @@ def prepare(
     Between the checks that take a moment and those that take seconds it says what was asked for.
     Returns the configuration to run (see `check_names`); one that was `recorded` is taken as it is.
     """
+    configure_prefect(runtime.data_dir)
+    if getattr(config, "completions", None) is None:
+        begin_server(runtime.data_dir)  # while all that follows is imported
     from flows.preflight import check_model, check_names
 
-    configure_prefect(runtime.data_dir)
     runtime.archive.tracking.refuse_silence()
     runtime.datasets.strict = not recorded
     try:

@@ -14,7 +14,8 @@ import pytest
 
 from artifacts.store.data_dir import DataDir
 from artifacts.store.process import process, this_process
-from flows.orchestration.own_server import NoServerError, end_orphans, start_own_server
+from flows.orchestration.guarded_server import end_orphans
+from flows.orchestration.own_server import NoServerError, start_own_server
 from flows.orchestration.prefect_database import URL, database_url
 from schemas.errors import InputError
 
@@ -66,7 +67,7 @@ def test_a_server_that_does_not_start_is_one_line(
     monkeypatch.setattr("prefect.settings.PREFECT_API_URL.value", lambda: None)
     monkeypatch.setattr("prefect.client.orchestration.get_client", refused)
     monkeypatch.setattr("flows.orchestration.own_server.prepare_prefect_database", lambda *_: None)
-    monkeypatch.setattr("flows.orchestration.own_server._guard_own_server", lambda: None)
+    monkeypatch.setattr("flows.orchestration.own_server._guard_own_server", lambda _: None)
     with pytest.raises(NoServerError, match=r"did not start: Timed out\. It listens") as caught:
         start_own_server(data_dir, print)
     assert "\n" not in str(caught.value)

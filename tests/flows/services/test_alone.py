@@ -17,7 +17,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
 from artifacts.store.data_dir import DataDir
-from flows.orchestration.own_server import FACTORY
+from flows.orchestration.guarded_server import FACTORY
 
 pytestmark = [pytest.mark.slow, pytest.mark.server, pytest.mark.untraced]
 # starts a server as a command does, asks it something, and waits
