@@ -73,7 +73,16 @@ def ray_workers(
         gpus = int(device == "cuda" or (device == "auto" and _has_gpus()))
         yield RayWorkers(runner, where, cpus, gpus, head)
     finally:
+        _leave(runner)
+
+
+def _leave(runner: RayTaskRunner[Any]) -> None:
+    """End the connection, if it is there: Ray's client ends by itself what it cannot reach."""
+    try:
         runner.__exit__(None, None, None)
+    except Exception:
+        if _ray().is_initialized():
+            raise
 
 
 def _is_for_want_of_a_token(error: BaseException | None) -> bool:
