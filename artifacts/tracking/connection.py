@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from artifacts.store.atomic_file import remove_leftovers
 from artifacts.store.data_dir import DataDir
-from artifacts.store.process import is_gone
 from artifacts.store.shared.objects import Objects
 from artifacts.store.shared.owners import Owners
 from artifacts.tracking.database import experiment_in_order, prepare_database
@@ -33,11 +32,10 @@ from artifacts.tracking.named import (
     own_or,
     sqlite_file,
 )
-from artifacts.tracking.owner import close_abandoned
+from artifacts.tracking.owner import close_abandoned, is_abandoned
 from artifacts.tracking.sqlite_runs import SqliteRuns, Wanted
 from artifacts.unsent.answers import UnreachableError, asked, reason
 from artifacts.unsent.journal import unsent_files
-from artifacts.unsent.owned import OWNER
 from artifacts.unsent.refusals import explained, forbids, in_one_line
 from artifacts.unsent.send import TO, Outcome, send_to_mlflow
 from artifacts.unsent.servers import Server, servers_of, without_password
@@ -152,7 +150,7 @@ class Tracking:
         running = SqliteRuns(self.data_dir.tracking_database).search(
             Wanted([experiment], status="RUNNING")
         )
-        if any(self.owners is not None or is_gone(run.data.tags.get(OWNER, "")) for run in running):
+        if any(is_abandoned(run, self.owners) for run in running):
             return False
         remove_leftovers(self.data_dir)
         return True

@@ -25,8 +25,6 @@ ADDRESSES = {
     "logged_models": ("artifact_location",),
     "model_versions": ("source", "storage_location"),
 }
-
-
 REVISION = "dc11669786a5"  # of the database that the MLflow of our pins makes
 
 
@@ -39,7 +37,7 @@ def experiment_in_order(data_dir: DataDir, experiment: str) -> str:
     database, now = data_dir.tracking_database, data_dir.run_artifacts.as_uri()
     if not database.exists():
         return ""
-    with _opened(database) as connection:
+    with opened(database) as connection:
         tables = {name for (name,) in connection.execute("select name from sqlite_master")}
         if "alembic_version" not in tables or _first(connection, "alembic_version") != (REVISION,):
             return ""
@@ -94,7 +92,7 @@ def _refuse_lost(data_dir: DataDir) -> None:
 
 def _looked_at(database: Path) -> tuple[str, bool]:
     """The revision of a database, and whether anything was ever recorded in it."""
-    with _opened(database) as connection:
+    with opened(database) as connection:
         tables = {name for (name,) in connection.execute("select name from sqlite_master")}
         versions = _first(connection, "alembic_version") if "alembic_version" in tables else None
         used = any(_first(connection, one) for one in {"runs", "registered_models"} & tables)
@@ -109,7 +107,8 @@ def _first(connection: sqlite3.Connection, table: str) -> tuple[object, ...] | N
 
 
 @contextlib.contextmanager
-def _opened(database: Path) -> Iterator[sqlite3.Connection]:
+def opened(database: Path) -> Iterator[sqlite3.Connection]:
+    """A connection to MLflow's database; InputError where the file is damaged."""
     try:
         with contextlib.closing(sqlite3.connect(database, timeout=PATIENCE)) as connection:
             yield connection
@@ -169,7 +168,7 @@ def _upgrade(database: Path, revision: str) -> None:
             "install the version of threeloops that wrote it, or a newer one",
         )
     new = _beside(database, "new")
-    with _opened(database) as old, contextlib.closing(sqlite3.connect(new)) as copy:
+    with opened(database) as old, contextlib.closing(sqlite3.connect(new)) as copy:
         old.backup(copy)
     engine = create_engine(sqlite_uri(new))
     try:
@@ -187,7 +186,7 @@ def _correct_addresses(data_dir: DataDir, experiment: str) -> bool:
     Returns whether the experiment is there.
     """
     now = data_dir.run_artifacts.as_uri()
-    with _opened(data_dir.tracking_database) as connection, connection:
+    with opened(data_dir.tracking_database) as connection, connection:
         found = connection.execute(
             "select 1 from experiments where name = ?", (experiment,)
         ).fetchone()

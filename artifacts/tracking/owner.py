@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from artifacts.store.process import is_gone, this_process
 from artifacts.store.shared.owners import Owners
+from artifacts.tracking.sqlite_runs import FoundRun
 from artifacts.unsent.calls import IDENTITY
 from artifacts.unsent.owned import OWNER
 
@@ -43,7 +44,7 @@ def close_abandoned(
     gone = [
         run
         for run in running
-        if _is_gone(run, owners)
+        if is_abandoned(run, owners)
         and not (run.info.run_id in but or run.data.tags.get(IDENTITY) in but)
     ]
     for run in gone:
@@ -55,7 +56,8 @@ def close_abandoned(
     return [_name(run) for run in gone]
 
 
-def _is_gone(run: Run, owners: Owners | None) -> bool:
+def is_abandoned(run: FoundRun, owners: Owners | None) -> bool:
+    """Whether the process that writes a run is known to be gone."""
     owner, lease = (run.data.tags.get(tag, "") for tag in (OWNER, LEASE))
     return is_gone(owner) or (owners is not None and owners.is_gone(owner, lease))
 

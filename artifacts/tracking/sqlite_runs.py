@@ -6,16 +6,14 @@ only where nothing in it has to be put right first. Everything is written throug
 
 from __future__ import annotations
 
-import contextlib
 import math
-import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from artifacts.store.data_dir import PATIENCE
+from artifacts.tracking.database import opened
 
 V = TypeVar("V")
 FEW = 10  # runs whose values are read one by one, before those of all are
@@ -183,14 +181,6 @@ class Values(Generic[V]):
                 among = f"run_uuid in ({','.join('?' * len(asked))})"
                 for owner, key, value in connection.execute(f"{self._question} {among}", asked):
                     self._known[owner][key] = self._value(value)
-
-
-@contextlib.contextmanager
-def opened(database: Path) -> Iterator[sqlite3.Connection]:
-    """A connection that cannot write."""
-    address = f"{database.absolute().as_uri()}?mode=ro"
-    with contextlib.closing(sqlite3.connect(address, timeout=PATIENCE, uri=True)) as connection:
-        yield connection
 
 
 def _number(value: float | None) -> float:

@@ -86,12 +86,13 @@ def _guard_own_server(data_dir: DataDir) -> None:
     if server.running:
         return
     settings = get_current_settings()
-    begun = [server for server in [begun_server(data_dir)] if server is not None]
-    secret = begun[0].secret if begun else new_secret()
+    begun = begun_server(data_dir)
+    secret = begun.secret if begun else new_secret()
 
     def start() -> subprocess.Popen[Any]:
+        nonlocal begun
         more = settings.to_environment_variables(exclude_unset=True)
-        started = begun.pop() if begun else start_guarded(data_dir, secret, more)
+        started, begun = begun or start_guarded(data_dir, secret, more), None
         server.port = started.port
         return started.process
 

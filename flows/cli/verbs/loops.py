@@ -166,7 +166,7 @@ def prepare(
     Returns the configuration to run (see `check_names`); one that was `recorded` is taken as it is.
     """
     configure_prefect(runtime.data_dir)
-    if getattr(config, "completions", None) is None:
+    if not (isinstance(config, EvalConfig) and config.completions):
         begin_server(runtime.data_dir)  # while all that follows is imported
     from flows.preflight import check_model, check_names
 
