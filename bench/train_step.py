@@ -26,7 +26,7 @@ from bench.workload import (
     wait_for,
 )
 from policy.learning.learner import Learner
-from policy.model.precision import largest_rounding_gap
+from policy.model.precision import arithmetic_of, largest_rounding_gap
 from policy.sampling.sample import sample
 from schemas.config import LearningSettings
 
@@ -81,7 +81,7 @@ def measure(
         "peak_operations_per_second": peak,
         "reward_mean": earned,
         "sampling_gap_nats": gaps,
-        "largest_gap_nats": largest_rounding_gap(policy.device),
+        "largest_gap_nats": largest_rounding_gap(arithmetic_of(policy.model).dtype),
         **memory,
     }
     for count, needed in operations.items():

@@ -22,10 +22,10 @@ from artifacts.recording.record import (
 from artifacts.registry.publish import register_learned
 from artifacts.registry.resolve import resolve_policy
 from artifacts.runs.resuming import (
+    as_kept,
     finished_stage,
     refuse_other_settings,
     resumable,
-    with_kept_template,
 )
 from artifacts.store.checkpoints import drop_checkpoints
 from artifacts.store.shared.lease import Turn
@@ -82,7 +82,7 @@ def learning_flow(
     archive, log_message = runtime.archive, runtime.progress.log_message
     ended_early = None if resume is None else resumable(archive, resume)
     if ended_early is not None:
-        config = with_kept_template(ended_early, config)
+        config = as_kept(ended_early, config)
     config = preflight(runtime, config)
     if ended_early is not None:
         refuse_other_settings(ended_early, config)
@@ -201,7 +201,7 @@ def improve(
     with run.attributed(policy, newest):
         after = evaluate(run, trained, AFTER)
     temperature = run.config.sampling.temperature
-    kl = divergence(after.measured, run.start, run.config.template, temperature)
+    kl = divergence(after.measured, run.start, run.config.template, temperature, run.config.compute)
     refuse_bad_end(run.kl_readings(newest), kl_nats=kl.value, max_kl_nats=run.config.max_kl_nats)
     learned = Learned(
         start=run.start,

@@ -46,7 +46,17 @@ def preflight(runtime: Runtime, config: C) -> C:
     """The configuration to run; InputError for the first thing in it that cannot work."""
     config = check_names(runtime, config)
     check_model(runtime, config)
-    return config
+    return with_precision(config)
+
+
+def with_precision(config: C) -> C:
+    """The configuration with the precision that `auto` is on this machine, where it computes."""
+    elsewhere = config.server is not None and not isinstance(config, LearningConfig)
+    if replayed(config) is not None or elsewhere or config.task_runner in ("dask", "ray"):
+        return config
+    from policy.model.numerics import decided
+
+    return config.model_copy(update={"precision": decided(config.compute).precision})
 
 
 def check_names(runtime: Runtime, config: C) -> C:

@@ -84,7 +84,7 @@ def step_settings(run: LearningRun, step: int) -> GenerationSettings:
         seed = derive_seed("step", run.config.seed, step)
         settings = settings.model_copy(update={"seed": seed})
     if run.runtime.group is not None:  # its rows are the work of several processes
-        by = run.runtime.numerics_of_steps(run.config.device)
+        by = run.runtime.numerics_of_steps(run.config.compute)
         settings = settings.model_copy(update={"computed_by": by})
     return with_tokenizer(settings, run.start_folder)
 

@@ -22,6 +22,7 @@ KlPlacement = Literal["loss", "reward"]
 LossReduction = Literal["sequence", "token"]
 Adapter = Literal["none", "lora"]
 ADAPTER_LEARNING_RATE = 2e-4  # an adapter starts from zero and has far fewer weights
+Precision = Literal["auto", "float32", "bfloat16"]
 TaskRunner = Literal["threads", "dask", "ray"]
 SelectionRule = Literal["oracle", "majority", "likelihood", "random"]
 MOST = 10**9  # of anything that is counted
@@ -156,6 +157,13 @@ class LearningSettings(Frozen):
         return given
 
 
+class Compute(Frozen):
+    """Where a model computes, and how precisely, as a configuration says it."""
+
+    device: str = "auto"
+    precision: Precision = "auto"
+
+
 class GenerationSettings(Frozen):
     """How completions are made: `samples` of each problem, `shard_size` problems at a time.
 
@@ -170,9 +178,15 @@ class GenerationSettings(Frozen):
     seed: int
     shard_size: int
     device: str = "auto"
+    precision: Precision = "auto"
     computed_by: str = ""
     server: ServerSettings | None = None
     for_step: bool = False
+
+    @property
+    def compute(self) -> Compute:
+        """Where and how precisely a model computes."""
+        return Compute(device=self.device, precision=self.precision)
 
 
 class RunConfig(Frozen):
@@ -210,6 +224,10 @@ class RunConfig(Frozen):
     device: Annotated[
         Literal["auto", "cpu", "cuda"], Field(description="auto uses a GPU if there is one")
     ] = "auto"
+    precision: Annotated[
+        Precision,
+        Field(description="of matrix products; auto is bfloat16 where the processor has it"),
+    ] = "auto"
     server: Annotated[
         ServerSettings | None,
         Field(
@@ -225,6 +243,11 @@ class RunConfig(Frozen):
         ),
     ] = None
 
+    @property
+    def compute(self) -> Compute:
+        """Where and how precisely a model computes."""
+        return Compute(device=self.device, precision=self.precision)
+
     def _generation(self, samples: int, shard_size: int) -> GenerationSettings:
         return GenerationSettings(
             template=self.template,
@@ -233,6 +256,7 @@ class RunConfig(Frozen):
             seed=self.seed,
             shard_size=shard_size,
             device=self.device,
+            precision=self.precision,
             server=self.server,
         )
 

@@ -12,7 +12,8 @@ from artifacts.store.checkpoints import (
 from artifacts.store.shared.lease import Turn
 from artifacts.store.steps import Steps
 from artifacts.tracking.logged_models import model_folder
-from schemas.config import LearningConfig
+from policy.model.precision import arithmetic_of, precision_of
+from schemas.config import Compute, LearningConfig
 from schemas.errors import InputError
 from schemas.references import PolicyRef, RunRef, TableRef
 from tasks.runtime.pipeline_task import pipeline_task
@@ -40,11 +41,13 @@ def checkpoint(policy: PolicyRef, newest: TableRef, run: RunRef, keep: int = 0) 
     runtime = process_runtime()
     folder = checkpoint_folder(runtime.data_dir, run.run_id, policy.step)
     learner = runtime.models.learner(policy)
+    computed = arithmetic_of(learner.policy.model).dtype
+    compute = Compute(device=str(learner.policy.device), precision=precision_of(computed))
     at = CheckpointRecord(
         policy=policy,
         training=newest,
         start=learner.policy.digest,
-        numerics=runtime.numerics_of_steps(str(learner.policy.device)),
+        numerics=runtime.numerics_of_steps(compute),
     )
     turn = runtime.turns.get(run.run_id, Turn())
     write_checkpoint(
@@ -90,7 +93,7 @@ def restore(
             f"put back what was in {runtime.archive.folders.find(start)}, or start again "
             "without --resume",
         )
-    now = runtime.numerics_of_steps(config.device)
+    now = runtime.numerics_of_steps(config.compute)
     if record.numerics not in ("", now):
         warn(
             f"warning: up to step {record.policy.step} this run was computed with "

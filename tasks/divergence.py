@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from policy.logprobs.log_ratios import completion_log_ratios
 from policy.model.template import get_template
+from schemas.config import Compute
 from schemas.measurements import Estimate, Measurement
 from schemas.own_template import OwnTemplate
 from schemas.references import PolicyRef
@@ -18,7 +19,7 @@ def divergence(
     reference: PolicyRef,
     template: str | OwnTemplate,
     temperature: float,
-    device: str = "auto",
+    compute: Compute,
 ) -> Estimate:
     """KL(policy ‖ reference) in nats a completion: the mean log-ratio of the policy's samples.
 
@@ -27,8 +28,8 @@ def divergence(
     """
     runtime = process_runtime()
     assert measured.policy is not None  # it was not replayed
-    policy = runtime.models.policy(measured.policy, device)
-    start = runtime.models.policy(reference, device)
+    policy = runtime.models.policy(measured.policy, compute)
+    start = runtime.models.policy(reference, compute)
     prompts = get_template(template).encode(
         runtime.store.read(measured.problems)["prompt"].to_pylist(), policy.tokenizer
     )

@@ -12,7 +12,7 @@ from artifacts.store.keys import TaskKey, code_versions
 from artifacts.store.tables import Store
 from policy.model.numerics import numerics
 from schemas.completions import COMPLETIONS
-from schemas.config import GenerationSettings
+from schemas.config import Compute, GenerationSettings
 from schemas.errors import InputError, StoreError
 from schemas.maker import Maker
 from schemas.references import PolicyRef, TableRef
@@ -56,7 +56,7 @@ def generate(
     workers = None if policy.step or settings.computed_by else runtime.workers
     maker = None
     if workers is not None:
-        maker = _maker_of(workers, problems, policy, settings.device)
+        maker = _maker_of(workers, problems, policy, settings.compute)
         settings = settings.model_copy(update={"computed_by": maker.numerics})
     key = generation_key(problems, policy, settings)
     if found := runtime.store.find(key):
@@ -205,9 +205,9 @@ def _sampled_by(
     return [tables[start] for start in shards.starts]
 
 
-def _maker_of(workers: Workers, problems: TableRef, policy: PolicyRef, device: str) -> Maker:
+def _maker_of(workers: Workers, problems: TableRef, policy: PolicyRef, compute: Compute) -> Maker:
     """What a worker makes completions with; InputError where its code is not the code here."""
-    asked = {"problems": problems, "policy": policy, "device": device, "apart": workers.apart}
+    asked = {"problems": problems, "policy": policy, "compute": compute, "apart": workers.apart}
     maker = workers.ask(describe_worker, asked)
     here = Maker(versions=code_versions(), numerics=maker.numerics)
     if unlike := maker.unlike(here):
@@ -301,9 +301,9 @@ def _sampled_together(
 
 def _computes(runtime: Runtime, settings: GenerationSettings) -> bool:
     """Whether what these settings ask for would be computed as they say."""
-    if settings.computed_by in ("", numerics(settings.device)):
+    if settings.computed_by in ("", numerics(settings.compute)):
         return True
-    together = None if runtime.group is None else runtime.numerics_of_steps(settings.device)
+    together = None if runtime.group is None else runtime.numerics_of_steps(settings.compute)
     return settings.computed_by == together
 
 

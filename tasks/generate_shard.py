@@ -16,7 +16,7 @@ from artifacts.unsent.servers import without_password
 from engines.in_process import complete
 from policy.model.numerics import numerics
 from policy.model.template import UNSAID, get_template
-from schemas.config import GenerationSettings
+from schemas.config import Compute, GenerationSettings
 from schemas.errors import InputError, StoreError
 from schemas.identity import canonical_json, derive_seed
 from schemas.maker import Maker
@@ -36,7 +36,7 @@ def generate_shard(
     """
     runtime = process_runtime()
     table = tables_of(runtime, problems)
-    if unlike := this_maker(policy, settings.device).unlike(maker):
+    if unlike := this_maker(policy, settings.compute).unlike(maker):
         raise InputError(
             f"it is unlike the worker that was asked first: it has {unlike}",
             this_worker(),
@@ -52,7 +52,7 @@ def generate_shard(
     return runtime.store.keep(key, shard)
 
 
-def describe_worker(problems: TableRef, policy: PolicyRef, device: str, apart: bool) -> Maker:
+def describe_worker(problems: TableRef, policy: PolicyRef, compute: Compute, apart: bool) -> Maker:
     """What a worker makes tables with, once it is sure that it can; loads no model.
 
     It is a plain call, of which Prefect is told nothing. InputError where the worker does not see
@@ -67,7 +67,7 @@ def describe_worker(problems: TableRef, policy: PolicyRef, device: str, apart: b
             runtime.archive.folders.find(policy)
         except StoreError as error:
             raise _elsewhere(runtime, str(error)) from None
-    return this_maker(policy, device)
+    return this_maker(policy, compute)
 
 
 def _refuse_without_prefect() -> None:
@@ -105,9 +105,9 @@ def _refuse_without_prefect() -> None:
         pass
 
 
-def this_maker(policy: PolicyRef, device: str) -> Maker:
+def this_maker(policy: PolicyRef, compute: Compute) -> Maker:
     """What this process makes completions of a policy with."""
-    computed = numerics(device) if policy.engine is None else ""
+    computed = numerics(compute) if policy.engine is None else ""
     return Maker(versions=code_versions(), numerics=computed)
 
 
@@ -155,7 +155,7 @@ def generation_key(
         "shard_size": settings.shard_size,
     }
     if policy.engine is None:
-        config["numerics"] = settings.computed_by or numerics(settings.device)
+        config["numerics"] = settings.computed_by or numerics(settings.compute)
     else:
         assert settings.server is not None
         config["engine"] = canonical_json(policy.engine.model_dump())
@@ -204,6 +204,6 @@ def sample_shard(
         on_progress(0)
         return servers.complete(policy, problems, settings, on_progress=on_progress)
     with runtime.model_lock:
-        held = runtime.models.policy(policy, settings.device)
+        held = runtime.models.policy(policy, settings.compute)
         on_progress(0)  # what follows takes the time that is left; loading took another
         return complete(held, problems, settings, seed=seed, on_progress=on_progress)

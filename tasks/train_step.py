@@ -41,7 +41,7 @@ def train_step(
     """
     runtime = process_runtime()
     store, models = runtime.store, runtime.models
-    computed_by = runtime.numerics_of_steps(config.device)
+    computed_by = runtime.numerics_of_steps(config.compute)
     learner = models.learner(policy) if policy.step else models.start_learner(policy, config)
     completion_rows, score_rows = store.read(completions), store.read(scores)
     prompts = get_template(config.template).encode(
@@ -104,7 +104,7 @@ def lineage(
     settings = config.learning.model_dump() | {
         "total_steps": config.steps if config.learning.schedule != "constant" else None,
         "temperature": config.sampling.temperature,
-        "numerics": computed_by or numerics(config.device),
+        "numerics": computed_by or numerics(config.compute),
         **({"shard_weights": True} if config.shard_weights else {}),
         **off_policy_settings(config),
     }

@@ -47,6 +47,8 @@ from schemas.result_parts import (
 )
 from schemas.results import EvalResult, LearningResult, SelectionResult
 
+# `auto` is then float32 on every processor, and figures do not depend on where tests run
+os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_VNNI")
 TRACING = "COVERAGE_PROCESS"  # what tells a new process to count its lines begins with this
 SERVERS = {"prefect_server", "running", "tab", "browser"}
 # the real model, and learning runs, which take seconds each

@@ -54,17 +54,24 @@ def how_to_go_on(archive: Archive) -> str:
 
 def settings_of(run: RunRecord) -> LearningConfig:
     """The configuration that a learning run was started or last resumed with."""
-    return run.config(LearningConfig)
+    config = run.config(LearningConfig)
+    if "precision" in config.model_fields_set or config.device == "cuda":
+        return config
+    # a version before this one computed in float32 on every CPU
+    return config.model_copy(update={"precision": "float32"})
 
 
-def with_kept_template(run: RunRecord, config: LearningConfig) -> LearningConfig:
-    """The configuration with the template that a run has kept, where it names a file for it.
+def as_kept(run: RunRecord, config: LearningConfig) -> LearningConfig:
+    """The configuration with what a run has kept in place of what may have changed since.
 
-    The file may have been edited since, or be gone.
+    That is the template where it is a file, which may have been edited or be gone, and the
+    precision where the processor decides it.
     """
-    kept = settings_of(run).template
-    if names_file(config.template) and isinstance(kept, OwnTemplate):
-        return config.model_copy(update={"template": kept})
+    kept = settings_of(run)
+    if names_file(config.template) and isinstance(kept.template, OwnTemplate):
+        config = config.model_copy(update={"template": kept.template})
+    if config.precision == "auto":
+        config = config.model_copy(update={"precision": kept.precision})
     return config
 
 

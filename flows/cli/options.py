@@ -29,8 +29,8 @@ LONGEST_CHOICES = 45  # characters; what is longer makes the usage wider than a 
 SHORTER = {"max_kl_nats": "max-kl"}
 # what stored completions fix already
 FIXED_BY_REPLAY = (
-    "model", "dataset", "split", "seed", "template", "shard_size", "device", "sampling",
-    "columns", "server",
+    "model", "dataset", "split", "seed", "template", "shard_size", "device", "precision",
+    "sampling", "columns", "server",
 )  # fmt: skip
 OF_A_FILE = ("dataset", "split", "columns")  # what a file of answers does not say
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from artifacts.store.keys import code_versions
 from flows.cli.experiment import in_experiment
 from policy.parallel.place import Place, place_in
+from schemas.config import Compute
 from schemas.errors import InputError, RanksError, ThreeLoopsError
 from tasks.runtime.runtime import Runtime, process_runtime
 
@@ -34,7 +35,7 @@ def leading(runtime: Runtime, place: Place, options: Namespace) -> Iterator[None
     global _met
     _met = True
     try:
-        with joined(place, _device(runtime, options), identity(options)) as runtime.group:
+        with joined(place, _compute(runtime, options), identity(options)) as runtime.group:
             yield
     except RanksError as lost:
         raise lost.having(lost.remedy or how_to_go_on(runtime.archive)) from None
@@ -104,20 +105,21 @@ def _follow(place: Place, arguments: Sequence[str] | None, stderr: int) -> None:
             refuse(place, error)
             raise
         until_it_ends.enter_context(contextlib.suppress(EndedError))
-        group = until_it_ends.enter_context(joined(place, "auto", identity(options), stderr))
+        group = until_it_ends.enter_context(joined(place, Compute(), identity(options), stderr))
         from tasks.runtime.sharing import Follower
 
         Follower(group, archive).follow()
 
 
-def _device(runtime: Runtime, options: Namespace) -> str:
-    """The device that the options name, or that the run that is resumed has named."""
+def _compute(runtime: Runtime, options: Namespace) -> Compute:
+    """Where and how the options say to compute, or the run that is resumed has said."""
     from artifacts.runs.resuming import settings_of
 
     if options.resume is not None:
         with contextlib.suppress(ThreeLoopsError):  # what is wrong is said later, to all
-            return settings_of(runtime.archive.history.find(options.resume)).device
-    return str(vars(options).get("device", "auto"))
+            return settings_of(runtime.archive.history.find(options.resume)).compute
+    given = vars(options)
+    return Compute(**{name: given[name] for name in Compute.model_fields if name in given})
 
 
 def identity(options: Namespace) -> dict[str, str]:

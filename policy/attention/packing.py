@@ -11,7 +11,7 @@ tokens, such as the first ones of all N completions, are predicted at one place.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from policy.attention.prefix_tree import (
     Tokens,
     build_prompt_suffix,
     common_prefix_length,
+    few_distinct,
 )
 
 
@@ -42,6 +43,13 @@ class PaddedSuffixes:
 
 
 @dataclass(frozen=True)
+class PrefixKeys:
+    """Each layer's keys and values [S, K, D] of a common prefix, by the layer's number."""
+
+    layers: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Tree:
     """How a packed row attends: B prompt suffixes of at most S tokens, B·N others of at most L.
 
@@ -49,7 +57,8 @@ class Tree:
     where it does not. `within_prompt_suffixes` [B, 1, S, 1, S], `to_prompt_suffixes` [B, N, 1, 1,
     S] (the same for all tokens of a completion suffix) and `within_completion_suffixes` [L, 1, L]
     broadcast to scores [K, B, N, tokens, G, keys]. `longest` is the number of tokens from the
-    start of the common prefix to the end of the longest completion.
+    start of the common prefix to the end of the longest completion. Where the keys of the common
+    prefix are `given`, the row begins after it, and `common_prefix` is 0.
     """
 
     common_prefix: int
@@ -59,6 +68,7 @@ class Tree:
     to_prompt_suffixes: Tensor
     within_completion_suffixes: Tensor
     longest: int
+    given: PrefixKeys | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +87,17 @@ class Packing:
     rows: Tensor
     targets: Tensor
 
+    def after(self, prefix: PrefixKeys) -> Packing:
+        """The row without its common prefix, whose keys are given."""
+        first = self.tree.common_prefix
+        return replace(
+            self,
+            tokens=self.tokens[first:],
+            positions=self.positions[first:],
+            predicting=self.predicting - first,
+            tree=replace(self.tree, common_prefix=0, given=prefix),
+        )
+
 
 def completion_mask(completions: Sequence[Tokens], device: torch.device) -> Tensor:
     """[B·N, T] booleans: true on the tokens of each completion, T being the longest's length."""
@@ -91,9 +112,11 @@ def pack(prompts: Sequence[Tokens], completions: Sequence[Tokens], device: torch
     samples = len(completions) // len(prompts)
     common = common_prefix_length(prompts)
     inputs = [completion[:-1] for completion in completions]
+    of_problems = [inputs[first : first + samples] for first in range(0, len(inputs), samples)]
+    whole = all(map(few_distinct, of_problems))
     prompt_suffixes = [
-        build_prompt_suffix(prompt[common:], inputs[index * samples : (index + 1) * samples])
-        for index, prompt in enumerate(prompts)
+        build_prompt_suffix(prompt[common:], own, whole=whole)
+        for prompt, own in zip(prompts, of_problems, strict=True)
     ]
     completion_suffixes = [own for suffix in prompt_suffixes for own in suffix.completion_suffixes]
 

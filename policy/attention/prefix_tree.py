@@ -8,6 +8,9 @@ beginning needs to be computed only once. The tokens of a batch therefore fall i
 - a prompt suffix, one for each problem: the rest of its prompt, and every token after it that at
   least two of its completions pass through;
 - a completion suffix, one for each completion: the tokens that it shares with no other.
+
+Where all completions are short, all their tokens are in the prompt suffixes, and there are no
+completion suffixes: one small block for each problem costs less than many with more padding.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ from itertools import takewhile
 Tokens = Sequence[int]
 # completion tokens in one prompt suffix at most: its attention is quadratic in their number
 MOST_SHARED = 256
+# distinct completion tokens of a problem with which its prompt suffix takes all of them
+MOST_WHOLE = 96
 
 
 def common_prefix_length(prompts: Sequence[Tokens]) -> int:
@@ -45,8 +50,18 @@ class PromptSuffix:
     completion_suffixes: list[list[int]] = field(default_factory=list)
 
 
-def build_prompt_suffix(prompt_rest: Tokens, inputs: Sequence[Tokens]) -> PromptSuffix:
-    """The prompt suffix of one problem.
+def few_distinct(inputs: Sequence[Tokens]) -> bool:
+    """Whether these completions have few distinct beginnings: at most `MOST_WHOLE`."""
+    if max(map(len, inputs)) > MOST_WHOLE:
+        return False
+    beginnings = {tuple(one[:end]) for one in inputs for end in range(1, len(one) + 1)}
+    return len(beginnings) <= MOST_WHOLE
+
+
+def build_prompt_suffix(
+    prompt_rest: Tokens, inputs: Sequence[Tokens], *, whole: bool = False
+) -> PromptSuffix:
+    """The prompt suffix of one problem; with `whole` it takes all tokens of the completions.
 
     `prompt_rest` (not empty) is its prompt without the common prefix, `inputs` are the tokens of
     its completions that predict something.
@@ -68,7 +83,8 @@ def build_prompt_suffix(prompt_rest: Tokens, inputs: Sequence[Tokens]) -> Prompt
             visits[node, token] = visits.get((node, token), 0) + 1
             node = children.setdefault((node, token), len(children) + 1)
 
-    # Second pass: walk each completion down the tree as long as another one takes the same step.
+    # Second pass: walk each completion down the tree as long as another one takes the same step,
+    # or to its end where the suffix takes all.
     # A node that is met for the first time is added to the suffix. Where a completion is alone, or
     # the suffix is full, the completion leaves it.
     places = {0: length - 1}  # where in the suffix a node lies
@@ -78,7 +94,7 @@ def build_prompt_suffix(prompt_rest: Tokens, inputs: Sequence[Tokens]) -> Prompt
             child = children[node, token]
             if child not in places:
                 full = len(suffix.tokens) - length >= MOST_SHARED
-                if full or visits[node, token] < 2:
+                if not whole and (full or visits[node, token] < 2):
                     break
                 places[child] = len(suffix.tokens)
                 suffix.tokens.append(token)

@@ -74,10 +74,14 @@ class Reading:
 
 @dataclass(frozen=True)
 class Writing:
-    """A pass over S nodes, each of which adds token `step` to its own keys."""
+    """A pass over S nodes, each of which adds token `step` to its own keys.
+
+    `nodes` are their numbers: the first S, or those listed.
+    """
 
     grid: Grid
     step: int
+    nodes: slice | Tensor
 
 
 # what a pass is over; None is the common prefix
@@ -144,8 +148,24 @@ class PrefixCache(Cache):
         else:
             layer.own = layer.own or _room(self._own_shape, new)
             for stored, part in zip(layer.own, new, strict=True):
-                stored[: len(part), :, self.stage.step] = part
+                stored[self.stage.nodes, :, self.stage.step] = part
         return key_states, value_states
+
+    def take_draft(self, lengths: Tensor, tokens: int) -> None:
+        """Give node b, for each problem b, the keys of the draft read after its prompt.
+
+        The draft's `tokens` came after `lengths[b]` tokens of the prompt suffix.
+        """
+        if not tokens:
+            return
+        problems = torch.arange(len(lengths), device=lengths.device)[:, None]
+        drafted = lengths[:, None] + torch.arange(tokens, device=lengths.device)
+        for layer in self.keys.values():
+            assert layer.prompt_suffix is not None
+            parts = [stored[problems, :, drafted] for stored in layer.prompt_suffix]
+            layer.own = _room(self._own_shape, (parts[0][:, 0], parts[1][:, 0]))
+            for stored, part in zip(layer.own, parts, strict=True):
+                stored[: len(part), :, :tokens] = part.transpose(1, 2)
 
     def copy_nodes(self, source: Tensor, target: Tensor, tokens: int) -> None:
         """Give the nodes `target` the first `tokens` own keys and values of the nodes `source`."""
@@ -220,7 +240,7 @@ def _attend(rows: Tensor, layer: LayerKeys, stage: Reading | Writing) -> Tensor:
         parts.append((_product_of_all, *layer.common_prefix))
     if isinstance(stage, Writing):
         assert layer.own is not None
-        keys, values = (stored[: len(rows), :, : stage.step + 1] for stored in layer.own)
+        keys, values = (stored[stage.nodes, :, : stage.step + 1] for stored in layer.own)
         parts.append((torch.matmul, keys, values))
 
     scores = [product(rows, keys.mT) for product, keys, _ in parts]

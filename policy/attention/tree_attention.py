@@ -26,11 +26,11 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, PreTrainedModel
 
-from policy.attention.packing import PaddedSuffixes, Tree
+from policy.attention.packing import PaddedSuffixes, PrefixKeys, Tree
 from policy.attention.support import HARMLESS, UnsupportedAttentionError
 from policy.model.precision import working_dtype
 
-NAME = "threeloops_tree"
+NAME, PREFIX = "threeloops_tree", "threeloops_prefix"
 
 
 class Keys(NamedTuple):
@@ -63,7 +63,7 @@ def tree_attention(
     """
     if tree is None:
         raise UnsupportedAttentionError(f"{type(module).__name__} does not pass the tree on")
-    _refuse_unknown(attention_mask, dropout, tree, others)
+    _refuse_unknown(attention_mask, dropout, tree.longest, others)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     groups = key.shape[1]
     dtype = working_dtype(query)
@@ -82,6 +82,9 @@ def tree_attention(
     if tree.common_prefix:
         outputs.append(_causal(q[0], k[0], v[0]))
         seen.append(Keys(_for_all(k[0]), _for_all(v[0]), None))
+    elif tree.given is not None:
+        keys, values = tree.given.layers[_number(module)]
+        seen.append(Keys(_for_all(keys), _for_all(values), None))
 
     # Prompt suffixes see the common prefix and, along their paths, themselves.
     problems, samples = tree.to_prompt_suffixes.shape[:2]
@@ -105,10 +108,10 @@ def tree_attention(
 
 
 def _refuse_unknown(
-    attention_mask: Tensor | None, dropout: float, tree: Tree, others: dict[str, Any]
+    attention_mask: Tensor | None, dropout: float, longest: int, others: dict[str, Any]
 ) -> None:
     window = others.get("sliding_window")
-    if window is not None and window < tree.longest:
+    if window is not None and window < longest:
         raise UnsupportedAttentionError(f"it attends to the last {window} tokens only")
     given = {name for name, value in others.items() if value is not None and value is not False}
     unknown = sorted(given - HARMLESS)
@@ -158,6 +161,36 @@ def _attend(query: Tensor, seen: Sequence[Keys]) -> Tensor:
         flat = values.flatten(0, 2)
         outs.append((weight.reshape(len(flat), -1, flat.shape[1]) @ flat).view(query.shape))
     return reduce(add, outs)
+
+
+def causal_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    prefix: PrefixKeys | None = None,
+    **others: Any,
+) -> tuple[Tensor, None]:
+    """As `tree_attention`, of a common prefix alone, whose keys and values `prefix` takes over."""
+    if prefix is None:
+        raise UnsupportedAttentionError(f"{type(module).__name__} does not pass the prefix on")
+    _refuse_unknown(attention_mask, dropout, key.shape[2], others)
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    dtype = working_dtype(query)
+    q, k, v = (one.squeeze(0).to(dtype).transpose(0, 1) for one in (query * scale, key, value))
+    prefix.layers[_number(module)] = k.contiguous(), v.contiguous()
+    return _causal(q, k, v)[None], None
+
+
+def _number(module: nn.Module) -> int:
+    """The number of an attention module's layer."""
+    number = getattr(module, "layer_idx", None)
+    if type(number) is not int:
+        raise UnsupportedAttentionError(f"{type(module).__name__} does not know its layer")
+    return number
 
 
 def _for_all(tensor: Tensor) -> Tensor:
@@ -222,3 +255,4 @@ def attending_as(model: PreTrainedModel, name: str) -> Iterator[None]:
 
 
 AttentionInterface.register(NAME, tree_attention)
+AttentionInterface.register(PREFIX, causal_attention)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from policy.learning.objective import completion_losses, groups_with_gradient, i
 from policy.learning.recompute import recomputing_layers
 from policy.learning.step_batch import StepBatch
 from policy.logprobs.completion_logprobs import CompletionLogprobs
+from policy.logprobs.shared import KeptPrefixes
 from policy.model.adapter import without_adapter
 from policy.model.passes import plan_passes
 from schemas.config import LearningSettings
@@ -33,6 +34,7 @@ class PolicyAndReference:
     reference: PreTrainedModel | None
     compute: CompletionLogprobs
     temperature: float
+    prefixes: KeptPrefixes = field(default_factory=KeptPrefixes)  # of the reference
 
     def policy_logprobs(self, batch: StepBatch) -> Tensor:
         """Token log-probabilities [B, N, T] in nats under the policy."""
@@ -41,10 +43,12 @@ class PolicyAndReference:
     def reference_logprobs(self, batch: StepBatch) -> Tensor:
         """Token log-probabilities [B, N, T] in nats under the reference, without gradient."""
         with torch.no_grad(), self._reference_model() as model:
-            return self._logprobs(model, batch)
+            return self._logprobs(model, batch, self.prefixes)
 
-    def _logprobs(self, model: PreTrainedModel, batch: StepBatch) -> Tensor:
-        flat = self.compute(model, batch.prompts, batch.completions, self.temperature)
+    def _logprobs(
+        self, model: PreTrainedModel, batch: StepBatch, kept: KeptPrefixes | None = None
+    ) -> Tensor:
+        flat = self.compute(model, batch.prompts, batch.completions, self.temperature, kept)
         return flat.view(batch.mask.shape)
 
     @contextmanager

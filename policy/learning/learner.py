@@ -57,6 +57,7 @@ from policy.logprobs.completion_logprobs import CompletionLogprobs
 from policy.model.adapter import is_adapted, merged_weights
 from policy.model.load import Policy, quiet_transformers
 from policy.model.passes import automatic_budget, plan_passes
+from policy.model.precision import arithmetic_of
 from schemas.config import LearningSettings
 from schemas.errors import InputError, StoppedError
 
@@ -163,7 +164,7 @@ class Learner:
                 metrics,
                 earlier_kl=earlier_kl,
                 max_kl_nats=max_kl_nats,
-                max_gap_nats=largest_gap(self.policy.model.device, served),
+                max_gap_nats=largest_gap(arithmetic_of(self.policy.model).dtype, served),
                 served=served is not None,
             )
         except StoppedError:

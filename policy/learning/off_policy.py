@@ -35,9 +35,9 @@ class Served:
     dtype: str = ""
 
 
-def largest_gap(device: torch.device, served: Served | None) -> float:
+def largest_gap(dtype: torch.dtype, served: Served | None) -> float:
     """What rounding explains, here or where a server computes in fewer bits; nats a token."""
-    here = largest_rounding_gap(device)
+    here = largest_rounding_gap(dtype)
     return here if served is None else max(here, rounding_gap_of(served.dtype))
 
 

@@ -20,6 +20,8 @@ from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from policy.attention.tree_attention import attending_as
+from policy.model.packed import packing
+from policy.model.precision import arithmetic_of
 from schemas.errors import InputError
 
 
@@ -58,15 +60,23 @@ def recomputable_layers(model: PreTrainedModel) -> list[nn.Module]:
     return layers
 
 
+@contextmanager
+def _as_before(model: PreTrainedModel, attention: str) -> Iterator[None]:
+    arithmetic = arithmetic_of(model)
+    with attending_as(model, attention), packing(model, arithmetic.packed, arithmetic.dtype):
+        yield
+
+
 def _recomputed(
     model: PreTrainedModel, forward: Callable[..., Any], *arguments: Any, **named: Any
 ) -> Any:
     attention = model.config._attn_implementation
     assert attention is not None
 
-    # the backward pass comes after the block, when the model may attend in another way again
+    # the backward pass comes after the block, when the model may attend, and compute, in another
+    # way again; what autocast does is kept by `checkpoint`
     def contexts() -> tuple[Any, Any]:
-        return nullcontext(), attending_as(model, attention)
+        return nullcontext(), _as_before(model, attention)
 
     return checkpoint(
         forward,

@@ -13,7 +13,11 @@ from transformers import PreTrainedModel
 from policy.attention.prefix_tree import Tokens, common_prefix_length
 from policy.attention.support import UnsupportedAttentionError
 from policy.logprobs.plain import plain_logprobs
-from policy.logprobs.shared import probed_unsupported_reason, shared_logprobs
+from policy.logprobs.shared import (
+    KeptPrefixes,
+    probed_unsupported_reason,
+    shared_logprobs,
+)
 from policy.model.precision import computing
 from policy.model.slow_path_warning import warn_slow_path
 
@@ -40,12 +44,16 @@ class CompletionLogprobs:
         prompts: Sequence[Tokens],
         completions: Sequence[Tokens],
         temperature: float,
+        kept: KeptPrefixes | None = None,
     ) -> Tensor:
-        """Token log-probabilities [B·N, T] in nats of the completions of B prompts, row-major."""
+        """Token log-probabilities [B·N, T] in nats of the completions of B prompts, row-major.
+
+        `kept` are the common prefixes of a model that never changes.
+        """
         with computing(model):
             if self.shares:
                 try:
-                    return shared_logprobs(model, prompts, completions, temperature)
+                    return shared_logprobs(model, prompts, completions, temperature, kept)
                 except UnsupportedAttentionError as error:
                     warn_slow_path(model, str(error))
             return plain_logprobs(model, prompts, completions, temperature)

@@ -13,14 +13,47 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from policy.attention.packing import completion_mask, pack
+from policy.attention.packing import PrefixKeys, completion_mask, pack
 from policy.attention.prefix_tree import Tokens
 from policy.attention.support import UnsupportedAttentionError, unsupported_reason
-from policy.attention.tree_attention import NAME, attending_as
+from policy.attention.tree_attention import NAME, PREFIX, attending_as
 from policy.logprobs.plain import plain_logprobs
 from policy.logprobs.token_head import token_logprobs
 
 PROBE_TOLERANCE = 1e-3  # nats; rounding in float32 is a hundred times smaller
+MOST_KEPT = 4  # common prefixes; a template gives one or two
+
+
+class KeptPrefixes:
+    """What a model that never changes computed for common prefixes: the keys of the last ones.
+
+    A prefix is computed in a pass of its own, so its numbers do not depend on what was asked
+    before. That keeps a resumed run the same byte for byte.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[int, ...], PrefixKeys] = {}
+
+    @torch.no_grad()
+    def of(self, model: PreTrainedModel, tokens: Tensor) -> PrefixKeys:
+        """The keys of this prefix [S], computed unless they are kept."""
+        name = tuple(tokens.tolist())
+        found = self._kept.pop(name, None)
+        if found is None:
+            anything: Any = model
+            found = PrefixKeys()
+            positions = torch.arange(len(tokens), device=tokens.device)
+            with attending_as(model, PREFIX):
+                anything.base_model(
+                    input_ids=tokens[None],
+                    position_ids=positions[None],
+                    use_cache=False,
+                    prefix=found,
+                )
+        self._kept[name] = found  # the one that was used last is the last to go
+        for oldest in list(self._kept)[:-MOST_KEPT]:
+            del self._kept[oldest]
+        return found
 
 
 def shared_logprobs(
@@ -28,17 +61,22 @@ def shared_logprobs(
     prompts: Sequence[Tokens],
     completions: Sequence[Tokens],
     temperature: float = 1.0,
+    kept: KeptPrefixes | None = None,
 ) -> Tensor:
     """Token log-probabilities [B·N, T] in nats of the completions of B prompts, row-major.
 
-    Zero where `completion_mask` is false. Differentiable. Raises UnsupportedAttentionError for
-    a model, or a length, that packed rows cannot serve.
+    Zero where `completion_mask` is false. Differentiable. With `kept`, for a model whose weights
+    never change, the common prefix of several prompts is computed once for all calls. Raises
+    UnsupportedAttentionError for a model, or a length, that packed rows cannot serve.
     """
     anything: Any = model
     head = anything.get_output_embeddings()
     if type(head) is not nn.Linear:
         raise UnsupportedAttentionError(f"its output layer is {type(head).__name__}")
     packed = pack(prompts, completions, model.device)
+    common = packed.tree.common_prefix
+    if kept is not None and common and len(prompts) > 1:
+        packed = packed.after(kept.of(model, packed.tokens[:common]))
     with attending_as(model, NAME):
         hidden = anything.base_model(
             input_ids=packed.tokens[None],

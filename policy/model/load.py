@@ -25,6 +25,7 @@ from policy.files.model_files import (
 from policy.files.sizes import check_sizes
 from policy.files.vocabulary import check_vocabulary
 from policy.limited.tokenizer_trial import explaining_tokenizer, is_panic, try_file, try_loaded
+from schemas.config import Precision
 from schemas.errors import InputError
 from schemas.files import MOST_JSON_BYTES
 from schemas.identity import digest_of, file_digest
@@ -55,19 +56,26 @@ class Policy:
 
 
 def load_policy(
-    folder: Path, *, name: str, device: str = "auto", digest: str | None = None
+    folder: Path,
+    *,
+    name: str,
+    device: str = "auto",
+    precision: Precision = "auto",
+    digest: str | None = None,
 ) -> Policy:
     """The policy in `folder`, with float32 weights on every device (see `policy.model.precision`).
 
-    `device` is `auto` (a GPU if there is one), `cpu`, `cuda` or another that torch knows. `digest`
-    is the folder's `fingerprint` where it is known already. Raises
-    InputError for a folder that `check_folder` refuses, weights that do not fit the config, a model
-    without an end token, or a tokenizer with more tokens than the model has.
+    `device` is `auto` (a GPU if there is one), `cpu`, `cuda` or another that torch knows;
+    `precision` is that of its products. `digest` is the folder's `fingerprint` where it is known
+    already. Raises InputError for a folder that `check_folder` refuses, weights that do not fit the
+    config, a model without an end token, or a tokenizer with more tokens than the model has.
     """
     check_folder(folder)
     check_weights(folder)
     import torch
     from transformers import AutoModelForCausalLM
+
+    from policy.model.precision import compute_dtype, compute_in
 
     place = resolve_device(device)
     tokenizer = load_tokenizer(folder)
@@ -90,6 +98,7 @@ def load_policy(
     _check_vocabulary(model, tokenizer, folder)
     ends = end_token_ids(model.generation_config, tokenizer, folder)
     model = model.to(place).eval()
+    compute_in(model, compute_dtype(place, precision))
     digest = digest or fingerprint(folder)
     return Policy(model, tokenizer, name, digest, ends, folder, place, model.dtype)
 

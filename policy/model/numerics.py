@@ -7,19 +7,26 @@ import platform
 import torch
 
 from policy.model.load import resolve_device
-from policy.model.precision import compute_dtype
+from policy.model.precision import compute_dtype, precision_of
+from schemas.config import Compute
 
 
-def numerics(device: str) -> str:
+def decided(compute: Compute) -> Compute:
+    """The same with the precision that `auto` is here; InputError for a device that is not here."""
+    dtype = compute_dtype(resolve_device(compute.device), compute.precision)
+    return compute.model_copy(update={"precision": precision_of(dtype)})
+
+
+def numerics(compute: Compute) -> str:
     """Device, precision, processor and threads in words: `cpu float32 x86_64 AVX2 2 threads`.
 
-    `device` is `auto`, `cpu` or `cuda`. Sums are split over the threads, and each set of
+    Sums are split over the threads, and each set of
     instructions adds in an order of its own: with two threads log-probabilities differ from those
     with one by up to 2e-5 nats, which can sample another token. On a GPU the model of the GPU
     takes the place of processor and threads.
     """
-    place = resolve_device(device)
-    precision = str(compute_dtype(place)).removeprefix("torch.")
+    place = resolve_device(compute.device)
+    precision = str(compute_dtype(place, compute.precision)).removeprefix("torch.")
     allowed = torch.get_float32_matmul_precision()
     if allowed != "highest":  # products of float32 may be computed with fewer bits
         precision += f" ({allowed})"

@@ -16,35 +16,86 @@ by up to 0.06, and the log-probability of a token with it. Many steps of learnin
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from policy.model.packed import PackedLinears, packing
+from schemas.config import Precision
+
+ATTRIBUTE = "_threeloops_arithmetic"
+# the last words of oneDNN's names of instruction sets that have bfloat16
+WITH_BFLOAT16 = ("BF16", "AMX", "FP16", "AVX10_1_512", "AVX10_2_512")
 FLOAT32_GAP, HALF_GAP = 1e-3, 0.1  # nats a token
 
 
-def compute_dtype(device: torch.device) -> torch.dtype:
-    """The type of matrix products: bfloat16 on a GPU that supports it, float32 elsewhere.
+@dataclass
+class Arithmetic:
+    """The type of a model's products, and the copies of its weights that they read."""
 
-    A CPU without special instructions is several times slower in bfloat16.
+    dtype: torch.dtype
+    packed: PackedLinears = field(default_factory=PackedLinears)
+
+
+def arithmetic_of(model: PreTrainedModel) -> Arithmetic:
+    """How this model computes: as it was told, else as suits its device."""
+    found = vars(model).get(ATTRIBUTE)
+    if found is None:
+        found = Arithmetic(compute_dtype(model.device))
+        vars(model)[ATTRIBUTE] = found
+    return cast(Arithmetic, found)
+
+
+def compute_in(model: PreTrainedModel, dtype: torch.dtype) -> None:
+    """Have the model's products computed in this type from now on."""
+    vars(model)[ATTRIBUTE] = Arithmetic(dtype)
+
+
+def compute_dtype(device: torch.device, precision: Precision = "auto") -> torch.dtype:
+    """The type of matrix products on a device for what `--precision` says.
+
+    `auto` is bfloat16 where the device multiplies in it faster: on a GPU that supports it, and on a
+    CPU with instructions for it. A CPU without them is several times slower in bfloat16.
     """
-    if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
-        return torch.bfloat16
-    return torch.float32
+    coarse = has_bfloat16(device) if precision == "auto" else precision == "bfloat16"
+    return torch.bfloat16 if coarse else torch.float32
 
 
-def largest_rounding_gap(device: torch.device) -> float:
+def precision_of(dtype: torch.dtype) -> Precision:
+    """What `--precision` calls a type of products."""
+    return "float32" if dtype == torch.float32 else "bfloat16"
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether a device has instructions that multiply in bfloat16.
+
+    Where `ONEDNN_MAX_CPU_ISA` keeps oneDNN from using them, a CPU counts as one without.
+    """
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    allowed = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
+    if allowed not in ("", "ALL", "DEFAULT") and not allowed.endswith(WITH_BFLOAT16):
+        return False
+    processor: Any = torch.cpu
+    return bool(processor._is_avx512_bf16_supported() or processor._is_amx_tile_supported())
+
+
+def largest_rounding_gap(dtype: torch.dtype) -> float:
     """The largest mean difference between two passes' log-probabilities that rounding explains.
 
     In nats a token. Measured: below 1e-5 in float32, 0.02 in bfloat16. One update of usual size
     moves a token's log-probability by more than the limit for float32.
     """
-    return FLOAT32_GAP if compute_dtype(device) == torch.float32 else HALF_GAP
+    return FLOAT32_GAP if dtype == torch.float32 else HALF_GAP
 
 
 def rounding_gap_of(dtype: str) -> float:
@@ -54,13 +105,14 @@ def rounding_gap_of(dtype: str) -> float:
 
 @contextmanager
 def computing(model: PreTrainedModel, *, keep_casts: bool = False) -> Iterator[None]:
-    """Within the block, the model computes in the precision that suits its device.
+    """Within the block, the model computes in its precision.
 
     With `keep_casts` the block has no gradient and keeps the bfloat16 version of each weight until
     its end. A pass with gradient must not use it: a version that was cast without gradient would
     leave the weight out of the backward pass.
     """
-    dtype = compute_dtype(model.device)
+    arithmetic = arithmetic_of(model)
+    dtype = arithmetic.dtype
     with ExitStack() as stack:
         if dtype == torch.float32 or model.dtype != torch.float32:
             if keep_casts:
@@ -71,6 +123,8 @@ def computing(model: PreTrainedModel, *, keep_casts: bool = False) -> Iterator[N
                 stack.enter_context(_all_learning(model))
             kind = model.device.type
             stack.enter_context(torch.autocast(kind, dtype, cache_enabled=keep_casts))
+        stack.enter_context(packing(model, arithmetic.packed, dtype))
+        if dtype != torch.float32 and model.dtype == torch.float32:
             stack.enter_context(_precise_head(model))
         yield
 

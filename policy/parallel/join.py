@@ -21,11 +21,12 @@ import torch
 import torch.distributed as untyped
 
 from policy.model.load import resolve_device
-from policy.model.numerics import numerics
+from policy.model.numerics import decided, numerics
 from policy.parallel import watch as watching
 from policy.parallel.group import PATIENCE, Group
 from policy.parallel.place import Place
 from policy.parallel.watch import EndedError, Watch, say_left, say_over
+from schemas.config import Compute
 from schemas.errors import InputError, RanksError, first_line
 
 dist: Any = untyped  # some of its functions have no types
@@ -36,21 +37,22 @@ LONGEST_SHOWN = 60  # characters of a value that differs
 
 @contextlib.contextmanager
 def joined(
-    place: Place, device: str, identity: Mapping[str, str], stderr: int = 2
+    place: Place, compute: Compute, identity: Mapping[str, str], stderr: int = 2
 ) -> Iterator[Group]:
     """Within the block, this process is one of a group.
 
     `identity` is what must be equal in all of them, by name. Where they differ, or where one cannot
     take part, rank 0 raises InputError and the others EndedError. Where one is gone, RanksError is
     raised in the process that is to tell of it, and EndedError in the others. All compute on the
-    kind of device that rank 0 names, and each GPU serves one process.
+    kind of device that rank 0 names, in the precision that it has there, and each GPU serves one
+    process.
     """
     store = _met(place, START_SECONDS)
     watch = Watch(store, place, START_SECONDS, stderr)
     atexit.register(_leave, watch)
     group = None
     try:
-        group = _formed(store, watch, place, device, identity)
+        group = _formed(store, watch, place, compute, identity)
         yield group
     except EndedError:
         raise
@@ -120,20 +122,20 @@ def _met(place: Place, seconds: float) -> Any:
 
 
 def _formed(
-    store: Any, watch: Watch, place: Place, device: str, identity: Mapping[str, str]
+    store: Any, watch: Watch, place: Place, compute: Compute, identity: Mapping[str, str]
 ) -> Group:
     """The group, once all have said what they are, and fit."""
     watch.greet()
     if place.leads:
-        store.set("device", json.dumps(device))
-    device = _heard(store, watch, "device")
+        store.set("compute", decided(compute).model_dump_json())
+    compute = Compute(**_heard(store, watch, "compute"))
     watch.meet_leader()
-    kind = resolve_device(device).type
+    kind = resolve_device(compute.device).type
     hello = {
         "host": platform.node(),
         "kind": kind,
         "gpu": _own_gpu(place) if kind == "cuda" else "",
-        "numerics": numerics(device),
+        "numerics": numerics(compute),
         "identity": {**identity},
     }
     hellos = _compared(store, watch, place, hello)

@@ -6,7 +6,8 @@ The common prefix of all prompts is computed once; then the prompt suffix, the r
 once. After that, completions of one problem that have the same tokens so far are one node: the
 model runs once for it, and each of its completions samples with its own uniform number. Few-shot
 answers begin alike ("Final", ":", …), so there are far fewer nodes than completions until the
-digits come.
+digits come. Where the prompts show how answers begin (`policy.sampling.draft`), that beginning is
+read with the prompts, and a node that follows it needs no pass.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ from policy.attention.prefix_tree import common_prefix_length
 from policy.attention.shared_prefix import Grid, PrefixCache, Reading, Stage, Writing
 from policy.attention.support import UnsupportedAttentionError
 from policy.sampling.completions import Completions
+from policy.sampling.draft import common_draft
 
 CHUNK_TOKENS = 4096  # prompt tokens read in one pass; more would save nothing
 CHUNK_SCORES = 2**25  # attention scores of such a pass: 128 MiB in float32
+MOST_DRAFTS = 1024  # distributions kept of drafted tokens: 200 MB with 49,152 tokens in float32
 # what a model raises when it asks a cache for more than `update`
 CACHE_ERRORS = (AttributeError, LookupError, NotImplementedError, TypeError, ValueError)
 
@@ -63,11 +66,20 @@ class SharedDecoder:
         self, prompts: Sequence[Sequence[int]], owner: Tensor, completions: Completions
     ) -> None:
         """Fill `completions`: row r completes `prompts[owner[r]]`; `owner` [R] is ascending."""
-        suffixes = [prompt[self._common_prefix :] for prompt in prompts]
-        lengths = torch.tensor([len(suffix) for suffix in suffixes], device=self._device)
-        self._cache.begin(len(suffixes), int(lengths.max()), len(owner), completions.limit)
-        logits = torch.cat(list(self._read(suffixes, lengths)))
-        rows, node, problem = torch.arange(len(owner), device=self._device), owner, None
+        draft = common_draft(prompts, completions.limit - 1)
+        if len(prompts) * (1 + len(draft)) > MOST_DRAFTS:
+            draft = []
+        suffixes = [[*prompt[self._common_prefix :], *draft] for prompt in prompts]
+        read = torch.tensor([len(suffix) for suffix in suffixes], device=self._device)
+        self._cache.begin(len(suffixes), int(read.max()), len(owner), completions.limit)
+        # the logits after each prompt and each drafted token: after[d] is [problems, V]
+        chunks = list(self._read(suffixes, read, len(draft)))
+        after = [torch.cat([chunk[d] for chunk in chunks]) for d in range(1 + len(draft))]
+        lengths = read - len(draft)
+        self._cache.take_draft(lengths, len(draft))
+        logits, rows, node = after[0], torch.arange(len(owner), device=self._device), owner
+        problem = torch.arange(len(suffixes), device=self._device)
+        following = torch.ones_like(problem, dtype=torch.bool)  # nodes that are the draft so far
         for step in range(completions.limit):
             # every row samples from the logits of its node; finished rows leave
             tokens, going_on = completions.sample_step(logits, node, rows, step)
@@ -76,19 +88,27 @@ class SharedDecoder:
             rows = rows[going_on]
             # rows of one node that sampled different tokens go to different nodes now
             nodes = branch(node[going_on], tokens[going_on])
-            if problem is None:  # the first parents are the problems
-                problem = nodes.parent
+            problem = problem[nodes.parent]
+            self._cache.copy_nodes(nodes.source, nodes.target, max(step, len(draft)))
+            if step < len(draft):
+                # nodes that follow the draft have their keys and logits already
+                following = following[nodes.parent] & (nodes.token == draft[step])
+                logits = after[step + 1][problem]
+                others = (~following).nonzero()[:, 0]
+                if len(others):
+                    logits[others] = self._write(nodes.token, problem, lengths, step, others)
             else:
-                problem = problem[nodes.parent]
-                self._cache.copy_nodes(nodes.source, nodes.target, step)
-            problem, lengths = self._drop_finished_problems(problem, lengths)
-            # one pass of the model over all nodes, then the rows in the order of their nodes
-            logits = self._write(nodes.token, problem, lengths, step)
+                # one pass of the model over all nodes
+                problem, lengths = self._drop_finished_problems(problem, lengths)
+                logits = self._write(nodes.token, problem, lengths, step)
+            # then the rows in the order of their nodes
             node, order = nodes.of_row.sort(stable=True)
             rows = rows[order]
 
-    def _read(self, suffixes: Sequence[Sequence[int]], lengths: Tensor) -> Iterator[Tensor]:
-        """Logits [problems, V] after the last token of each prompt, some problems at a time."""
+    def _read(
+        self, suffixes: Sequence[Sequence[int]], lengths: Tensor, drafted: int
+    ) -> Iterator[Tensor]:
+        """Logits [1 + drafted, problems, V] after the last tokens, some problems at a time."""
         longest = int(lengths.max())
         scores = self._heads * (self._common_prefix + longest)
         together = max(1, min(CHUNK_TOKENS, CHUNK_SCORES // scores) // longest)
@@ -102,18 +122,34 @@ class SharedDecoder:
             flat = [token for suffix in suffixes[first : first + together] for token in suffix]
             ids = torch.tensor(flat, device=self._device)
             last = here.cumsum(dim=0) - 1
+            kept = last - torch.arange(drafted, -1, -1, device=self._device)[:, None]
             positions = self._common_prefix + offset
-            yield self._forward(ids, positions, Reading(grid, first + problem, offset), last)
+            stage = Reading(grid, first + problem, offset)
+            logits = self._forward(ids, positions, stage, kept.flatten())
+            yield logits.view(1 + drafted, len(here), -1)
 
-    def _write(self, tokens: Tensor, problem: Tensor, lengths: Tensor, step: int) -> Tensor:
-        """Logits [S, V] after node i's next token, `tokens[i]`, in completing `problem[i]`."""
+    def _write(
+        self,
+        tokens: Tensor,
+        problem: Tensor,
+        lengths: Tensor,
+        step: int,
+        chosen: Tensor | None = None,
+    ) -> Tensor:
+        """Logits [S, V] after node i's next token, `tokens[i]`, in completing `problem[i]`.
+
+        Of the nodes `chosen` [S], or of all.
+        """
+        if chosen is not None:
+            tokens, problem = tokens[chosen], problem[chosen]
         keys = torch.arange(self._cache.longest_suffix, device=self._device)
         cell, slots = places_in_groups(problem, len(lengths))
         hidden = _hide(keys >= lengths[problem][:, None])
         grid = Grid(0, len(lengths), slots, cell, hidden)
         positions = self._common_prefix + lengths[problem] + step
         every = torch.arange(len(tokens), device=self._device)
-        return self._forward(tokens, positions, Writing(grid, step), every)
+        nodes = slice(len(tokens)) if chosen is None else chosen
+        return self._forward(tokens, positions, Writing(grid, step, nodes), every)
 
     def _drop_finished_problems(self, problem: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Drop the keys of problems whose completions are all done, once they are half of all."""

@@ -9,7 +9,7 @@ from policy.learning.learner import Learner
 from policy.learning.off_policy import OffPolicy
 from policy.model.adapter import add_adapter
 from policy.model.load import Policy, load_policy
-from schemas.config import LearningConfig
+from schemas.config import Compute, LearningConfig
 from schemas.errors import StoreError
 from schemas.identity import derive_seed
 from schemas.references import PolicyRef
@@ -30,7 +30,7 @@ class ModelCache:
         self._policies: dict[str, Policy] = {}
         self._learners: dict[str, Learner] = {}
 
-    def policy(self, reference: PolicyRef, device: str) -> Policy:
+    def policy(self, reference: PolicyRef, compute: Compute) -> Policy:
         """The policy that a reference names; loaded from its folder unless it is in memory.
 
         Raises StoreError for a policy in the middle of learning that this process does not hold.
@@ -40,7 +40,7 @@ class ModelCache:
         held = self._policies.get(reference.digest)
         if held is None:
             self._policies.clear()
-            held = self._policies[reference.digest] = self._load(reference, device)
+            held = self._policies[reference.digest] = self._load(reference, compute)
         return held
 
     def learner(self, reference: PolicyRef) -> Learner:
@@ -74,7 +74,7 @@ class ModelCache:
 
     def new_learner(self, start: PolicyRef, config: LearningConfig) -> Learner:
         """As `start_learner`, in this process alone."""
-        reference = self.policy(start, config.device)
+        reference = self.policy(start, config.compute)
         settings = config.learning
         if config.shard_weights:
             assert self._group is not None
@@ -82,10 +82,10 @@ class ModelCache:
 
             del self._policies[start.digest]
             shard_weights(reference.model, self._group)  # before there is a second copy
-            policy = self._load(start, config.device)
+            policy = self._load(start, config.compute)
             shard_weights(policy.model, self._group)
         elif settings.adapter == "none":
-            policy = self._load(start, config.device)
+            policy = self._load(start, config.compute)
         else:
             del self._policies[start.digest]  # from here on it is the learner's, not the start
             policy = reference
@@ -133,10 +133,16 @@ class ModelCache:
         if self._group is not None and self._group.leads:
             self._group.tell({"do": what, **more})
 
-    def _load(self, reference: PolicyRef, device: str) -> Policy:
+    def _load(self, reference: PolicyRef, compute: Compute) -> Policy:
         """The policy of a folder, if its files are those of the reference still."""
         folder = self._folders.find(reference)
-        loaded = load_policy(folder, name=reference.name, device=device, digest=reference.digest)
+        loaded = load_policy(
+            folder,
+            name=reference.name,
+            device=compute.device,
+            precision=compute.precision,
+            digest=reference.digest,
+        )
         if (now := self._folders.digest(folder)) != reference.digest:
             raise StoreError(
                 f"the model in {folder} was changed while it was used "

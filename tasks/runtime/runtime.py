@@ -20,6 +20,7 @@ from tasks.runtime.side_channel import SideChannel
 if TYPE_CHECKING:
     from engines.openai_server.servers import Servers
     from policy.parallel.group import Group
+    from schemas.config import Compute
     from tasks.runtime.model_cache import ModelCache
     from tasks.runtime.workers import Workers
 
@@ -62,11 +63,11 @@ class Runtime:
         """How many processes learn together; 1 where this one is alone."""
         return 1 if self.group is None else self.group.size
 
-    def numerics_of_steps(self, device: str) -> str:
+    def numerics_of_steps(self, compute: Compute) -> str:
         """What decides the last bits of a step of learning (see `policy.model.numerics`)."""
         from policy.model.numerics import numerics
 
-        return numerics(device) if self.group is None else with_ranks(self.group.numerics)
+        return numerics(compute) if self.group is None else with_ranks(self.group.numerics)
 
     @cached_property
     def servers(self) -> Servers:

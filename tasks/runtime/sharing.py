@@ -116,7 +116,7 @@ def _sampled(
     """A part's completions as a stream of Arrow; nothing where this process has no part."""
     if part is None and policy.step == 0:
         return b""
-    held = models.policy(policy, settings.device)
+    held = models.policy(policy, settings.compute)
     with whole_weights(held.model):
         if part is None:
             return b""

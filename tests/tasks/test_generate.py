@@ -14,12 +14,14 @@ from artifacts.store.key_index import KeyIndex
 from artifacts.store.parquet_table import provenance_of
 from policy.model.numerics import numerics
 from policy.sampling.sample import Samples, sample
-from schemas.config import GenerationSettings
+from schemas.config import Compute, GenerationSettings
 from schemas.errors import StoreError
 from schemas.references import PolicyRef, TableRef
 from tasks.generate import generate
 from tasks.runtime.progress import Event, Progress, ShardStored
 from tasks.runtime.runtime import Runtime
+
+CPU = Compute(device="cpu", precision="float32")
 
 
 class Sampler:
@@ -54,7 +56,7 @@ def test_completions_of_another_precision_are_not_taken_for_this_ones(
     sampler: Sampler,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert numerics("cpu").startswith("cpu float32 ")
+    assert numerics(CPU).startswith("cpu float32 ")
     first = generate(problems, policy, settings)
     assert generate(problems, policy, settings) == first
     assert sampler.calls == 2, "two shards, sampled once"
@@ -70,7 +72,7 @@ def test_completions_of_other_numerics_are_found_and_never_sampled(
     sampler: Sampler,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    here = numerics("cpu")
+    here = numerics(CPU)
     first = generate(problems, policy, settings)
     monkeypatch.setattr("torch.get_num_threads", lambda: 7)
     of_then = settings.model_copy(update={"computed_by": here})

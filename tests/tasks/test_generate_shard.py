@@ -13,7 +13,7 @@ import pytest
 from artifacts.store.keys import code_versions
 from policy.model.load import load_policy
 from policy.model.numerics import numerics
-from schemas.config import GenerationSettings
+from schemas.config import Compute, GenerationSettings
 from schemas.errors import InputError
 from schemas.maker import Maker
 from schemas.references import PolicyRef, TableRef
@@ -23,11 +23,13 @@ from tasks.runtime.progress import Event, Progress, ShardStored
 from tasks.runtime.runtime import Runtime
 from tasks.runtime.workers import Workers
 
+CPU = Compute(device="cpu", precision="float32")
+
 
 @pytest.fixture
 def maker() -> Maker:
     """What this process makes tables with."""
-    return Maker(versions=code_versions(), numerics=numerics("cpu"))
+    return Maker(versions=code_versions(), numerics=numerics(CPU))
 
 
 @pytest.fixture
@@ -82,7 +84,7 @@ def test_a_process_that_is_unlike_the_first_refuses(
 def test_a_worker_says_what_it_makes_tables_with(
     problems: TableRef, policy: PolicyRef, maker: Maker
 ) -> None:
-    assert describe_worker(problems, policy, "cpu", apart=False) == maker
+    assert describe_worker(problems, policy, CPU, apart=False) == maker
 
 
 def test_a_worker_with_another_data_folder_says_so(
@@ -90,13 +92,13 @@ def test_a_worker_with_another_data_folder_says_so(
 ) -> None:
     monkeypatch.setenv("THREELOOPS_HOME", str(tmp_path / "other"))
     with pytest.raises(InputError, match="^the worker on .*: its data folder .*/other lacks .*"):
-        describe_worker(problems, policy, "cpu", apart=False)
+        describe_worker(problems, policy, CPU, apart=False)
 
 
 def test_a_worker_that_does_not_find_the_policy_says_so(problems: TableRef) -> None:
     policy = PolicyRef(name="mine", digest="d" * 64)
     with pytest.raises(InputError, match=r"lacks what this command has \(mine: .*THREELOOPS_STORE"):
-        describe_worker(problems, policy, "cpu", apart=False)
+        describe_worker(problems, policy, CPU, apart=False)
 
 
 def test_a_worker_apart_has_to_know_prefects_server(problems: TableRef, policy: PolicyRef) -> None:
@@ -106,9 +108,9 @@ def test_a_worker_apart_has_to_know_prefects_server(problems: TableRef, policy: 
         temporary_settings({PREFECT_API_URL: None}),
         pytest.raises(InputError, match="it was started without PREFECT_API_URL"),
     ):
-        describe_worker(problems, policy, "cpu", apart=True)
+        describe_worker(problems, policy, CPU, apart=True)
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}):
-        describe_worker(problems, policy, "cpu", apart=True)
+        describe_worker(problems, policy, CPU, apart=True)
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -132,7 +134,7 @@ def test_a_worker_apart_that_prefects_server_does_not_let_in_says_so(
             temporary_settings({PREFECT_API_URL: address}),
             pytest.raises(InputError, match=said),
         ):
-            describe_worker(problems, policy, "cpu", apart=True)
+            describe_worker(problems, policy, CPU, apart=True)
     finally:
         server.shutdown()
         server.server_close()
@@ -250,7 +252,7 @@ def test_several_threads_load_a_model_once(
 def test_a_policy_that_learns_is_sampled_in_its_own_process(
     threads: Runtime, problems: TableRef, policy: PolicyRef, settings: GenerationSettings
 ) -> None:
-    held = threads.models.policy(policy, "cpu")
+    held = threads.models.policy(policy, CPU)
     learning = policy.model_copy(update={"step": 3})
 
     class Learner:

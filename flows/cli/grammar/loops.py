@@ -12,7 +12,7 @@ from schemas.server import ServerSettings
 
 SHARED = (
     "model", "dataset", "columns", "split", "limit", "seed", "template", "scorer", "sampling",
-    "device",
+    "device", "precision",
 )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ def add_others(verb: NewVerb) -> None:
     made = verb("tokens", "the tokens of a text under the policy's tokenizer", TOKENS)
     made.add_argument("text", metavar="TEXT", help="the text, e.g. 'Final: 42'")
     made.add_argument("--prompt", metavar="QUESTION", help="score TEXT as the answer to this")
-    add_options(made, EvalConfig, ("model", "template", "device"))
+    add_options(made, EvalConfig, ("model", "template", "device", "precision"))
 
     made = verb("prompt", "the exact text and tokens that a model would get", PROMPT)
     add_options(made, EvalConfig, ("template", "dataset", "columns", "split", "limit", "model"))
@@ -42,7 +42,9 @@ def add_others(verb: NewVerb) -> None:
     made.add_argument("question", metavar="QUESTION", help="e.g. 'What is 6 * 7?'")
     made.add_argument("--expected", metavar="INT", help="the right answer, to judge by")
     add_options(
-        made, EvalConfig, ("samples", "model", "template", "scorer", "seed", "sampling", "device")
+        made,
+        EvalConfig,
+        ("samples", "model", "template", "scorer", "seed", "sampling", "device", "precision"),
     )
 
     made = verb("up", "Prefect's server, MLflow's page and the deployments, until Ctrl-C", UP)

@@ -60,7 +60,13 @@ def ask(archive: Archive, options: Namespace, terminal: Terminal) -> AskOutput:
     from policy.sampling.sample import sample
 
     folder = archive.folders.find(reference)
-    policy = load_policy(folder, name=reference.name, device=config.device, digest=reference.digest)
+    policy = load_policy(
+        folder,
+        name=reference.name,
+        device=config.device,
+        precision=config.precision,
+        digest=reference.digest,
+    )
     tokenizer = policy.tokenizer
     prompts = template.encode([options.question], tokenizer)
     samples = sample(

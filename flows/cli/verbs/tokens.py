@@ -36,7 +36,11 @@ def show_tokens(archive: Archive, options: Namespace, terminal: Terminal) -> Tok
         from policy.logprobs.ranks import token_ranks
 
         policy = load_policy(
-            folder, name=reference.name, device=config.device, digest=reference.digest
+            folder,
+            name=reference.name,
+            device=config.device,
+            precision=config.precision,
+            digest=reference.digest,
         )
         (prompt,) = template.encode([question], policy.tokenizer)
         ids.append(policy.end_token_ids[0])

@@ -23,7 +23,9 @@ def compared(monkeypatch: pytest.MonkeyPatch) -> list[Mapping[str, str]]:
     said: list[Mapping[str, str]] = []
 
     @contextmanager
-    def joined(place: object, device: str, identity: Mapping[str, str], *_: Any) -> Iterator[None]:
+    def joined(
+        place: object, compute: object, identity: Mapping[str, str], *_: Any
+    ) -> Iterator[None]:
         said.append(identity)
         raise InputError("nobody else is there")
         yield

@@ -2,6 +2,7 @@
 
 import random
 
+import pytest
 import torch
 
 from policy.attention.packing import completion_mask, pack
@@ -12,6 +13,13 @@ PROMPTS = [[1, 2, 3, 4], [1, 2, 5]]
 COMPLETIONS = [[10, 11, 12], [13], [14, 15], [16, 17, 18, 19]]
 
 
+@pytest.fixture
+def own_suffixes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short completions have suffixes of their own, as long ones do."""
+    monkeypatch.setattr("policy.attention.prefix_tree.MOST_WHOLE", 0)
+
+
+@pytest.mark.usefixtures("own_suffixes")
 def test_every_prefix_is_laid_out_once_and_last_tokens_are_left_out() -> None:
     packed = pack(PROMPTS, COMPLETIONS, CPU)
     assert packed.tokens.tolist() == [1, 2, 3, 4, 5, 10, 11, 14, 16, 17, 18]
@@ -22,6 +30,7 @@ def test_every_prefix_is_laid_out_once_and_last_tokens_are_left_out() -> None:
     assert packed.tree.longest == 6
 
 
+@pytest.mark.usefixtures("own_suffixes")
 def test_the_first_tokens_of_all_completions_are_predicted_at_one_place() -> None:
     packed = pack(PROMPTS, COMPLETIONS, CPU)
     # the prompts end at places 3 and 4 of the row; then come the completions' own places
@@ -30,12 +39,14 @@ def test_the_first_tokens_of_all_completions_are_predicted_at_one_place() -> Non
     assert packed.targets.tolist() == [10, 11, 12, 13, 14, 15, 16, 17, 18, 19]
 
 
+@pytest.mark.usefixtures("own_suffixes")
 def test_blocks_pad_suffixes_on_the_right_and_lead_back_to_the_tokens() -> None:
     padded = pack(PROMPTS, COMPLETIONS, CPU).tree.completion_suffixes
     assert padded.block.tolist() == [[0, 1, 0], [0, 0, 0], [2, 0, 0], [3, 4, 5]]
     assert padded.back.tolist() == [0, 1, 6, 9, 10, 11]
 
 
+@pytest.mark.usefixtures("own_suffixes")
 def test_what_completions_share_lies_in_the_row_once() -> None:
     # 10 is shared by three, 10 11 by two; the last two completions are equal
     completions = [[10, 11, 12, 9], [10, 11, 13, 9], [10, 14, 9], [15, 9], [15, 9]]
@@ -52,6 +63,7 @@ def test_what_completions_share_lies_in_the_row_once() -> None:
     ]
 
 
+@pytest.mark.usefixtures("own_suffixes")
 def test_a_token_sees_its_own_path_only() -> None:
     completions = [[10, 11, 12, 9], [10, 11, 13, 9], [15, 9], [15, 9]]
     tree = pack([[1, 3, 4]], completions, CPU).tree
@@ -60,6 +72,22 @@ def test_a_token_sees_its_own_path_only() -> None:
     assert within.tolist() == [[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 0, 0, 1]]
     leading = (tree.to_prompt_suffixes == 0)[0, :, 0, 0].long()
     assert leading.tolist() == [[1, 1, 1, 0], [1, 1, 1, 0], [1, 0, 0, 1], [1, 0, 0, 1]]
+
+
+def test_short_completions_lie_in_the_prompt_suffixes_whole() -> None:
+    packed = pack(PROMPTS, COMPLETIONS, CPU)
+    # a problem's prompt suffix is followed by all that its completions predict from
+    assert packed.tokens.tolist() == [1, 2, 3, 4, 10, 11, 5, 14, 16, 17, 18]
+    assert packed.positions.tolist() == [0, 1, 2, 3, 4, 5, 2, 3, 3, 4, 5]
+    assert packed.tree.prompt_suffixes.tokens == 9
+    assert packed.tree.completion_suffixes.tokens == 0
+    assert packed.predicting[packed.rows].tolist() == [3, 4, 5, 3, 6, 7, 6, 8, 9, 10]
+
+
+def test_one_long_completion_gives_all_completions_suffixes_of_their_own() -> None:
+    long = [*range(20, 20 + 120), 9]
+    packed = pack(PROMPTS, [*COMPLETIONS[:3], long], CPU)
+    assert packed.tree.completion_suffixes.tokens == 2 + 0 + 1 + 120
 
 
 def test_every_path_through_the_row_spells_its_prompt_and_completion() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from policy.attention.prefix_tree import build_prompt_suffix, common_prefix_length
+from policy.attention.prefix_tree import build_prompt_suffix, common_prefix_length, few_distinct
 
 
 @pytest.mark.parametrize(
@@ -51,3 +51,19 @@ def test_a_prompt_suffix_grows_no_further_than_its_bound(monkeypatch: pytest.Mon
     suffix = build_prompt_suffix([3], [[10, 11, 12, 13]] * 2)
     assert suffix.tokens == [3, 10, 11]
     assert suffix.completion_suffixes == [[12, 13], [12, 13]]
+
+
+def test_a_whole_suffix_takes_every_token() -> None:
+    suffix = build_prompt_suffix([3, 4], [[10, 11, 12], [10, 14]], whole=True)
+    assert suffix.tokens == [3, 4, 10, 11, 12, 14]
+    assert suffix.parents == [-1, 0, 1, 2, 3, 2]
+    assert suffix.paths == [[2, 3, 4], [2, 5]]
+    assert suffix.completion_suffixes == [[], []]
+
+
+def test_equal_beginnings_count_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("policy.attention.prefix_tree.MOST_WHOLE", 3)
+    assert few_distinct([[1, 2, 3], [1, 2, 3], [1, 2]])
+    assert few_distinct([[], []])
+    assert not few_distinct([[1, 2, 3], [1, 4]])
+    assert not few_distinct([[1, 2, 3, 4]])

@@ -98,7 +98,7 @@ def test_three_parts_are_one_attention(common: int) -> None:
     own: list[list[tuple[Tensor, Tensor]]] = [[], [], []]
     for step in range(OWN):
         layout = grid([0, 1, 2], [SUFFIXES[b] for b in owner], 2, [0, 4, 1])
-        query, key, value, output = scene.run(3, Writing(layout, step))
+        query, key, value, output = scene.run(3, Writing(layout, step, slice(3)))
         for node in range(3):
             own[node].append((key[:, node : node + 1], value[:, node : node + 1]))
             suffix = suffix_of[owner[node]]

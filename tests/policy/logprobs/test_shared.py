@@ -10,7 +10,7 @@ from transformers import AutoConfig, LlamaConfig
 
 from policy.attention.support import UnsupportedAttentionError
 from policy.logprobs.plain import plain_logprobs
-from policy.logprobs.shared import probed_unsupported_reason, shared_logprobs
+from policy.logprobs.shared import KeptPrefixes, probed_unsupported_reason, shared_logprobs
 from tests.policy.logprobs.naive import (
     SERVED,
     SIZES,
@@ -36,12 +36,13 @@ def test_packed_numbers_and_gradients_are_those_of_one_forward_per_completion(
     assert_same_gradients(gradients_of(model, got), gradients_of(model, expected))
 
 
-@pytest.mark.parametrize("most_shared", [0, 3, 256])
+@pytest.mark.parametrize(("most_shared", "whole"), [(0, 0), (3, 0), (256, 0), (256, 96)])
 @pytest.mark.parametrize("seed", range(4))
 def test_shared_beginnings_change_no_number(
-    seed: int, most_shared: int, monkeypatch: pytest.MonkeyPatch
+    seed: int, most_shared: int, whole: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("policy.attention.prefix_tree.MOST_SHARED", most_shared)
+    monkeypatch.setattr("policy.attention.prefix_tree.MOST_WHOLE", whole)
     model = model_of(LlamaConfig(**SIZES))
     rng = random.Random(seed)
     prompts = [[1, *(rng.randrange(2) for _ in range(rng.randint(1, 4)))] for _ in range(3)]
@@ -53,6 +54,50 @@ def test_shared_beginnings_change_no_number(
     assert_same_gradients(
         gradients_of(model, got), gradients_of(model, expected[:, : got.shape[1]])
     )
+
+
+@pytest.mark.parametrize("kind", SERVED)
+def test_a_kept_prefix_changes_no_number(kind: str) -> None:
+    model, kept = model_of(SERVED[kind]()), KeptPrefixes()
+    with torch.no_grad():
+        for seed in range(2):
+            prompts, completions = batch_of(5)
+            turned = (prompts[seed:] + prompts[:seed], completions)
+            expected = shared_logprobs(model, *turned)
+            got = shared_logprobs(model, *turned, kept=kept)
+            torch.testing.assert_close(got, expected, rtol=0.0, atol=1e-5)
+
+
+def test_a_prefix_is_computed_once_and_gives_the_same_bytes_whatever_came_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = model_of(LlamaConfig(**SIZES))
+    passes: list[int] = []
+    of_model = model.model.forward
+
+    def counted(*arguments: object, **named: torch.Tensor) -> object:
+        passes.append(named["input_ids"].shape[1])
+        return of_model(*arguments, **named)
+
+    monkeypatch.setattr(model.model, "forward", counted)
+    batch, other = batch_of(5), batch_of(3)
+    used, fresh = KeptPrefixes(), KeptPrefixes()
+    with torch.no_grad():
+        for asked in (batch, other, batch):
+            last = shared_logprobs(model, *asked, kept=used)
+        assert passes.count(5) == 1, "the prefix of 5 tokens was read once"
+        assert torch.equal(last, shared_logprobs(model, *batch, kept=fresh))
+
+
+def test_one_prompt_alone_keeps_nothing() -> None:
+    """Its prefix is nearly all of it, and no other call would find it again."""
+    kept = KeptPrefixes()
+    prompts, completions = batch_of(5)
+    samples = len(completions) // len(prompts)
+    model = model_of(LlamaConfig(**SIZES))
+    with torch.no_grad():
+        shared_logprobs(model, prompts[:1], completions[:samples], kept=kept)
+    assert not kept._kept
 
 
 @pytest.mark.parametrize("kind", SERVED)

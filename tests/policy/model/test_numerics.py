@@ -9,6 +9,9 @@ import pytest
 import torch
 
 from policy.model.numerics import numerics
+from schemas.config import Compute
+
+CPU = Compute(device="cpu", precision="float32")
 
 
 @pytest.fixture
@@ -22,15 +25,15 @@ def test_numerics_name_device_precision_processor_and_threads(threads: None) -> 
     torch.set_num_threads(1)
     capability = torch.backends.cpu.get_cpu_capability()
     alone = f"cpu float32 {platform.machine()} {capability} 1 thread"
-    assert numerics("cpu") == alone
+    assert numerics(CPU) == alone
     torch.set_num_threads(2)
-    assert numerics("cpu") == alone.replace("1 thread", "2 threads")
+    assert numerics(CPU) == alone.replace("1 thread", "2 threads")
 
 
 def test_numerics_say_where_products_may_be_less_precise() -> None:
     torch.set_float32_matmul_precision("high")
     try:
-        assert numerics("cpu").startswith("cpu float32 (high) ")
+        assert numerics(CPU).startswith("cpu float32 (high) ")
     finally:
         torch.set_float32_matmul_precision("highest")
 
@@ -38,5 +41,5 @@ def test_numerics_say_where_products_may_be_less_precise() -> None:
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 def test_numerics_of_a_gpu_name_its_model() -> None:
-    assert numerics("cuda") == numerics("auto")
-    assert torch.cuda.get_device_name() in numerics("cuda")
+    assert numerics(Compute(device="cuda")) == numerics(Compute())
+    assert torch.cuda.get_device_name() in numerics(Compute(device="cuda"))

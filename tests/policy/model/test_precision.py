@@ -18,7 +18,13 @@ from policy.logprobs.completion_logprobs import CompletionLogprobs
 from policy.logprobs.plain import plain_logprobs
 from policy.model.adapter import add_adapter
 from policy.model.load import Policy, load_policy
-from policy.model.precision import _precise_head, compute_dtype, computing, working_dtype
+from policy.model.precision import (
+    _precise_head,
+    compute_dtype,
+    compute_in,
+    computing,
+    working_dtype,
+)
 from policy.model.tiny import ARCHITECTURES
 from policy.sampling.sample import sample
 from schemas.config import Adapter, LearningSettings, SamplingSettings
@@ -34,8 +40,8 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA de
 
 @pytest.fixture
 def coarsely(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The CPU computes as a GPU would."""
-    monkeypatch.setattr("policy.model.precision.compute_dtype", lambda device: torch.bfloat16)
+    """`auto` is bfloat16."""
+    monkeypatch.setattr("policy.model.precision.has_bfloat16", lambda device: True)
 
 
 @pytest.mark.parametrize(("supported", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
@@ -169,7 +175,7 @@ def test_gradients_are_float32_and_point_the_same_way(
 ) -> None:
     model = tiny_policy(architecture).model
     exact = gradient(model)
-    monkeypatch.setattr("policy.model.precision.compute_dtype", lambda device: torch.bfloat16)
+    compute_in(model, torch.bfloat16)
     coarse = gradient(model)
     assert not torch.equal(coarse, exact)
     assert torch.cosine_similarity(coarse, exact, dim=0) > 0.999

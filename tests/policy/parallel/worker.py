@@ -24,7 +24,7 @@ from policy.parallel.place import Place, place_in
 from policy.parallel.sharding import shard_weights, whole_weights
 from policy.parallel.watch import EndedError
 from policy.sampling.sample import Samples, sample
-from schemas.config import LearningSettings, SamplingSettings
+from schemas.config import Compute, LearningSettings, SamplingSettings
 from schemas.errors import InputError, RanksError, StoppedError, ThreeLoopsError
 from tests.policy.weights import digest_of_weights
 
@@ -278,7 +278,9 @@ def run(scene: str, folder: Path) -> None:
         die_at(given["dies"], given["how"])
     identity = {"--samples": str(given.get("samples", {}).get(str(place.rank), 4))}
     try:
-        with joined(place, given.get("device", "cpu"), identity) as group:
+        with joined(
+            place, Compute(device=given.get("device", "cpu"), precision="float32"), identity
+        ) as group:
             told = globals()[f"scene_{scene}"](group, folder, given)
             if group.leads or scene == "gone":
                 (folder / f"told-{place.rank}.json").write_text(json.dumps(told))

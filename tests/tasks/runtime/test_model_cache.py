@@ -10,11 +10,13 @@ import pytest
 
 from policy.model.adapter import is_adapted
 from policy.model.load import Policy, load_policy
-from schemas.config import LearningConfig, LearningSettings
+from schemas.config import Compute, LearningConfig, LearningSettings
 from schemas.errors import StoreError
 from schemas.references import PolicyRef
 from tasks.runtime.model_cache import ModelCache
 from tasks.runtime.runtime import Runtime
+
+CPU = Compute(device="cpu", precision="float32")
 
 
 @pytest.fixture
@@ -45,17 +47,17 @@ def other(runtime: Runtime, tiny: str, tmp_path: Path) -> PolicyRef:
 def test_a_policy_is_loaded_once_until_another_takes_its_place(
     models: ModelCache, policy: PolicyRef, other: PolicyRef, loaded: list[str]
 ) -> None:
-    first = models.policy(policy, "cpu")
-    assert models.policy(policy, "cpu") is first
+    first = models.policy(policy, CPU)
+    assert models.policy(policy, CPU) is first
     assert (first.digest, first.name) == (policy.digest, "tiny")
-    models.policy(other, "cpu")
-    assert models.policy(policy, "cpu") is not first
+    models.policy(other, CPU)
+    assert models.policy(policy, CPU) is not first
     assert loaded == ["tiny", "other", "tiny"]
 
 
 def test_a_policy_whose_folder_is_not_known_is_refused(models: ModelCache) -> None:
     with pytest.raises(StoreError, match="not known on this machine"):
-        models.policy(PolicyRef(name="gone", digest="0" * 64), "cpu")
+        models.policy(PolicyRef(name="gone", digest="0" * 64), CPU)
 
 
 def test_a_policy_whose_files_have_changed_is_not_taken_for_what_it_was(
@@ -66,14 +68,14 @@ def test_a_policy_whose_files_have_changed_is_not_taken_for_what_it_was(
     content[-1] ^= 1
     weights.write_bytes(content)
     with pytest.raises(StoreError, match=r"^other: the model in .* was changed while it was used"):
-        models.policy(other, "cpu")
+        models.policy(other, CPU)
 
 
 def test_a_learner_has_weights_of_its_own_beside_its_reference(
     models: ModelCache, policy: PolicyRef, config: LearningConfig, loaded: list[str]
 ) -> None:
     learner = models.start_learner(policy, config)
-    assert learner.reference_model is models.policy(policy, "cpu").model
+    assert learner.reference_model is models.policy(policy, CPU).model
     assert learner.policy.model is not learner.reference_model
     assert loaded == ["tiny", "tiny"]
 
@@ -85,7 +87,7 @@ def test_an_adapter_shares_the_weights_and_the_start_is_loaded_anew(
     learner = models.start_learner(policy, adapted)
     assert learner.reference_model is None
     assert is_adapted(learner.policy.model)
-    assert not is_adapted(models.policy(policy, "cpu").model)
+    assert not is_adapted(models.policy(policy, CPU).model)
     assert loaded == ["tiny", "tiny"]
 
 
@@ -95,7 +97,7 @@ def test_the_learner_is_held_under_the_step_that_it_reached_last(
     learner = models.start_learner(policy, config)
     one, two = (PolicyRef(name="tiny", digest=digest, step=1) for digest in ("a", "b"))
     models.keep_learner(one, learner)
-    assert models.policy(one, "cpu") is learner.policy
+    assert models.policy(one, CPU) is learner.policy
     models.keep_learner(two, learner)
     assert models.learner(two) is learner
     with pytest.raises(StoreError, match="tiny: the learner at step 1 is not in this process"):
@@ -105,12 +107,12 @@ def test_the_learner_is_held_under_the_step_that_it_reached_last(
 def test_what_is_forgotten_is_loaded_again(
     models: ModelCache, policy: PolicyRef, config: LearningConfig, loaded: list[str]
 ) -> None:
-    models.policy(policy, "cpu")
+    models.policy(policy, CPU)
     reached = PolicyRef(name="tiny", digest="a", step=1)
     models.keep_learner(reached, models.start_learner(policy, config))
     models.forget()
     with pytest.raises(StoreError):
-        models.policy(reached, "cpu")
+        models.policy(reached, CPU)
     loaded.clear()
-    models.policy(policy, "cpu")
+    models.policy(policy, CPU)
     assert loaded == ["tiny"]

@@ -17,13 +17,15 @@ from engines.in_process import complete
 from policy.model.numerics import numerics
 from policy.parallel.group import Group
 from policy.parallel.place import Place
-from schemas.config import GenerationSettings
+from schemas.config import Compute, GenerationSettings
 from schemas.errors import InputError
 from schemas.references import PolicyRef, TableRef
 from tasks.generate import generate
 from tasks.runtime.progress import Event, Progress, ShardStored
 from tasks.runtime.runtime import Runtime
 from tasks.runtime.sharing import Follower, find_everywhere
+
+CPU = Compute(device="cpu", precision="float32")
 
 
 class Both(Group):
@@ -34,7 +36,7 @@ class Both(Group):
 
     def __init__(self, rank: int) -> None:
         self.place = Place(rank, 2, rank, 2)
-        self.numerics = [numerics("cpu")] * 2
+        self.numerics = [numerics(CPU)] * 2
         self.told: list[Any] = []
         self.answer = b""
         self.follower: Follower | None = None
@@ -148,7 +150,7 @@ def test_a_step_is_divided_by_problems_and_each_row_gets_the_tokens_it_has_in_on
     of_step = settings.model_copy(update={"shard_size": 3, "for_step": True})
     one = alone(of_step)
     runtime.group = group
-    by = runtime.numerics_of_steps("cpu")
+    by = runtime.numerics_of_steps(CPU)
     assert by.endswith(", 2 ranks")
     heard: list[Event] = []
     with runtime.progress.listening(heard.append):
