@@ -61,9 +61,10 @@ def recomputable_layers(model: PreTrainedModel) -> list[nn.Module]:
 
 
 @contextmanager
-def _as_before(model: PreTrainedModel, attention: str) -> Iterator[None]:
+def _as_before(model: PreTrainedModel, attention: str, *, packed: bool) -> Iterator[None]:
     arithmetic = arithmetic_of(model)
-    with attending_as(model, attention), packing(model, arithmetic.packed, arithmetic.dtype):
+    again = packing(model, arithmetic.packed, arithmetic.dtype) if packed else nullcontext()
+    with attending_as(model, attention), again:
         yield
 
 
@@ -75,8 +76,10 @@ def _recomputed(
 
     # the backward pass comes after the block, when the model may attend, and compute, in another
     # way again; what autocast does is kept by `checkpoint`
+    packed = arithmetic_of(model).packed.active
+
     def contexts() -> tuple[Any, Any]:
-        return nullcontext(), _as_before(model, attention)
+        return nullcontext(), _as_before(model, attention, packed=packed)
 
     return checkpoint(
         forward,

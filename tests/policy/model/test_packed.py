@@ -72,10 +72,11 @@ def test_the_modules_are_as_before_afterwards(
 )
 def test_changed_weights_are_packed_again(change: str, tiny_folder: Callable[[str], Path]) -> None:
     model: Any = load_policy(tiny_folder("llama"), name="tiny", device="cpu").model
-    kept, dtype = PackedLinears(), torch.float32
+    compute_in(model, torch.float32)
+    kept = arithmetic_of(model).packed
 
     def logits() -> Tensor:
-        with torch.no_grad(), packing(model, kept, dtype):
+        with torch.no_grad(), computing(model):
             return torch.as_tensor(model(IDS, use_cache=False).logits)
 
     before = logits()
@@ -96,12 +97,13 @@ def test_changed_weights_are_packed_again(change: str, tiny_folder: Callable[[st
     elif change == "another tensor":
         layer.weight = nn.Parameter(layer.weight.detach() + 0.5)
     else:
-        dtype = torch.bfloat16
+        arithmetic_of(model).dtype = torch.bfloat16
     now = logits()
     assert not torch.equal(now, before)
     with torch.no_grad():
         plain = model(IDS, use_cache=False).logits
-    torch.testing.assert_close(now, plain, rtol=0.05, atol=0.3 if dtype != torch.float32 else 1e-3)
+    coarse = arithmetic_of(model).dtype != torch.float32
+    torch.testing.assert_close(now, plain, rtol=0.05, atol=0.3 if coarse else 1e-3)
 
 
 @needs_packing
