@@ -50,15 +50,14 @@ def looks(
     could not be compared and do not count.
     """
     ours = set(candidates) - {opponent}
-    sampled = sorted(sampled_on_holdout(runs), key=lambda one: one.started_ms)
+    asked = {*ours, opponent}
+    sampled = sorted(sampled_on_holdout(runs, asked), key=lambda one: one.started_ms)
     shared = {one.instrument for one in sampled if one.digest == opponent}
     known: set[tuple[str, ...]] = set()
     cut_off: set[tuple[str, ...]] = set()
     looked: set[str] = set()
     of_opponent = False
     for one in sampled:
-        if one.digest not in ours and one.digest != opponent:
-            continue
         if one.digest in ours and one.known_by and one.instrument not in shared:
             continue
         adds = (one.known_by or one.attempt) not in known and one.attempt not in cut_off
@@ -75,17 +74,23 @@ def looks(
 
 def first_sampled_ms(runs: Sequence[RunRecord], digest: str) -> int | None:
     """When a policy was first sampled, in milliseconds since 1970; None where it never was."""
-    times = [one.started_ms for one in sampled_on_holdout(runs) if one.digest == digest]
+    times = [one.started_ms for one in sampled_on_holdout(runs, {digest})]
     return min(times, default=None)
 
 
-def sampled_on_holdout(runs: Sequence[RunRecord]) -> Iterator[Sampled]:
-    """Every policy that was sampled on the holdout, by runs of any loop that ended in any way."""
+def sampled_on_holdout(
+    runs: Sequence[RunRecord], digests: Collection[str] | None = None
+) -> Iterator[Sampled]:
+    """Every policy that was sampled on the holdout, by runs of any loop that ended in any way.
+
+    With `digests`, only those of these policies.
+    """
     for run in runs:
         if run.parameters.get("split") != HOLDOUT:
             continue
         for tag in _policy_tags(run):
-            if digest := run.tags.get(tag, ""):
+            digest = run.tags.get(tag, "")
+            if digest and (digests is None or digest in digests):
                 yield _sampled(run, digest, tag)
 
 

@@ -109,8 +109,8 @@ def finished_stage(history: History, run_id: str, stage: str, digest: str) -> Ru
     return next(
         (
             run
-            for run in history.every()
-            if (run.parent, run.stage, run.status) == (run_id, stage, "FINISHED")
+            for run in history.parts_of(run_id)
+            if (run.stage, run.status) == (stage, "FINISHED")
             and run.tags.get("model_digest") == digest
         ),
         None,
