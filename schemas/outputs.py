@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, TypeAdapter
 
 from schemas.config import EvalConfig, LearningConfig, RunConfig, SelectionConfig
+from schemas.garbage import GcOutput
 from schemas.health import DoctorOutput
 from schemas.lineage import LineageOutput
 from schemas.own_template import OwnTemplate
@@ -261,6 +262,7 @@ OUTPUTS: Mapping[str, Any] = {
     "runs": RunsOutput,
     "show": LoopResult | DemoResult | Decision | LineageOutput,
     "doctor": DoctorOutput,
+    "gc": GcOutput,
     "tokens": TokensOutput,
     "prompt": PromptOutput,
     "score": ScoreOutput,
