@@ -112,10 +112,14 @@ class SharedFailure(ResultModel):
 
 
 class RunsOutput(ResultModel):
-    """What has been run, and what the gate decided."""
+    """What has been run, and what the gate decided: the newest, as many as `--limit` says.
+
+    `not_shown` is how many more runs fit what was asked for.
+    """
 
     runs: tuple[ListedRun, ...]
     decisions: tuple[ListedDecision, ...]
+    not_shown: int = 0
     failures: Annotated[tuple[SharedFailure, ...] | None, OMITTED_IF_NONE] = None
 
 

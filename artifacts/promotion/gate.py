@@ -184,9 +184,9 @@ def confirmation_number(archive: Archive, version: RegisteredVersion, decided: D
     earlier = confirmed_against(archive.all_history, since)
     if since:
         return 1 + earlier.count(opponent)
-    runs = archive.all_history.every(deleted=True)
-    base = base_of(opponent, runs)
-    return 1 + sum(base_of(one, runs) == base for one in earlier)
+    learned = archive.all_history.learned(deleted=True)
+    bases = {one: base_of(one, learned) for one in {opponent, *earlier}}
+    return 1 + sum(bases[one] == bases[opponent] for one in earlier)
 
 
 def _look(

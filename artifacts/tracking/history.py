@@ -178,9 +178,9 @@ class History:
         found = self._records(self._search(tag=f"{TAG}loop", name=run_id))
         return next((run for run in found if run.run_id == run_id), None)
 
-    def learned(self) -> list[RunRecord]:
-        """Every learning run that has made a policy, newest first."""
-        return self._records(self._search(tag=f"{TAG}model_digest_after"))
+    def learned(self, *, deleted: bool = False) -> list[RunRecord]:
+        """Every learning run that has made a policy, newest first; see `every`."""
+        return self._records(self._search(deleted=deleted, tag=f"{TAG}model_digest_after"))
 
     def loops_with(self, policies: Iterable[str]) -> list[RunRecord]:
         """As `loops`, those that measured, made or started from one of these policies' digests."""

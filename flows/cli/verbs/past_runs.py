@@ -141,18 +141,21 @@ def runs(runtime: Runtime, options: Namespace, terminal: Terminal) -> RunsOutput
     lines = in_families(found) if options.children else [(0, run) for run in found]
     lines = lines[: options.limit]
     shown = [run for _, run in lines]
-    decisions = [] if any(chosen.values()) else all_decisions(history, options.limit)
+    decisions = [] if any(chosen.values()) else all_decisions(history, options.limit + 1)
+    more_decisions = len(decisions) > options.limit
+    decisions = decisions[: options.limit]
     groups = None
     if options.failures:  # a learning run's own measurements count once, with it
         groups = failures_by_code(runtime.store, [run for run in shown if not run.stage])
     print_runs(out, lines, len(found), len(recorded))
     if decisions:
-        print_decisions(out, decisions)
+        print_decisions(out, decisions, more=more_decisions)
     if groups is not None:
         print_failures(out, groups)
     return RunsOutput(
         runs=tuple(_listed(run) for run in shown),
         decisions=tuple(ListedDecision.model_validate(made) for made in decisions),
+        not_shown=len(found) - len(shown),
         failures=groups,
     )
 
