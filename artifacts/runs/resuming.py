@@ -41,7 +41,7 @@ def how_to_go_on(archive: Archive) -> str:
     """What to do after the learning run of this process was stopped, in words."""
     run: RunRecord | None = None
     with contextlib.suppress(ThreeLoopsError):
-        owned = (one for one in archive.history.every() if one.tags.get("owner") == this_process())
+        owned = archive.history.written_by(this_process())
         run = next((one for one in owned if one.loop is LEARNING), None)
         if run is not None:
             newest_checkpoint(archive.data_dir, run.run_id, shared=archive.shared)

@@ -16,6 +16,7 @@ from artifacts.tracking.connection import CONFIG_FILE, PARENT, RESULT_FILE, TAG,
 from artifacts.tracking.files import RunFiles, files_of
 from artifacts.tracking.formats import upgraded
 from artifacts.tracking.sqlite_runs import FoundRun, Wanted
+from artifacts.unsent.owned import OWNER
 from schemas.config import RunConfig
 from schemas.errors import InputError
 from schemas.loops import LOOPS, Loop, loop_named
@@ -194,11 +195,17 @@ class History:
 
     def parts_of(self, run_id: str) -> list[RunRecord]:
         """The measurements before and after that a learning run made itself, newest first."""
+        return self._tagged(PARENT, run_id)
+
+    def written_by(self, process: str) -> list[RunRecord]:
+        """The runs that a process writes or has written, newest first."""
+        return self._tagged(OWNER, process)
+
+    def _tagged(self, tag: str, value: str) -> list[RunRecord]:
         if (by_sql := self.tracking.by_sql) is None:
-            asked = self._asked(False, f"{TAG}loop", f"tags.`{PARENT}` = '{run_id}'")
-            return self._records(asked)
-        wanted = Wanted([self.tracking.experiment_id], tags=(PARENT,), name=run_id, also=PARENT)
-        return [run for run in self._records(by_sql.search(wanted)) if run.parent == run_id]
+            return self._records(self._asked(False, f"{TAG}loop", f"tags.`{tag}` = '{value}'"))
+        own = [self.tracking.experiment_id]
+        return self._records(by_sql.search(Wanted(own, tags=(tag,), values=(value,))))
 
     def _records(self, runs: Iterable[FoundRun]) -> list[RunRecord]:
         return [_record(self.tracking, run) for run in runs if f"{TAG}loop" in run.data.tags]
