@@ -8,15 +8,17 @@ that is what the confirmation is for.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from artifacts.promotion.evidence import HOLDOUT
 from artifacts.tracking.history import RunRecord
+from artifacts.tracking.sqlite_runs import Later
 from schemas.loops import AFTER, BEFORE, EVALUATION, LEARNING, SELECTION
 
 # what decides, beside the policy, which completions are sampled and how they are scored
 SETTINGS = ("dataset", "split", "limit", "seed", "template", "scorer", "samples", "shard_size")
+SAMPLING = "sampling."  # and every setting below it
 
 
 @dataclass(frozen=True)
@@ -106,10 +108,11 @@ def _policy_tags(run: RunRecord) -> list[str]:
 
 
 def _sampled(run: RunRecord, digest: str, tag: str) -> Sampled:
-    given = dict(run.parameters)
+    settings = run.parameters
+    names = [*SETTINGS, *_sampling_settings(settings)]
+    given = {name: settings.get(name, "") for name in names}
     if run.loop is LEARNING:
-        given["samples"] = given.get("evaluation_samples", "")
-    names = [*SETTINGS, *sorted(name for name in given if name.startswith("sampling."))]
+        given["samples"] = settings.get("evaluation_samples", "")
     measured = run.measured(tag.removeprefix("model_digest").removeprefix("_"))
     instrument = run.tags.get("instrument", "") if measured else ""
     return Sampled(
@@ -117,6 +120,13 @@ def _sampled(run: RunRecord, digest: str, tag: str) -> Sampled:
         digest=digest,
         started_ms=run.started_ms,
         instrument=instrument,
-        known_by=(digest, instrument, given.get("seed", "")) if instrument else None,
-        attempt=(digest, *(given.get(name, "") for name in names)),
+        known_by=(digest, instrument, given["seed"]) if instrument else None,
+        attempt=(digest, *(f"{name}={value}" for name, value in given.items() if value)),
     )
+
+
+def _sampling_settings(settings: Mapping[str, str]) -> list[str]:
+    """Names of what sampling was told, in order; of very many runs they are read once for all."""
+    if isinstance(settings, Later):
+        return settings.names_below(SAMPLING)
+    return sorted(name for name in settings if name.startswith(SAMPLING))

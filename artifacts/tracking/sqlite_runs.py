@@ -7,6 +7,7 @@ only where nothing in it has to be put right first. Everything is written throug
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,6 +107,10 @@ class Later(Mapping[str, V]):
     def __len__(self) -> int:
         return len(self._values.of(self._run_id))
 
+    def names_below(self, prefix: str) -> list[str]:
+        """The names with a prefix that this run may have, in order: some run has each."""
+        return self._values.names_below(prefix)
+
 
 @dataclass(frozen=True)
 class Data:
@@ -181,6 +186,7 @@ class Values(Generic[V]):
         self._places = {one: place for place, one in enumerate(run_ids)}
         self._known: dict[str, dict[str, V]] = {}
         self._named: dict[str, dict[str, V]] = {}  # by name, and then by run
+        self._below: dict[str, list[str]] = {}  # names by their prefix
 
     def of(self, run_id: str) -> Mapping[str, V]:
         """Those of a run by their names."""
@@ -199,6 +205,15 @@ class Values(Generic[V]):
                 return self.of(run_id)[name]
             self._named[name] = self._of_all(name)
         return self._named[name][run_id]
+
+    def names_below(self, prefix: str) -> list[str]:
+        """The names with a prefix that any run of the database has, in order."""
+        if prefix not in self._below:
+            below = f"select distinct key from ({self._question} key >= ? and key < ?) order by key"
+            with opened(self._database) as connection:
+                rows = connection.execute(below, (prefix, prefix + chr(sys.maxunicode)))
+                self._below[prefix] = [str(name) for (name,) in rows]
+        return self._below[prefix]
 
     def _of_all(self, name: str) -> dict[str, V]:
         with opened(self._database) as connection:
