@@ -81,9 +81,8 @@ def remove_leftovers(data_dir: DataDir) -> list[Path]:
     for path in left:
         path.unlink(missing_ok=True)
     # of very many runs few have models beside them
-    beside = (
-        f"{data_dir.run_artifacts}/{name}/models" for name in _names_in(data_dir.run_artifacts)
-    )
+    runs = str(data_dir.run_artifacts)
+    beside = (f"{runs}/{name}/models" for name in _names_in(data_dir.run_artifacts))
     with_models = [Path(models) for models in beside if os.access(models, os.F_OK)]
     partial = (
         *_there(data_dir.models, PARTIAL),
