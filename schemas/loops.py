@@ -29,6 +29,9 @@ LOOPS = (EVALUATION, SELECTION, LEARNING)
 DEMO = Loop("ABC", "all three", "demo", "nothing, then the output, then the model")
 
 
+BY_LETTER = {loop.letter: loop for loop in (*LOOPS, DEMO)}
+
+
 def loop_named(letter: str) -> Loop:
     """The loop with this letter, or the demo; KeyError when there is none."""
-    return {loop.letter: loop for loop in (*LOOPS, DEMO)}[letter]
+    return BY_LETTER[letter]

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, TypeAdapter
 
 from schemas.config import EvalConfig, LearningConfig, RunConfig, SelectionConfig
+from schemas.garbage import GcOutput
 from schemas.health import DoctorOutput
 from schemas.lineage import LineageOutput
 from schemas.own_template import OwnTemplate
@@ -111,10 +112,14 @@ class SharedFailure(ResultModel):
 
 
 class RunsOutput(ResultModel):
-    """What has been run, and what the gate decided."""
+    """What has been run, and what the gate decided: the newest, as many as `--limit` says.
+
+    `not_shown` is how many more runs fit what was asked for.
+    """
 
     runs: tuple[ListedRun, ...]
     decisions: tuple[ListedDecision, ...]
+    not_shown: int = 0
     failures: Annotated[tuple[SharedFailure, ...] | None, OMITTED_IF_NONE] = None
 
 
@@ -261,6 +266,7 @@ OUTPUTS: Mapping[str, Any] = {
     "runs": RunsOutput,
     "show": LoopResult | DemoResult | Decision | LineageOutput,
     "doctor": DoctorOutput,
+    "gc": GcOutput,
     "tokens": TokensOutput,
     "prompt": PromptOutput,
     "score": ScoreOutput,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
 
 from artifacts.lineage.links import links_of_run, state_of, table_path
 from artifacts.promotion.decisions import (
@@ -16,7 +17,7 @@ from artifacts.registry.versions import (
     REGISTRY,
     RegisteredVersion,
     registered_version,
-    registered_versions,
+    versions_of_run,
 )
 from artifacts.store.stored_bytes import StoredBytes
 from artifacts.tracking.archive import Archive
@@ -48,11 +49,7 @@ def lineage_of(archive: Archive, name: str) -> LineageOutput:
         raise InputError(
             "a demo measured nothing itself", f"run {name}", "name one of the three runs below it"
         )
-    versions = [
-        version
-        for version in (registered_version(archive, one) for one in registered_versions(archive))
-        if version.run_id == run.run_id
-    ]
+    versions = [registered_version(archive, one) for one in versions_of_run(archive, run.run_id)]
     return _output(name, run, _links(archive, stored, run, versions, decisions))
 
 
@@ -64,14 +61,14 @@ def _of_version(
     decisions: Sequence[DecisionRecord],
 ) -> LineageOutput:
     """The way of a version begins with the learning run that made it."""
-    made = [run for run in archive.all_history.every() if run.run_id == version.run_id]
-    if not made:
+    made = archive.all_history.with_id(version.run_id) if version.run_id else None
+    if made is None:
         raise InputError(
             "the learning run that made it is gone, so nothing says what it was made from",
             asked,
             "restore the run on MLflow's page",
         )
-    return _output(asked, made[0], _links(archive, stored, made[0], [version], decisions))
+    return _output(asked, made, _links(archive, stored, made, [version], decisions))
 
 
 def _output(asked: str, run: RunRecord, links: Iterator[LineageLink]) -> LineageOutput:
@@ -146,14 +143,16 @@ def _decision_link(
 ) -> LineageLink | None:
     """A decision about one of these versions, or with this run's tables as evidence; else None."""
     path = made.files.local(DECISION_FILE)
+    own = {digest for kind, digest in run.table_refs().values() if kind == "completions"}
+    about = {made.candidate, made.against} if made.kind == "rollback" else {made.candidate}
+    if not about & set(versions) and not _names_one(path, own):
+        return None  # most are about others, and reading a record whole costs far more
     decided: Decision | None
     try:
         decided = made.result() if path else None
     except InputError:
         decided = None
     evidence = _evidence(decided)
-    own = {digest for kind, digest in run.table_refs().values() if kind == "completions"}
-    about = {made.candidate, made.against} if made.kind == "rollback" else {made.candidate}
     if not about & set(versions) and not own & set(evidence.values()):
         return None
     state: LinkState = state_of(stored, path, made.digest) if path and made.digest else "not known"
@@ -177,6 +176,12 @@ def _decision_link(
         where=str(made.files.path(DECISION_FILE)),
         note=note,
     )
+
+
+def _names_one(record: Path | None, digests: Collection[str]) -> bool:
+    """Whether a decision's record may have one of these tables as evidence."""
+    content = record.read_bytes() if record is not None else b""
+    return any(digest.encode() in content for digest in digests)
 
 
 def _evidence(decided: Decision | None) -> dict[str, str]:

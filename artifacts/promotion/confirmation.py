@@ -110,6 +110,7 @@ def _compared(
         # what was looked at, such as which problems it was trained on, is about this instrument
         if decided.evidence is None or side.instrument.digest != decided.evidence.instrument.digest:
             raise InputError(CHANGED)
-    compared = compare_measurements(opponent, candidate, archive.all_history.loops())
+    runs = archive.all_history.loops_with({opponent.policy, candidate.policy})
+    compared = compare_measurements(opponent, candidate, runs)
     assert isinstance(compared, RatedComparison)  # both have the evidence's instrument
     return (opponent, candidate), compared

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from itertools import islice
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -168,12 +170,17 @@ class DecisionRecord:
     candidate: str
     against: str
     metrics: Mapping[str, float]
-    files: RunFiles
+    find_files: Callable[[], RunFiles] = field(compare=False)
     kind: DecisionKind = "gate"
     reasons: str = ""  # against it, or why the champion was taken back
     # decisions of earlier versions have neither
     digest: str = ""  # of its record
     candidate_digest: str = ""
+
+    @cached_property
+    def files(self) -> RunFiles:
+        """Its files."""
+        return self.find_files()
 
     @property
     def folder(self) -> Path:
@@ -193,10 +200,17 @@ class DecisionRecord:
             ) from None
 
 
-def all_decisions(history: History) -> list[DecisionRecord]:
-    """Every decision in the data folder, newest first."""
-    return [
-        DecisionRecord(
+def all_decisions(history: History, newest: int | None = None) -> list[DecisionRecord]:
+    """Every decision in the data folder, or the `newest` so many; newest first."""
+    return list(islice(_decisions(history), newest))
+
+
+def _decisions(history: History, name: str = "") -> Iterator[DecisionRecord]:
+    """The decisions, newest first; with `name`, those that it may mean."""
+    for run in history.mlflow_runs(tag=f"{TAG}decision", name=name):
+        if f"{TAG}decision" not in run.data.tags or run.info.status != "FINISHED":
+            continue
+        yield DecisionRecord(
             run_id=run.info.run_id,
             name=run.info.run_name or "",
             started_ms=run.info.start_time,
@@ -208,12 +222,9 @@ def all_decisions(history: History) -> list[DecisionRecord]:
             kind="rollback" if run.data.tags.get(KIND) == "rollback" else "gate",
             reasons=run.data.tags.get(f"{TAG}reasons", ""),
             metrics=run.data.metrics,
-            files=files_of(history.tracking, run),
+            find_files=partial(files_of, history.tracking, run),
             digest=run.data.tags.get(RECORD_DIGEST, ""),
         )
-        for run in history.mlflow_runs(tag=f"{TAG}decision")
-        if f"{TAG}decision" in run.data.tags and run.info.status == "FINISHED"
-    ]
 
 
 def confirmed_against(history: History, since_ms: int) -> list[str]:
@@ -249,7 +260,7 @@ def champion_since_ms(archive: Archive, champion: RegisteredVersion) -> int:
 
 def find_decision(history: History, name: str) -> DecisionRecord | None:
     """The decision with this id, start of an id (4 characters or more) or name, if there is one."""
-    for found in all_decisions(history):
+    for found in _decisions(history, name):
         if name in (found.run_id, found.name) or (len(name) >= 4 and found.run_id.startswith(name)):
             return found
     return None

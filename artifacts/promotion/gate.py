@@ -42,16 +42,17 @@ def decide(archive: Archive, version: RegisteredVersion, min_gain: float) -> Dec
     a look, so that measuring again, or making versions until one is lucky, does not pay
     (`bench.referee` simulates both).
     """
-    runs, reasons = archive.history.loops(), []
-    learned = archive.all_history.loops()  # a version may be another experiment's
+    reasons: list[str] = []
+    learned = archive.all_history.learned()  # a version may be another experiment's
     champion = champion_of(archive, version.model)
-    against = _opponent(version, champion, learned)
+    against = _opponent(archive, version, champion)
     if champion is not None and champion.number == version.number:
         reasons.append("it is the champion already")
     elif champion is not None and champion.digest == version.digest:
         reasons.append(f"it has the same weights as the champion, {champion.name}")
     if not version.intact():
         reasons.append(f"its weights in {version.folder} no longer have the registered digest")
+    runs = archive.history.loops_with({version.digest, against.digest} - {""})
     own = evidence_on(archive.store, version.digest, runs)
     others = evidence_on(archive.store, against.digest, runs)
     reasons += [*own.damaged, *(line for line in others.damaged if line not in own.damaged)]
@@ -97,11 +98,11 @@ def decide(archive: Archive, version: RegisteredVersion, min_gain: float) -> Dec
 
 
 def _opponent(
-    version: RegisteredVersion, champion: RegisteredVersion | None, runs: Sequence[RunRecord]
+    archive: Archive, version: RegisteredVersion, champion: RegisteredVersion | None
 ) -> Opponent:
     if champion is not None:
         return Opponent(role="champion", name=champion.name, digest=champion.digest)
-    maker = next((run for run in runs if run.run_id == version.run_id), None)
+    maker = archive.all_history.with_id(version.run_id) if version.run_id else None
     tags = maker.tags if maker else {}
     return Opponent(
         role="start",
@@ -183,9 +184,9 @@ def confirmation_number(archive: Archive, version: RegisteredVersion, decided: D
     earlier = confirmed_against(archive.all_history, since)
     if since:
         return 1 + earlier.count(opponent)
-    runs = archive.all_history.every(deleted=True)
-    base = base_of(opponent, runs)
-    return 1 + sum(base_of(one, runs) == base for one in earlier)
+    learned = archive.all_history.learned(deleted=True)
+    bases = {one: base_of(one, learned) for one in {opponent, *earlier}}
+    return 1 + sum(bases[one] == bases[opponent] for one in earlier)
 
 
 def _look(

@@ -8,15 +8,17 @@ that is what the confirmation is for.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from artifacts.promotion.evidence import HOLDOUT
 from artifacts.tracking.history import RunRecord
+from artifacts.tracking.sqlite_runs import Later
 from schemas.loops import AFTER, BEFORE, EVALUATION, LEARNING, SELECTION
 
 # what decides, beside the policy, which completions are sampled and how they are scored
 SETTINGS = ("dataset", "split", "limit", "seed", "template", "scorer", "samples", "shard_size")
+SAMPLING = "sampling."  # and every setting below it
 
 
 @dataclass(frozen=True)
@@ -50,15 +52,14 @@ def looks(
     could not be compared and do not count.
     """
     ours = set(candidates) - {opponent}
-    sampled = sorted(sampled_on_holdout(runs), key=lambda one: one.started_ms)
+    asked = {*ours, opponent}
+    sampled = sorted(sampled_on_holdout(runs, asked), key=lambda one: one.started_ms)
     shared = {one.instrument for one in sampled if one.digest == opponent}
     known: set[tuple[str, ...]] = set()
     cut_off: set[tuple[str, ...]] = set()
     looked: set[str] = set()
     of_opponent = False
     for one in sampled:
-        if one.digest not in ours and one.digest != opponent:
-            continue
         if one.digest in ours and one.known_by and one.instrument not in shared:
             continue
         adds = (one.known_by or one.attempt) not in known and one.attempt not in cut_off
@@ -75,17 +76,23 @@ def looks(
 
 def first_sampled_ms(runs: Sequence[RunRecord], digest: str) -> int | None:
     """When a policy was first sampled, in milliseconds since 1970; None where it never was."""
-    times = [one.started_ms for one in sampled_on_holdout(runs) if one.digest == digest]
+    times = [one.started_ms for one in sampled_on_holdout(runs, {digest})]
     return min(times, default=None)
 
 
-def sampled_on_holdout(runs: Sequence[RunRecord]) -> Iterator[Sampled]:
-    """Every policy that was sampled on the holdout, by runs of any loop that ended in any way."""
+def sampled_on_holdout(
+    runs: Sequence[RunRecord], digests: Collection[str] | None = None
+) -> Iterator[Sampled]:
+    """Every policy that was sampled on the holdout, by runs of any loop that ended in any way.
+
+    With `digests`, only those of these policies.
+    """
     for run in runs:
         if run.parameters.get("split") != HOLDOUT:
             continue
         for tag in _policy_tags(run):
-            if digest := run.tags.get(tag, ""):
+            digest = run.tags.get(tag, "")
+            if digest and (digests is None or digest in digests):
                 yield _sampled(run, digest, tag)
 
 
@@ -101,10 +108,11 @@ def _policy_tags(run: RunRecord) -> list[str]:
 
 
 def _sampled(run: RunRecord, digest: str, tag: str) -> Sampled:
-    given = dict(run.parameters)
+    settings = run.parameters
+    names = [*SETTINGS, *_sampling_settings(settings)]
+    given = {name: settings.get(name, "") for name in names}
     if run.loop is LEARNING:
-        given["samples"] = given.get("evaluation_samples", "")
-    names = [*SETTINGS, *sorted(name for name in given if name.startswith("sampling."))]
+        given["samples"] = settings.get("evaluation_samples", "")
     measured = run.measured(tag.removeprefix("model_digest").removeprefix("_"))
     instrument = run.tags.get("instrument", "") if measured else ""
     return Sampled(
@@ -112,6 +120,13 @@ def _sampled(run: RunRecord, digest: str, tag: str) -> Sampled:
         digest=digest,
         started_ms=run.started_ms,
         instrument=instrument,
-        known_by=(digest, instrument, given.get("seed", "")) if instrument else None,
-        attempt=(digest, *(given.get(name, "") for name in names)),
+        known_by=(digest, instrument, given["seed"]) if instrument else None,
+        attempt=(digest, *(f"{name}={value}" for name, value in given.items() if value)),
     )
+
+
+def _sampling_settings(settings: Mapping[str, str]) -> list[str]:
+    """Names of what sampling was told, in order; of very many runs they are read once for all."""
+    if isinstance(settings, Later):
+        return settings.names_below(SAMPLING)
+    return sorted(name for name in settings if name.startswith(SAMPLING))

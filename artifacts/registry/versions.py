@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +31,7 @@ ABOUT = (
 CANDIDATE, CHAMPION = "candidate", "champion"
 # what MLflow says of a model or version that is not there, and of an alias that nothing has
 MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+SHOWN = 10  # versions in a message
 MOST_DIGITS = 18  # of the number of a version: MLflow's database holds none that is longer
 
 
@@ -80,7 +81,7 @@ def registered_version(archive: Archive, model: str, where: str = "--model") -> 
         elif len(rest) <= MOST_DIGITS:
             version = client.get_model_version(name, rest)
     if version is None:
-        remedy = f"the registry has {', '.join(registered_versions(archive)) or 'none yet'}"
+        remedy = f"the registry has {_some(registered_versions(archive)) or 'none yet'}"
         if rest == CHAMPION:
             remedy += "; `threeloops promote` makes one of them the champion"
         raise InputError("no such version in the registry", f"{where} {model}", remedy)
@@ -92,6 +93,12 @@ def registered_version(archive: Archive, model: str, where: str = "--model") -> 
         run_id=version.run_id or "",
         files=files_of_tag(version.tags.get(f"{TAG}files", "")),
     )
+
+
+def _some(names: Sequence[str]) -> str:
+    """Names in a message: the newest, where there are many."""
+    left_out = [f"and {len(names) - SHOWN} older ones"] if len(names) > SHOWN else []
+    return ", ".join([*names[-SHOWN:], *left_out])
 
 
 def _weights(archive: Archive, version: ModelVersion) -> Weights:
@@ -161,12 +168,26 @@ def lasting_name(archive: Archive, name: str, digest: str) -> str:
 
 def _versions(archive: Archive) -> list[tuple[str, str]]:
     """Name and digest of every version that has a digest."""
-    found = archive.tracking.client.search_model_versions()
+    if (by_sql := archive.tracking.versions_by_sql) is not None:
+        return [
+            (f"{REGISTRY}{name}/{number}", digest)
+            for name, number, digest in by_sql.tagged(f"{TAG}digest")
+        ]
     return [
         (f"{REGISTRY}{one.name}/{one.version}", one.tags[f"{TAG}digest"])
-        for one in found
+        for one in _searched(archive)
         if f"{TAG}digest" in one.tags
     ]
+
+
+def _searched(archive: Archive, condition: str | None = None) -> Iterator[ModelVersion]:
+    """The versions in the registry that meet a condition, page by page."""
+    token = None
+    while True:
+        page = archive.tracking.client.search_model_versions(condition, page_token=token)
+        yield from page
+        if not (token := page.token):
+            return
 
 
 def make_champion(archive: Archive, version: RegisteredVersion) -> None:
@@ -197,12 +218,18 @@ def _registry_name(model: str, where: str) -> tuple[str, str, str]:
 
 def registered_versions(archive: Archive) -> list[str]:
     """Every version in the registry as `models:/NAME/VERSION`, oldest first."""
-    client = archive.tracking.client
-    versions = client.search_model_versions()
-    return [
-        f"{REGISTRY}{v.name}/{v.version}"
-        for v in sorted(versions, key=lambda v: (v.name, int(v.version)))
-    ]
+    return _named(_searched(archive))
+
+
+def versions_of_run(archive: Archive, run_id: str) -> list[str]:
+    """The versions that a run made, as `models:/NAME/VERSION`, oldest first."""
+    found = _searched(archive, f"run_id='{run_id}'")
+    return _named(one for one in found if one.run_id == run_id)
+
+
+def _named(versions: Iterable[ModelVersion]) -> list[str]:
+    ordered = sorted(versions, key=lambda one: (one.name, int(one.version)))
+    return [f"{REGISTRY}{one.name}/{one.version}" for one in ordered]
 
 
 def _be_candidate(client: MlflowClient, name: str, version: str) -> None:
@@ -242,7 +269,7 @@ def register_version(
             "measure them again before they are registered",
         )
     client = archive.tracking.client
-    for known in client.search_model_versions(f"name='{name}'"):
+    for known in _searched(archive, f"name='{name}' and run_id='{run_id}'"):
         if (known.run_id, known.tags.get(f"{TAG}digest")) == (run_id, policy.digest):
             _be_candidate(client, name, known.version)
             return policy.model_copy(update={"name": f"{REGISTRY}{name}/{known.version}"})

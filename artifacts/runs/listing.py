@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from artifacts.report.views import joined
 from artifacts.store.tables import Store
-from artifacts.tracking.history import RunRecord
+from artifacts.tracking.history import POLICIES, RunRecord
 from schemas.errors import InputError
 from schemas.loops import AFTER, LEARNING
 from schemas.outputs import SharedFailure
@@ -215,5 +215,5 @@ def choose_rows(
 
 def _is_of(run: RunRecord, model: str) -> bool:
     names = (run.tags.get(tag, "") for tag in ("registered", "model", "model_before"))
-    digests = (v for tag, v in run.tags.items() if tag.startswith("model_digest"))
+    digests = (run.tags.get(tag, "") for tag in POLICIES)
     return any(model in name for name in names) or any(d.startswith(model) for d in digests)

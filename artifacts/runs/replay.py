@@ -73,8 +73,10 @@ def _of_table(path: Path, store: Store) -> tuple[TableRef, TableRef]:
         raise InputError(
             "does not say which problems it answers", str(path), "give the run that made it"
         )
-
-    return (
+    found = (
         store.lookup("problems", provenance.parents["problems"]),
         store.lookup("completions", file_digest(path)),
     )
+    for one in found:  # perhaps no run refers to it any more
+        store.hold(one)
+    return found

@@ -41,7 +41,7 @@ def how_to_go_on(archive: Archive) -> str:
     """What to do after the learning run of this process was stopped, in words."""
     run: RunRecord | None = None
     with contextlib.suppress(ThreeLoopsError):
-        owned = (one for one in archive.history.every() if one.tags.get("owner") == this_process())
+        owned = archive.history.written_by(this_process())
         run = next((one for one in owned if one.loop is LEARNING), None)
         if run is not None:
             newest_checkpoint(archive.data_dir, run.run_id, shared=archive.shared)
@@ -116,8 +116,8 @@ def finished_stage(history: History, run_id: str, stage: str, digest: str) -> Ru
     return next(
         (
             run
-            for run in history.every()
-            if (run.parent, run.stage, run.status) == (run_id, stage, "FINISHED")
+            for run in history.parts_of(run_id)
+            if (run.stage, run.status) == (stage, "FINISHED")
             and run.tags.get("model_digest") == digest
         ),
         None,

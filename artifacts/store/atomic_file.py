@@ -76,14 +76,18 @@ def remove_leftovers(data_dir: DataDir) -> list[Path]:
     """
     above = [data_dir.models, data_dir.run_artifacts, data_dir.mlflow_cache]
     folders = [*above, *(path for path in _there(data_dir.tables, "*") if path.is_dir())]
-    begun = [path for one in folders for path in _there(one, f"{WRITING}*{AFTER_WRITER}*")]
+    begun = [path for one in folders for path in _begun_in(one)]
     left = [path for path in begun if is_gone(writer_of(path))]
     for path in left:
         path.unlink(missing_ok=True)
+    # of very many runs few have models beside them
+    runs = str(data_dir.run_artifacts)
+    beside = (f"{runs}/{name}/models" for name in _names_in(data_dir.run_artifacts))
+    with_models = [Path(models) for models in beside if os.access(models, os.F_OK)]
     partial = (
         *_there(data_dir.models, PARTIAL),
-        *_there(data_dir.run_artifacts, f"*/models/*/{PARTIAL}"),
-        *_there(data_dir.run_artifacts, f"*/models/*/*/{PARTIAL}"),
+        *(one for models in with_models for one in _there(models, f"*/{PARTIAL}")),
+        *(one for models in with_models for one in _there(models, f"*/*/{PARTIAL}")),
         *_there(data_dir.mlflow_cache, f"*/{PARTIAL}"),
         *_there(data_dir.checkpoints, f"*/{PARTIAL}"),
         *_there(data_dir.checkpoints, f"*/*/{PARTIAL}"),
@@ -103,6 +107,20 @@ def _there(folder: Path, pattern: str) -> list[Path]:
         return list(folder.glob(pattern))
     except FileNotFoundError:
         return []  # what was left over is found by the next command
+
+
+def _begun_in(folder: Path) -> list[Path]:
+    """The half-written files in a folder, which may have very many others."""
+    names = (one for one in _names_in(folder) if one.startswith(WRITING) and AFTER_WRITER in one)
+    return [folder / name for name in names]
+
+
+def _names_in(folder: Path) -> list[str]:
+    try:
+        with os.scandir(folder) as found:
+            return [one.name for one in found]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def _has_record(checkpoint: Path) -> bool:

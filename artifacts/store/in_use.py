@@ -9,7 +9,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from pathlib import Path
+
+LATELY = 3600.0  # seconds; what was used since then need not be marked again
 
 
 class InUse:
@@ -36,8 +39,35 @@ class InUse:
         self._held[path] = handle
         return True
 
-    def delete(self, path: Path) -> bool:
-        """Delete a file unless another process holds it; whether it is gone."""
+    def freshen(self, path: Path) -> bool:
+        """Let a file count as used now, so that it is not dropped; False where it is gone.
+
+        Who drops it looks at its time while it holds the file alone: one of the two is first.
+        """
+        try:
+            handle = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            return False
+        try:
+            if os.fstat(handle).st_mtime > time.time() - LATELY:
+                return True
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.flock(handle, fcntl.LOCK_SH)
+            if os.fstat(handle).st_nlink == 0:
+                return False
+            try:
+                os.utime(handle)
+            except OSError:  # it is another user's: it is held as long as this process is there
+                return self.hold(path)
+            return True
+        finally:
+            os.close(handle)
+
+    def delete(self, path: Path, *, unused_since: float | None = None) -> bool:
+        """Delete a file unless another process holds it; whether it is gone.
+
+        With `unused_since`, in seconds since 1970, only where nobody has made or used it since.
+        """
         self._let_go(path)
         try:
             handle = os.open(path, os.O_RDONLY)
@@ -45,6 +75,8 @@ class InUse:
             return True
         try:
             if _is_held(handle):
+                return False
+            if unused_since is not None and os.fstat(handle).st_mtime >= unused_since:
                 return False
             path.unlink(missing_ok=True)
             return True

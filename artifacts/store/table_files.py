@@ -36,7 +36,7 @@ class TableFiles:
     def write(self, kind: str, digest: str, content: bytes | memoryview) -> None:
         """Keep the bytes that have this digest; a file that is there and damaged is replaced."""
         path = self._path(kind, digest)
-        if not _is_whole(path, digest):
+        if not (_is_whole(path, digest) and self._in_use.freshen(path)):
             write_atomic(path, content)
         if self._shared is not None:
             self._shared.put(table_name(kind, digest), content)
@@ -47,6 +47,10 @@ class TableFiles:
         Those of other machines delete in the shared store alone, and not what is here.
         """
         return self._in_use.hold(self.path(kind, digest))
+
+    def freshen(self, kind: str, digest: str) -> bool:
+        """Let a table count as used now, so that it is not dropped; False where it is gone."""
+        return self._in_use.freshen(self.path(kind, digest))
 
     def delete(self, kind: str, digest: str) -> bool:
         """Delete a table, here and where it is shared, unless another process holds it.

@@ -166,7 +166,8 @@ class Store:
         where = f"key {key.digest[:12]}"
         if reference.kind != key.kind:
             raise StoreError(f"it leads to a {reference.kind} table, not to {key.kind}", where)
-        if not self.path(reference).exists():
+        # from now on it is used: whoever drops what nothing refers to leaves it
+        if not self._files.freshen(reference.kind, reference.digest):
             raise TableGoneError("its table is no longer in the store", where)
         table = self.read(reference)
         if table.num_rows != reference.rows:

@@ -33,7 +33,7 @@ from artifacts.tracking.named import (
     sqlite_file,
 )
 from artifacts.tracking.owner import close_abandoned, is_abandoned
-from artifacts.tracking.sqlite_runs import SqliteRuns, Wanted
+from artifacts.tracking.sqlite_runs import SqliteRuns, SqliteVersions, Wanted
 from artifacts.unsent.answers import UnreachableError, asked, reason
 from artifacts.unsent.journal import unsent_files
 from artifacts.unsent.refusals import explained, forbids, in_one_line
@@ -140,6 +140,13 @@ class Tracking:
         if self._read is None and ("client" in vars(self) or self._in_order):
             self._read = SqliteRuns(self.data_dir.tracking_database)
         return self._read
+
+    @property
+    def versions_by_sql(self) -> SqliteVersions | None:
+        """The model versions of the data folder's own database; None where they are elsewhere."""
+        if self.shares_registry or self.by_sql is None:
+            return None
+        return SqliteVersions(self.data_dir.tracking_database)
 
     @property
     def _in_order(self) -> bool:

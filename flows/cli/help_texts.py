@@ -172,6 +172,18 @@ the data folder still has. What is damaged or left over is moved into
 set-aside/TIME in the data folder. Nothing is deleted.
 
 Exit 0 without damage, 1 where damage is left."""
+GC = """Find what nothing refers to any more: tables that no run or version names and
+that nothing named was made from, keys that lead to them, checkpoints of runs
+that are gone. It says how much there is of each, and drops nothing.
+
+  threeloops gc                what would be dropped
+  threeloops gc --delete       drop it
+
+Runs and versions are never dropped: delete them on MLflow's page first. What
+was made or used in the last 24 hours stays, and so does everything that was
+used since a run that is under way began. A store that several machines share
+is left alone. Where MLflow cannot say what its runs refer to, nothing is
+dropped (exit 2)."""
 SYNC = """A server that dies while a command runs does not end it: what the server could
 not be told is kept in the data folder. The next command that uses the server
 sends it, each record once, and so does this verb, which says what it sent.

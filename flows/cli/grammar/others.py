@@ -5,18 +5,29 @@ from __future__ import annotations
 from pathlib import Path
 
 from flows.cli.grammar.one_line_parser import NewVerb
-from flows.cli.help_texts import ASK, DOCTOR, PROMPT, SCORE, SYNC, TOKENS, UP
+from flows.cli.help_texts import ASK, DOCTOR, GC, PROMPT, SCORE, SYNC, TOKENS, UP
 from flows.cli.options import add_options, whole_number
 from schemas.config import EvalConfig
 from schemas.finish_reasons import FINISH_REASONS, STOP
 
 
 def add_others(verb: NewVerb) -> None:
-    """`doctor`, `sync`, `tokens`, `prompt`, `score`, `ask` and `up`."""
+    """`doctor`, `gc`, `sync`, `tokens`, `prompt`, `score`, `ask` and `up`."""
     made = verb("doctor", "is everything whole that is kept, and the machine fit?", DOCTOR)
     made.add_argument(
         "--repair", action="store_true",
         help="do what is safe; what is damaged is moved into set-aside/, never deleted",
+    )  # fmt: skip
+
+    made = verb("gc", "what nothing refers to any more: counted, or dropped", GC)
+    either = made.add_mutually_exclusive_group()
+    either.add_argument(
+        "--dry-run", action="store_true", help="say what would be dropped; this is the default"
+    )
+    either.add_argument("--delete", action="store_true", help="drop it")
+    made.add_argument(
+        "--older-than", type=whole_number, default=24, metavar="HOURS",
+        help="keep what was made or used since then; default 24",
     )  # fmt: skip
 
     verb("sync", "send what MLflow or Prefect could not be told while they were away", SYNC)

@@ -51,7 +51,9 @@ def print_runs(
         console.print(f"{found - len(runs)} more runs not shown; --limit {found} shows all")
 
 
-def print_decisions(console: Console, decisions: Sequence[DecisionRecord]) -> None:
+def print_decisions(
+    console: Console, decisions: Sequence[DecisionRecord], *, more: bool = False
+) -> None:
     """One line a decision of the gate, or a rollback with its reason in place of a gain."""
     console.print()
     lines = table("decision", "decided", "what", "candidate", "gain in points")
@@ -69,6 +71,8 @@ def print_decisions(console: Console, decisions: Sequence[DecisionRecord]) -> No
             else gain_shown,
         )
     console.print(lines)
+    if more:
+        console.print("older decisions not shown; a larger --limit shows them")
 
 
 def print_failures(console: Console, groups: Sequence[SharedFailure]) -> None:

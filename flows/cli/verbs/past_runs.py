@@ -12,6 +12,7 @@ from flows.cli.verbs.loops import Verb, evaluate, run_flow, start_prefect, where
 from flows.orchestration.settings import configure_prefect
 from schemas.config import EvalConfig
 from schemas.errors import InputError
+from schemas.garbage import GcOutput
 from schemas.lineage import LineageOutput
 from schemas.outputs import (
     ExportOutput,
@@ -76,7 +77,7 @@ def compare(runtime: Runtime, options: Namespace, terminal: Terminal) -> Compari
     first, second = (find_measurement(archive, name) for name in (options.a, options.b))
     if options.same_engine:
         refuse_other_engine(first, second)
-    runs = archive.history.loops()
+    runs = archive.history.loops_with({first.policy, second.policy})
     result = compare_measurements(first, second, runs, options.allow or (), rows=rows)
     print_comparison(terminal.out, result)
     if not result.comparable:
@@ -140,18 +141,21 @@ def runs(runtime: Runtime, options: Namespace, terminal: Terminal) -> RunsOutput
     lines = in_families(found) if options.children else [(0, run) for run in found]
     lines = lines[: options.limit]
     shown = [run for _, run in lines]
-    decisions = [] if any(chosen.values()) else all_decisions(history)[: options.limit]
+    decisions = [] if any(chosen.values()) else all_decisions(history, options.limit + 1)
+    more_decisions = len(decisions) > options.limit
+    decisions = decisions[: options.limit]
     groups = None
     if options.failures:  # a learning run's own measurements count once, with it
         groups = failures_by_code(runtime.store, [run for run in shown if not run.stage])
     print_runs(out, lines, len(found), len(recorded))
     if decisions:
-        print_decisions(out, decisions)
+        print_decisions(out, decisions, more=more_decisions)
     if groups is not None:
         print_failures(out, groups)
     return RunsOutput(
         runs=tuple(_listed(run) for run in shown),
         decisions=tuple(ListedDecision.model_validate(made) for made in decisions),
+        not_shown=len(found) - len(shown),
         failures=groups,
     )
 
@@ -243,6 +247,13 @@ def sync(runtime: Runtime, options: Namespace, terminal: Terminal) -> SyncOutput
     return send_kept(runtime, terminal)
 
 
+def gc(runtime: Runtime, options: Namespace, terminal: Terminal) -> GcOutput:
+    """What nothing refers to is counted, or dropped."""
+    from flows.cli.verbs.gc import collect
+
+    return collect(runtime, options, terminal)
+
+
 def _rows(options: Namespace) -> int:
     if options.rows < 0:
         raise InputError("is less than 0", f"--rows {options.rows}")
@@ -277,5 +288,6 @@ PAST_VERBS: Mapping[str, Verb] = {
     "runs": runs,
     "show": show,
     "export": export,
+    "gc": gc,
     "sync": sync,
 }

@@ -23,7 +23,9 @@ NONE = pa.table({})
 
 
 def side(policy: str, loop: Loop = EVALUATION, **given: Any) -> StoredMeasurement:
-    run = RunRecord("id", f"{loop.verb}-1", loop, "FINISHED", 0, {}, {}, {}, LocalFiles(Path()))
+    run = RunRecord(
+        "id", f"{loop.verb}-1", loop, "FINISHED", 0, {}, {}, {}, lambda: LocalFiles(Path())
+    )
     whole: dict[str, Any] = {"stage": "", "rule": None, "instrument": INSTRUMENT, "samples": 8}
     whole |= {"digests": {"scores": f"{policy}{loop.letter}"}}
     return StoredMeasurement(
@@ -33,7 +35,9 @@ def side(policy: str, loop: Loop = EVALUATION, **given: Any) -> StoredMeasuremen
 
 def learned(start: str, end: str) -> RunRecord:
     tags = {"model_digest_before": start, "model_digest_after": end}
-    return RunRecord("id", "learn-1", LEARNING, "FINISHED", 0, {}, {}, tags, LocalFiles(Path()))
+    return RunRecord(
+        "id", "learn-1", LEARNING, "FINISHED", 0, {}, {}, tags, lambda: LocalFiles(Path())
+    )
 
 
 OTHER = INSTRUMENT.model_copy(update={"sampling": "greedy"})

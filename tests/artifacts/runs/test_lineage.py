@@ -27,7 +27,7 @@ def run(
     name: str, before: str, after: str, *, status: str = "FINISHED", loop: Loop = LEARNING
 ) -> RunRecord:
     tags = {"model_digest_before": before, "model_digest_after": after}
-    return RunRecord(name, name, loop, status, 0, {}, {}, tags, LocalFiles(Path()))
+    return RunRecord(name, name, loop, status, 0, {}, {}, tags, lambda: LocalFiles(Path()))
 
 
 def names(digest: str, *runs: RunRecord) -> list[str]:

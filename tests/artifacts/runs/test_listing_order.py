@@ -29,7 +29,9 @@ from tests.artifacts.measuring import measure
 def run(name: str, started_ms: int = 0, loop: Loop = EVALUATION, **given: Any) -> RunRecord:
     """A run; what is given are its `metrics`, `parameters` and `tags`, and its `parent`."""
     found = {"metrics": {}, "parameters": {}, "tags": {}} | given
-    return RunRecord(name, name, loop, "FINISHED", started_ms, files=LocalFiles(Path()), **found)
+    return RunRecord(
+        name, name, loop, "FINISHED", started_ms, find_files=lambda: LocalFiles(Path()), **found
+    )
 
 
 OLD = run("old", 1, tags={"model": "default", "model_digest": "abc", "instrument": "i1"})

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from artifacts.tracking.archive import Archive
-from artifacts.tracking.connection import CONFIG_FILE, RESULT_FILE
+from artifacts.tracking.connection import CONFIG_FILE, PARENT, RESULT_FILE, TAG
 from artifacts.tracking.files import LocalFiles
-from artifacts.tracking.history import RunRecord
+from artifacts.tracking.history import RunRecord, named_so
 from artifacts.tracking.run import Place, tracked_run
 from schemas.config import EvalConfig
 from schemas.errors import InputError
@@ -130,7 +130,7 @@ def test_a_result_of_no_loop_is_refused(
 
 def test_tables_are_told_by_name_kind_and_digest() -> None:
     tags = {"table.scores_after": "scores:abc", "table.problems": "problems:d:e", "stage": "x"}
-    run = RunRecord("id", "name", LEARNING, "FINISHED", 0, {}, {}, tags, LocalFiles(Path()))
+    run = RunRecord("id", "name", LEARNING, "FINISHED", 0, {}, {}, tags, lambda: LocalFiles(Path()))
     assert run.table_refs() == {"scores_after": ("scores", "abc"), "problems": ("problems", "d:e")}
     assert run.stage == "x"
 
@@ -165,3 +165,39 @@ def test_a_configuration_that_cannot_be_read_is_refused(
         path.write_text(content)
     with pytest.raises(InputError, match=f"run {found.name}: its configuration cannot be read"):
         found.config(EvalConfig)
+
+
+def test_runs_are_found_by_the_policy_that_they_measured_or_made(archive: Archive) -> None:
+    measured, learned, other = opened(archive), opened(archive, LEARNING), opened(archive)
+    client = archive.tracking.client
+    client.set_tag(measured.run_id, f"{TAG}model_digest", "a" * 64)
+    client.set_tag(learned.run_id, f"{TAG}model_digest_after", "b" * 64)
+    client.set_tag(other.run_id, f"{TAG}model_digest", "c" * 64)
+    found = archive.history.loops_with(["a" * 64, "b" * 64])
+    assert {run.run_id for run in found} == {measured.run_id, learned.run_id}
+    assert [run.run_id for run in archive.history.learned()] == [learned.run_id]
+
+
+def test_the_parts_of_a_learning_run_are_found_by_it(archive: Archive) -> None:
+    with tracked_run(archive, LEARNING, EvalConfig(), Place()) as whole:
+        pass
+    part, _ = opened(archive), opened(archive)
+    archive.tracking.client.set_tag(part.run_id, PARENT, whole.run_id)
+    assert [run.run_id for run in archive.history.parts_of(whole.run_id)] == [part.run_id]
+    assert archive.history.parts_of(part.run_id) == []
+
+
+def test_a_run_is_found_by_its_whole_id_alone(archive: Archive) -> None:
+    run = opened(archive)
+    assert archive.history.with_id(run.run_id) == run
+    assert archive.history.with_id(run.run_id[:8]) is None
+    assert archive.history.with_id(run.name) is None
+
+
+def test_a_name_is_asked_of_an_mlflow_elsewhere_before_an_id() -> None:
+    assert named_so("eval-1a2b3c")[0] == "attributes.run_name = 'eval-1a2b3c'"
+    assert named_so("0" * 32)[0] == f"attributes.run_id LIKE '{'0' * 32}%'"
+    assert [one.partition(" ")[0] for one in named_so("1a2b")] == [
+        "attributes.run_name", "tags.`threeloops.identity`", "attributes.run_id",
+    ]  # fmt: skip
+    assert named_so("it's") == named_so("") == []

@@ -76,6 +76,7 @@ def test_what_is_wanted_is_found_and_nothing_else(archive: Archive, kept: list[s
         assert ids(Wanted([own], name=one)) == {kept[2]}
     archive.tracking.client.set_tag(kept[3], f"{TAG}identity", "mine")
     assert ids(Wanted([own], name="mine", also=f"{TAG}identity")) == {kept[3]}
+    assert ids(Wanted([own], tags=(LOOP, f"{TAG}identity"), values=("mine",))) == {kept[3]}
     assert ids(Wanted([own], name="' or 1 --", also=f"{TAG}identity")) == set()
 
 
@@ -100,7 +101,7 @@ def test_listing_runs_imports_no_mlflow(archive: Archive, kept: list[str]) -> No
         cwd=Path(__file__).parents[3],
     )
     assert said.stdout.splitlines()[-1] == "set()"
-    assert archive.history.find(kept[4]).name in said.stdout
+    assert archive.history.find(kept[-2]).name in said.stdout
 
 
 def _running(archive: Archive) -> list[str]:

@@ -25,6 +25,8 @@ VERBS = (
     "runs",
     "show",
     "doctor",
+    "gc",
+    "sync",
     "tokens",
     "score",
     "ask",

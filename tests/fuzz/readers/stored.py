@@ -45,7 +45,9 @@ def record(content: bytes, room: Room) -> None:
     folder = room.folder("run")
     for name in ("result.json", "config.json", "checkpoint.json"):
         (folder / name).write_bytes(content)
-    run = RunRecord("0" * 32, "run", EVALUATION, "FINISHED", 0, {}, {}, {}, LocalFiles(folder))
+    run = RunRecord(
+        "0" * 32, "run", EVALUATION, "FINISHED", 0, {}, {}, {}, lambda: LocalFiles(folder)
+    )
     refusals: list[InputError] = []
     readers: list[Callable[[], object]] = [
         run.result,

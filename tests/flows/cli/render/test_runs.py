@@ -34,7 +34,7 @@ def run(name: str = "eval-012345", **given: object) -> RunRecord:
         "metrics": MEASURED,
         "parameters": {},
         "tags": {"model": "HuggingFaceTB/SmolLM2-135M-Instruct", "instrument": "e" * 64},
-        "files": LocalFiles(Path("/runs")),
+        "find_files": lambda: LocalFiles(Path("/runs")),
     }
     return RunRecord(**common | given)  # type: ignore[arg-type]
 
@@ -86,7 +86,7 @@ def test_a_decision_takes_one_line_with_its_gain(shown: Shown) -> None:
             "m",
             "c",
             metrics,
-            LocalFiles(Path("/d")),
+            lambda: LocalFiles(Path("/d")),
         )
         for n, metrics in enumerate([gain, {}])
     ]

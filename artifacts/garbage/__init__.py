@@ -1,0 +1,1 @@
+"""What nothing refers to: found, and dropped."""
