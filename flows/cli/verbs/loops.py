@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from artifacts.text.numbers import counted
 from artifacts.text.visible import printable
+from flows.cli.garbage import search_as_usual
 from flows.cli.options import config_from, flag, refuse_with_replay
 from flows.cli.terminal import Terminal
 from flows.orchestration.guarded_server import begin_server
@@ -113,6 +114,7 @@ def demo(runtime: Runtime, options: Namespace, terminal: Terminal) -> DemoOutput
     audience = Audience(begins, lambda result: print_result(terminal.out, result))
     terminal.note("starting the flows with Prefect; the first time takes half a minute")
     start_prefect(runtime, terminal)
+    search_as_usual()
     with terminal.progress(runtime.progress):
         output = demo_flow(audience)(config)
     terminal.out.rule("The three loops on the same holdout", align="left", style="bold")
@@ -178,6 +180,7 @@ def prepare(
         runtime.datasets.strict = False
     terminal.note(f"Loop {loop.letter}, {loop.name}: {asked(runtime, config)}")
     check_model(runtime, config)
+    runtime.checked = config
     return config
 
 
@@ -201,6 +204,7 @@ def run_flow(
     if call is flow and not started and not runtime.side_channel.gone:
         terminal.note(f"starting the flow with Prefect ({where_prefect_is()})")
         start_prefect(runtime, terminal)
+    search_as_usual()
     with terminal.progress(runtime.progress):
         return call(config, **more)
 
