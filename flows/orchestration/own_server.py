@@ -99,6 +99,8 @@ def _guard_own_server(data_dir: DataDir) -> None:
     sent = settings.client.custom_headers | {"Authorization": f"Bearer {secret}"}
     os.environ[HEADERS] = json.dumps(sent)
     refresh_global_settings_context()
+    # nobody watches for runs that died here; the thread that says it lives delays the end by 0.5 s
+    get_current_settings().flows.heartbeat_frequency = None
     server.port = 0  # the system chooses one
     server._run_uvicorn_command = start
 

@@ -39,11 +39,10 @@ STORY = {
 
 def evaluate(runtime: Runtime, options: Namespace, terminal: Terminal) -> EvalResult:
     """Loop A."""
-    from flows.cli.render.results import print_result
-
     _refuse_no_run(runtime, options)
     config = _measured(EvalConfig, options)
     config = prepare(runtime, terminal, config, EVALUATION)
+    from flows.cli.render.results import print_result
     from flows.eval import eval_flow
 
     result: EvalResult = run_flow(runtime, eval_flow, config, terminal)
@@ -53,13 +52,12 @@ def evaluate(runtime: Runtime, options: Namespace, terminal: Terminal) -> EvalRe
 
 def select(runtime: Runtime, options: Namespace, terminal: Terminal) -> SelectionResult:
     """Loop B."""
-    from flows.cli.render.results import print_result
-
     if "pick" in options:
         options.pick = tuple(dict.fromkeys(options.pick))
     _refuse_no_run(runtime, options)
     config = _measured(SelectionConfig, options)
     config = prepare(runtime, terminal, config, SELECTION)
+    from flows.cli.render.results import print_result
     from flows.selection import selection_flow
 
     result: SelectionResult = run_flow(runtime, selection_flow, config, terminal)
@@ -79,8 +77,6 @@ def learn(runtime: Runtime, options: Namespace, terminal: Terminal) -> LearningR
 
 
 def _learn(runtime: Runtime, options: Namespace, terminal: Terminal) -> LearningResult:
-    from flows.cli.render.results import print_result
-
     resume = options.resume
     if resume is None:
         config = config_from(LearningConfig, vars(options))
@@ -88,6 +84,7 @@ def _learn(runtime: Runtime, options: Namespace, terminal: Terminal) -> Learning
         config, resume = _resumed(runtime, options)
     config = prepare(runtime, terminal, config, LEARNING, recorded=options.resume is not None)
     from artifacts.runs.resuming import how_to_go_on
+    from flows.cli.render.results import print_result
     from flows.learning import learning_flow
 
     try:
@@ -101,11 +98,10 @@ def _learn(runtime: Runtime, options: Namespace, terminal: Terminal) -> Learning
 
 def demo(runtime: Runtime, options: Namespace, terminal: Terminal) -> DemoOutput:
     """The three loops one after another on one model and one dataset."""
-    from flows.cli.render.demo import print_loops
-    from flows.cli.render.results import print_result
-
     config = config_from(LearningConfig, vars(options))
     config = prepare(runtime, terminal, config, DEMO)
+    from flows.cli.render.demo import print_loops
+    from flows.cli.render.results import print_result
     from flows.demo import Audience, demo_flow
 
     def begins(letter: str) -> None:
