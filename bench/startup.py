@@ -102,22 +102,22 @@ def prepared(home: Path) -> dict[str, str]:
 def command(home: Path, words: list[str]) -> Took:
     """Run one command, timed from its start to its end; BenchError where it fails."""
     busy, started = busy_seconds(), time.monotonic()
-    process = subprocess.Popen(
+    said = {"stdout": b"", "stderr": b""}
+    first = None
+    with subprocess.Popen(
         [sys.executable, "-P", "-m", "threeloops", *words],
         env=os.environ | {"THREELOOPS_HOME": str(home), "PYTHONPATH": str(ROOT)},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-    )
-    said = {"stdout": b"", "stderr": b""}
-    first = None
-    for name, part in spoken(process):
-        said[name] += part
-        if first is None and part.strip():
-            first = time.monotonic() - started
-    _, status, used = os.wait4(process.pid, 0)
-    wall = time.monotonic() - started
-    process.returncode = os.waitstatus_to_exitcode(status)
+    ) as process:
+        for name, part in spoken(process):
+            said[name] += part
+            if first is None and part.strip():
+                first = time.monotonic() - started
+        _, status, used = os.wait4(process.pid, 0)
+        wall = time.monotonic() - started
+        process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode or first is None:
         raise BenchError(f"{' '.join(words)} failed:\n{said['stderr'].decode()[-3000:]}")
     cpu = used.ru_utime + used.ru_stime
