@@ -43,7 +43,13 @@ C = TypeVar("C", bound=RunConfig)
 
 
 def preflight(runtime: Runtime, config: C) -> C:
-    """The configuration to run; InputError for the first thing in it that cannot work."""
+    """The configuration to run; InputError for the first thing in it that cannot work.
+
+    What the command that starts the flow has just checked is not checked again.
+    """
+    checked, runtime.checked = runtime.checked, None
+    if checked == config and runtime.group is None:
+        return with_precision(config)
     config = check_names(runtime, config)
     check_model(runtime, config)
     return with_precision(config)

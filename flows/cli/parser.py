@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.cli.experiment import VERBS, add_experiment, in_experiment
+from flows.cli.garbage import seldom_searched
 from flows.cli.grammar.loops import add_loops
 from flows.cli.grammar.one_line_parser import OneLineParser
 from flows.cli.grammar.others import add_others
@@ -89,6 +90,7 @@ def _refuse_bytes(verb: argparse.ArgumentParser, options: argparse.Namespace) ->
             raise InputError("holds bytes that are not UTF-8 text", f"{name} {value}")
 
 
+@seldom_searched()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
     open_standard_streams()

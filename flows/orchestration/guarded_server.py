@@ -27,8 +27,9 @@ MIGRATES = "PREFECT_API_DATABASE_MIGRATE_ON_START"
 NAMES_ANOTHER = ("PREFECT_API_URL", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH")
 # where the packages lie; the working directory must not stand in for them
 ROOT = Path(__file__).resolve().parents[2]
-PROGRAM = (
-    f"import sys; sys.path.append({str(ROOT)!r}); from flows.services.alone import main; main()"
+PROGRAM = (  # nothing that is imported is garbage
+    f"import gc, sys; gc.disable(); sys.path.append({str(ROOT)!r}); "
+    "from flows.services.alone import main; main()"
 )
 
 

@@ -19,6 +19,7 @@ from flows.orchestration.guarded_server import (
     start_guarded,
 )
 from flows.orchestration.prefect_database import prepare_prefect_database
+from flows.orchestration.stand_in import server_of_this_process
 from flows.orchestration.untold import kept_for, prefect_address, tell_prefect
 from schemas.errors import InputError, ThreeLoopsError, first_line
 
@@ -79,10 +80,9 @@ def _tell_what_is_kept(
 def _guard_own_server(data_dir: DataDir) -> None:
     """Let Prefect start our program in place of its own, and send the secret with every request."""
     from prefect.context import refresh_global_settings_context
-    from prefect.server.api.server import SubprocessASGIServer
     from prefect.settings import get_current_settings
 
-    server = SubprocessASGIServer()
+    server = server_of_this_process()
     if server.running:
         return
     settings = get_current_settings()
@@ -99,8 +99,10 @@ def _guard_own_server(data_dir: DataDir) -> None:
     sent = settings.client.custom_headers | {"Authorization": f"Bearer {secret}"}
     os.environ[HEADERS] = json.dumps(sent)
     refresh_global_settings_context()
+    # nobody watches for runs that died here; the thread that says it lives delays the end by 0.5 s
+    get_current_settings().flows.heartbeat_frequency = None
     server.port = 0  # the system chooses one
-    server._run_uvicorn_command = start  # type: ignore[method-assign]
+    server._run_uvicorn_command = start
 
 
 def _refuse_silence(url: str) -> None:

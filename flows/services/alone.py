@@ -7,6 +7,7 @@ command has ended, however that happened.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -57,6 +58,8 @@ def main() -> None:
     from prefect.server.api.server import create_app
 
     application = guarded(create_app(), secret, listener.getsockname()[1])
+    gc.freeze()
+    gc.enable()  # whoever starts this program may disable it while it imports
     server = uvicorn.Server(
         uvicorn.Config(application, log_level="error", lifespan="on", proxy_headers=False)
     )

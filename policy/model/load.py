@@ -25,6 +25,7 @@ from policy.files.model_files import (
 from policy.files.sizes import check_sizes
 from policy.files.vocabulary import check_vocabulary
 from policy.limited.tokenizer_trial import explaining_tokenizer, is_panic, try_file, try_loaded
+from policy.model.import_transformers import import_transformers
 from schemas.config import Precision
 from schemas.errors import InputError
 from schemas.files import MOST_JSON_BYTES
@@ -73,6 +74,8 @@ def load_policy(
     check_folder(folder)
     check_weights(folder)
     import torch
+
+    import_transformers()
     from transformers import AutoModelForCausalLM
 
     from policy.model.precision import compute_dtype, compute_in
@@ -105,6 +108,7 @@ def load_policy(
 
 def load_config(folder: Path) -> Any:
     """The config of a model folder as transformers makes it; InputError where it cannot."""
+    import_transformers()
     from transformers import AutoConfig, PreTrainedConfig
 
     try:
@@ -131,6 +135,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     if (file := folder / "tokenizer.json").is_file():
         check_vocabulary(file)
         try_file(file)
+    import_transformers()
     from transformers import AutoTokenizer
 
     try:

@@ -20,7 +20,7 @@ from tasks.runtime.side_channel import SideChannel
 if TYPE_CHECKING:
     from engines.openai_server.servers import Servers
     from policy.parallel.group import Group
-    from schemas.config import Compute
+    from schemas.config import Compute, RunConfig
     from tasks.runtime.model_cache import ModelCache
     from tasks.runtime.workers import Workers
 
@@ -31,7 +31,8 @@ class Runtime:
     `workers` are those that shards are handed to, None where this process samples them itself.
     A worker may have several threads: whoever uses a model holds `model_lock`, for a decoder
     changes the model while it works. `group` are the processes that it learns together with, None
-    where it is alone; it is set before anything is computed.
+    where it is alone; it is set before anything is computed. `checked` is what the command has
+    found in order a moment ago, for the flow that it starts.
     """
 
     def __init__(self, data_dir: DataDir) -> None:
@@ -45,6 +46,7 @@ class Runtime:
         self.workers: Workers | None = None
         self.model_lock = threading.RLock()
         self.group: Group | None = None
+        self.checked: RunConfig | None = None
 
     @property
     def store(self) -> Store:

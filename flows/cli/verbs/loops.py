@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from artifacts.text.numbers import counted
 from artifacts.text.visible import printable
+from flows.cli.garbage import search_as_usual
 from flows.cli.options import config_from, flag, refuse_with_replay
 from flows.cli.terminal import Terminal
 from flows.orchestration.guarded_server import begin_server
@@ -38,11 +39,10 @@ STORY = {
 
 def evaluate(runtime: Runtime, options: Namespace, terminal: Terminal) -> EvalResult:
     """Loop A."""
-    from flows.cli.render.results import print_result
-
     _refuse_no_run(runtime, options)
     config = _measured(EvalConfig, options)
     config = prepare(runtime, terminal, config, EVALUATION)
+    from flows.cli.render.results import print_result
     from flows.eval import eval_flow
 
     result: EvalResult = run_flow(runtime, eval_flow, config, terminal)
@@ -52,13 +52,12 @@ def evaluate(runtime: Runtime, options: Namespace, terminal: Terminal) -> EvalRe
 
 def select(runtime: Runtime, options: Namespace, terminal: Terminal) -> SelectionResult:
     """Loop B."""
-    from flows.cli.render.results import print_result
-
     if "pick" in options:
         options.pick = tuple(dict.fromkeys(options.pick))
     _refuse_no_run(runtime, options)
     config = _measured(SelectionConfig, options)
     config = prepare(runtime, terminal, config, SELECTION)
+    from flows.cli.render.results import print_result
     from flows.selection import selection_flow
 
     result: SelectionResult = run_flow(runtime, selection_flow, config, terminal)
@@ -78,8 +77,6 @@ def learn(runtime: Runtime, options: Namespace, terminal: Terminal) -> LearningR
 
 
 def _learn(runtime: Runtime, options: Namespace, terminal: Terminal) -> LearningResult:
-    from flows.cli.render.results import print_result
-
     resume = options.resume
     if resume is None:
         config = config_from(LearningConfig, vars(options))
@@ -87,6 +84,7 @@ def _learn(runtime: Runtime, options: Namespace, terminal: Terminal) -> Learning
         config, resume = _resumed(runtime, options)
     config = prepare(runtime, terminal, config, LEARNING, recorded=options.resume is not None)
     from artifacts.runs.resuming import how_to_go_on
+    from flows.cli.render.results import print_result
     from flows.learning import learning_flow
 
     try:
@@ -100,11 +98,10 @@ def _learn(runtime: Runtime, options: Namespace, terminal: Terminal) -> Learning
 
 def demo(runtime: Runtime, options: Namespace, terminal: Terminal) -> DemoOutput:
     """The three loops one after another on one model and one dataset."""
-    from flows.cli.render.demo import print_loops
-    from flows.cli.render.results import print_result
-
     config = config_from(LearningConfig, vars(options))
     config = prepare(runtime, terminal, config, DEMO)
+    from flows.cli.render.demo import print_loops
+    from flows.cli.render.results import print_result
     from flows.demo import Audience, demo_flow
 
     def begins(letter: str) -> None:
@@ -113,6 +110,7 @@ def demo(runtime: Runtime, options: Namespace, terminal: Terminal) -> DemoOutput
     audience = Audience(begins, lambda result: print_result(terminal.out, result))
     terminal.note("starting the flows with Prefect; the first time takes half a minute")
     start_prefect(runtime, terminal)
+    search_as_usual()
     with terminal.progress(runtime.progress):
         output = demo_flow(audience)(config)
     terminal.out.rule("The three loops on the same holdout", align="left", style="bold")
@@ -178,6 +176,7 @@ def prepare(
         runtime.datasets.strict = False
     terminal.note(f"Loop {loop.letter}, {loop.name}: {asked(runtime, config)}")
     check_model(runtime, config)
+    runtime.checked = config
     return config
 
 
@@ -201,6 +200,7 @@ def run_flow(
     if call is flow and not started and not runtime.side_channel.gone:
         terminal.note(f"starting the flow with Prefect ({where_prefect_is()})")
         start_prefect(runtime, terminal)
+    search_as_usual()
     with terminal.progress(runtime.progress):
         return call(config, **more)
 

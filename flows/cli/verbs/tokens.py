@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from pathlib import Path
+from typing import Any
 
 from artifacts.prompts.template_file import template_of
 from artifacts.registry.resolve import check_model_name, resolve_policy
@@ -12,6 +14,7 @@ from flows.cli.render.tokens import print_tokens
 from flows.cli.terminal import Terminal
 from policy.limited.tokenizer_trial import explaining_tokenizer, try_texts
 from policy.model.load import load_policy, load_tokenizer
+from policy.model.plain_tokenizer import plain_tokenizer
 from schemas.config import EvalConfig
 from schemas.outputs import TokenRow, TokensModel, TokensOutput
 
@@ -25,11 +28,7 @@ def show_tokens(archive: Archive, options: Namespace, terminal: Terminal) -> Tok
     terminal.note(f"loading the tokenizer of {config.model}")
     reference = resolve_policy(archive, config.model, terminal.note)
     folder = archive.folders.find(reference)
-    tokenizer = load_tokenizer(folder)
-    try_texts(tokenizer, [text])
-    with explaining_tokenizer(str(folder)):
-        ids = [int(i) for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
-        pieces = [str(tokenizer.decode([token], skip_special_tokens=False)) for token in ids]
+    ids, pieces = _cut(folder, text)
     if question is None:
         rows = [TokenRow(id=token, piece=p) for token, p in zip(ids, pieces, strict=True)]
     else:
@@ -57,3 +56,16 @@ def show_tokens(archive: Archive, options: Namespace, terminal: Terminal) -> Tok
     output = TokensOutput(text=text, model=model, tokens=tuple(rows))
     print_tokens(terminal.out, output)
     return output
+
+
+def _cut(folder: Path, text: str) -> tuple[list[int], list[str]]:
+    """The tokens of a text, and each as text; without transformers where that is the same."""
+    plain: Any = plain_tokenizer(folder)
+    tokenizer = plain or load_tokenizer(folder)
+    try_texts(tokenizer, [text])
+    with explaining_tokenizer(str(folder)):
+        if plain is not None:
+            ids = plain.ids(text)
+            return ids, [plain.piece(token) for token in ids]
+        ids = [int(i) for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
+        return ids, [str(tokenizer.decode([one], skip_special_tokens=False)) for one in ids]

@@ -240,6 +240,25 @@ def test_checking_and_rendering_import_neither_torch_nor_transformers() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_loading_a_model_imports_nothing_that_only_pictures_and_assistants_need(
+    folder: Path,
+) -> None:
+    unused = "sklearn", "scipy.optimize", "scipy.stats", "pandas"
+    code = (
+        "import sys; from pathlib import Path; from policy.model.load import load_policy\n"
+        "load_policy(Path(sys.argv[1]), name='model', device='cpu')\n"
+        f"print([name for name in {unused} if name in sys.modules])\n"
+        "from transformers.utils import is_scipy_available, is_sklearn_available\n"
+        "import importlib.util as look\n"
+        "there = [look.find_spec(name) is not None for name in ('scipy', 'sklearn')]\n"
+        "print([is_scipy_available(), is_sklearn_available()] == there)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == ["[]", "True"]
+
+
 class TestText:
     """The text of a completion is what the model emitted."""
 
