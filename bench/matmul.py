@@ -12,16 +12,22 @@ import time
 import torch
 
 from bench.process import Record, answer
-from bench.workload import wait_for
+from bench.workload import precision_on, wait_for
 from policy.model.precision import compute_dtype
+from schemas.config import Precision
 
 SIZES = {"cpu": (1024, 2048, 3072), "cuda": (4096, 8192)}
 
 
-def measure(seconds: float = 2.0, device: str = "cpu") -> Record:
+def measure(
+    seconds: float = 2.0, device: str = "cpu", precision: Precision | None = None
+) -> Record:
     """Operations a second of the best product; about `seconds` in all, warm-up apart."""
     best, best_size = 0.0, 0
-    sizes, dtype = SIZES[device], compute_dtype(torch.device(device))
+    sizes, dtype = (
+        SIZES[device],
+        compute_dtype(torch.device(device), precision or precision_on(device)),
+    )
     for size in sizes:
         left, right, out = (torch.rand(size, size, dtype=dtype, device=device) for _ in range(3))
         torch.mm(left, right, out=out)

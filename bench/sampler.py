@@ -18,8 +18,9 @@ from bench.arithmetic_work import COUNTS, forward_operations, forward_pass
 from bench.process import Record, answer
 from bench.workload import device_memory, forget_peak, load, problems, prompts, settings, wait_for
 from policy.model.load import Policy
-from policy.model.precision import compute_dtype
+from policy.model.precision import arithmetic_of, precision_of
 from policy.sampling.sample import sample
+from schemas.config import Precision
 
 WARM_UP = 2  # problems, drawn once before the clock starts
 
@@ -34,14 +35,15 @@ def measure(
     rows: int = 256,
     repeats: int = 1,
     device: str = "cpu",
+    precision: Precision | None = None,
 ) -> Record:
     """The median seconds of `repeats` draws of `samples` completions for each problem."""
-    policy = load(folder, device)
+    policy = load(folder, device, precision)
     asked = prompts(policy, problems(problem_count))
     draw = _ours if side == "ours" else _generate
     if side != "ours":
         model: Any = policy.model
-        model.to(compute_dtype(policy.device))
+        model.to(arithmetic_of(model).dtype)
     draw(policy, asked[:WARM_UP], 2, new_tokens, seed, rows)
     wait_for(device)
     forget_peak(device)
@@ -62,7 +64,8 @@ def measure(
         **device_memory(device),
     }
     if side == "ours":
-        peak = matmul.measure(device=device)["peak_operations_per_second"]
+        used = precision_of(arithmetic_of(policy.model).dtype)
+        peak = matmul.measure(device=device, precision=used)["peak_operations_per_second"]
         record["peak_operations_per_second"] = peak
         for count in COUNTS:
             work = forward_pass(asked, drawn, count)

@@ -14,6 +14,7 @@ import torch
 
 from artifacts.store.data_dir import current_data_dir
 from bench.process import Record, answer, cores
+from bench.workload import precision_on
 from policy.model.embedded import prepare_default
 from policy.model.load import resolve_device
 from policy.model.precision import compute_dtype
@@ -34,6 +35,7 @@ def measure(tiny: str | None = None, computing_alone: bool = False) -> Record:
     else:
         folder = make_tiny_model(Path(tiny))
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    place = resolve_device("auto")
     return {
         "folder": str(folder),
         "model": folder.name,
@@ -47,7 +49,7 @@ def measure(tiny: str | None = None, computing_alone: bool = False) -> Record:
         "versions": {"python": platform.python_version()}
         | {name: version(name) for name in (COMPUTING if computing_alone else PACKAGES)},
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "products": str(compute_dtype(resolve_device("auto"))).removeprefix("torch."),
+        "products": str(compute_dtype(place, precision_on(place.type))).removeprefix("torch."),
     }
 
 

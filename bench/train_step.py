@@ -26,9 +26,9 @@ from bench.workload import (
     wait_for,
 )
 from policy.learning.learner import Learner
-from policy.model.precision import arithmetic_of, largest_rounding_gap
+from policy.model.precision import arithmetic_of, largest_rounding_gap, precision_of
 from policy.sampling.sample import sample
-from schemas.config import LearningSettings
+from schemas.config import LearningSettings, Precision
 
 
 def measure(
@@ -39,9 +39,10 @@ def measure(
     seed: int,
     steps: int = 4,
     device: str = "cpu",
+    precision: Precision | None = None,
 ) -> Record:
     """The median seconds of the steps after the first, each on problems of its own."""
-    policy, reference = load(folder, device), load(folder, device)
+    policy, reference = (load(folder, device, precision) for _ in range(2))
     learning = LearningSettings(
         kl_weight=KL_WEIGHT, learning_rate=LEARNING_RATE, schedule="constant"
     )
@@ -73,7 +74,8 @@ def measure(
         gaps.append(metrics.sampling_gap_nats)
         earned.append(sum(scores) / len(scores))
     memory = device_memory(device)  # before the products of the peak
-    peak = matmul.measure(device=device)["peak_operations_per_second"]
+    used = precision_of(arithmetic_of(policy.model).dtype)
+    peak = matmul.measure(device=device, precision=used)["peak_operations_per_second"]
     record: Record = {
         "seconds": seconds,
         "sampling_seconds": sampling_seconds,

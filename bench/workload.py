@@ -15,7 +15,7 @@ import pyarrow as pa
 from artifacts.datasets.arithmetic import arithmetic
 from policy.model.load import Policy, decode_completion, load_policy
 from policy.model.template import get_template
-from schemas.config import SamplingSettings
+from schemas.config import Precision, SamplingSettings
 from schemas.finish_reasons import LENGTH, STOP
 from scorers.final_int import FINAL_INT_1
 
@@ -32,9 +32,15 @@ def problems(count: int, first: int = 0) -> list[Problem]:
     return [rows[(first + index) % len(rows)] for index in range(count)]
 
 
-def load(folder: str, device: str) -> Policy:
-    """The policy in float32 on this device."""
-    return load_policy(Path(folder), name="default", device=device)
+def precision_on(device: str) -> Precision:
+    """In what both sides of a comparison compute on a device: on a CPU in float32."""
+    return "float32" if device == "cpu" else "auto"
+
+
+def load(folder: str, device: str, precision: Precision | None = None) -> Policy:
+    """The policy with float32 weights on this device, whose products are in this precision."""
+    precision = precision or precision_on(device)
+    return load_policy(Path(folder), name="default", device=device, precision=precision)
 
 
 def prompts(policy: Policy, asked: Sequence[Problem]) -> list[list[int]]:

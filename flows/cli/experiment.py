@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from artifacts.tracking.named import EXPERIMENT, EXPERIMENT_NAME
 from schemas.errors import InputError
 
-# the verbs that write or read runs; `doctor` looks at every experiment of the data folder
+# the verbs that write or read runs; `doctor` and `gc` look at every experiment
 VERBS = (
     "demo", "eval", "select", "learn", "rescore", "compare", "promote", "runs", "show", "export",
     "prompt", "tokens", "ask", "sync", "up",

@@ -30,8 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture
 def coarsely(monkeypatch: pytest.MonkeyPatch) -> None:
     """The CPU computes as a GPU would, but for the peak: some CPUs take minutes for that."""
-    for module in ("policy.model.precision", "bench.sampler"):
-        monkeypatch.setattr(f"{module}.compute_dtype", lambda device: torch.bfloat16)
+    monkeypatch.setattr("bench.workload.precision_on", lambda device: "bfloat16")
 
 
 def test_float32_agrees_with_itself(folder: str) -> None:
