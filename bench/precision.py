@@ -77,8 +77,8 @@ def lines(setting: Record, found: dict[str, list[tuple[Record, Record]]]) -> lis
         one["other_cores_busy"] for pairs in found.values() for pair in pairs for one in pair
     )
     return [
-        f"{machine['cpu']}, {machine['cores']} cores, {setting['model']}; other work kept "
-        f"{busy:.2f} cores busy at most.",
+        f"{machine['cpu']}, {machine['cores']} cores, {setting['model']}; "
+        f"other work kept {busy:.2f} cores busy at most.",
         "",
         *table(["", *PRECISIONS, "ratio (median, least to most)"], rows),
         "",
