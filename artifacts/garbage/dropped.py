@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from artifacts.garbage.found import Found, Garbage, steps_of
 from artifacts.store.in_use import InUse
 from artifacts.store.key_index import KeyIndex
 from artifacts.tracking.archive import Archive
-from policy.files.atomic_folder import is_written
+from policy.files.atomic_folder import held_alone
 from schemas.errors import StoreError
 
 
@@ -58,9 +59,11 @@ def _drop_key(archive: Archive, path: Path) -> bool:
 def _drop_folder(folder: Path, before: float) -> bool:
     """Delete a folder that nobody writes: first the records, without which it is no checkpoint."""
     inside = [path for path in folder.rglob("*") if path.is_dir()]
-    if any(path.stat().st_mtime >= before or is_written(path) for path in [folder, *inside]):
-        return False
-    for record in steps_of(folder):
-        record.unlink(missing_ok=True)
-    shutil.rmtree(folder, ignore_errors=True)
+    with ExitStack() as stack:
+        for path in [folder, *inside]:
+            if not stack.enter_context(held_alone(path)) or path.stat().st_mtime >= before:
+                return False
+        for record in steps_of(folder):
+            record.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
     return not folder.exists()

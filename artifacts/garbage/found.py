@@ -122,9 +122,12 @@ def _keys(archive: Archive, dropped: dict[str, Path], before: float) -> Iterator
 
 
 def _checkpoints(archive: Archive, references: References, before: float) -> Iterator[Garbage]:
-    """The checkpoints of runs that are gone; of any other run nobody knows whether it goes on."""
+    """The checkpoints of runs that were deleted; of any other run nobody knows whether it goes on.
+
+    A run that no MLflow knows here may be one of an MLflow that is not named now.
+    """
     for folder in archive.data_dir.checkpoints.glob("*"):
-        if folder.name in references.kept or not folder.is_dir():
+        if folder.name not in references.known - references.kept or not folder.is_dir():
             continue
         inside = [path for path in folder.rglob("*") if path.is_file()]
         if all(_is_older(path, before) for path in [folder, *inside]):

@@ -11,6 +11,7 @@ from artifacts.store.process import this_process
 from artifacts.tracking.archive import Archive
 from artifacts.tracking.connection import NEWEST_STEP
 from artifacts.tracking.history import History, RunRecord
+from policy.model.load import resolve_device
 from policy.model.template import get_template
 from schemas.config import LearningConfig
 from schemas.errors import InputError, ThreeLoopsError
@@ -55,7 +56,7 @@ def how_to_go_on(archive: Archive) -> str:
 def settings_of(run: RunRecord) -> LearningConfig:
     """The configuration that a learning run was started or last resumed with."""
     config = run.config(LearningConfig)
-    if "precision" in config.model_fields_set or config.device == "cuda":
+    if "precision" in config.model_fields_set or resolve_device(config.device).type != "cpu":
         return config
     # a version before this one computed in float32 on every CPU
     return config.model_copy(update={"precision": "float32"})

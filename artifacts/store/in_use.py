@@ -48,6 +48,8 @@ class InUse:
             handle = os.open(path, os.O_RDONLY)
         except FileNotFoundError:
             return False
+        except PermissionError:
+            return True  # whoever reads it says so
         try:
             if os.fstat(handle).st_mtime > time.time() - LATELY:
                 return True

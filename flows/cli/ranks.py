@@ -12,6 +12,7 @@ from pathlib import Path
 
 from artifacts.store.keys import code_versions
 from flows.cli.experiment import in_experiment
+from flows.cli.garbage import search_as_usual
 from policy.parallel.place import Place, place_in
 from schemas.config import Compute
 from schemas.errors import InputError, RanksError, ThreeLoopsError
@@ -108,6 +109,7 @@ def _follow(place: Place, arguments: Sequence[str] | None, stderr: int) -> None:
         group = until_it_ends.enter_context(joined(place, Compute(), identity(options), stderr))
         from tasks.runtime.sharing import Follower
 
+        search_as_usual()
         Follower(group, archive).follow()
 
 

@@ -56,6 +56,7 @@ from policy.learning.step_metrics import (
 from policy.logprobs.completion_logprobs import CompletionLogprobs
 from policy.model.adapter import is_adapted, merged_weights
 from policy.model.load import Policy, quiet_transformers
+from policy.model.packed import weights_changed
 from policy.model.passes import automatic_budget, plan_passes
 from policy.model.precision import arithmetic_of
 from schemas.config import LearningSettings
@@ -259,6 +260,7 @@ class Learner:
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         self._optimizer.step()
+        weights_changed(self._parameters.values())  # a fused step is not counted
         self._optimizer.zero_grad(set_to_none=True)
 
     def _tokens_per_pass(self, longest: int) -> int:

@@ -26,6 +26,7 @@ from policy.learning.step_batch import StepBatch, step_batch
 from policy.logprobs.completion_logprobs import CompletionLogprobs
 from policy.model.load import Policy
 from policy.model.memory import explaining_out_of_memory
+from policy.model.packed import weights_changed
 from policy.parallel.group import Group
 from policy.parallel.sharding import (
     drop_whole_weights,
@@ -237,6 +238,7 @@ class RankedLearner(Learner):
             if given is not None:
                 tensor.data.copy_(given[name])
             self._group.spread([tensor.data])
+        weights_changed(mine.values())
 
 
 def _message(

@@ -21,7 +21,7 @@ from policy.logprobs.plain import plain_logprobs
 from policy.logprobs.token_head import token_logprobs
 
 PROBE_TOLERANCE = 1e-3  # nats; rounding in float32 is a hundred times smaller
-MOST_KEPT = 4  # common prefixes; a template gives one or two
+MOST_KEPT = 2  # common prefixes; a template gives one or two
 
 
 class KeptPrefixes:

@@ -4,18 +4,18 @@ A product of few rows with a large matrix takes as long as reading the matrix. o
 faster when it was put into the order of its kernels before; torch otherwise does that, or goes
 without, in each product. The products are the same up to rounding.
 
-The copies belong to one model and are made again when its weights are others. Torch's fused
-optimisers change weights without counting it as a change, so some numbers of each weight are
-compared, too: an update moves all of them.
+The copies belong to one model and are made again when its weights are others: torch counts changes
+of a tensor. Its fused optimisers do not, so whoever updates weights with one says so
+(`weights_changed`); besides, some numbers of each weight are compared.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache, partial
-from typing import Any
+from functools import cache
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -23,8 +23,10 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from policy.model.fused import faster_forward
+from policy.model.passes import memory_bytes
 
 SAMPLED = 64  # numbers of a weight that are compared
+SHARE_OF_MEMORY = 1 / 12  # that the copies of one model may take
 ROWS = 64  # of the products that the order is chosen for; it suits others as well
 
 
@@ -59,7 +61,7 @@ def packing(model: PreTrainedModel, packed: PackedLinears, dtype: torch.dtype) -
     before it. Layers of another kind than `nn.Linear` are left as they are, but for norms and gates
     (`policy.model.fused`), and so are all where packed weights cannot be used.
     """
-    if packed.active or not can_pack() or model.device.type != "cpu":
+    if packed.active or not _can_be_packed(model):
         yield
         return
     exchanged: list[tuple[Any, Any]] = []
@@ -69,8 +71,7 @@ def packing(model: PreTrainedModel, packed: PackedLinears, dtype: torch.dtype) -
             repeated = any(part.isdigit() for part in name.split("."))
             of_layer = dtype if repeated else torch.float32
             if _packable(layer):
-                weight = _up_to_date(packed, name, layer, of_layer)
-                forward = partial(_linear, layer, weight, of_layer)
+                forward = _Layer(packed, name, layer, of_layer)
             elif (forward := faster_forward(layer, of_layer)) is None:
                 continue
             exchanged.append((layer, vars(layer).get("forward")))
@@ -83,6 +84,23 @@ def packing(model: PreTrainedModel, packed: PackedLinears, dtype: torch.dtype) -
             del layer.forward
             if former is not None:
                 layer.forward = former
+
+
+def weights_changed(parameters: Iterable[Tensor]) -> None:
+    """Say that these were changed in a way that torch does not count."""
+    torch.autograd.graph.increment_version(list(parameters))
+
+
+def _can_be_packed(model: PreTrainedModel) -> bool:
+    """Whether a model's layers are whole, on a CPU, and small enough to be there once more.
+
+    That depends on the memory that the machine has, not on what is free, so that the same run on
+    the same machine is always computed in the same way.
+    """
+    if model.device.type != "cpu" or not can_pack() or type(model).__name__.startswith("FSDP"):
+        return False
+    numbers = sum(layer.weight.numel() for layer in model.modules() if _packable(layer))
+    return 4 * numbers <= SHARE_OF_MEMORY * memory_bytes(model)
 
 
 @cache
@@ -100,14 +118,15 @@ def can_pack() -> bool:
     return torch.allclose(found, weight.sum(dim=1).expand(3, 8))
 
 
-def _packable(layer: nn.Module) -> bool:
-    """A linear layer of float32 whose forward is its own, or a partial one of ours around it."""
+def _packable(layer: nn.Module) -> TypeGuard[nn.Linear]:
+    """A linear layer whose weights are float32."""
     return type(layer) is nn.Linear and layer.weight.dtype == torch.float32
 
 
 def _up_to_date(packed: PackedLinears, name: str, layer: nn.Linear, dtype: torch.dtype) -> _Packed:
     weight = layer.weight.detach()
-    sampled = weight.reshape(-1)[:: max(1, weight.numel() // SAMPLED)]
+    # one more than a share of all, so that the numbers are not of one column
+    sampled = weight.reshape(-1)[:: weight.numel() // SAMPLED + 1]
     kept = packed.kept.get(name)
     if (
         kept is None
@@ -130,13 +149,24 @@ def _up_to_date(packed: PackedLinears, name: str, layer: nn.Linear, dtype: torch
     return kept
 
 
-def _linear(layer: nn.Linear, packed: _Packed, dtype: torch.dtype, rows: Tensor) -> Tensor:
-    """As the layer's own forward, [..., in] to [..., out], in this type."""
-    if torch.is_grad_enabled() and (rows.requires_grad or layer.weight.requires_grad):
-        apply: Any = _Product.apply
-        product: Tensor = apply(rows, layer.weight, layer.bias, packed, dtype)
-        return product
-    return _product(rows.to(dtype), packed, layer.bias)
+class _Layer:
+    """The forward of a linear layer, [..., in] to [..., out]; its weight is packed when needed."""
+
+    def __init__(
+        self, packed: PackedLinears, name: str, layer: nn.Linear, dtype: torch.dtype
+    ) -> None:
+        self._packed, self._name, self._layer, self._dtype = packed, name, layer, dtype
+        self._weight: _Packed | None = None
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        if self._weight is None:
+            self._weight = _up_to_date(self._packed, self._name, self._layer, self._dtype)
+        layer = self._layer
+        if torch.is_grad_enabled() and (rows.requires_grad or layer.weight.requires_grad):
+            apply: Any = _Product.apply
+            product: Tensor = apply(rows, layer.weight, layer.bias, self._weight, self._dtype)
+            return product
+        return _product(rows.to(self._dtype), self._weight, layer.bias)
 
 
 def _product(rows: Tensor, packed: _Packed, bias: Tensor | None) -> Tensor:
@@ -149,7 +179,7 @@ def _product(rows: Tensor, packed: _Packed, bias: Tensor | None) -> Tensor:
 
 
 class _Product(torch.autograd.Function):
-    """rows · weightᵀ + bias; the gradients of weight and bias are float32."""
+    """rows · weightᵀ + bias; gradients are products in the type of the rows, kept as float32."""
 
     @staticmethod
     def forward(

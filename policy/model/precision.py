@@ -1,4 +1,4 @@
-"""How precisely a model computes: in float32 on a CPU, mostly in bfloat16 on a GPU.
+"""How precisely a model computes: in float32, or mostly in bfloat16 where the device has it.
 
 Weights, their gradients and the optimiser's moments are float32 everywhere. In bfloat16 the small
 updates of learning would round to zero.
@@ -9,6 +9,9 @@ sampling, the pass that is differentiated and the reference then run the same mo
 same casts. So the log-probabilities that the sampler records are those of the policy that learns,
 up to the order of sums in bfloat16, and no copy can be out of date. A copy would save the casts;
 but a call of the sampler casts each weight only once and keeps the result until it ends.
+
+On a CPU the linear layers read copies (`policy.model.packed`), in both precisions. Sampler and
+learner read the same ones, which are made anew after each update.
 
 The output layer and the softmax stay in float32. bfloat16 has 8 bits: it would move a logit of 20
 by up to 0.06, and the log-probability of a token with it. Many steps of learning move it less.
@@ -80,13 +83,20 @@ def has_bfloat16(device: torch.device) -> bool:
     """
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
-        return False
+    return device.type == "cpu" and coarse_instructions() != ""
+
+
+def coarse_instructions() -> str:
+    """What this CPU multiplies with in bfloat16, as `+AMX` or `+BF16`; empty where it cannot."""
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return ""
     allowed = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
     if allowed not in ("", "ALL", "DEFAULT") and not allowed.endswith(WITH_BFLOAT16):
-        return False
+        return ""
     processor: Any = torch.cpu
-    return bool(processor._is_avx512_bf16_supported() or processor._is_amx_tile_supported())
+    if processor._is_amx_tile_supported():
+        return "+AMX"
+    return "+BF16" if processor._is_avx512_bf16_supported() else ""
 
 
 def largest_rounding_gap(dtype: torch.dtype) -> float:

@@ -75,6 +75,7 @@ class SharedDecoder:
         # the logits after each prompt and each drafted token: after[d] is [problems, V]
         chunks = list(self._read(suffixes, read, len(draft)))
         after = [torch.cat([chunk[d] for chunk in chunks]) for d in range(1 + len(draft))]
+        del chunks
         lengths = read - len(draft)
         self._cache.take_draft(lengths, len(draft))
         logits, rows, node = after[0], torch.arange(len(owner), device=self._device), owner
@@ -98,6 +99,7 @@ class SharedDecoder:
                 if len(others):
                     logits[others] = self._write(nodes.token, problem, lengths, step, others)
             else:
+                after.clear()
                 # one pass of the model over all nodes
                 problem, lengths = self._drop_finished_problems(problem, lengths)
                 logits = self._write(nodes.token, problem, lengths, step)

@@ -8,7 +8,8 @@ from artifacts.store.policy_folders import PolicyFolders
 from policy.learning.learner import Learner
 from policy.learning.off_policy import OffPolicy
 from policy.model.adapter import add_adapter
-from policy.model.load import Policy, load_policy
+from policy.model.load import Policy, load_policy, resolve_device
+from policy.model.precision import arithmetic_of, compute_dtype
 from schemas.config import Compute, LearningConfig
 from schemas.errors import StoreError
 from schemas.identity import derive_seed
@@ -38,7 +39,7 @@ class ModelCache:
         if reference.step:
             return self.learner(reference).policy
         held = self._policies.get(reference.digest)
-        if held is None:
+        if held is None or not _computes_as(held, compute):
             self._policies.clear()
             held = self._policies[reference.digest] = self._load(reference, compute)
         return held
@@ -151,6 +152,13 @@ class ModelCache:
                 "put back what was there, or start again",
             )
         return loaded
+
+
+def _computes_as(held: Policy, compute: Compute) -> bool:
+    """Whether a policy in memory is where, and as precise as, it is asked for."""
+    place = resolve_device(compute.device)
+    dtype = compute_dtype(place, compute.precision)
+    return held.device.type == place.type and arithmetic_of(held.model).dtype == dtype
 
 
 def _off_policy(config: LearningConfig) -> OffPolicy | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from artifacts.text.codes import code_words
+from flows.cli.garbage import search_as_usual
 from flows.cli.options import config_from
 from flows.cli.render.verdicts import print_answers, print_score
 from flows.cli.terminal import Terminal
@@ -69,6 +70,7 @@ def ask(archive: Archive, options: Namespace, terminal: Terminal) -> AskOutput:
     )
     tokenizer = policy.tokenizer
     prompts = template.encode([options.question], tokenizer)
+    search_as_usual()
     samples = sample(
         policy, prompts, samples=config.samples, settings=config.sampling, seed=config.seed
     )

@@ -196,14 +196,19 @@ def test_checkpoints_go_with_their_run_and_stay_while_it_can_be_resumed(archive:
     table = kept(archive, 1)
     with tracked_run(archive, EVALUATION, EvalConfig(), Place()) as run:
         pass
-    for run_id in (run.run_id, "0" * 32):
+    with tracked_run(archive, EVALUATION, EvalConfig(), Place()) as gone:
+        pass
+    archive.tracking.client.delete_run(gone.run_id)
+    unknown = "0" * 32  # it may be a run of an MLflow that is not named now
+    for run_id in (run.run_id, gone.run_id, unknown):
         folder = checkpoint_folder(archive.data_dir, run_id, 1)
         folder.mkdir(parents=True)
         (folder / "checkpoint.json").write_text(f'{{"training": "{table.digest}"}}')
     age(archive)
-    assert {one.path.name for one in found(archive).garbage} == {"0" * 32}
+    assert {one.path.name for one in found(archive).garbage} == {gone.run_id}
     drop_garbage(archive, found(archive))
-    assert [path.name for path in archive.data_dir.checkpoints.iterdir()] == [run.run_id]
+    left = {path.name for path in archive.data_dir.checkpoints.iterdir()}
+    assert left == {run.run_id, unknown}
     assert there(archive, table)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from policy.model import packed as packed_weights
 from policy.model.fused import faster_forward
 from policy.model.load import Policy, load_policy
-from policy.model.packed import PackedLinears, can_pack, packing
+from policy.model.packed import PackedLinears, can_pack, packing, weights_changed
 from policy.model.precision import arithmetic_of, compute_in, computing
 from policy.model.tiny import ARCHITECTURES
 
@@ -104,6 +104,38 @@ def test_changed_weights_are_packed_again(change: str, tiny_folder: Callable[[st
         plain = model(IDS, use_cache=False).logits
     coarse = arithmetic_of(model).dtype != torch.float32
     torch.testing.assert_close(now, plain, rtol=0.05, atol=0.3 if coarse else 1e-3)
+
+
+@needs_packing
+def test_an_update_that_leaves_a_column_alone_is_seen(tiny_folder: Callable[[str], Path]) -> None:
+    """A column learns nothing where its input is 0, and there is no weight decay by default."""
+    model: Any = load_policy(tiny_folder("llama"), name="tiny", device="cpu").model
+    layer = model.model.layers[0].mlp.up_proj
+    kept = arithmetic_of(model).packed
+
+    def logits() -> Tensor:
+        with torch.no_grad(), computing(model):
+            return torch.as_tensor(model(IDS, use_cache=False).logits)
+
+    before = logits()
+    assert kept.kept
+    optimiser = torch.optim.AdamW([layer.weight], lr=0.5, weight_decay=0, fused=True)
+    layer.weight.grad = torch.ones_like(layer.weight)
+    layer.weight.grad[:, 0] = 0
+    optimiser.step()
+    weights_changed([layer.weight])
+    assert not torch.equal(logits(), before)
+
+
+@needs_packing
+def test_a_model_too_large_for_copies_has_none(
+    tiny_folder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model: Any = load_policy(tiny_folder("llama"), name="tiny", device="cpu").model
+    monkeypatch.setattr(packed_weights, "memory_bytes", lambda model: 1_000_000)
+    with torch.no_grad(), computing(model):
+        model(IDS, use_cache=False)
+    assert not arithmetic_of(model).packed.kept
 
 
 @needs_packing

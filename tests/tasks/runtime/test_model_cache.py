@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from policy.model.adapter import is_adapted
 from policy.model.load import Policy, load_policy
+from policy.model.precision import arithmetic_of
 from schemas.config import Compute, LearningConfig, LearningSettings
 from schemas.errors import StoreError
 from schemas.references import PolicyRef
@@ -42,6 +44,19 @@ def other(runtime: Runtime, tiny: str, tmp_path: Path) -> PolicyRef:
     folder = Path(shutil.copytree(tiny, tmp_path / "other"))
     (folder / "added_tokens.json").write_text("{}")
     return PolicyRef(name="other", digest=runtime.archive.folders.digest(folder))
+
+
+def test_a_policy_of_one_precision_does_not_answer_for_the_other(
+    models: ModelCache, policy: PolicyRef
+) -> None:
+    """A worker outlives a command, and the key of a table names what was asked for."""
+    coarse = CPU.model_copy(update={"precision": "bfloat16"})
+    first = models.policy(policy, CPU)
+    second = models.policy(policy, coarse)
+    assert second is not first
+    assert arithmetic_of(second.model).dtype == torch.bfloat16
+    assert models.policy(policy, coarse) is second
+    assert arithmetic_of(models.policy(policy, CPU).model).dtype == torch.float32
 
 
 def test_a_policy_is_loaded_once_until_another_takes_its_place(
